@@ -1,0 +1,135 @@
+"""Every setting of a training run, in one flat frozen dataclass.
+
+The shell's flags, the window's form, the reference page and the JSON in a run's folder all derive from the
+fields below; each carries its unit, its range and a sentence of help.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import ConfigError
+
+SELECTORS = ("none", "identity", "mean-confidence", "confidence-map", "discriminator")
+OBJECTIVES = ("quality", "equation-1")
+
+
+def _setting(default: Any, help: str, low: float | None = None, high: float | None = None, unit: str = "",
+             choices: tuple[str, ...] = ()) -> Any:  # fmt: skip
+    return field(
+        default=default,
+        metadata={"help": help, "low": low, "high": high, "unit": unit, "choices": choices},
+    )
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of one run. Construct through :func:`configure` to start from a preset."""
+
+    # What decides which pseudo masks may train the model
+    selector: str = _setting("discriminator", "Who decides whether a pseudo mask may train the model", choices=SELECTORS)
+    objective: str = _setting(
+        "quality", "What the discriminator learns: whether Dice is at least 0.8, or the paper's equation 1",
+        choices=OBJECTIVES,
+    )  # fmt: skip
+    tau: float | None = _setting(None, "Threshold of the selector; empty takes the selector's own", 0, 1)
+    lambda_u: float = _setting(1.0, "Weight of the consistency loss", 0, 100)
+    mu: float = _setting(1.0, "Unlabelled slices for each labelled slice in a step", 0.25, 16)
+    warmup: float = _setting(0.15, "Share of the run that trains on labelled slices alone", 0, 1)
+    ramp: float = _setting(0.1, "Share of the run over which the consistency loss grows to its full weight", 0, 1)
+
+    # How long, how large
+    steps: int = _setting(1500, "Length of the run, unless minutes are given", 1, 10_000_000, "steps")
+    minutes: float = _setting(0.0, "Length of the run by the clock; 0 counts steps instead", 0, 100_000, "min")
+    size: int = _setting(128, "Slices are scaled to fit a square of this side", 32, 1024, "pixels")
+    batch: int = _setting(8, "Labelled slices in a step", 1, 1024, "slices")
+
+    # Network and optimiser
+    network: str = _setting("unet", "A network by name, or your own as package.module:function")
+    features: int = _setting(16, "Channels of the network's first level", 4, 128, "channels")
+    learning_rate: float = _setting(2e-3, "Peak learning rate of AdamW", 1e-6, 1)
+    weight_decay: float = _setting(1e-2, "Weight decay of AdamW", 0, 1)
+    ema: float = _setting(0.99, "How much of the teacher stays at each step", 0, 1)
+
+    # Views
+    flip: float = _setting(0.5, "Weak view: chance of a left-right flip", 0, 1)
+    shift: float = _setting(0.1, "Weak view: largest shift, as a share of the image", 0, 0.5)
+    strong_operations: int = _setting(2, "Strong view: operations drawn for each slice", 0, 8)
+    cutmix: float = _setting(0.5, "Strong view: chance that a box comes from another slice", 0, 1)
+    labelled_strong: bool = _setting(True, "Labelled slices are trained on their strong view, not only the weak one")
+    lesion_share: float = _setting(0.5, "Share of a labelled batch that shows a labelled structure", 0, 1)
+
+    # Manners
+    seed: int = _setting(0, "Same seed, same data, same machine: same result", 0, 2**31 - 1)
+    device: str = _setting("auto", "auto, cpu, cuda, cuda:1 or mps")
+    evaluate_every: int = _setting(200, "Steps between looks at the validation cases", 1, 10_000_000, "steps")
+    propose_every: int = _setting(100, "Steps between proposals for review", 1, 10_000_000, "steps")
+    proposals: int = _setting(48, "Slices proposed for review each time", 0, 10_000, "slices")
+    checkpoint_every: int = _setting(200, "Steps between checkpoints", 1, 10_000_000, "steps")
+
+    def __post_init__(self) -> None:
+        for spec in dataclasses.fields(self):
+            _check(spec, getattr(self, spec.name))
+
+    def replace(self, **changes: Any) -> TrainConfig:
+        """Return a copy with some settings changed; unknown names are refused."""
+        return from_dict({**dataclasses.asdict(self), **changes})
+
+
+def _check(spec: dataclasses.Field[Any], value: Any) -> None:
+    low, high, choices = spec.metadata["low"], spec.metadata["high"], spec.metadata["choices"]
+    if choices and value not in choices:
+        raise ConfigError(f"{spec.name} is {value!r}; choose one of {', '.join(choices)}.")
+    if value is None and spec.default is None:
+        return
+    wanted = {"int": int, "float": (int, float), "float | None": (int, float), "bool": bool, "str": str}[spec.type]
+    if not isinstance(value, wanted) or (isinstance(value, bool) and spec.type != "bool"):
+        raise ConfigError(f"{spec.name} is {value!r}; a value of type {spec.type} is needed.")
+    if low is not None and not low <= value <= high:
+        unit = f" {spec.metadata['unit']}" if spec.metadata["unit"] else ""
+        raise ConfigError(f"{spec.name} is {value}; allowed is {low:g} to {high:g}{unit}.")
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "quick": {"steps": 400, "size": 128, "evaluate_every": 100, "propose_every": 50},
+    "standard": {},
+    "overnight": {"steps": 20_000, "size": 256, "features": 32, "batch": 16, "propose_every": 500},
+    "paper": {
+        "objective": "equation-1", "steps": 11_100, "size": 256, "features": 32, "batch": 16, "mu": 1.0,
+        "warmup": 0.0, "ramp": 0.0, "ema": 0.0, "learning_rate": 1e-4, "cutmix": 0.0, "labelled_strong": False,
+        "lesion_share": 0.0,
+    },
+}  # fmt: skip
+"""Named starting points. *paper* keeps to the text: one model as its own teacher, no warm-up, no mixing."""
+
+
+def from_dict(values: dict[str, Any]) -> TrainConfig:
+    """Build a configuration from plain values, refusing names that do not exist."""
+    known = {spec.name for spec in dataclasses.fields(TrainConfig)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ConfigError(f"There is no setting {unknown[0]!r}; the settings are {', '.join(sorted(known))}.")
+    return TrainConfig(**values)
+
+
+def configure(preset: str = "standard", **changes: Any) -> TrainConfig:
+    """Start from a preset and change what is given; None leaves a setting as the preset has it.
+
+    Parameters
+    ----------
+    preset
+        One of :data:`PRESETS`.
+    **changes
+        Fields of :class:`TrainConfig`.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown preset or setting, or a value out of range.
+    """
+    if preset not in PRESETS:
+        raise ConfigError(f"There is no preset {preset!r}; choose one of {', '.join(PRESETS)}.")
+    given = {name: value for name, value in changes.items() if value is not None}
+    return from_dict({**PRESETS[preset], **given})

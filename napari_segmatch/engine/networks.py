@@ -1,0 +1,63 @@
+"""Networks by name. A network is a function ``(spatial_dims, in_channels, out_channels) -> nn.Module``."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from typing import Any
+
+from torch import nn
+
+from ..errors import ConfigError
+
+Builder = Callable[..., nn.Module]
+LEAKY = ("leakyrelu", {"negative_slope": 0.1, "inplace": True})
+
+
+def unet(spatial_dims: int, in_channels: int, out_channels: int, features: int = 16) -> nn.Module:
+    """MONAI's residual U-Net: five levels, strided, two residual units a level. The fastest per Dice on a CPU."""
+    from monai.networks.nets import UNet
+
+    channels = [features * 2**level for level in range(5)]
+    return UNet(
+        spatial_dims, in_channels, out_channels, channels, [2] * 4, num_res_units=2, norm="instance", act=LEAKY
+    )
+
+
+def basic_unet(spatial_dims: int, in_channels: int, out_channels: int, features: int = 16) -> nn.Module:
+    """MONAI's plain U-Net, with two convolutions at full resolution."""
+    from monai.networks.nets import BasicUNet
+
+    channels = [features, features, *(features * 2**level for level in range(1, 4)), features]
+    return BasicUNet(spatial_dims, in_channels, out_channels, channels, norm=("group", {"num_groups": 4}))
+
+
+def segresnet(spatial_dims: int, in_channels: int, out_channels: int, features: int = 16) -> nn.Module:
+    """MONAI's SegResNet."""
+    from monai.networks.nets import SegResNet
+
+    return SegResNet(spatial_dims, features, in_channels, out_channels)
+
+
+NETWORKS: dict[str, Builder] = {"unet": unet, "basic-unet": basic_unet, "segresnet": segresnet}
+
+
+def build(name: str, in_channels: int, out_channels: int, features: int, spatial_dims: int = 2) -> nn.Module:
+    """Build a network by name, or from your own ``package.module:function``.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such network, or it cannot be imported or built.
+    """
+    extra: dict[str, Any] = {"features": features}
+    if name in NETWORKS:
+        return NETWORKS[name](spatial_dims, in_channels, out_channels, **extra)
+    module, _, function = name.partition(":")
+    if not function:
+        raise ConfigError(f"There is no network {name!r}; choose one of {', '.join(NETWORKS)}, or package.module:function.")
+    try:
+        builder = getattr(importlib.import_module(module), function)
+        return builder(spatial_dims, in_channels, out_channels)
+    except Exception as error:  # somebody else's code: whatever it raises, the person needs to know which network
+        raise ConfigError(f"The network {name} could not be built ({type(error).__name__}: {error}).") from error

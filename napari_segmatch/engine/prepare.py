@@ -1,0 +1,115 @@
+"""Between a case's own grid and the network's square slices: normalise, crop to the body, scale, and back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ..types import NOT_ANNOTATED
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How slices of shape (height, width) become squares of side ``size``, and how predictions return.
+
+    ``top, bottom, left, right`` bound the part that holds the body; outside of it everything is background.
+    """
+
+    height: int
+    width: int
+    top: int
+    bottom: int
+    left: int
+    right: int
+    size: int
+
+    @property
+    def _inner(self) -> tuple[int, int]:
+        h, w = self.bottom - self.top, self.right - self.left
+        scale = self.size / max(h, w)
+        return max(1, round(h * scale)), max(1, round(w * scale))
+
+    @property
+    def _padding(self) -> tuple[int, int, int, int]:
+        h, w = self._inner
+        left, top = (self.size - w) // 2, (self.size - h) // 2
+        return left, self.size - w - left, top, self.size - h - top
+
+    def shrink(self, slices: Tensor, fill: float) -> Tensor:
+        """Bring float slices (n, c, height, width) into the frame, (n, c, size, size)."""
+        cut = slices[..., self.top : self.bottom, self.left : self.right]
+        small = F.interpolate(cut, self._inner, mode="bilinear", antialias=True, align_corners=False)
+        return F.pad(small, self._padding, value=fill)
+
+    def shrink_labels(self, labels: Tensor, classes: int) -> Tensor:
+        """Bring labels (n, height, width) uint8 into the frame; each pixel gets the label that covers most of it."""
+        hot = F.one_hot(labels.long().clamp_max(classes + 1), classes + 2).movedim(-1, 1).float()
+        best = self.shrink(hot, 0.0).argmax(1)
+        return torch.where(best == classes + 1, NOT_ANNOTATED, best).to(torch.uint8)
+
+    def restore(self, probabilities: Tensor) -> Tensor:
+        """Bring probabilities (n, k, size, size) back to the case's grid, (n, k, height, width).
+
+        Channel 0 is the background; it is certain outside of the frame.
+        """
+        left, right, top, bottom = self._padding
+        cut = probabilities[..., top : self.size - bottom, left : self.size - right]
+        grown = F.interpolate(
+            cut, (self.bottom - self.top, self.right - self.left), mode="bilinear", align_corners=False
+        )
+        whole = torch.zeros(*grown.shape[:2], self.height, self.width, dtype=grown.dtype, device=grown.device)
+        whole[:, 0] = 1
+        whole[..., self.top : self.bottom, self.left : self.right] = grown
+        return whole
+
+
+def normalise(pixels: np.ndarray) -> np.ndarray:
+    """Give each sequence of a volume (channel, z, y, x) mean 0 and spread 1 over the body.
+
+    Percentiles clip outliers; a constant image becomes zeros.
+    """
+    out = np.zeros(pixels.shape, np.float32)
+    for channel, image in enumerate(pixels):
+        low, high = np.percentile(image[:: max(1, image.shape[0] // 32)], [0.5, 99.8])
+        if high <= low:
+            low, high = float(image.min()), float(image.max())
+        if high <= low:
+            continue
+        clipped = np.clip(image, low, high)
+        body = clipped[clipped > low + 0.08 * (high - low)]
+        body = body if body.size else clipped
+        out[channel] = (clipped - body.mean()) / max(float(body.std()), 1e-6)
+    return out
+
+
+def frame_of(normal: np.ndarray, size: int) -> Frame:
+    """Find the part of the slices that holds the body, over the whole volume (channel, z, y, x).
+
+    A row or column belongs to the body when 2 % of its voxels are brighter than the image's floor by a tenth
+    of its range in any sequence. An eighth of margin is never cut.
+    """
+    _, _, height, width = normal.shape
+    floor = normal.min((1, 2, 3), keepdims=True)
+    bright = (normal > floor + 0.1 * (normal.max((1, 2, 3), keepdims=True) - floor)).any(0)
+    top, bottom = _extent(bright.mean((0, 2)), height)
+    left, right = _extent(bright.mean((0, 1)), width)
+    return Frame(height, width, top, bottom, left, right, size)
+
+
+def _extent(share: np.ndarray, length: int, margin: int = 4) -> tuple[int, int]:
+    inside = np.flatnonzero(share > 0.02)
+    if len(inside) < length // 4:
+        return 0, length
+    return max(0, int(inside[0]) - margin), min(length, int(inside[-1]) + 1 + margin)
+
+
+def to_network(pixels: np.ndarray, size: int) -> tuple[Tensor, Frame]:
+    """Prepare a whole volume (channel, z, y, x): slices (z, channel, size, size) float32 and their frame."""
+    normal = normalise(pixels)
+    frame = frame_of(normal, size)
+    slices = torch.from_numpy(np.ascontiguousarray(normal.swapaxes(0, 1)))
+    return frame.shrink(slices, float(normal.min())), frame

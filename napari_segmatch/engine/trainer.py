@@ -1,0 +1,245 @@
+"""The training loop: a generator of events. It knows no window, no project, no thread.
+
+::
+
+    for event in train(pool, config, folder):
+        ...
+
+Closing the generator writes a checkpoint and ends the run; that is how it is stopped.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..config import TrainConfig
+from ..errors import SegmatchError, TrainingProblem
+from ..events import (
+    Checkpointed,
+    Evaluated,
+    Finished,
+    Noted,
+    PoolChanged,
+    Proposed,
+    Started,
+    Step,
+    TrainEvent,
+)
+from ..types import Pool, Volume
+from .checkpoint import load_newest, save_checkpoint
+from .data import Change, ResidentPool
+from .learner import Learner
+from .metrics import class_dice
+from .predict import predict_slices, propose
+from .prepare import Frame, to_network
+from .step import Outcome
+
+FINAL_PROPOSALS = 4
+"""At the end of a run this many times the usual number of slices is proposed."""
+
+
+def train(
+    pool: Pool, config: TrainConfig, folder: Path, *, resume: bool = False, spare_core: bool = False
+) -> Iterator[TrainEvent]:
+    """Train SegMatch on a pool and say what happens.
+
+    Parameters
+    ----------
+    pool
+        Where slices and labels come from. It is asked at every step whether it has changed.
+    folder
+        For checkpoints.
+    resume
+        Go on from the newest whole checkpoint in ``folder``.
+    spare_core
+        Leave one processor core to others.
+
+    Yields
+    ------
+    TrainEvent
+        One :class:`Step` for every step; the others when there is something to say.
+
+    Raises
+    ------
+    TrainingProblem
+        If there is nothing to learn from, or the loss is not a number any more.
+    """
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) - int(spare_core)))
+    learner, notes = _start(pool, config, folder, resume)
+    clock = Clock(learner)
+    with contextlib.closing(_events(pool, folder, learner, clock, notes)) as events:
+        for event in events:
+            with clock.stopped():
+                yield event
+
+
+def _events(pool: Pool, folder: Path, learner: Learner, clock: Clock, notes: list[str]) -> Iterator[TrainEvent]:
+    config = learner.config
+    data = ResidentPool(pool, config.size, learner.device)
+    change = data.update()
+    yield Started(
+        step=learner.step,
+        device=_device_name(learner.device),
+        parameters=sum(parameter.numel() for parameter in learner.model.parameters()),
+        labelled=len(data.labelled),
+        unlabelled=len(data.unlabelled),
+        pool_version=data.version,
+    )
+    for note in [*notes, *(change.problems if change else [])]:
+        yield Noted(learner.step, note)
+    examination = Examination(pool, data.snapshot.validation, config.size)
+    clock.start()
+    saved = -1
+    try:
+        while clock.progress < 1:
+            change = data.update()
+            if change is not None:
+                yield _pool_changed(learner, data, change)
+                yield from (Noted(learner.step, note) for note in change.problems)
+            outcome, judged = learner.learn(data, clock.progress)
+            clock.tick()
+            yield _step(learner, clock, data, outcome, judged)
+            if _due(learner.step, config.evaluate_every, clock):
+                yield from examination.hold(learner)
+            if _due(learner.step, config.propose_every, clock):
+                yield _propose(learner, data, config.proposals * (FINAL_PROPOSALS if clock.progress >= 1 else 1))
+            if _due(learner.step, config.checkpoint_every, clock):
+                saved = learner.step
+                yield Checkpointed(saved, save_checkpoint(folder, learner, pool.classes, pool.sequences).name)
+        yield Finished(learner.step)
+    finally:
+        if saved != learner.step and np.isfinite(_norm(learner)):
+            save_checkpoint(folder, learner, pool.classes, pool.sequences)
+
+
+class Clock:
+    """How far a run is, by steps or by minutes of its own work: pauses do not count, time before a resume does."""
+
+    def __init__(self, learner: Learner) -> None:
+        self._learner = learner
+        self._since = time.monotonic()
+        self._recent: list[float] = [learner.elapsed]
+
+    @property
+    def progress(self) -> float:
+        config = self._learner.config
+        if config.minutes:
+            return min(1.0, self._learner.elapsed / (60 * config.minutes))
+        return min(1.0, self._learner.step / config.steps)
+
+    def start(self) -> None:
+        self._since = time.monotonic()
+
+    def tick(self) -> None:
+        """Count the time since the last tick or start."""
+        now = time.monotonic()
+        self._learner.elapsed += now - self._since
+        self._since = now
+        self._recent = [*self._recent[-50:], self._learner.elapsed]
+
+    @contextlib.contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Do not count what the listener does with an event."""
+        worked = time.monotonic() - self._since
+        yield
+        self._since = time.monotonic() - worked
+
+    @property
+    def seconds_left(self) -> float:
+        config = self._learner.config
+        if config.minutes:
+            return max(0.0, 60 * config.minutes - self._learner.elapsed)
+        pace = (self._recent[-1] - self._recent[0]) / max(1, len(self._recent) - 1)
+        return pace * (config.steps - self._learner.step)
+
+
+class Examination:
+    """The frozen validation cases. They are read once and never trained on."""
+
+    def __init__(self, pool: Pool, cases: tuple[str, ...], size: int) -> None:
+        self._pool, self._cases, self._size = pool, cases, size
+        self._papers: dict[str, tuple[torch.Tensor, Frame, np.ndarray]] | None = None
+
+    def hold(self, learner: Learner) -> Iterator[TrainEvent]:
+        """Yield volumetric Dice on the validation cases, if there are any."""
+        if self._papers is None:
+            self._papers = {}
+            for case in self._cases:
+                try:
+                    volume: Volume = self._pool.volume(case)
+                    self._papers[case] = (*to_network(volume.pixels, self._size), self._pool.mask(case))
+                except SegmatchError as error:
+                    yield Noted(learner.step, f"Validation case {case} is left out: {error}")
+        if not self._papers:
+            return
+        each = {
+            case: class_dice(predict_slices(learner, images, frame, flips=False).labels, truth, learner.classes)
+            for case, (images, frame, truth) in self._papers.items()
+        }
+        means = np.mean(list(each.values()), 0)
+        yield Evaluated(
+            learner.step,
+            dice={name: float(value) for name, value in zip(self._pool.classes, means, strict=True)},
+            cases={case: float(np.mean(values)) for case, values in each.items()},
+        )
+
+
+def _start(pool: Pool, config: TrainConfig, folder: Path, resume: bool) -> tuple[Learner, list[str]]:
+    if not resume:
+        return Learner(config, len(pool.sequences), len(pool.classes)), []
+    loaded = load_newest(folder)
+    return loaded.learner, [f"Checkpoint {name} is damaged; the one before it was used." for name in loaded.skipped]
+
+
+def _due(step: int, every: int, clock: Clock) -> bool:
+    return step % every == 0 or clock.progress >= 1
+
+
+def _step(learner: Learner, clock: Clock, data: ResidentPool, outcome: Outcome, judged: float) -> Step:
+    supervised = float(outcome.supervised.detach())
+    consistency = float(outcome.consistency.detach())
+    if not np.isfinite(supervised + consistency):
+        raise TrainingProblem(
+            f"The loss is not a number any more at step {learner.step}: lower the learning rate, or look for broken "
+            "values in the images."
+        )
+    accepted = None if outcome.selection is None else float((outcome.selection.weight.flatten(1).mean(1)).mean())
+    return Step(
+        step=learner.step, progress=clock.progress, seconds_left=clock.seconds_left, supervised=supervised,
+        consistency=consistency, discriminator=judged, accepted=accepted, pool_version=data.version,
+    )  # fmt: skip
+
+
+def _pool_changed(learner: Learner, data: ResidentPool, change: Change) -> PoolChanged:
+    return PoolChanged(
+        step=learner.step,
+        pool_version=data.version,
+        labelled=len(data.labelled),
+        unlabelled=len(data.unlabelled),
+        added=[[region.case, region.z] for region in change.added],
+        removed=[[region.case, region.z] for region in change.removed],
+        reviewed=len(data.snapshot.reviewed),
+    )
+
+
+def _propose(learner: Learner, data: ResidentPool, count: int) -> Proposed:
+    masks = propose(learner, data, count)
+    accepted = sum(mask.verdict == "accepted" for mask in masks)
+    return Proposed(learner.step, data.version, accepted, len(masks) - accepted, masks)
+
+
+def _norm(learner: Learner) -> float:
+    return float(sum(float(parameter.detach().float().norm()) for parameter in learner.model.parameters()))
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return {"cpu": f"CPU, {torch.get_num_threads()} threads", "mps": "Apple GPU"}.get(device.type, str(device))

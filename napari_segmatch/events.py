@@ -1,0 +1,167 @@
+"""What a training run says, one JSON line each. The window, the shell and the tests read nothing else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .types import Region, Verdict
+
+
+@dataclass(frozen=True)
+class TrainEvent:
+    """Base of all events. ``kind`` is the name under which an event is written."""
+
+    kind: ClassVar[str] = ""
+
+
+@dataclass(frozen=True)
+class Started(TrainEvent):
+    kind: ClassVar[str] = "started"
+    step: int
+    device: str
+    parameters: int
+    labelled: int
+    unlabelled: int
+    pool_version: int
+
+
+@dataclass(frozen=True)
+class PoolChanged(TrainEvent):
+    """The trainer has taken up what people did; ``added`` are the slices that joined the labelled pool."""
+
+    kind: ClassVar[str] = "pool_changed"
+    step: int
+    pool_version: int
+    labelled: int
+    unlabelled: int
+    added: list[list[Any]] = field(default_factory=list)
+    removed: list[list[Any]] = field(default_factory=list)
+    reviewed: int = 0
+
+
+@dataclass(frozen=True)
+class Step(TrainEvent):
+    """One step is done.
+
+    Attributes
+    ----------
+    progress, seconds_left
+        Share of the run that is over, and the time that the rest will take.
+    accepted
+        Share of the unlabelled batch whose pseudo masks trained the model; None during warm-up.
+    """
+
+    kind: ClassVar[str] = "step"
+    step: int
+    progress: float
+    seconds_left: float
+    supervised: float
+    consistency: float
+    discriminator: float
+    accepted: float | None
+    pool_version: int
+
+
+@dataclass(frozen=True)
+class Evaluated(TrainEvent):
+    """Volumetric Dice on the frozen validation cases, by class name and by case."""
+
+    kind: ClassVar[str] = "evaluated"
+    step: int
+    dice: dict[str, float]
+    cases: dict[str, float]
+
+
+@dataclass(frozen=True, eq=False)
+class PseudoMask:
+    """A mask (y, x) for one slice with the selector's score and verdict."""
+
+    region: Region
+    labels: np.ndarray
+    score: float
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Proposed(TrainEvent):
+    """Pseudo masks for review. In the event file only how many; the masks go to the project's store."""
+
+    kind: ClassVar[str] = "proposed"
+    step: int
+    pool_version: int
+    accepted: int
+    rejected: int
+    masks: tuple[PseudoMask, ...] = ()
+
+
+@dataclass(frozen=True)
+class Checkpointed(TrainEvent):
+    kind: ClassVar[str] = "checkpointed"
+    step: int
+    path: str
+
+
+@dataclass(frozen=True)
+class Noted(TrainEvent):
+    """A sentence for the person who watches ("out of memory: the batch was halved")."""
+
+    kind: ClassVar[str] = "noted"
+    step: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Paused(TrainEvent):
+    kind: ClassVar[str] = "paused"
+    step: int
+
+
+@dataclass(frozen=True)
+class Stopped(TrainEvent):
+    kind: ClassVar[str] = "stopped"
+    step: int
+
+
+@dataclass(frozen=True)
+class Finished(TrainEvent):
+    kind: ClassVar[str] = "finished"
+    step: int
+
+
+@dataclass(frozen=True)
+class Failed(TrainEvent):
+    kind: ClassVar[str] = "failed"
+    step: int
+    message: str
+
+
+KINDS: dict[str, type[TrainEvent]] = {
+    cls.kind: cls
+    for cls in (
+        Started, PoolChanged, Step, Evaluated, Proposed, Checkpointed, Noted, Paused, Stopped, Finished, Failed
+    )
+}  # fmt: skip
+
+ENDINGS = (Stopped, Finished, Failed)
+"""After one of these a run writes nothing more (until it is resumed)."""
+
+
+def encode(event: TrainEvent) -> str:
+    """Write an event as one line of JSON, without pixels."""
+    fields = {name: value for name, value in vars(event).items() if name != "masks"}
+    return json.dumps({"kind": event.kind, **fields})
+
+
+def decode(line: str) -> TrainEvent | None:
+    """Read a line that :func:`encode` wrote; None for a line that is torn or from a newer version."""
+    try:
+        fields = json.loads(line)
+        return KINDS[fields.pop("kind")](**fields)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+

@@ -1,0 +1,103 @@
+"""Which axis of a file becomes z, y and x, and whether two voxel grids are the same one.
+
+Axes are permuted so that z is the through-plane axis; nothing is flipped or resampled.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from ..errors import ImportProblem
+from ..types import Geometry, Mask
+
+_THICK = 1.5  # a spacing this many times both others is the distance between slices
+_LIMITS = (1e-3, 1e3)  # mm: no voxel is smaller or larger
+
+
+def source_geometry(shape: tuple[int, ...], affine: np.ndarray, known: bool, name: str) -> Geometry:
+    """Geometry of a file's grid in our axis order.
+
+    Parameters
+    ----------
+    shape, affine
+        Voxels along the file's own axes, and what maps their index to RAS+ mm.
+    known
+        Whether the file states its orientation.
+    name
+        The file's name, for the error.
+
+    Raises
+    ------
+    ImportProblem
+        If the affine cannot be that of a volume.
+    """
+    affine = np.asarray(affine, float)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    low, high = _LIMITS
+    if not np.isfinite(affine).all() or spacing.min() < low or spacing.max() > high:
+        raise ImportProblem(f"{name} states an impossible position or voxel size: correct its header.")
+    if abs(np.linalg.det(affine[:3, :3] / spacing)) < 1e-3:
+        raise ImportProblem(f"{name} states axes that lie in one plane: correct its header.")
+    axes = source_axes(affine)
+    z, y, x = (int(shape[axis]) for axis in axes)
+    return Geometry((z, y, x), affine[:, [*axes, 3]], axes, known)
+
+
+def source_axes(affine: np.ndarray) -> tuple[int, int, int]:
+    """Which axes of a file become z, y and x.
+
+    z is the axis whose spacing is at least 1.5 times both others, else the one closest to head-foot. Of the
+    other two, y is the one whose world axis ranks higher in superior, anterior, right. A usual axial file,
+    (x, y, z), gives (2, 1, 0).
+    """
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    # Rounded, so that at 45 degrees an image and its mask break the tie alike.
+    closeness = np.round(np.abs(affine[:3, :3] / spacing), 3).T
+    _, world = linear_sum_assignment(closeness, maximize=True)
+    thickest = int(spacing.argmax())
+    thick = spacing[thickest] * (1 + 1e-4) >= _THICK * np.delete(spacing, thickest).max()
+    z = thickest if thick else int(world.argmax())
+    y, x = sorted({0, 1, 2} - {z}, key=lambda axis: -world[axis])
+    return z, y, x
+
+
+def onto_grid(mask: Mask, grid: Geometry, name: str) -> Mask:
+    """Reorder a mask of the same voxels onto ``grid``, exactly; refuse a mask of any other voxels.
+
+    Raises
+    ------
+    ImportProblem
+        Naming both shapes, or how far in mm the two grids lie apart.
+    """
+    labels, geometry = mask.labels, mask.geometry
+    steps = np.linalg.solve(geometry.affine, grid.affine)[:3, :3]  # voxels of mask, for each axis of grid
+    order = [int(axis) for axis in np.abs(steps).argmax(axis=0)]
+    if sorted(order) == [0, 1, 2]:
+        backwards = [i for i in range(3) if steps[order[i], i] < 0]
+        labels = np.flip(labels.transpose(order), backwards)
+        geometry = _reordered(geometry, order, backwards)
+    if geometry.same_grid(grid):
+        return Mask(np.ascontiguousarray(labels), grid)
+    if geometry.shape != grid.shape:
+        theirs, ours = (" × ".join(map(str, shape)) for shape in (geometry.shape, grid.shape))
+        raise ImportProblem(f"{name} has {theirs} voxels (z, y, x), its image {ours}: resample it.")
+    raise ImportProblem(
+        f"{name} lies up to {_apart(geometry, grid):.3g} mm off its image: resample it or correct its header."
+    )
+
+
+def _reordered(geometry: Geometry, order: list[int], backwards: list[int]) -> Geometry:
+    """Return the same voxels with axes in another order, some of them counted from the far end."""
+    z, y, x = (geometry.shape[axis] for axis in order)
+    affine = geometry.affine[:, [*order, 3]]
+    for axis in backwards:
+        affine[:, 3] += affine[:, axis] * ((z, y, x)[axis] - 1)
+        affine[:, axis] *= -1
+    return Geometry((z, y, x), affine, geometry.axes, geometry.known)
+
+
+def _apart(one: Geometry, other: Geometry) -> float:
+    """Largest distance in mm between the same corners of two grids of one shape."""
+    corners = np.array([[*index, 1] for index in np.ndindex(2, 2, 2)]) * [*(n - 1 for n in one.shape), 1]
+    return float(np.linalg.norm((corners @ (one.affine - other.affine).T)[:, :3], axis=1).max())

@@ -1,0 +1,90 @@
+"""What leaves a project: masks on the source files' own grid, their volumes, and who decided what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ProjectError
+from ..io.nifti import encode_labels
+from ..types import NOT_ANNOTATED, Case
+from ..fsio import csv_text, write_atomic
+
+if TYPE_CHECKING:
+    from . import Project
+
+
+def export_project(project: Project, folder: Path, include_accepted: bool = False) -> list[Path]:
+    """Write ``{case}.nii.gz``, ``slices.csv``, ``volumes.csv`` and ``decisions.csv``.
+
+    Each mask has its source file's shape, axis order and affine, and a fresh header. Slices that nobody
+    finished are 0 in it; ``slices.csv`` says of every slice where its labels are from.
+
+    Parameters
+    ----------
+    include_accepted
+        Also fill slices that nobody checked with the proposals that the discriminator accepted.
+    """
+    proposals = {item.region: item for item in project.proposals("accepted", undecided=True)} if include_accepted else {}
+    written, slices, volumes = [], [], []
+    for case in project.cases:
+        mine = {region.z: item for region, item in proposals.items() if region.case == case.id}
+        if case.problem is not None or not (case.labelled or mine):
+            continue
+        labels = project.mask(case.id)
+        labels[[z for z in range(case.shape[0]) if z not in set(case.labelled)]] = 0
+        for z, item in mine.items():
+            labels[z] = project.proposal_mask(item)
+        labels[labels == NOT_ANNOTATED] = 0
+        note = "checked + unchecked proposals" if mine else "checked slices only"
+        path = folder / f"{case.id}.nii.gz"
+        write_atomic(path, encode_labels(labels, case.geometry, f"SegMatch: {note}; research use only"))
+        written.append(path)
+        slices += [(case.id, z, _origin(z, case, mine)) for z in range(case.shape[0])]
+        volumes += _volumes(case, labels, project.classes, note)
+    if not written:
+        raise ProjectError("There is nothing to export yet: mark a slice as done, or accept a proposal, first.")
+    decisions = _decision_rows(project)
+    return [
+        *written,
+        _write_csv(folder / "slices.csv", ("case", "slice", "labels"), slices),
+        _write_csv(folder / "volumes.csv", ("case", "class", "ml", "from"), volumes),
+        _write_csv(folder / "decisions.csv", DECISION_COLUMNS, decisions),
+    ]
+
+
+DECISION_COLUMNS = ("decision", "proposal", "case", "slice", "verdict", "score", "said by discriminator", "run",
+                    "by", "at", "seconds")  # fmt: skip
+
+
+def _origin(z: int, case: Case, proposals: dict[int, Any]) -> str:
+    if z in set(case.labelled):
+        return "checked"
+    return "accepted proposal, not checked" if z in proposals else "not annotated"
+
+
+def _volumes(case: Case, labels: np.ndarray, classes: Sequence[str], note: str) -> list[tuple[Any, ...]]:
+    millilitre = float(np.prod(case.geometry.spacing)) / 1000
+    return [
+        (case.id, name, f"{np.count_nonzero(labels == label) * millilitre:.3f}", note)
+        for label, name in enumerate(classes, 1)
+    ]
+
+
+def _decision_rows(project: Project) -> list[tuple[Any, ...]]:
+    rows = []
+    for item in project.decisions():
+        about = project.proposal(item.proposal)
+        rows.append(
+            (item.id, about.id, about.case, about.z, item.verdict or "taken back", f"{about.score:.3f}", about.verdict,
+             about.run, item.actor, item.at, item.seconds)
+        )  # fmt: skip
+    return rows
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Path:
+    write_atomic(path, csv_text(columns, rows).encode())
+    return path

@@ -1,0 +1,78 @@
+"""What the trainer sees of a project: an implementation of :class:`napari_segmatch.types.Pool`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..types import PoolSnapshot, Region, Reviewed, Volume
+
+if TYPE_CHECKING:
+    from . import Project
+
+
+class ProjectPool:
+    """Reads a project for a trainer. Never writes."""
+
+    def __init__(self, project: Project) -> None:
+        self._project = project
+        self.classes = project.classes
+        self.sequences = project.sequences
+
+    def version(self) -> int:
+        """Return a number that grows with every mask, decision and case (those tables only grow)."""
+        row = self._project.store.row(
+            "SELECT (SELECT coalesce(max(id), 0) FROM mask_version) + (SELECT coalesce(max(id), 0) FROM decision)"
+            ' + (SELECT coalesce(max(number), 0) FROM "case") AS version'
+        )
+        return int(row["version"]) if row else 0
+
+    def snapshot(self) -> PoolSnapshot:
+        """Sort every slice into labelled, unlabelled or neither.
+
+        A patient with a validation case is held out whole. A slice whose proposal a person rejected leaves the
+        unlabelled pool.
+        """
+        version = self.version()
+        cases = [case for case in self._project.cases if case.problem is None]
+        held_out = {case.patient for case in cases if case.validation}
+        reviewed = self._reviewed()
+        rejected = {item.region for item in reviewed if item.verdict == "rejected"}
+        training = [case for case in cases if case.patient not in held_out]
+        return PoolSnapshot(
+            version=version,
+            labelled={case.id: case.labelled for case in training if case.labelled},
+            unlabelled={
+                case.id: tuple(
+                    z
+                    for z in range(case.shape[0])
+                    if z not in set(case.labelled) and Region(case.id, z) not in rejected
+                )
+                for case in training
+            },
+            validation=tuple(case.id for case in cases if case.validation and case.labelled),
+            masks={case.id: case.version for case in cases if case.version is not None},
+            reviewed=reviewed,
+        )
+
+    def _reviewed(self) -> tuple[Reviewed, ...]:
+        rows = self._project.store.rows(
+            "SELECT p.id, p.case_id, p.z, d.verdict FROM decision d JOIN proposal p ON p.id = d.proposal "
+            "WHERE d.id IN (SELECT max(id) FROM decision GROUP BY proposal) AND d.verdict IS NOT NULL ORDER BY d.id"
+        )
+        return tuple(Reviewed(row["id"], Region(row["case_id"], row["z"]), row["verdict"]) for row in rows)
+
+    def volume(self, case: str) -> Volume:
+        return self._project.volume(case)
+
+    def mask(self, case: str) -> np.ndarray:
+        """Uint8 (z, y, x), 255 on every slice that is not done: a draft must not teach."""
+        labels = self._project.mask(case)
+        drafts = np.ones(labels.shape[0], bool)
+        drafts[list(self._project.case(case).labelled)] = False
+        labels[drafts] = 255
+        return labels
+
+    def proposal_mask(self, proposal: int) -> np.ndarray:
+        return self._project.proposal_mask(proposal)

@@ -1,0 +1,38 @@
+"""Pseudo masks on disk: one file for each batch that the trainer proposed."""
+
+from __future__ import annotations
+
+import io
+import uuid
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import ProjectError
+from ..events import PseudoMask
+from ..fsio import write_atomic
+
+
+def write_pseudo_masks(folder: Path, step: int, masks: Sequence[PseudoMask]) -> tuple[Path, list[str]]:
+    """Write a batch into a new file; returns it and the name of each mask in it."""
+    members = [f"{index:05d}" for index in range(len(masks))]
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer, **{name: item.labels.astype(np.uint8) for name, item in zip(members, masks, strict=True)}
+    )
+    path = folder / f"{step:08d}-{uuid.uuid4().hex[:8]}.npz"
+    write_atomic(path, buffer.getvalue())
+    return path, members
+
+
+def read_pseudo_mask(path: Path, member: str) -> np.ndarray:
+    """Return labels (y, x) uint8."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return np.asarray(file[member], np.uint8)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+        raise ProjectError(
+            f"The proposals in {path.name} cannot be read ({error}): train again to get new ones."
+        ) from error

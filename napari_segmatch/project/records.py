@@ -1,0 +1,105 @@
+"""Rows of the database, turned into the project's nouns and back."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Collection
+from datetime import UTC, datetime
+from sqlite3 import Connection, Row
+
+import numpy as np
+
+from ..types import NOT_ANNOTATED, Case, Decision, Geometry, Proposal, Region
+
+FORBIDDEN = set('/\\:*?"<>|')
+"""Characters that some system does not allow in a file name."""
+
+CASES = """
+SELECT c.*, v.id AS version, v.done AS done,
+       (SELECT group_concat(sequence, char(31)) FROM image WHERE case_id = c.id) AS names
+FROM "case" c LEFT JOIN mask_version v ON v.id = (SELECT max(id) FROM mask_version WHERE case_id = c.id)
+"""
+PROPOSALS = """
+SELECT p.*, (SELECT verdict FROM decision WHERE proposal = p.id ORDER BY id DESC LIMIT 1) AS decision FROM proposal p
+"""
+NEWEST = " WHERE p.id IN (SELECT max(id) FROM proposal GROUP BY case_id, z)"
+
+_NO_GEOMETRY = Geometry((0, 0, 0), np.eye(4), known=False)
+
+
+def to_case(row: Row) -> Case:
+    return Case(
+        id=row["id"],
+        patient=row["patient"],
+        sequences=tuple(sorted((row["names"] or "").split("\x1f"))) if row["names"] else (),
+        geometry=_read_geometry(row["geometry"]) if row["geometry"] else _NO_GEOMETRY,
+        validation=bool(row["validation"]),
+        labelled=tuple(json.loads(row["done"])) if row["done"] else (),
+        version=row["version"],
+        problem=row["problem"],
+    )
+
+
+def to_proposal(row: Row) -> Proposal:
+    return Proposal(
+        id=row["id"], run=row["run"], region=Region(row["case_id"], row["z"]), score=row["score"],
+        verdict=row["verdict"], step=row["step"], pool_version=row["pool_version"], decision=row["decision"],
+    )  # fmt: skip
+
+
+def to_decision(row: Row) -> Decision:
+    return Decision(**{name: row[name] for name in ("id", "proposal", "verdict", "actor", "at", "mask_version", "seconds")})
+
+
+def insert_version(db: Connection, case: str, parent: int | None, object_name: str, done: Collection[int], origin: str,
+                    proposal: int | None) -> int:  # fmt: skip
+    cursor = db.execute(
+        "INSERT INTO mask_version(case_id, parent, object, done, origin, proposal, author, at) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (case, parent, object_name, json.dumps(sorted(done)), origin, proposal, actor(), now()),
+    )
+    return int(cursor.lastrowid or 0)
+
+
+def as_drafts(labels: np.ndarray, done: Collection[int]) -> np.ndarray:
+    """On slices that are not done, unpainted voxels are unknown, not background."""
+    open_slices = np.ones(labels.shape[0], bool)
+    open_slices[list(done)] = False
+    return np.where(open_slices[:, None, None] & (labels == 0), np.uint8(NOT_ANNOTATED), labels)
+
+
+def geometry_text(geometry: Geometry) -> str:
+    return json.dumps(
+        {"shape": geometry.shape, "affine": geometry.affine.tolist(), "axes": geometry.axes, "known": geometry.known}
+    )
+
+
+def _read_geometry(text: str) -> Geometry:
+    raw = json.loads(text)
+    return Geometry(tuple(raw["shape"]), np.array(raw["affine"]), tuple(raw["axes"]), raw["known"])
+
+
+def describe(geometry: Geometry) -> str:
+    shape, spacing = geometry.shape, geometry.spacing
+    return " x ".join(map(str, shape)) + " voxels of " + " x ".join(f"{mm:.3g}" for mm in spacing) + " mm"
+
+
+def good_name(name: str) -> bool:
+    return (
+        0 < len(name) <= 100
+        and not set(name) & FORBIDDEN
+        and name.isprintable()
+        and name == name.strip(" .")
+    )
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def actor() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):
+        return "unknown"

@@ -1,0 +1,89 @@
+"""One training run: a folder with its configuration, its events, its checkpoints and a wish.
+
+Trainer and window never share memory. The trainer appends events and reads the wish; the window does the
+reverse. So a run in a thread, in another process or on another machine looks the same from outside.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..config import TrainConfig, from_dict
+from ..errors import ProjectError
+from ..events import TrainEvent, decode, encode
+from ..fsio import FileLock, write_atomic
+
+Wish = Literal["run", "pause", "stop"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """Folder ``runs/<id>`` of a project."""
+
+    id: int
+    folder: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def config(self) -> TrainConfig:
+        try:
+            return from_dict(json.loads((self.folder / "config.json").read_text("utf-8")))
+        except (OSError, ValueError, TypeError) as error:
+            raise ProjectError(f"Run {self.id} has no readable config.json ({error}).") from error
+
+    def create(self, config: TrainConfig) -> None:
+        text = json.dumps(dataclasses.asdict(config), indent=1)
+        write_atomic(self.folder / "config.json", text.encode())
+
+    # the trainer's side ----------------------------------------------------------------------------------
+
+    def record(self, event: TrainEvent) -> None:
+        with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
+            file.write(encode(event) + "\n")
+
+    def wish(self) -> Wish:
+        """Return what the person wants of this run at present."""
+        try:
+            text = (self.folder / "wish").read_text("utf-8")
+        except OSError:
+            return "run"
+        return "stop" if text == "stop" else "pause" if text == "pause" else "run"
+
+    def lock(self) -> FileLock:
+        """A lock that whoever trains this run holds; the system frees it when the trainer dies."""
+        return FileLock(self.folder / "lock")
+
+    # the person's side -----------------------------------------------------------------------------------
+
+    def ask(self, wish: Wish) -> None:
+        write_atomic(self.folder / "wish", wish.encode())
+
+    def is_live(self) -> bool:
+        lock = self.lock()
+        free = lock.acquire()
+        lock.release()
+        return not free
+
+    def events(self, offset: int = 0) -> Iterator[tuple[TrainEvent, int]]:
+        """Yield events written since byte ``offset``, each with the offset to go on from."""
+        try:
+            file = (self.folder / "events.jsonl").open("rb")
+        except OSError:
+            return
+        with file:
+            file.seek(offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return
+                offset += len(line)
+                event = decode(line.decode("utf-8", "replace"))
+                if event is not None:
+                    yield event, offset

@@ -1,0 +1,127 @@
+"""The SQLite database of a project: its schema, how it is opened, and the one way to write to it."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from ..errors import ProjectError
+
+SCHEMA_VERSION = 1
+APPLICATION_ID = 0x5345474D  # "SEGM"
+
+SCHEMA = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE "case"(
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, patient TEXT NOT NULL,
+    validation INTEGER NOT NULL DEFAULT 0, geometry TEXT, fingerprint TEXT, problem TEXT, added_at TEXT NOT NULL) STRICT;
+CREATE TABLE image(
+    case_id TEXT NOT NULL REFERENCES "case"(id), sequence TEXT NOT NULL, path TEXT NOT NULL,
+    PRIMARY KEY(case_id, sequence)) STRICT;
+CREATE TABLE mask_version(
+    id INTEGER PRIMARY KEY, case_id TEXT NOT NULL REFERENCES "case"(id), parent INTEGER REFERENCES mask_version(id),
+    object TEXT NOT NULL, done TEXT NOT NULL, origin TEXT NOT NULL CHECK(origin IN ('human', 'import', 'proposal', 'undo')),
+    proposal INTEGER REFERENCES proposal(id), author TEXT NOT NULL, at TEXT NOT NULL) STRICT;
+CREATE INDEX mask_version_case ON mask_version(case_id, id);
+CREATE TABLE run(
+    id INTEGER PRIMARY KEY, config TEXT NOT NULL, state TEXT NOT NULL, created_at TEXT NOT NULL) STRICT;
+CREATE TABLE proposal(
+    id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run(id), case_id TEXT NOT NULL REFERENCES "case"(id),
+    z INTEGER NOT NULL, score REAL NOT NULL, verdict TEXT NOT NULL CHECK(verdict IN ('accepted', 'rejected')),
+    step INTEGER NOT NULL, pool_version INTEGER NOT NULL, file TEXT NOT NULL, member TEXT NOT NULL) STRICT;
+CREATE INDEX proposal_region ON proposal(case_id, z, id);
+CREATE TABLE decision(
+    id INTEGER PRIMARY KEY, proposal INTEGER NOT NULL REFERENCES proposal(id),
+    verdict TEXT CHECK(verdict IN ('accepted', 'rejected', 'corrected', 'deferred')),
+    actor TEXT NOT NULL, at TEXT NOT NULL, mask_version INTEGER REFERENCES mask_version(id), seconds REAL) STRICT;
+CREATE INDEX decision_proposal ON decision(proposal, id);
+"""
+
+IMMUTABLE = ("mask_version", "proposal", "decision")
+"""Tables that only ever grow: what a person did is never changed and never removed."""
+
+
+def _triggers() -> str:
+    return "".join(
+        f"CREATE TRIGGER {table}_{verb.lower()} BEFORE {verb} ON {table} "
+        f"BEGIN SELECT RAISE(ABORT, '{table} only grows'); END;\n"
+        for table in IMMUTABLE
+        for verb in ("UPDATE", "DELETE")
+    )
+
+
+class Store:
+    """One connection to a project's database. May be shared by threads: a lock makes them take turns."""
+
+    def __init__(self, path: Path, create: bool = False) -> None:
+        self._lock = threading.RLock()
+        if not create and not path.is_file():
+            raise ProjectError(f"{path.parent.name} is not a SegMatch project: it holds no {path.name}.")
+        try:
+            self._db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+            self._db.row_factory = sqlite3.Row
+            if create:
+                self._create()
+            self._check_version(path)
+            for pragma in ("journal_mode=DELETE", "synchronous=EXTRA", "foreign_keys=ON", "fullfsync=ON",
+                           "trusted_schema=OFF", "mmap_size=0"):  # fmt: skip
+                self._db.execute(f"PRAGMA {pragma}")
+        except sqlite3.DatabaseError as error:
+            raise ProjectError(
+                f"{path.parent.name}/{path.name} cannot be used as a project database ({error}): "
+                "run `segmatch doctor` on the folder, or restore the file from a backup."
+            ) from error
+
+    def _create(self) -> None:
+        self._db.executescript(
+            f"BEGIN; {SCHEMA} {_triggers()} PRAGMA application_id={APPLICATION_ID}; "
+            f"PRAGMA user_version={SCHEMA_VERSION}; COMMIT;"
+        )
+
+    def _check_version(self, path: Path) -> None:
+        application = self._db.execute("PRAGMA application_id").fetchone()[0]
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if application != APPLICATION_ID:
+            raise ProjectError(f"{path.name} in {path.parent.name} is a database of another program.")
+        if version > SCHEMA_VERSION:
+            raise ProjectError(
+                f"{path.parent.name} was written by a newer version of napari-segmatch (schema {version}; this "
+                f"one knows {SCHEMA_VERSION}): update napari-segmatch to open it."
+            )
+
+    @contextmanager
+    def atomic(self) -> Iterator[sqlite3.Connection]:
+        """Write several rows as one: all of them are on disk when the block ends, or none."""
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield self._db
+                except BaseException:
+                    self._db.rollback()
+                    raise
+                self._db.commit()
+            except sqlite3.OperationalError as error:
+                if self._db.in_transaction:
+                    self._db.rollback()
+                raise ProjectError(
+                    f"The project could not be saved ({error}): free some space, or close the other program that "
+                    "uses it, and try again."
+                ) from error
+
+    def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        with self._lock:
+            return self._db.execute(query, values).fetchall()
+
+    def row(self, query: str, *values: Any) -> sqlite3.Row | None:
+        with self._lock:
+            found: sqlite3.Row | None = self._db.execute(query, values).fetchone()
+            return found
+
+    def close(self) -> None:
+        with self._lock:
+            self._db.close()

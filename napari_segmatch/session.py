@@ -1,0 +1,461 @@
+"""What the window is doing now: verbs for people, and signals that say what changed. No Qt in here.
+
+Slow work goes to three threads, each of which takes its jobs in order: one saves, one imports, one reads, so
+that an import of a hundred cases keeps nobody from painting. Training goes to its own. Nothing of theirs
+touches a listener: the window calls :meth:`Session.poll` ten times a second on its own thread, and all
+signals are emitted from there.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from psygnal import Signal
+
+from .config import TrainConfig
+from .errors import ProjectError, SegmatchError
+from .events import Evaluated, Failed, Noted, PoolChanged, Proposed, Started, Step, TrainEvent
+from .io import FoundCase
+from .project import Project, Run
+from .runner import Background, Mode
+from .types import Case, HumanVerdict, Proposal, RunState, Verdict, Volume
+
+T = TypeVar("T")
+
+Lane = Literal["save", "import", "read"]
+
+_VOLUME_BYTES = 512 * 2**20
+"""Pixels of cases opened lately that are kept, so that going back and forth reads no file."""
+
+
+@dataclass
+class History:
+    """What the plots of one run show; rebuilt from its event file."""
+
+    steps: list[Step] = field(default_factory=list)
+    evaluations: list[Evaluated] = field(default_factory=list)
+    started: Started | None = None
+    pool: PoolChanged | None = None
+    last: TrainEvent | None = None
+
+    def add(self, event: TrainEvent) -> None:
+        self.last = event
+        if isinstance(event, Step):
+            self.steps.append(event)
+        elif isinstance(event, Evaluated):
+            self.evaluations.append(event)
+        elif isinstance(event, Started):
+            self.started = event
+        elif isinstance(event, PoolChanged):
+            self.pool = event
+
+
+class Session:
+    """One window's work on one project.
+
+    Policy: closing asks a running training to stop (it writes a checkpoint), waits for it and for every
+    save that is under way, and only then lets go. A verb that fails says so through ``message`` and changes
+    nothing.
+    """
+
+    project_changed = Signal()
+    """Another project is open, or none."""
+    cases_changed = Signal()
+    """Cases were added, or what is known of one changed."""
+    proposals_changed = Signal()
+    """The list ``proposals`` is new or a decision in it is."""
+    run_changed = Signal()
+    """The run's state or history changed."""
+    mask_saved = Signal(str)
+    """A mask of this case is on disk."""
+    exported = Signal(list)
+    """These files were written."""
+    message = Signal(str, bool)
+    """A sentence for the status line; True when something is wrong."""
+
+    def __init__(self) -> None:
+        self.project: Project | None = None
+        self.cases: list[Case] = []
+        self.proposals: list[Proposal] = []
+        self.run: Run | None = None
+        self.run_state: RunState | None = None
+        self.history = History()
+        self.saved_at: float | None = None
+        self._background: Background | None = None
+        self._offset = 0
+        self._lanes: dict[Lane, ThreadPoolExecutor] = {
+            lane: ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"segmatch-{lane}")
+            for lane in ("save", "import", "read")
+        }
+        self._jobs: list[tuple[Lane, Future[Any], Callable[[Any], None]]] = []
+        self._volumes: OrderedDict[str, Volume] = OrderedDict()
+        self._volumes_lock = threading.Lock()
+
+    # project ---------------------------------------------------------------------------------------------
+
+    def create_project(self, path: Path, classes: Iterable[str], sequences: Iterable[str]) -> None:
+        self._use(Project.create(path, list(classes), list(sequences)))
+
+    def open_project(self, path: Path) -> None:
+        self._use(Project.open(path))
+
+    def _use(self, project: Project) -> None:
+        self.close_project()
+        self.project = project
+        runs = project.runs()
+        self._watch(runs[-1][0] if runs else None)
+        self._reload()
+        self.project_changed.emit()
+
+    def close_project(self, timeout: float = 30) -> None:
+        """Stop training, finish saving, close the project."""
+        if self._background is not None and self._background.is_alive() and self.run is not None:
+            self.run.ask("stop")
+            self._background.join(timeout)
+        for lane, future, _ in self._jobs:
+            if lane != "save":
+                future.cancel()
+        self.wait()
+        if self.project is not None:
+            self.project.close()
+        self.project, self.run, self.run_state, self._background = None, None, None, None
+        self.cases, self.proposals, self.saved_at, self.history = [], [], None, History()
+        self._volumes.clear()
+
+    def close(self) -> None:
+        """End the session: see the class's policy."""
+        self.close_project()
+        for thread in self._lanes.values():
+            thread.shutdown(wait=True)
+
+    def _open(self) -> Project:
+        if self.project is None:
+            raise ProjectError("No project is open: create one or open one first.")
+        return self.project
+
+    def _reload(self) -> None:
+        project = self._open()
+        self.cases = project.cases
+        self.proposals = project.proposals()
+        self.cases_changed.emit()
+        self.proposals_changed.emit()
+
+    # cases -----------------------------------------------------------------------------------------------
+
+    def add_cases(
+        self,
+        found: Iterable[FoundCase],
+        labelled: Iterable[str] | None = None,
+        validation: Iterable[str] = (),
+    ) -> None:
+        """Import cases one after another; a broken one is set aside with its sentence and the rest goes on.
+
+        ``labelled`` are the ids whose masks are finished labels; None means every case that has a mask.
+        ``validation`` are the ids that are held out: never trained on.
+        """
+        chosen = None if labelled is None else set(labelled)
+        held_out = set(validation)
+        for item in found:
+            finished = item.mask is not None and (chosen is None or item.id in chosen)
+            job = partial(self._add, item, finished, item.id in held_out)
+            self._submit(job, self._added, "import")
+
+    def _add(self, item: FoundCase, finished: bool, validation: bool) -> str | None:
+        project = self._open()
+        try:
+            project.add_case(
+                item.id, item.images, item.mask, "all" if finished else "none", validation=validation
+            )
+        except SegmatchError as error:
+            if item.id not in {case.id for case in project.cases}:
+                project.set_aside(item.id, str(error))
+            return str(error)
+        return None
+
+    def _added(self, problem: str | None) -> None:
+        self.cases = self._open().cases
+        self.cases_changed.emit()
+        if problem:
+            self.message.emit(problem, True)
+
+    def case(self, id: str) -> Case:
+        return next(case for case in self.cases if case.id == id)
+
+    def volume(self, case: str) -> Volume:
+        """Read a case's pixels, or take them from those read lately. Any thread may ask."""
+        with self._volumes_lock:
+            volume = self._volumes.pop(case, None)
+            if volume is None:
+                volume = self._open().volume(case)
+            self._volumes[case] = volume
+            while len(self._volumes) > 1 and self._kept_bytes() > _VOLUME_BYTES:
+                self._volumes.popitem(last=False)
+        return volume
+
+    def _kept_bytes(self) -> int:
+        return sum(volume.pixels.nbytes for volume in self._volumes.values())
+
+    def load_volume(self, case: str, then: Callable[[Volume], None]) -> None:
+        """Read pixels off the window's thread; ``then`` is called from :meth:`poll`."""
+        self.read(lambda: self.volume(case), then)
+
+    def load_case(self, case: str, then: Callable[[Volume, np.ndarray], None]) -> None:
+        """Read pixels and labels off the window's thread, the labels after every save under way."""
+        saves = [future for lane, future, _ in self._jobs if lane == "save"]
+
+        def job() -> tuple[Volume, np.ndarray]:
+            wait(saves)
+            return self.volume(case), self._open().mask(case)
+
+        self.read(job, lambda both: then(*both))
+
+    def read(self, job: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Run a job that only reads in the reading thread; ``then`` gets its result from :meth:`poll`."""
+        self._submit(job, then, "read")
+
+    def mask(self, case: str) -> np.ndarray:
+        return self._open().mask(case)
+
+    # annotating ------------------------------------------------------------------------------------------
+
+    def save_mask(self, case: str, labels: np.ndarray, done: Iterable[int] = (), reopen: Iterable[int] = ()) -> None:
+        """Save in the background; ``mask_saved`` follows once it is on disk. The array is copied."""
+        labels, done, reopen = labels.copy(), tuple(done), tuple(reopen)
+        self._submit(lambda: self._open().save_mask(case, labels, done, reopen=reopen), lambda _: self._saved(case))
+
+    def save_slices(
+        self,
+        case: str,
+        slices: Mapping[int, np.ndarray],
+        done: Iterable[int] = (),
+        reopen: Iterable[int] = (),
+    ) -> None:
+        """Save these slices (y, x) in the background and leave the others as the disk has them.
+
+        So a window that has not yet heard of a decision elsewhere in the case cannot undo it.
+        """
+        slices = {z: labels.copy() for z, labels in slices.items()}
+        done, reopen = tuple(done), tuple(reopen)
+
+        def job() -> int:
+            labels = self._open().mask(case)
+            for z, fresh in slices.items():
+                labels[z] = fresh
+            return self._open().save_mask(case, labels, done, reopen=reopen)
+
+        self._submit(job, lambda _: self._saved(case))
+
+    @property
+    def is_saving(self) -> bool:
+        """Whether something that a person did is not on disk yet."""
+        return any(lane == "save" for lane, _, _ in self._jobs)
+
+    def _saved(self, case: str) -> None:
+        self.saved_at = time.time()
+        fresh = self._open().case(case)
+        before = self.case(case)
+        self.cases = [fresh if item.id == case else item for item in self.cases]
+        self.mask_saved.emit(case)
+        if fresh.labelled != before.labelled:
+            self.cases_changed.emit()
+
+    # training --------------------------------------------------------------------------------------------
+
+    def start_training(self, config: TrainConfig, mode: Mode = "thread") -> None:
+        project = self._open()
+        if self.is_training:
+            raise ProjectError("Training is already running: stop it first.")
+        if not any(case.labelled and not case.validation for case in self.cases):
+            raise ProjectError("Training needs labels: mark at least one slice of a case as done first.")
+        self._train(project.new_run(config), mode, resume=False)
+
+    def resume_training(self, mode: Mode = "thread") -> None:
+        """Go on with a paused, stopped or interrupted run."""
+        if self.run is None:
+            raise ProjectError("There is no run to resume: start one.")
+        if self.is_training:
+            self.run.ask("run")
+        else:
+            self._train(self.run, mode, resume=True)
+
+    def _train(self, run: Run, mode: Mode, resume: bool) -> None:
+        self.wait()
+        run.ask("run")
+        self._watch(run)
+        self._background = Background(self._open().path, run.id, mode=mode, resume=resume)
+        self.run_state = "running"
+        self.run_changed.emit()
+
+    def pause_training(self) -> None:
+        self._ask("pause")
+
+    def stop_training(self) -> None:
+        """Ask the run to write a checkpoint and end."""
+        self._ask("stop")
+
+    def _ask(self, wish: Any) -> None:
+        if self.run is not None and self.is_training:
+            self.run.ask(wish)
+
+    def runs(self) -> list[tuple[Run, RunState]]:
+        return self._open().runs() if self.project is not None else []
+
+    def show_run(self, id: int) -> None:
+        """Show the history of an older run; :meth:`resume_training` would go on with it."""
+        if self.is_training:
+            raise ProjectError("Training is running: stop it before you look at another run.")
+        self._watch(self._open().run(id))
+        self.run_changed.emit()
+
+    @property
+    def is_training(self) -> bool:
+        return self._background is not None and self._background.is_alive()
+
+    def _watch(self, run: Run | None) -> None:
+        self.run, self.history, self._offset = run, History(), 0
+        self.run_state = self._open().run_state(run.id) if run else None
+        if run is not None:
+            self._read_events(quiet=True)
+
+    def _read_events(self, quiet: bool = False) -> None:
+        if self.run is None:
+            return
+        fresh = []
+        for event, self._offset in self.run.events(self._offset):
+            self.history.add(event)
+            fresh.append(event)
+        if not fresh or quiet:
+            return
+        self.run_state = self._open().run_state(self.run.id)
+        if any(isinstance(event, Proposed) for event in fresh):
+            self.proposals = self._open().proposals()
+            self.proposals_changed.emit()
+        for event in fresh:
+            sentence, wrong = _say(event)
+            if sentence:
+                self.message.emit(sentence, wrong)
+        self.run_changed.emit()
+
+    # review ----------------------------------------------------------------------------------------------
+
+    def proposal_mask(self, proposal: Proposal) -> np.ndarray:
+        return self._open().proposal_mask(proposal)
+
+    def decide(self, proposal: Proposal, verdict: HumanVerdict, mask: np.ndarray | None = None,
+               seconds: float | None = None) -> None:  # fmt: skip
+        """Record a decision in the background; the list shows it at once."""
+        said: HumanVerdict = "corrected" if mask is not None else verdict
+        mask = None if mask is None else mask.copy()
+        self._mark(proposal, said)
+        self._submit(
+            lambda: self._open().decide(proposal, verdict, mask, seconds=seconds),
+            lambda _: self._decided(proposal.case),
+        )
+
+    def take_back(self) -> Proposal | None:
+        """Take back the last decision that stands, at any depth, and return its proposal."""
+        self._finish("save")
+        last = self._open().last_decided()
+        if last is None:
+            self.message.emit("There is no decision to take back.", False)
+            return None
+        self._mark(last, None)
+        self._submit(lambda: self._open().take_back(last), lambda _: self._decided(last.case))
+        return replace(last, decision=None)
+
+    def agreement(self) -> dict[tuple[Verdict, HumanVerdict], int]:
+        """Count proposals by what the discriminator said and what the person said."""
+        table: dict[tuple[Verdict, HumanVerdict], int] = {}
+        for item in self.proposals:
+            if item.decision is not None:
+                key = (item.verdict, item.decision)
+                table[key] = table.get(key, 0) + 1
+        return table
+
+    def _mark(self, proposal: Proposal, verdict: HumanVerdict | None) -> None:
+        self.proposals = [
+            replace(item, decision=verdict) if item.id == proposal.id else item for item in self.proposals
+        ]
+        self.proposals_changed.emit()
+
+    def _decided(self, case: str) -> None:
+        self._saved(case)
+
+    # export ----------------------------------------------------------------------------------------------
+
+    def export(self, folder: Path, include_accepted: bool = False) -> None:
+        self._submit(
+            lambda: self._open().export(folder, include_accepted=include_accepted),
+            lambda files: self._exported(folder, files),
+        )
+
+    def _exported(self, folder: Path, files: list[Path]) -> None:
+        self.exported.emit(files)
+        self.message.emit(f"{len(files)} files written to {folder.name}.", False)
+
+    # the window's heartbeat ------------------------------------------------------------------------------
+
+    def poll(self) -> None:
+        """Bring in what the threads have finished. Call this on the window's thread, ten times a second."""
+        for entry in [entry for entry in self._jobs if entry[1].done()]:
+            if entry in self._jobs:  # a listener may have polled meanwhile
+                self._jobs.remove(entry)
+                self._conclude(*entry)
+        if self.project is not None:
+            self._read_events()
+            self._notice_silent_end()
+
+    def _conclude(self, lane: Lane, future: Future[Any], then: Callable[[Any], None]) -> None:
+        if future.cancelled():
+            return
+        error = future.exception()
+        if error is None:
+            then(future.result())
+            return
+        sentence = str(error) if isinstance(error, SegmatchError) else f"Something went wrong: {error!r}."
+        self.message.emit(sentence, True)
+        if self.project is not None and lane != "read":
+            self._reload()
+
+    def _notice_silent_end(self) -> None:
+        if self.run is not None and self.run_state in ("running", "paused") and not self.is_training:
+            self.run_state = self._open().run_state(self.run.id)
+            if self.run_state not in ("running", "paused"):
+                self.run_changed.emit()
+
+    def wait(self) -> None:
+        """Finish everything that is under way, then poll."""
+        self._finish("save", "import", "read")
+
+    def _finish(self, *lanes: Lane) -> None:
+        wait([future for lane, future, _ in self._jobs if lane in lanes])
+        self.poll()
+
+    def _submit(self, job: Callable[[], Any], then: Callable[[Any], None], lane: Lane = "save") -> None:
+        self._jobs.append((lane, self._lanes[lane].submit(job), then))
+
+
+def _say(event: TrainEvent) -> tuple[str, bool]:
+    """Return what the status line says of an event, and whether it is bad news."""
+    if isinstance(event, PoolChanged) and event.added:
+        n = len(event.added)
+        return f"The trainer has seen your {n} new {'slice' if n == 1 else 'slices'}.", False
+    if isinstance(event, PoolChanged):
+        return "The trainer has seen your decisions.", False
+    if isinstance(event, Noted):
+        return event.message, False
+    if isinstance(event, Failed):
+        return event.message, True
+    return "", False
+
+
+__all__ = ["History", "Session"]

@@ -1,0 +1,195 @@
+"""The nouns of the project: small frozen types that every other module speaks in.
+
+Arrays are (z, y, x) and volumes (channel, z, y, x); z is the through-plane axis. Lengths are millimetres.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+import numpy as np
+
+NOT_ANNOTATED = 255
+"""Label of a voxel that nobody has judged; every loss and metric ignores it."""
+
+MAX_CLASSES = 50
+
+Verdict = Literal["accepted", "rejected"]
+"""The discriminator's word on a proposal."""
+
+HumanVerdict = Literal["accepted", "rejected", "corrected", "deferred"]
+"""A person's word on a proposal."""
+
+RunState = Literal["created", "running", "paused", "stopped", "finished", "failed", "interrupted"]
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """Where a voxel grid lies in the patient.
+
+    Attributes
+    ----------
+    shape
+        Voxels along (z, y, x).
+    affine
+        (4, 4) float64; maps a (z, y, x, 1) index to (right, anterior, superior, 1) in mm.
+    axes
+        ``axes[i]`` is the source file's array axis that became our axis i. Only ever a permutation: no axis
+        is flipped and nothing is resampled, so writing back is exact.
+    known
+        False when the file states no orientation; left and right are then not to be shown.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+    axes: tuple[int, int, int] = (2, 1, 0)
+    known: bool = True
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Voxel size in mm along (z, y, x)."""
+        z, y, x = np.linalg.norm(self.affine[:3, :3], axis=0)
+        return float(z), float(y), float(x)
+
+    def same_grid(self, other: Geometry, tolerance: float = 1e-2) -> bool:
+        """Whether both grids put every voxel at the same place, to a share ``tolerance`` of a voxel."""
+        if self.shape != other.shape:
+            return False
+        corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
+        corners[:, :3] *= np.array(self.shape) - 1
+        apart = np.abs(corners @ self.affine.T - corners @ other.affine.T).max()
+        return bool(apart <= tolerance * min(self.spacing))
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """Float32 pixels (channel, z, y, x) and their geometry."""
+
+    pixels: np.ndarray
+    geometry: Geometry
+
+
+@dataclass(frozen=True, eq=False)
+class Mask:
+    """Uint8 labels (z, y, x) and their geometry: 0 background, 1..K classes, 255 not annotated."""
+
+    labels: np.ndarray
+    geometry: Geometry
+
+
+@dataclass(frozen=True, order=True)
+class Region:
+    """One slice of a case: the unit that people annotate and review."""
+
+    case: str
+    z: int
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is known of one study without reading its pixels."""
+
+    id: str
+    patient: str
+    sequences: tuple[str, ...]
+    geometry: Geometry
+    validation: bool = False
+    labelled: tuple[int, ...] = ()
+    version: int | None = None
+    problem: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.geometry.shape
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A pseudo mask for one slice: the *machine's* word.
+
+    Attributes
+    ----------
+    score
+        The selector's number between 0 and 1; what it means depends on the run's selector.
+    decision
+        The last thing that a person said of it, or None.
+    """
+
+    id: int
+    run: int
+    region: Region
+    score: float
+    verdict: Verdict
+    step: int
+    pool_version: int
+    decision: HumanVerdict | None = None
+
+    @property
+    def case(self) -> str:
+        return self.region.case
+
+    @property
+    def z(self) -> int:
+        return self.region.z
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A *person's* word on a proposal. Appended, never changed: taking one back appends another."""
+
+    id: int
+    proposal: int
+    verdict: HumanVerdict | None
+    actor: str
+    at: str
+    mask_version: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """A decided proposal, as the trainer meets it: a lesson for the discriminator."""
+
+    proposal: int
+    region: Region
+    verdict: HumanVerdict
+
+
+@dataclass(frozen=True)
+class PoolSnapshot:
+    """What the trainer may learn from at one moment. Immutable; ``version`` names it."""
+
+    version: int
+    labelled: Mapping[str, tuple[int, ...]]
+    unlabelled: Mapping[str, tuple[int, ...]]
+    validation: tuple[str, ...] = ()
+    masks: Mapping[str, int] = field(default_factory=dict)
+    reviewed: tuple[Reviewed, ...] = ()
+
+    def regions(self, which: Literal["labelled", "unlabelled"]) -> list[Region]:
+        """All slices of one pool, in a fixed order."""
+        pool = self.labelled if which == "labelled" else self.unlabelled
+        return [Region(case, z) for case in sorted(pool) for z in pool[case]]
+
+
+class Pool(Protocol):
+    """Where the trainer reads from. The project implements it, and so does a test in ten lines."""
+
+    classes: tuple[str, ...]
+    sequences: tuple[str, ...]
+
+    def version(self) -> int:
+        """A number that grows whenever the snapshot would differ. Asked at every step: cheap."""
+
+    def snapshot(self) -> PoolSnapshot: ...
+
+    def volume(self, case: str) -> Volume:
+        """Pixels as stored, (channel, z, y, x), channels in the order of ``sequences``."""
+
+    def mask(self, case: str) -> np.ndarray:
+        """Uint8 (z, y, x); 255 where not annotated."""
+
+    def proposal_mask(self, proposal: int) -> np.ndarray:
+        """Uint8 (y, x)."""

@@ -1,0 +1,298 @@
+"""Paint a few slices, mark them as done: that is all the teaching the trainer needs to start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtWidgets import QButtonGroup, QComboBox, QGridLayout, QPushButton, QWidget
+
+from ..session import Session
+from ..types import Case
+from .desk import Desk
+from .keys import ANNOTATE, shown
+from .slices import fill_gaps, painted, worth_a_look
+from .strip import SliceStrip
+from .style import CLASS_COLOURS, GOOD, OWN, UNSURE, Page, button, holder, row, text
+
+_TOOLS = (
+    ("Paint 2", "paint", "Paint with the brush"),
+    ("Erase 1", "erase", "Erase"),
+    ("Polygon 3", "polygon", "Draw a polygon; Enter closes it"),
+    ("Fill 4", "fill", "Fill an area"),
+    ("Move 6", "pan_zoom", "Move and zoom the picture"),
+)
+_MANY_CLASSES = 7
+
+
+class AnnotatePanel(Page):
+    """Shows the case on the desk. ``actions`` are the verbs that keys reach."""
+
+    def __init__(self, session: Session, desk: Desk) -> None:
+        self.session, self.desk = session, desk
+        self._case = QComboBox()
+        self._case.setToolTip("The case on the screen; choose another one here")
+        self._case.setMinimumContentsLength(8)
+        self._case.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self._case.activated.connect(lambda _: self._open(self._case.currentData()))
+        self._empty = text("", "hint")
+        self._state = text("", "section")
+        self._progress = text("", "hint")
+        self._why = text("", "hint")
+        self._strip = SliceStrip("Slices of this case: done, painted, proposed or empty")
+        self._strip.clicked.connect(lambda index: setattr(desk, "z", desk.from_shown(index)))
+        self._classes = QGridLayout()
+        self._classes.setSpacing(3)
+        self._class_group = QButtonGroup(self._strip)
+        self._tool_group = QButtonGroup(self._strip)
+        self._body = holder(self._build())
+        super().__init__(self._empty, self._body, 1)
+        self.actions: dict[str, Callable[..., object]] = {
+            "done": self.mark_done, "no_lesion": self.no_lesion, "next": lambda: self.go(1),
+            "previous": lambda: self.go(-1), "worth_a_look": self.worth_a_look,
+            "sequence": self.next_sequence, "peek": desk.layers.peek, "outline": self.toggle_outline,
+            "interpolate": self.interpolate, "undo": desk.undo, "redo": desk.redo,
+        }  # fmt: skip
+        self._links = [
+            (session.project_changed, self._project_changed),
+            (session.cases_changed, self._cases_changed),
+            (session.proposals_changed, self.redraw),
+            (desk.opened, self._opened),
+            (desk.opening, self._opening),
+            (desk.slice_changed, self.redraw),
+            (desk.labels_changed, self.redraw),
+        ]
+        for signal, slot in self._links:
+            signal.connect(slot)
+        self._project_changed()
+
+    def close_links(self) -> None:
+        for signal, slot in self._links:
+            signal.disconnect(slot)
+
+    # building --------------------------------------------------------------------------------------------
+
+    def _build(self) -> QGridLayout:
+        make = self._button
+        self._done = make("Slice done", "done", "This slice is finished: what is not painted is background", "primary")
+        self._reopen = button("Reopen", "This slice is not finished after all", self.reopen)
+        self._undo = make("Undo", "undo", "Undo the last step, on whatever slice it was")
+        self._redo = make("Redo", "redo", "Do it again")
+        above = button("Copy from above", "Copy the mask of the slice before this one", lambda: self.copy_from(-1))
+        below = button("Copy from below", "Copy the mask of the slice after this one", lambda: self.copy_from(1))
+        self._outline = make("Outline", "outline", "Show masks as outlines or filled")
+        self._outline.setCheckable(True)
+        self._sequence = make("Sequence", "sequence", "Show the next MRI sequence")
+        cases = row(make("◀", "previous", "The case before"), self._case, make("▶", "next", "The next case"))
+        cases.setStretch(1, 1)
+        grid = QGridLayout()
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setSpacing(8)
+        pairs = QGridLayout()
+        pairs.setSpacing(4)
+        items: tuple[QWidget, ...] = (
+            make("No lesion here", "no_lesion", "Nothing on this slice: an empty slice is a label too"), self._reopen,
+            make("Next to look at", "worth_a_look", "Go to the slice where your time helps most"),
+            make("Interpolate", "interpolate", "Fill the slices between two that you painted"),
+            above, below, self._undo, self._redo, self._outline, self._sequence,
+        )  # fmt: skip
+        for index, item in enumerate(items):
+            pairs.addWidget(item, index // 2, index % 2)
+        parts = (
+            cases, self._state, self._strip, self._progress, self._tools(), self._classes, self._done, pairs, self._why
+        )  # fmt: skip
+        for place, part in enumerate(parts):
+            add = grid.addWidget if isinstance(part, QWidget) else grid.addLayout
+            add(part, place, 0)
+        return grid
+
+    def _button(self, words: str, action: str, tip: str, role: str = "") -> QPushButton:
+        return button(words, tip, lambda: self.actions[action](), role, shown(ANNOTATE, action))
+
+    def _tools(self) -> QGridLayout:
+        grid = QGridLayout()
+        grid.setSpacing(3)
+        for index, (words, mode, tip) in enumerate(_TOOLS):
+            made = button(words, f"{tip}; size with [ and ]" if mode == "paint" else tip)
+            made.clicked.connect(lambda *_, mode=mode: self.desk.layers.set_mode(mode))
+            grid.addWidget(made, index // 3, index % 3)
+        return grid
+
+    def _show_classes(self) -> None:
+        while self._classes.count():
+            self._classes.takeAt(0).widget().deleteLater()
+        names = self.session.project.classes if self.session.project else ()
+        for label, name in enumerate(names[: 3 * _MANY_CLASSES] if len(names) > 1 else (), 1):
+            chip = button(name, f"Paint {name}, label {label}")
+            chip.setIcon(_square(CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]))
+            chip.setCheckable(True)
+            chip.setChecked(label == 1)
+            self._class_group.addButton(chip)
+            chip.clicked.connect(lambda *_, label=label: self._choose_class(label))
+            self._classes.addWidget(chip, (label - 1) // 2, (label - 1) % 2)
+
+    def _choose_class(self, label: int) -> None:
+        if self.desk.layers.mask is not None:
+            self.desk.layers.mask.selected_label = label
+
+    # what happens ----------------------------------------------------------------------------------------
+
+    def shown_for_work(self) -> None:
+        """The tab was opened: put the brush in the person's hand, and a case on the desk."""
+        self.desk.layers.set_outline(self._outline.isChecked())
+        if self.desk.case_id:
+            self.desk.layers.set_mode("paint")
+            self.redraw()
+        elif self._cases():
+            self._open(self._suggested().id)
+
+    def _suggested(self) -> Case:
+        """Return the first case that has no labels, or just the first."""
+        cases = self._cases()
+        return next((case for case in cases if not case.labelled), cases[0])
+
+    def _cases(self) -> list[Case]:
+        return [case for case in self.session.cases if case.problem is None]
+
+    def _open(self, case: str) -> None:
+        self.desk.open(case, then=lambda: self.desk.layers.set_mode("paint"))
+
+    def go(self, by: int) -> None:
+        """Open the next or the previous case."""
+        ids = [case.id for case in self._cases()]
+        if ids:
+            here = ids.index(self.desk.case_id) if self.desk.case_id in ids else -1
+            self._open(ids[(here + by) % len(ids)])
+
+    def mark_done(self) -> None:
+        """Finish the slice on the screen and go to the next one that is open."""
+        if not self.desk.count:
+            return
+        z = self.desk.z
+        done = {*self.desk.done, z}
+        self.desk.save(done=(z,))
+        order = [self.desk.from_shown(i) for i in range(self.desk.shown(z) + 1, self.desk.count)]
+        follows = next((i for i in order if i not in done), None)
+        if follows is not None:
+            self.desk.z = follows
+        self.redraw()
+
+    def no_lesion(self) -> None:
+        if self.desk.count:
+            self.desk.write({self.desk.z: np.zeros_like(self.desk.labels[0])})
+            self.mark_done()
+
+    def reopen(self) -> None:
+        if self.desk.count and self.desk.z in self.desk.done:
+            self.desk.save(reopen=(self.desk.z,))
+
+    def interpolate(self) -> None:
+        filled = fill_gaps(self.desk.labels, self.desk.z, self.desk.done) if self.desk.count else {}
+        if filled:
+            self.desk.write(filled)
+        else:
+            self._why.setText("Paint two slices with a gap between them first: the slices in the gap get filled.")
+
+    def copy_from(self, by: int) -> None:
+        """Copy the mask of the neighbour as it follows on the screen."""
+        if not self.desk.count:
+            return
+        there = self.desk.shown(self.desk.z) + by
+        if 0 <= there < self.desk.count:
+            self.desk.write({self.desk.z: self.desk.labels[self.desk.from_shown(there)].copy()})
+
+    def worth_a_look(self) -> None:
+        if not self.desk.count:
+            return
+        waiting = {
+            item.z: item.score
+            for item in self.session.proposals
+            if item.case == self.desk.case_id and item.decision is None
+        }
+        found = worth_a_look(self.desk.z, self.desk.labels, self.desk.done, waiting)
+        if found is None:
+            self._why.setText("Every slice of this case is done: go on with the next case (J).")
+        else:
+            self.desk.z = found[0]
+            self._why.setText(f"Slice {self.desk.shown(found[0])}: {found[1]}.")
+
+    def next_sequence(self) -> None:
+        self.desk.layers.next_sequence()
+        self.redraw()
+
+    def toggle_outline(self) -> None:
+        self.desk.layers.set_outline(not self.desk.layers.outlined)
+        self._outline.setChecked(self.desk.layers.outlined)
+
+    # redrawing -------------------------------------------------------------------------------------------
+
+    def _project_changed(self) -> None:
+        self._show_classes()
+        self._cases_changed()
+
+    def _cases_changed(self) -> None:
+        cases = self._cases()
+        self._case.clear()
+        for case in cases:
+            mark = "✓ " if case.labelled else ""
+            self._case.addItem(f"{mark}{case.id}", case.id)
+        self._case.setCurrentIndex(self._case.findData(self.desk.case_id))
+        if self.session.project is None:
+            self._empty.setText("Open or create a project in the tab Cases first.")
+        elif not cases:
+            self._empty.setText("Add a folder with scans in the tab Cases first.")
+        self._empty.setVisible(not cases)
+        self._body.setVisible(bool(cases))
+        self.redraw()
+
+    def _opening(self, case: str) -> None:
+        self._state.setText(f"Reading {case} …")
+
+    def _opened(self) -> None:
+        self._why.setText("")
+        self._case.setCurrentIndex(self._case.findData(self.desk.case_id))
+        several = len(self.desk.layers.images) > 1
+        self._sequence.setVisible(several)
+        self.redraw()
+
+    def redraw(self) -> None:
+        case = self.desk.case
+        if case is None or not self.desk.count or not self.isVisible():
+            return
+        z, done = self.desk.z, set(self.desk.done)
+        drawn = painted(self.desk.labels)
+        state = "done" if z in done else "draft, not done yet" if drawn[z] else "not annotated"
+        self._state.setText(f"Slice {self.desk.shown(z)} of {self.desk.count - 1}: {state}")
+        self._reopen.setEnabled(z in done)
+        self._undo.setEnabled(self.desk.strokes.can_undo)
+        self._redo.setEnabled(self.desk.strokes.can_redo)
+        name = self.desk.layers.sequence
+        self._sequence.setText(f"{name}   {shown(ANNOTATE, 'sequence')}" if name else "Sequence")
+        self._progress.setText(self._progress_text(case))
+        self._strip.show_cells([self._cell(self.desk.from_shown(i), done, drawn) for i in range(self.desk.count)],
+                               self.desk.shown(z))  # fmt: skip
+
+    def _progress_text(self, case: Case) -> str:
+        words = f"{len(case.labelled)} of {case.shape[0]} slices done."
+        if case.validation:
+            return words + " Held out for validation: its labels judge the model and never train it."
+        if not any(other.labelled and not other.validation for other in self._cases()):
+            return words + " The trainer needs at least one; two cases are a good start."
+        return words
+
+    def _cell(self, z: int, done: set[int], drawn: np.ndarray) -> tuple[str, str]:
+        if z in done:
+            return (GOOD, "done, with a mask") if drawn[z] else (OWN, "done, nothing to see")
+        if drawn[z]:
+            return UNSURE, "painted, not done yet"
+        return "", "not annotated"
+
+
+def _square(colour: str) -> QIcon:
+    pixmap = QPixmap(14, 14)
+    pixmap.fill(QColor(colour))
+    return QIcon(pixmap)
+
+

@@ -1,0 +1,269 @@
+"""The case on the desk: its labels, what of them is not saved yet, and its layers. Annotate and Review share it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from psygnal import Signal
+from qtpy.QtCore import QObject, QTimer
+
+from ..session import Session
+from ..types import NOT_ANNOTATED, Case, Proposal, Volume
+from .display import Flip
+from .layers import Layers
+from .letters import EdgeLetters
+from .strokes import Strokes, touched
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+AUTOSAVE_MS = 1000
+
+
+class Desk(QObject):
+    """Opens a case, takes strokes, saves.
+
+    Policy: a stroke is a draft and is saved one second after the last one, before another case is opened and
+    before the window closes. Only slices that changed are written, so a decision made meanwhile is never
+    overwritten. Slices are numbered as stored; :attr:`shown` is the same number as it stands on the slider.
+    """
+
+    opened = Signal()
+    """Another case is on the desk, or none."""
+    opening = Signal(str)
+    """This case is being read."""
+    slice_changed = Signal()
+    labels_changed = Signal()
+    """Labels, or which slices are done, are not what they were."""
+    draft_changed = Signal()
+    """There is something unsaved, or no longer."""
+
+    def __init__(self, viewer: Viewer, session: Session, parent: QObject) -> None:
+        super().__init__(parent)
+        self.viewer, self.session = viewer, session
+        self.layers = Layers(viewer)
+        self.letters = EdgeLetters(viewer, self)
+        self.flip = Flip()
+        self.case_id = ""
+        self.labels = np.zeros((0, 0, 0), np.uint8)
+        self.strokes = Strokes(self.labels)
+        self._dirty: set[int] = set()
+        self._wanted = ""
+        self._then: list[Any] = []
+        self._timer = QTimer(self, singleShot=True, interval=AUTOSAVE_MS)
+        self._timer.timeout.connect(self.save)
+        self._links = [
+            (self.layers.painted, self._on_painted),
+            (self.layers.restored, self._on_restored),
+            (session.mask_saved, self._on_saved),
+            (session.project_changed, self.clear),
+            (viewer.dims.events.current_step, self._on_step),
+        ]
+        for signal, slot in self._links:
+            signal.connect(slot)
+
+    def close(self) -> None:
+        """Save what is not saved and let go of everything."""
+        self._timer.stop()
+        self.save()
+        for signal, slot in self._links:
+            signal.disconnect(slot)
+        self._links = []
+        self.layers.close()
+
+    # opening ---------------------------------------------------------------------------------------------
+
+    @property
+    def case(self) -> Case | None:
+        """What is known of the case on the desk."""
+        return next((case for case in self.session.cases if case.id == self.case_id), None)
+
+    def open(self, case: str, z: int | None = None, then: Any = None) -> None:
+        """Open a case and go to a slice; ``then()`` is called once it is on the screen.
+
+        Only the last wish counts: a case that arrives after another was asked for is dropped.
+        """
+        if case == self.case_id and not self._wanted:
+            self.z = self.z if z is None else z
+            if then is not None:
+                then()
+            return
+        self.save()
+        self._then = [z, then]
+        if case == self._wanted:
+            return
+        self._wanted = case
+        self.opening.emit(case)
+        self.session.load_case(case, lambda volume, labels: self._show(case, volume, labels))
+
+    def _show(self, case: str, volume: Volume, labels: np.ndarray) -> None:
+        if case != self._wanted:
+            return
+        self._wanted = ""
+        (z, then), self._then = self._then, [None, None]
+        known = self.session.case(case)
+        channels = list(enumerate(self.session.project.sequences)) if self.session.project else []
+        present = [(i, name) for i, name in channels if name in known.sequences] or channels
+        self.case_id, self.flip = case, Flip.of(volume.geometry)
+        self.labels, self.strokes = labels, Strokes(labels)
+        self._dirty.clear()
+        classes = len(self.session.project.classes) if self.session.project else 1
+        self.layers.show(volume, present, self.flip, labels, classes)
+        self.letters.show(self.flip)
+        self.z = self._first_slice(known) if z is None else z
+        self.opened.emit()
+        self.labels_changed.emit()
+        self.draft_changed.emit()
+        if then is not None:
+            then()
+
+    def _first_slice(self, case: Case) -> int:
+        """Start in the middle: the ends of a stack are empty."""
+        return case.shape[0] // 2
+
+    def clear(self) -> None:
+        """Empty the desk. What is unsaved must have been saved before."""
+        self._timer.stop()
+        self._wanted, self.case_id = "", ""
+        self.labels = np.zeros((0, 0, 0), np.uint8)
+        self.strokes = Strokes(self.labels)
+        self._dirty.clear()
+        self.layers.clear()
+        self.letters.show(None)
+        self.opened.emit()
+        self.labels_changed.emit()
+        self.draft_changed.emit()
+
+    # where we are ----------------------------------------------------------------------------------------
+
+    @property
+    def count(self) -> int:
+        return len(self.labels)
+
+    @property
+    def z(self) -> int:
+        """Slice on the screen, numbered as stored."""
+        return self.flip.z_from_view(self.layers.z, self.count) if self.count else 0
+
+    @z.setter
+    def z(self, value: int) -> None:
+        if self.count:
+            self.layers.z = self.flip.z_to_view(int(np.clip(value, 0, self.count - 1)), self.count)
+
+    def shown(self, z: int) -> int:
+        """Return the number of a slice on napari's slider."""
+        return self.flip.z_to_view(z, self.count)
+
+    def from_shown(self, z: int) -> int:
+        return self.flip.z_from_view(z, self.count)
+
+    def step(self, by: int) -> None:
+        """Go by so many slices as they follow on the screen."""
+        self.z = self.from_shown(int(np.clip(self.shown(self.z) + by, 0, self.count - 1)))
+
+    def _on_step(self) -> None:
+        if self.count:
+            self.slice_changed.emit()
+
+    # editing ---------------------------------------------------------------------------------------------
+
+    @property
+    def done(self) -> tuple[int, ...]:
+        """Slices that somebody finished."""
+        return self.case.labelled if self.case is not None else ()
+
+    @property
+    def dirty(self) -> bool:
+        return bool(self._dirty)
+
+    def _on_painted(self, atoms: Any) -> None:
+        slices = touched(atoms) if atoms is not None else None
+        if slices is not None:
+            slices = [self.from_shown(z) for z in slices if 0 <= z < self.count]
+        self._changed(self.strokes.note(slices))
+
+    def write(self, slices: dict[int, np.ndarray]) -> None:
+        """Replace whole slices; one step for undo."""
+        for z, labels in slices.items():
+            self.labels[z] = labels
+        self._changed(self.strokes.note(slices))
+        self.layers.refresh_mask()
+
+    def undo(self) -> bool:
+        return self._replayed(self.strokes.undo())
+
+    def redo(self) -> bool:
+        return self._replayed(self.strokes.redo())
+
+    def _replayed(self, slices: list[int]) -> bool:
+        if slices and self.z not in slices:
+            self.z = slices[0]
+        self._changed(slices)
+        self.layers.refresh_mask()
+        return bool(slices)
+
+    def _changed(self, slices: list[int]) -> None:
+        if slices:
+            self._dirty.update(slices)
+            self._timer.start()
+            self.labels_changed.emit()
+            self.draft_changed.emit()
+
+    def forget(self, z: int) -> None:
+        """Do not save what was painted on a slice: somebody else takes care of it."""
+        self._dirty.discard(z)
+        self.draft_changed.emit()
+
+    def put(self, z: int, labels: np.ndarray) -> None:
+        """Show a slice as somebody else has saved it; not a step of this person's hand."""
+        self.strokes.accept(z, labels)
+        self._dirty.discard(z)
+        self.layers.refresh_mask()
+        self.labels_changed.emit()
+        self.draft_changed.emit()
+
+    # saving ----------------------------------------------------------------------------------------------
+
+    def save(self, done: tuple[int, ...] = (), reopen: tuple[int, ...] = ()) -> None:
+        """Save what changed, in the background; finish or reopen slices on the way."""
+        self._timer.stop()
+        if not self.case_id or self.session.project is None:
+            return
+        for z in done:
+            self.labels[z][self.labels[z] == NOT_ANNOTATED] = 0
+            self.strokes.accept(z, self.labels[z])
+        finished = {*self.done, *done} - set(reopen)
+        slices = {z: self.labels[z] for z in {*self._dirty, *done}}
+        slices = {z: np.where((s == NOT_ANNOTATED) & (z in finished), np.uint8(0), s) for z, s in slices.items()}
+        if slices or reopen:
+            self._dirty.clear()
+            self.session.save_slices(self.case_id, slices, done, reopen)
+            self.draft_changed.emit()
+
+    def _on_saved(self, case: str) -> None:
+        if case == self.case_id:
+            self.labels_changed.emit()
+            self.draft_changed.emit()
+
+    def refetch(self, z: int) -> None:
+        """Read one slice again once every save under way is done."""
+        case = self.case_id
+
+        def arrived(_: Volume, labels: np.ndarray) -> None:
+            if case == self.case_id and z not in self._dirty:
+                self.put(z, labels[z])
+
+        self.session.load_case(case, arrived)
+
+    # proposals -------------------------------------------------------------------------------------------
+
+    def show_proposal(self, proposal: Proposal | None, labels: np.ndarray | None = None) -> None:
+        """Draw a proposal's mask (y, x, as stored) over its slice, or none."""
+        if proposal is None or labels is None or proposal.case != self.case_id:
+            self.layers.show_proposal(None, None)
+        else:
+            self.layers.show_proposal(self.shown(proposal.z), self.flip.to_view(labels))
+
+    def _on_restored(self, name: str) -> None:
+        self.session.message.emit(f"The layer {name} belongs to SegMatch and is back; hide it with its eye.", False)

@@ -1,0 +1,86 @@
+"""How voxels are turned for the screen: patient right on screen left, front and head up. Pure functions.
+
+Arrays come as (z, y, x), permuted but never flipped. napari draws an index that grows to the right and
+downwards, so an axis that runs towards the patient's right, front or head is shown through a reversed numpy
+*view*: what is painted on the screen lands in the right voxel, and nothing is copied.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..types import Case, Geometry
+
+TOWARDS = (("R", "L"), ("A", "P"), ("S", "I"))
+"""Letters at the positive and the negative end of each axis of the world (RAS+)."""
+
+
+@dataclass(frozen=True)
+class Flip:
+    """Which of (z, y, x) are reversed on the screen.
+
+    Attributes
+    ----------
+    letters
+        For each axis the letters where its first and its last index on the screen lie; None if the file does
+        not say where left and right are.
+    """
+
+    axes: tuple[bool, bool, bool] = (False, False, False)
+    letters: tuple[tuple[str, str], ...] | None = None
+
+    @classmethod
+    def of(cls, geometry: Geometry) -> Flip:
+        """Turn the axes so that index 0 is the patient's right, front and head."""
+        columns = geometry.affine[:3, :3]
+        world = _closest_axes(columns / np.linalg.norm(columns, axis=0))
+        axes = tuple(bool(columns[row, axis] > 0) for axis, row in enumerate(world))
+        letters = tuple(TOWARDS[row] for row in world)
+        return cls(axes, letters if geometry.known else None)  # type: ignore[arg-type]
+
+    def to_view(self, array: np.ndarray) -> np.ndarray:
+        """Return a view of (z, y, x), or of one slice (y, x), as it lies on the screen."""
+        reverse = self.axes[-array.ndim :]
+        return array[tuple(slice(None, None, -1) if flip else slice(None) for flip in reverse)]
+
+    from_view = to_view
+    """A reversal is its own inverse."""
+
+    def z_to_view(self, z: int, slices: int) -> int:
+        return slices - 1 - z if self.axes[0] else z
+
+    z_from_view = z_to_view
+
+
+def slider_number(case: Case, z: int) -> int:
+    """Return the number that a slice has on napari's slider."""
+    return Flip.of(case.geometry).z_to_view(z, case.shape[0])
+
+
+def _closest_axes(directions: np.ndarray) -> list[int]:
+    """Return the row of the world axis that each column lies closest to, each row once."""
+    left, result = np.abs(directions), [0, 0, 0]
+    for _ in range(3):
+        row, column = np.unravel_index(np.argmax(left), left.shape)
+        result[int(column)] = int(row)
+        left[row, :] = left[:, column] = -1
+    return result
+
+
+def edge_letters(flip: Flip, displayed: tuple[int, int]) -> dict[str, str]:
+    """Return the letter for each edge of the picture, given the axes drawn downwards and to the right."""
+    if flip.letters is None:
+        return {"top": "orientation unknown", "bottom": "", "left": "", "right": ""}
+    down, right = displayed
+    (top, bottom), (left_, right_) = flip.letters[down], flip.letters[right]
+    return {"top": top, "bottom": bottom, "left": left_, "right": right_}
+
+
+def window(pixels: np.ndarray, low: float = 1, high: float = 99.5) -> tuple[float, float]:
+    """Grey values to show as black and white: percentiles of at most a few ten thousand voxels."""
+    stride = tuple(max(1, n // 40) for n in pixels.shape)
+    sample = pixels[tuple(slice(None, None, step) for step in stride)]
+    black, white = np.percentile(sample, [low, high])
+    return float(black), float(white) if white > black else float(black) + 1.0

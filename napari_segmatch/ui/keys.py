@@ -1,0 +1,215 @@
+"""Every key of the window in one table; it also labels the buttons and fills the sheet of keys.
+
+napari hands a key to the active layer first, and a list or a tree in our dock would take letters for its own
+search. So while the dock is visible, keys are taken before any widget sees them: over the viewer's window and
+the dock, never over a text field, and only those that the open tab has a use for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtGui import QKeyEvent
+from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QApplication,
+    QComboBox,
+    QLineEdit,
+    QPlainTextEdit,
+    QTextEdit,
+    QWidget,
+)
+
+ANNOTATE, REVIEW = "Annotate", "Review"
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key in one tab.
+
+    Attributes
+    ----------
+    press
+        The key as Qt writes it, like ``Ctrl+Shift+Z``.
+    hold
+        The action is told when the key goes down and when it comes up again.
+    """
+
+    press: str
+    tab: str
+    action: str
+    says: str
+    hold: bool = False
+
+
+KEYS = (
+    Key("Return", ANNOTATE, "done", "slice done, next"),
+    Key("N", ANNOTATE, "no_lesion", "no lesion on this slice"),
+    Key("J", ANNOTATE, "next", "next case"),
+    Key("K", ANNOTATE, "previous", "previous case"),
+    Key("G", ANNOTATE, "worth_a_look", "next slice worth a look"),
+    Key("T", ANNOTATE, "sequence", "next sequence"),
+    Key("Q", ANNOTATE, "peek", "hold: hide the mask", hold=True),
+    Key("W", ANNOTATE, "outline", "outline or filled"),
+    Key("I", ANNOTATE, "interpolate", "interpolate between painted slices"),
+    Key("Ctrl+Z", ANNOTATE, "undo", "undo, over slices"),
+    Key("Ctrl+Shift+Z", ANNOTATE, "redo", "redo"),
+    Key("A", REVIEW, "accept", "accept, next"),
+    Key("R", REVIEW, "reject", "reject, next"),
+    Key("C", REVIEW, "correct", "correct"),
+    Key("D", REVIEW, "defer", "defer, next"),
+    Key("Return", REVIEW, "enter", "accept, or save the correction"),
+    Key("Backspace", REVIEW, "take_back", "take back the last decision"),
+    Key("J", REVIEW, "next", "next proposal, no decision"),
+    Key("K", REVIEW, "previous", "previous proposal, no decision"),
+    Key("G", REVIEW, "worth_a_look", "next proposal worth a look"),
+    Key("T", REVIEW, "sequence", "next sequence"),
+    Key("Q", REVIEW, "peek", "hold: hide the proposal", hold=True),
+    Key("W", REVIEW, "outline", "outline or filled"),
+    Key("Ctrl+Z", REVIEW, "undo", "undo a decision, or a stroke of a correction"),
+    Key("Ctrl+Shift+Z", REVIEW, "redo", "redo"),
+    Key("?", "", "sheet", "this sheet of keys"),
+)
+
+NAPARI = (
+    ("1 2 3 4 5 6", "erase, paint, polygon, fill, pick, move (on your mask)"),
+    ("[ ]", "smaller, larger brush"),
+    ("- =", "class before, class after"),
+    ("Space", "hold: move the picture"),
+    ("← →", "slice before, slice after"),
+)
+"""What napari's own keys do, for the sheet."""
+
+_SHOWN = {"Return": "⏎", "Backspace": "⌫", "Ctrl+Shift+Z": "Ctrl+Shift+Z"}
+_SAME = {Qt.Key.Key_Enter: Qt.Key.Key_Return}
+_TEXT = (QLineEdit, QTextEdit, QPlainTextEdit, QAbstractSpinBox)
+
+Action = Callable[..., object]
+
+
+def shown(tab: str, action: str) -> str:
+    """Return how the key of an action is printed on its button."""
+    press = next((key.press for key in KEYS if (key.tab, key.action) == (tab, action)), "")
+    return _SHOWN.get(press, press)
+
+
+def sheet() -> str:
+    """Return the sheet of keys as a small table in rich text."""
+    parts = []
+    for tab in (ANNOTATE, REVIEW):
+        rows = [(_SHOWN.get(key.press, key.press), key.says) for key in KEYS if key.tab == tab]
+        parts.append(_table(tab, rows))
+    parts.append(_table("Everywhere, from napari", list(NAPARI)))
+    return "".join(parts)
+
+
+def _table(title: str, rows: list[tuple[str, str]]) -> str:
+    cells = "".join(f"<tr><td><b>{key}</b>&nbsp;&nbsp;</td><td>{says}</td></tr>" for key, says in rows)
+    return f"<p><b>{title}</b></p><table>{cells}</table>"
+
+
+class KeyFilter(QObject):
+    """Sends keys to the open tab's actions while it is on.
+
+    Parameters
+    ----------
+    home
+        A widget in the windows whose keys are ours: the dock. When it floats, napari's main window counts too.
+    tab
+        Gives the name of the open tab.
+    find
+        Gives the function for a tab's action, or None when it has no use for the key just now.
+    """
+
+    def __init__(self, home: QWidget, tab: Callable[[], str], find: Callable[[str, str], Action | None]) -> None:
+        super().__init__(home)
+        self._home, self._tab, self._find = home, tab, find
+        self._held: dict[int, Action] = {}
+        self.main_window: QWidget | None = None
+        self.on = False
+
+    def turn(self, on: bool) -> None:
+        """Bind or unbind all keys. Doing it twice does no harm."""
+        app = QApplication.instance()
+        if app is None or on == self.on:
+            return
+        self.on = on
+        if on:
+            app.installEventFilter(self)
+        else:
+            app.removeEventFilter(self)
+            self._release_all()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        kind = event.type()
+        if kind == QEvent.Type.KeyPress:
+            return self._pressed(watched, event, act=True)  # type: ignore[arg-type]
+        if kind == QEvent.Type.ShortcutOverride and self._pressed(watched, event, act=False):  # type: ignore[arg-type]
+            event.accept()  # no menu gets this key; it comes back as a KeyPress
+            return True
+        if kind == QEvent.Type.KeyRelease:
+            return self._released(event)  # type: ignore[arg-type]
+        if kind == QEvent.Type.WindowDeactivate and self._held:
+            self._release_all()
+        return False
+
+    def _pressed(self, watched: QObject, event: QKeyEvent, act: bool) -> bool:
+        if not isinstance(watched, QWidget) or not self._is_ours(watched):
+            return False
+        key = self._key(event)
+        action = self._find(key.tab, key.action) if key is not None else None
+        if key is None or action is None:
+            return False
+        if act and not event.isAutoRepeat():
+            if key.hold:
+                self._held[_code(event)] = action
+                action(True)
+            else:
+                action()
+        return True
+
+    def _released(self, event: QKeyEvent) -> bool:
+        if event.isAutoRepeat():
+            return _code(event) in self._held
+        action = self._held.pop(_code(event), None)
+        if action is not None:
+            action(False)
+        return action is not None
+
+    def _release_all(self) -> None:
+        for action in self._held.values():
+            action(False)
+        self._held.clear()
+
+    def _is_ours(self, widget: QWidget) -> bool:
+        if isinstance(widget, _TEXT) or (isinstance(widget, QComboBox) and widget.isEditable()):
+            return False
+        return widget.window() in (self._home.window(), self.main_window)
+
+    def _key(self, event: QKeyEvent) -> Key | None:
+        pressed = _name(event)
+        tab = self._tab()
+        return next((key for key in KEYS if key.press == pressed and key.tab in ("", tab)), None)
+
+
+def _code(event: QKeyEvent) -> int:
+    key = Qt.Key(event.key())
+    return int(_SAME.get(key, key))
+
+
+_NAMED = {int(Qt.Key.Key_Return): "Return", int(Qt.Key.Key_Backspace): "Backspace"}
+
+
+def _name(event: QKeyEvent) -> str:
+    """Write a key press as the table does."""
+    if event.text() == "?":
+        return "?"
+    code, modifiers = _code(event), event.modifiers()
+    name = _NAMED.get(code) or (chr(code) if 32 < code < 127 else "")
+    if not name or modifiers & (Qt.KeyboardModifier.AltModifier | Qt.KeyboardModifier.MetaModifier):
+        return ""
+    control = "Ctrl+" if modifiers & Qt.KeyboardModifier.ControlModifier else ""
+    shift = "Shift+" if modifiers & Qt.KeyboardModifier.ShiftModifier else ""
+    return control + shift + name

@@ -1,0 +1,245 @@
+"""The plugin's own layers in the viewer: images, *your mask* and *proposal*. Found by identity, never by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from napari.layers import Image, Labels, Layer
+from napari.utils.colormaps import DirectLabelColormap
+from psygnal import Signal
+from qtpy.QtCore import QTimer
+
+from ..types import Volume
+from .display import Flip, window
+from .style import CLASS_COLOURS, PROPOSAL_COLOURS
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+MASK, PROPOSAL = "your mask", "proposal"
+_OPACITY = 0.45
+
+
+class Layers:
+    """Shows one case. Touches no other layer; a layer of ours that somebody deletes comes back."""
+
+    painted = Signal(object)
+    """A stroke on *your mask* is done; carries the slices it touched, in view order, or None for unknown."""
+    restored = Signal(str)
+    """This layer was deleted by hand and has been put back."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        self.viewer = viewer
+        self.images: dict[str, Image] = {}
+        self.mask: Labels | None = None
+        self.proposal: Labels | None = None
+        self.outlined = False
+        self._classes = 1
+        self._working = False
+        self._hidden: list[Layer] = []
+        viewer.layers.events.removed.connect(self._on_removed)
+
+    # showing ---------------------------------------------------------------------------------------------
+
+    def show(self, volume: Volume, sequences: Sequence[tuple[int, str]], flip: Flip, labels: np.ndarray,
+             classes: int) -> None:  # fmt: skip
+        """Show a case.
+
+        Parameters
+        ----------
+        sequences
+            Channel and name of each image to show.
+        labels
+            (z, y, x) as stored; painting writes into this very array.
+        """
+        self._classes = classes
+        spacing = volume.geometry.spacing
+        first = not self._ours()
+        visible = self.sequence
+        self._working = True
+        try:
+            self._drop([self.images.pop(name) for name in set(self.images) - {name for _, name in sequences}])
+            for channel, name in sequences:
+                self._show_image(name, flip.to_view(volume.pixels[channel]), spacing)
+            empty = np.zeros(labels.shape, np.uint8)
+            self.proposal = self._show_labels(self.proposal, PROPOSAL, flip.to_view(empty), spacing)
+            self.mask = self._show_labels(self.mask, MASK, flip.to_view(labels), spacing)
+        finally:
+            self._working = False
+        self.proposal.contour = 2
+        self._show_only(visible if visible in self.images else next(iter(self.images), ""))
+        self.viewer.layers.selection.active = self.mask
+        if first:
+            self.viewer.reset_view()
+
+    def _show_image(self, name: str, pixels: np.ndarray, spacing: tuple[float, ...]) -> None:
+        layer, limits = self.images.get(name), window(pixels)
+        if layer is not None and self._alive(layer):
+            layer.data, layer.scale = pixels, spacing
+            layer.contrast_limits_range = (min(limits[0], float(pixels.min())), float(pixels.max()) + 1e-6)
+            layer.contrast_limits = limits
+            return
+        layer = Image(pixels, name=name, scale=spacing, units="mm", contrast_limits=limits)
+        layer.contrast_limits_range = (min(limits[0], float(pixels.min())), float(pixels.max()) + 1e-6)
+        layer.contrast_limits = limits
+        self.images[name] = layer
+        self.viewer.layers.insert(self._first_place(), layer)
+
+    def _first_place(self) -> int:
+        """Images go below our masks, above whatever the user has."""
+        places = [self.viewer.layers.index(x) for x in (self.mask, self.proposal) if x and self._alive(x)]
+        return min(places, default=len(self.viewer.layers))
+
+    def _show_labels(self, layer: Labels | None, name: str, data: np.ndarray, spacing: Sequence[float]) -> Labels:
+        colours = CLASS_COLOURS if name == MASK else PROPOSAL_COLOURS
+        if layer is not None and self._alive(layer):
+            layer.data, layer.scale = data, spacing
+            layer.editable = False  # forgets napari's own undo steps, which belong to the case before
+            layer.editable = True
+            layer.colormap = _colormap(colours, self._classes)
+            return layer
+        layer = Labels(data, name=name, scale=spacing, units="mm", opacity=_OPACITY if name == MASK else 1.0)
+        layer.colormap = _colormap(colours, self._classes)
+        layer.brush_size = max(4, min(data.shape[1:]) // 24)
+        if name == MASK:
+            layer.contour = 2 if self.outlined else 0
+            layer.events.paint.connect(self._on_paint)
+            layer.events.selected_label.connect(self._keep_to_classes)
+        self.viewer.layers.append(layer)
+        return layer
+
+    def clear(self) -> None:
+        """Take our layers out of the viewer."""
+        self._working = True
+        try:
+            self._drop(self._ours())
+        finally:
+            self._working = False
+        self.images, self.mask, self.proposal, self._hidden = {}, None, None, []
+
+    def close(self) -> None:
+        self.viewer.layers.events.removed.disconnect(self._on_removed)
+
+    def _drop(self, layers: Iterable[Layer]) -> None:
+        for layer in layers:
+            if self._alive(layer):
+                self.viewer.layers.remove(layer)
+
+    def _ours(self) -> list[Layer]:
+        found = [*self.images.values(), self.proposal, self.mask]
+        return [layer for layer in found if layer is not None and self._alive(layer)]
+
+    def _alive(self, layer: Layer) -> bool:
+        return any(layer is other for other in self.viewer.layers)
+
+    def _on_removed(self, event: Any) -> None:
+        gone = event.value
+        mine = [*self.images.values(), self.proposal, self.mask]
+        if not self._working and any(gone is layer for layer in mine):
+            QTimer.singleShot(0, lambda: self._restore(gone))
+
+    def _restore(self, layer: Layer) -> None:
+        if self._alive(layer) or not any(layer is x for x in (*self.images.values(), self.proposal, self.mask)):
+            return
+        place = len(self.viewer.layers) if isinstance(layer, Labels) else self._first_place()
+        self.viewer.layers.insert(place, layer)
+        self.restored.emit(layer.name)
+
+    # sequences -------------------------------------------------------------------------------------------
+
+    @property
+    def sequence(self) -> str:
+        """Name of the sequence on the screen."""
+        return next((name for name, layer in self.images.items() if layer.visible), "")
+
+    def next_sequence(self) -> str:
+        names = list(self.images)
+        if names:
+            here = self.sequence
+            self._show_only(names[(names.index(here) + 1) % len(names)] if here else names[0])
+        return self.sequence
+
+    def _show_only(self, name: str) -> None:
+        for other, layer in self.images.items():
+            layer.visible = other == name
+
+    # masks -----------------------------------------------------------------------------------------------
+
+    def refresh_mask(self) -> None:
+        if self.mask is not None:
+            self.mask.refresh(extent=False)
+
+    def show_proposal(self, z: int | None, labels: np.ndarray | None) -> None:
+        """Show one slice of the proposal layer, all in view order, and nothing on the others."""
+        if self.proposal is None:
+            return
+        data = self.proposal.data
+        data[...] = 0
+        if z is not None and labels is not None:
+            data[z] = np.where(labels == 255, 0, labels)
+        self.proposal.refresh(extent=False)
+
+    def set_outline(self, outlined: bool) -> None:
+        self.outlined = outlined
+        if self.mask is not None:
+            self.mask.contour = 2 if outlined else 0
+            self.mask.opacity = 0.9 if outlined else _OPACITY
+
+    def set_proposal_outline(self, outlined: bool) -> None:
+        if self.proposal is not None:
+            self.proposal.contour = 2 if outlined else 0
+            self.proposal.opacity = 1.0 if outlined else _OPACITY
+
+    def peek(self, hide: bool) -> None:
+        """Hide the masks while a key is held, and show again just those that were visible."""
+        if hide and not self._hidden:
+            self._hidden = [x for x in (self.mask, self.proposal) if x is not None and x.visible]
+            for layer in self._hidden:
+                layer.visible = False
+        elif not hide:
+            for layer in self._hidden:
+                layer.visible = True
+            self._hidden = []
+
+    def set_mode(self, mode: str) -> None:
+        if self.mask is not None and self._alive(self.mask):
+            self.viewer.layers.selection.active = self.mask
+            self.mask.mode = mode
+
+    @property
+    def drawing_polygon(self) -> bool:
+        """Whether Enter belongs to napari's polygon tool."""
+        return self.mask is not None and str(self.mask.mode) == "polygon"
+
+    def _on_paint(self, event: Any) -> None:
+        self.painted.emit(getattr(event, "value", None))
+
+    def _keep_to_classes(self) -> None:
+        if self.mask is not None and self.mask.selected_label > self._classes:
+            self.mask.selected_label = self._classes
+
+    # place -----------------------------------------------------------------------------------------------
+
+    @property
+    def z(self) -> int:
+        """Slice on the screen, in view order."""
+        if self.mask is None:
+            return 0
+        point = np.asarray(self.viewer.dims.point)[-3:]
+        index = round(float(self.mask.world_to_data(point)[0]))
+        return int(np.clip(index, 0, self.mask.data.shape[0] - 1))
+
+    @z.setter
+    def z(self, value: int) -> None:
+        if self.mask is not None:
+            world = self.mask.data_to_world((value, 0, 0))[0]
+            self.viewer.dims.set_point(self.viewer.dims.ndim - 3, world)
+
+
+def _colormap(colours: Sequence[str], classes: int) -> DirectLabelColormap:
+    """Colour classes; 0 and 255 (not annotated) stay clear."""
+    table: dict[int | None, Any] = {None: "transparent", 0: "transparent", 255: "transparent"}
+    table.update({label: colours[(label - 1) % len(colours)] for label in range(1, classes + 1)})
+    return DirectLabelColormap(color_dict=table)

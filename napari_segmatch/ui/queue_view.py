@@ -1,0 +1,100 @@
+"""How a proposal looks in the queue: thumbnail, where it is, score bar, the machine's word, your word."""
+
+from __future__ import annotations
+
+from qtpy.QtCore import QModelIndex, QRect, QSize, Qt
+from qtpy.QtGui import QColor, QFontMetrics, QPainter
+from qtpy.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
+
+from ..types import Proposal
+from .queue import NUMBER_ROLE, PROPOSAL_ROLE, QueueModel, is_blind
+from .style import GOOD, LATER, UNSURE, VERDICT_COLOURS
+from .thumbnails import SIDE, Thumbnails
+
+_ROW = SIDE + 8
+_TICKS = {"accepted": "✓", "rejected": "✗", "corrected": "✎", "deferred": "…"}
+
+
+class QueueView(QListView):
+    """A list of any length; only visible rows are drawn and only their thumbnails made."""
+
+    def __init__(self, model: QueueModel, thumbnails: Thumbnails) -> None:
+        super().__init__()
+        self.setModel(model)
+        self._delegate = ProposalDelegate(thumbnails, self)
+        self.setItemDelegate(self._delegate)
+        self.setUniformItemSizes(True)
+        self.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
+        self.setMinimumHeight(3 * _ROW)
+        self.setAccessibleName("Proposals to review")
+
+
+class ProposalDelegate(QStyledItemDelegate):
+    def __init__(self, thumbnails: Thumbnails, parent: QListView) -> None:
+        super().__init__(parent)
+        self._thumbnails = thumbnails
+
+    def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex) -> QSize:
+        return QSize(240, _ROW)
+
+    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
+        item = index.data(PROPOSAL_ROLE)
+        if not isinstance(item, Proposal):
+            return
+        painter.save()
+        area = option.rect
+        if option.state & QStyle.StateFlag.State_Selected:
+            painter.fillRect(area, option.palette.highlight())
+        picture = self._thumbnails.pixmap(item)
+        box = QRect(area.left() + 4, area.top() + 4, SIDE, SIDE)
+        if picture is not None:
+            painter.drawPixmap(box, picture)
+        else:
+            painter.fillRect(box, QColor(0, 0, 0, 60))
+        _words(painter, option, QRect(box.right() + 9, box.top(), area.right() - box.right() - 15, SIDE), index)
+        painter.restore()
+
+
+def _words(painter: QPainter, option: QStyleOptionViewItem, area: QRect, index: QModelIndex) -> None:
+    item, number = index.data(PROPOSAL_ROLE), index.data(NUMBER_ROLE)
+    line = area.height() // 3
+    metrics = QFontMetrics(option.font)
+    painter.setPen(option.palette.text().color())
+    tick = f"{_TICKS[item.decision]} {item.decision}" if item.decision else ""
+    name = metrics.elidedText(item.case, Qt.TextElideMode.ElideMiddle, area.width())
+    painter.drawText(QRect(area.left(), area.top(), area.width(), line), Qt.AlignmentFlag.AlignVCenter, name)
+    second = QRect(area.left(), area.top() + line, area.width(), line)
+    painter.drawText(second, Qt.AlignmentFlag.AlignVCenter, f"slice {number}")
+    if item.decision:
+        painter.setPen(QColor(VERDICT_COLOURS[item.decision]))
+        painter.drawText(second, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, tick)
+    third = QRect(area.left(), area.top() + 2 * line, area.width(), line)
+    if is_blind(item):
+        _chip(painter, third, "spot check: you judge first", LATER)
+    else:
+        words, colour = ("sure", GOOD) if item.verdict == "accepted" else ("unsure", UNSURE)
+        chip = _chip(painter, third, words, colour)
+        _bar(painter, QRect(chip + 8, third.top(), third.right() - chip - 8, line), item.score, colour, option)
+
+
+def _chip(painter: QPainter, area: QRect, words: str, colour: str) -> int:
+    """Draw a rounded label and return its right edge."""
+    metrics = painter.fontMetrics()
+    box = QRect(area.left(), area.top() + 1, metrics.horizontalAdvance(words) + 12, area.height() - 3)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setPen(Qt.PenStyle.NoPen)
+    painter.setBrush(QColor(colour))
+    painter.drawRoundedRect(box, 5, 5)
+    painter.setPen(QColor("white") if colour != UNSURE else QColor("black"))
+    painter.drawText(box, Qt.AlignmentFlag.AlignCenter, words)
+    return box.right()
+
+
+def _bar(painter: QPainter, area: QRect, score: float, colour: str, option: QStyleOptionViewItem) -> None:
+    number = f"{score:.2f}"
+    room = painter.fontMetrics().horizontalAdvance("0.00") + 6
+    track = QRect(area.left(), area.center().y() - 2, max(8, area.width() - room), 5)
+    painter.fillRect(track, option.palette.mid())
+    painter.fillRect(QRect(track.left(), track.top(), round(track.width() * score), 5), QColor(colour))
+    painter.setPen(option.palette.text().color())
+    painter.drawText(area, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, number)

@@ -1,0 +1,102 @@
+"""Small questions about the slices of one case: which are painted, which comes next, what lies between two."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+import numpy as np
+from scipy.ndimage import distance_transform_edt
+
+from ..types import NOT_ANNOTATED
+
+
+def painted(labels: np.ndarray) -> np.ndarray:
+    """Return for each slice of (z, y, x) whether something is painted on it."""
+    return ((labels != 0) & (labels != NOT_ANNOTATED)).any(axis=(1, 2))
+
+
+def between(low: np.ndarray, high: np.ndarray, share: float) -> np.ndarray:
+    """Blend two label slices by shape: where the blend of signed distances is positive, there is structure.
+
+    Parameters
+    ----------
+    low, high
+        Labels (y, x); 0 and 255 count as background.
+    share
+        0 gives ``low``, 1 gives ``high``.
+    """
+    best = np.zeros(low.shape)
+    result = np.zeros(low.shape, np.uint8)
+    for label in sorted(({*np.unique(low)} | {*np.unique(high)}) - {0, NOT_ANNOTATED}):
+        depth = (1 - share) * _depth(low == label) + share * _depth(high == label)
+        inside = depth > best
+        result[inside], best[inside] = label, depth[inside]
+    return result
+
+
+def _depth(inside: np.ndarray) -> np.ndarray:
+    """Signed distance to the edge in pixels: positive inside. A structure that is absent is far away."""
+    if not inside.any():
+        return np.full(inside.shape, -float(max(inside.shape)))
+    return distance_transform_edt(inside) - distance_transform_edt(~inside)
+
+
+def fill_gaps(labels: np.ndarray, z: int, done: Collection[int]) -> dict[int, np.ndarray]:
+    """Interpolate the gap between painted slices that ``z`` lies in, or all gaps if it lies in none.
+
+    Returns
+    -------
+    New labels (y, x) by slice; finished and painted slices are left alone.
+    """
+    drawn = [int(i) for i in np.flatnonzero(painted(labels))]
+    gaps = [(a, b) for a, b in zip(drawn, drawn[1:], strict=False) if b - a > 1]
+    here = [(a, b) for a, b in gaps if a < z < b]
+    return {
+        i: between(labels[a], labels[b], (i - a) / (b - a))
+        for a, b in here or gaps
+        for i in range(a + 1, b)
+        if i not in done
+    }
+
+
+def worth_a_look(
+    z: int, labels: np.ndarray, done: Collection[int], proposals: Mapping[int, float]
+) -> tuple[int, str] | None:
+    """Choose the slice to look at next, and say why; None when every slice is finished.
+
+    Painted but unfinished slices come first, then open proposals (the unsure ones first), then neighbours of
+    what is painted, then the middle of the largest stretch that nobody has looked at.
+
+    Parameters
+    ----------
+    z
+        The slice on the screen; it is never the answer while there is another.
+    proposals
+        How sure the selector is, by slice, for proposals that nobody has judged.
+    """
+    count = len(labels)
+    open_ = [i for i in range(count) if i not in done and i != z] or [i for i in range(count) if i not in done]
+    if not open_:
+        return None
+    drawn = painted(labels)
+    drafts = [i for i in open_ if drawn[i]]
+    if drafts:
+        return _after(z, drafts, count), "painted, but not marked as done"
+    offered = [i for i in open_ if i in proposals]
+    if offered:
+        return min(offered, key=lambda i: abs(proposals[i] - 0.5)), "a proposal waits here"
+    lesions = np.flatnonzero(drawn)
+    if lesions.size:
+        near = [i for i in open_ if np.abs(lesions - i).min() == 1]
+        if near:
+            return min(near, key=lambda i: abs(i - z)), "next to a slice that you painted"
+    return max(open_, key=lambda i: _loneliness(i, done, count)), "far from every finished slice"
+
+
+def _after(z: int, candidates: list[int], count: int) -> int:
+    return min(candidates, key=lambda i: (i - z - 1) % count)
+
+
+def _loneliness(z: int, done: Collection[int], count: int) -> float:
+    """Distance to the nearest finished slice or end of the stack; the middle of the stack breaks a tie."""
+    return min((abs(z - i) for i in (*done, -1, count)), default=0) - abs(z - count / 2) / count / 2

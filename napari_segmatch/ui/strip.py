@@ -1,0 +1,79 @@
+"""One cell for each slice of the open case, coloured by what is known of it. A click goes there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qtpy.QtCore import QEvent, QPoint, QRect, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QHelpEvent, QMouseEvent, QPainter, QPaintEvent, QPen
+from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
+
+
+class SliceStrip(QWidget):
+    """Cells in the order of napari's slider.
+
+    Each cell is a pair of a colour (empty for none) and the words for its tooltip.
+    """
+
+    clicked = Signal(int)
+
+    def __init__(self, tip: str) -> None:
+        super().__init__()
+        self._cells: Sequence[tuple[str, str]] = ()
+        self._here = 0
+        self.setFixedHeight(22)
+        self.setMouseTracking(True)
+        self.setAccessibleName(tip)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def sizeHint(self) -> QSize:
+        return QSize(260, 22)
+
+    def show_cells(self, cells: Sequence[tuple[str, str]], here: int) -> None:
+        self._cells, self._here = cells, here
+        self.update()
+
+    def cell_at(self, x: int) -> int | None:
+        if not self._cells or not 0 <= x < self.width():
+            return None
+        return x * len(self._cells) // self.width()
+
+    def _edge(self, index: int) -> int:
+        """Left edge of a cell: the first pixel that :meth:`cell_at` gives to it."""
+        return -(-index * self.width() // len(self._cells))
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        empty = self.palette().mid().color()
+        gap = 1 if self._cells and self.width() / len(self._cells) > 4 else 0
+        for index, (colour, _) in enumerate(self._cells):
+            left, right = self._edge(index), self._edge(index + 1)
+            cell = QRect(left, 4, max(1, right - left - gap), self.height() - 8)
+            painter.fillRect(cell, QColor(colour) if colour else empty)
+        if self._cells:
+            left, right = self._edge(self._here), self._edge(self._here + 1)
+            painter.setPen(QPen(self.palette().text().color(), 2))
+            painter.drawRect(QRect(left, 1, max(3, right - left) - 1, self.height() - 2))
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        self._go(event)
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        if event.buttons() & Qt.MouseButton.LeftButton:
+            self._go(event)
+
+    def _go(self, event: QMouseEvent) -> None:
+        index = self.cell_at(int(event.position().x()))
+        if index is not None:
+            self.clicked.emit(index)
+
+    def event(self, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.ToolTip and isinstance(event, QHelpEvent):
+            self._explain(event.pos(), event.globalPos())
+            return True
+        return super().event(event)
+
+    def _explain(self, here: QPoint, there: QPoint) -> None:
+        index = self.cell_at(here.x())
+        if index is not None:
+            QToolTip.showText(there, f"Slice {index}: {self._cells[index][1]}", self)

@@ -1,0 +1,95 @@
+"""Undo and redo for one case's mask. Steps outlive a change of slice, and cover what buttons do as well."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+STEPS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Change:
+    """One slice (y, x) before and after a step."""
+
+    z: int
+    before: np.ndarray
+    after: np.ndarray
+
+
+class Strokes:
+    """Watches an array that others paint into; :meth:`note` records what changed since it was last called."""
+
+    def __init__(self, labels: np.ndarray) -> None:
+        self.labels = labels
+        self._seen = labels.copy()
+        self._undo: deque[list[Change]] = deque(maxlen=STEPS)
+        self._redo: list[list[Change]] = []
+
+    def note(self, slices: Iterable[int] | None = None) -> list[int]:
+        """Record changes as one step and return the slices that differ; None looks at all of them."""
+        candidates = range(len(self.labels)) if slices is None else sorted(set(slices))
+        changes = [
+            Change(z, self._seen[z].copy(), self.labels[z].copy())
+            for z in candidates
+            if not np.array_equal(self._seen[z], self.labels[z])
+        ]
+        for change in changes:
+            self._seen[change.z] = change.after
+        if changes:
+            self._undo.append(changes)
+            self._redo.clear()
+        return [change.z for change in changes]
+
+    def accept(self, z: int, slice_: np.ndarray) -> None:
+        """Take over a slice that was changed elsewhere: not a step of this person's hand."""
+        self.labels[z] = slice_
+        self._seen[z] = slice_
+
+    def undo(self) -> list[int]:
+        """Take back the last step and return its slices."""
+        return self._replay(self._undo, self._redo, "before")
+
+    def redo(self) -> list[int]:
+        return self._replay(self._redo, self._undo, "after")
+
+    def _replay(self, source: deque | list, target: deque | list, state: str) -> list[int]:
+        if not source:
+            return []
+        changes = source.pop()
+        target.append(changes)
+        for change in changes:
+            self.accept(change.z, getattr(change, state))
+        return [change.z for change in changes]
+
+    @property
+    def can_undo(self) -> bool:
+        return bool(self._undo)
+
+    @property
+    def can_redo(self) -> bool:
+        return bool(self._redo)
+
+
+def touched(atoms: Iterable[object]) -> list[int] | None:
+    """Return the slices that napari's paint event speaks of; None when it speaks another language.
+
+    An atom is either an object with a ``slice_key`` (brush, fill, polygon) or a tuple (indices, old, new).
+    """
+    slices: set[int] = set()
+    try:
+        for atom in atoms:
+            key = atom.slice_key if hasattr(atom, "slice_key") else atom[0]  # type: ignore[index]
+            first = key[0]
+            if isinstance(first, slice):
+                if first.start is None or first.stop is None:
+                    return None
+                slices.update(range(first.start, first.stop))
+            else:
+                slices.update(int(z) for z in np.unique(first))
+    except (TypeError, IndexError, AttributeError, ValueError):
+        return None
+    return sorted(slices)

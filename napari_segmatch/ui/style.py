@@ -1,0 +1,226 @@
+"""The look of the panels: colours from napari's theme, a few small widgets, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from napari.utils.theme import get_theme
+from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtGui import QColor
+from qtpy.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QLayout,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+CLASS_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
+"""Okabe and Ito's palette: told apart with any common kind of colour blindness."""
+
+PROPOSAL_COLOURS = ("#56b4e9", "#e69f00", "#cc79a7", "#0072b2", "#f0e442", "#009e73", "#d55e00")
+"""Another order of the same, so that a proposal never looks like your mask."""
+
+GOOD, BAD, OWN, LATER, UNSURE = "#009e73", "#d55e00", "#0072b2", "#8a8f98", "#e69f00"
+"""Accepted, rejected, corrected, deferred, not sure."""
+
+VERDICT_COLOURS = {"accepted": GOOD, "rejected": BAD, "corrected": OWN, "deferred": LATER}
+
+
+def colours(theme: str) -> dict[str, str]:
+    """Hex colours of a napari theme, plus ``soft`` for secondary text."""
+    values = get_theme(theme).to_rgb_dict()
+    names = ("background", "foreground", "primary", "secondary", "highlight", "text", "icon", "current")
+    found = {name: QColor(*_numbers(values[name])).name() for name in names}
+    found["soft"] = mixed(found["text"], found["background"], 0.62)
+    return found
+
+
+def _numbers(rgb: str) -> list[int]:
+    return [int(part) for part in rgb[rgb.index("(") + 1 : -1].split(",")]
+
+
+def mixed(one: str, other: str, share: float) -> str:
+    """Mix two colours; ``share`` is that of the first."""
+    a, b = QColor(one), QColor(other)
+    parts = zip(a.getRgb()[:3], b.getRgb()[:3], strict=True)
+    return QColor(*(round(share * x + (1 - share) * y) for x, y in parts)).name()
+
+
+def stylesheet(theme: str) -> str:
+    """What the panels add to napari's own stylesheet."""
+    c = colours(theme)
+    lifted = mixed(c["current"], c["text"], 0.85)
+    return f"""
+    QLabel[role="title"] {{ font-size: 12pt; font-weight: 600; }}
+    QLabel[role="section"] {{ font-weight: 600; color: {c["text"]}; }}
+    QLabel[role="hint"] {{ color: {c["soft"]}; }}
+    QLabel[role="advice"] {{ border-left: 3px solid {UNSURE}; padding: 3px 6px; }}
+    QPushButton {{ padding: 4px 6px; }}
+    QPushButton[role="primary"] {{ background: {c["current"]}; font-weight: 600; padding: 7px; }}
+    QPushButton[role="primary"]:hover {{ background: {lifted}; }}
+    QPushButton[role="primary"]:disabled {{ background: {c["foreground"]}; color: {c["soft"]}; }}
+    QPushButton[role="verdict"] {{ font-weight: 600; padding: 7px 4px; }}
+    QPushButton:checked {{ background: {c["current"]}; }}
+    QPushButton[role="quiet"] {{ background: transparent; text-align: left; color: {c["soft"]}; padding: 2px; }}
+    QPushButton[role="quiet"]:hover {{ color: {c["text"]}; }}
+    QToolButton[role="fold"] {{ border: none; background: transparent; font-weight: 600; padding: 3px 0; }}
+    QScrollArea {{ border: none; }}
+    QFrame[role="banner"] {{ border-radius: 4px; border-left: 4px solid {BAD}; background: {c["foreground"]}; }}
+    QFrame[role="banner"][calm="true"] {{ border-left: 4px solid {OWN}; }}
+    """
+
+
+def text(words: str = "", role: str = "") -> QLabel:
+    """A label that wraps; roles: title, section, hint, advice."""
+    label = QLabel(words)
+    label.setWordWrap(True)
+    label.setTextFormat(Qt.TextFormat.PlainText)
+    label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+    if role:
+        label.setProperty("role", role)
+    return label
+
+
+def button(words: str, tip: str, slot: Callable[[], Any] | None = None, role: str = "", key: str = "") -> QPushButton:
+    """A button with its key printed on it. A click does not take the keyboard away from the picture."""
+    made = QPushButton(f"{words}   {key}" if key else words)
+    made.setToolTip(f"{tip} (key: {key})" if key else tip)
+    made.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    if role:
+        made.setProperty("role", role)
+    if slot is not None:
+        made.clicked.connect(lambda *_: slot())
+    return made
+
+
+def row(*items: QWidget | QLayout | int, spacing: int = 4) -> QHBoxLayout:
+    """Lay widgets side by side; a number is a stretch."""
+    return _fill(QHBoxLayout(), items, spacing)
+
+
+def column(*items: QWidget | QLayout | int, spacing: int = 6) -> QVBoxLayout:
+    return _fill(QVBoxLayout(), items, spacing)
+
+
+def _fill(layout: Any, items: tuple[Any, ...], spacing: int) -> Any:
+    layout.setContentsMargins(0, 0, 0, 0)
+    layout.setSpacing(spacing)
+    for item in items:
+        if isinstance(item, int):
+            layout.addStretch(item)
+        elif isinstance(item, QLayout):
+            layout.addLayout(item)
+        else:
+            layout.addWidget(item)
+    return layout
+
+
+def holder(layout: QLayout) -> QWidget:
+    widget = QWidget()
+    widget.setLayout(layout)
+    return widget
+
+
+def line() -> QFrame:
+    made = QFrame()
+    made.setFrameShape(QFrame.Shape.HLine)
+    made.setProperty("role", "line")
+    return made
+
+
+class Page(QScrollArea):
+    """A tab: a column that scrolls up and down, never sideways."""
+
+    def __init__(self, *items: QWidget | QLayout | int) -> None:
+        super().__init__()
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        layout = column(*items, spacing=8)
+        layout.setContentsMargins(8, 8, 8, 8)
+        self.setWidget(holder(layout))
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(300, 160)
+
+
+class Fold(QWidget):
+    """A heading that opens and closes what is below it."""
+
+    def __init__(self, title: str, content: QWidget, open_: bool = False, tip: str = "") -> None:
+        super().__init__()
+        self._head = QToolButton()
+        self._head.setText(title)
+        self._head.setToolTip(tip or f"Show or hide: {title}")
+        self._head.setProperty("role", "fold")
+        self._head.setCheckable(True)
+        self._head.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self._head.toggled.connect(self._toggled)
+        self.content = content
+        self.setLayout(column(self._head, content, spacing=2))
+        self._toggled(open_)
+        self._head.setChecked(open_)
+
+    def set_open(self, open_: bool) -> None:
+        self._head.setChecked(open_)
+
+    def _toggled(self, open_: bool) -> None:
+        self._head.setArrowType(Qt.ArrowType.DownArrow if open_ else Qt.ArrowType.RightArrow)
+        self.content.setVisible(open_)
+
+
+class Banner(QFrame):
+    """One sentence above the tabs that says what went wrong; a click takes it away."""
+
+    dismissed = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("role", "banner")
+        self._text = text()
+        self._close = button("×", "Dismiss this message", self.dismiss)
+        self._close.setFixedWidth(26)
+        layout = row(self._text, self._close)
+        layout.setContentsMargins(8, 4, 4, 4)
+        self.setLayout(layout)
+        self.hide()
+
+    def say(self, sentence: str, calm: bool = False) -> None:
+        self._text.setText(sentence)
+        self.setProperty("calm", "true" if calm else "false")
+        self.style().unpolish(self)
+        self.style().polish(self)
+        self.show()
+
+    @property
+    def sentence(self) -> str:
+        return "" if self.isHidden() else self._text.text()
+
+    def dismiss(self) -> None:
+        self.hide()
+        self.dismissed.emit()
+
+
+def ago(seconds: float) -> str:
+    """Say how long ago something was: ``4 s ago``, ``3 min ago``."""
+    if seconds < 90:
+        return f"{max(0, round(seconds))} s ago"
+    return f"{round(seconds / 60)} min ago" if seconds < 5400 else f"{round(seconds / 3600)} h ago"
+
+
+def duration(seconds: float) -> str:
+    """Say how long something will take: ``20 s``, ``3 min``, ``2.5 h``."""
+    if seconds < 90:
+        return f"{max(0, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def count(n: int, noun: str) -> str:
+    """``1 case``, ``2 cases``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"

@@ -1,0 +1,146 @@
+"""Small pictures of proposals, made in the session's reading thread and kept."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from psygnal import Signal
+from qtpy.QtGui import QColor, QImage, QPixmap
+
+from ..errors import SegmatchError
+from ..session import Session
+from ..types import NOT_ANNOTATED, Proposal
+from .display import Flip, window
+from .style import PROPOSAL_COLOURS
+
+SIDE = 64
+_KEPT = 600
+_AT_ONCE = 6
+"""Pictures to a job: few, so that a case that somebody opens does not wait for many."""
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """A proposal's labels (y, x) as stored, and its picture (SIDE, SIDE, 3) uint8 as on the screen."""
+
+    labels: np.ndarray
+    picture: np.ndarray
+
+
+def picture(image: np.ndarray, labels: np.ndarray, spacing: tuple[float, float], side: int = SIDE) -> np.ndarray:
+    """Draw a slice (y, x) with its mask outlined, in true proportions, centred on black."""
+    black, white = window(image)
+    height, width = (n * mm for n, mm in zip(image.shape, spacing, strict=True))
+    scale = side / max(height, width)
+    rows = _samples(image.shape[0], max(1, round(height * scale)))
+    columns = _samples(image.shape[1], max(1, round(width * scale)))
+    grid = np.ix_(rows, columns)
+    grey = np.clip((image[grid] - black) / (white - black), 0, 1) * 255
+    small = np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
+    _outline(small, np.where(labels[grid] == NOT_ANNOTATED, 0, labels[grid]))
+    canvas = np.zeros((side, side, 3), np.uint8)
+    top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
+    canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return canvas
+
+
+def _samples(n: int, wanted: int) -> np.ndarray:
+    return np.minimum((np.arange(wanted) + 0.5) * n / wanted, n - 1).astype(int)
+
+
+def _outline(rgb: np.ndarray, labels: np.ndarray) -> None:
+    """Colour the outermost pixels of each label in place."""
+    padded = np.pad(labels, 1)
+    inner = (
+        (padded[:-2, 1:-1] == labels) & (padded[2:, 1:-1] == labels)
+        & (padded[1:-1, :-2] == labels) & (padded[1:-1, 2:] == labels)
+    )  # fmt: skip
+    for label in np.unique(labels[labels > 0]):
+        colour = QColor(PROPOSAL_COLOURS[(int(label) - 1) % len(PROPOSAL_COLOURS)]).getRgb()[:3]
+        rgb[(labels == label) & ~inner] = colour
+
+
+class Thumbnails:
+    """Previews by proposal; ask for one, and hear of it through ``arrived`` when it was not there yet."""
+
+    arrived = Signal(object)
+    """The set of proposal ids whose previews have just come in."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._kept: OrderedDict[int, Preview] = OrderedDict()
+        self._pixmaps: dict[int, QPixmap] = {}
+        self._wanted: OrderedDict[int, Proposal] = OrderedDict()
+        self._busy = False
+        session.project_changed.connect(self.clear)
+
+    def close(self) -> None:
+        self.session.project_changed.disconnect(self.clear)
+        self.clear()
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self._pixmaps.clear()
+        self._wanted.clear()
+        self._busy = False
+
+    def preview(self, proposal: Proposal) -> Preview | None:
+        """Return what is known of a proposal, or None and begin to fetch it; the latest wish is served first."""
+        if proposal.id in self._kept:
+            self._kept.move_to_end(proposal.id)
+            return self._kept[proposal.id]
+        self._wanted[proposal.id] = proposal
+        self._wanted.move_to_end(proposal.id)
+        while len(self._wanted) > 60:
+            self._wanted.popitem(last=False)
+        self._fetch()
+        return None
+
+    def pixmap(self, proposal: Proposal) -> QPixmap | None:
+        found = self.preview(proposal)
+        if found is None:
+            return None
+        if proposal.id not in self._pixmaps:
+            self._pixmaps[proposal.id] = to_pixmap(found.picture)
+        return self._pixmaps[proposal.id]
+
+    def _fetch(self) -> None:
+        if self._busy or not self._wanted:
+            return
+        self._busy = True
+        batch = [self._wanted.popitem()[1] for _ in range(min(_AT_ONCE, len(self._wanted)))]
+        self.session.read(lambda: _make(self.session, batch), self._arrived)
+
+    def _arrived(self, previews: dict[int, Preview]) -> None:
+        self._busy = False
+        self._kept.update(previews)
+        while len(self._kept) > _KEPT:
+            gone, _ = self._kept.popitem(last=False)
+            self._pixmaps.pop(gone, None)
+        self.arrived.emit(set(previews))
+        self._fetch()
+
+
+def _make(session: Session, proposals: Iterable[Proposal]) -> dict[int, Preview]:
+    """Runs in the reading thread. What cannot be read is left out: its mask will say why when it is opened."""
+    made = {}
+    for item in sorted(proposals, key=lambda item: item.region):
+        try:
+            volume = session.volume(item.case)
+            labels = session.proposal_mask(item)
+        except SegmatchError:
+            continue
+        flip = Flip.of(volume.geometry)
+        image = flip.to_view(volume.pixels[0, item.z])
+        drawn = picture(image, flip.to_view(labels), volume.geometry.spacing[1:])
+        made[item.id] = Preview(labels, drawn)
+    return made
+
+
+def to_pixmap(rgb: np.ndarray) -> QPixmap:
+    height, width, _ = rgb.shape
+    image = QImage(np.ascontiguousarray(rgb).tobytes(), width, height, 3 * width, QImage.Format.Format_RGB888)
+    return QPixmap.fromImage(image)
