@@ -6,11 +6,11 @@ import os
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from . import __version__
@@ -355,23 +355,27 @@ def doctor(project: Folder) -> None:
 
 def main() -> None:
     """Run the command line; whatever goes wrong ends in one sentence."""
+    warnings.filterwarnings("ignore", module="monai")
     try:
         code = app(standalone_mode=False)
-    except click.exceptions.Abort:
-        code = _complain("stopped.")
-    except click.ClickException as error:
-        code = _complain(error.format_message())
     except SegmatchError as error:
         code = _complain(str(error))
     except OSError as error:
         code = _complain(f"{error.filename or 'A file'}: {error.strerror}.")
-    except Exception as error:  # a bug: still one sentence
-        if os.environ.get("SEGMATCH_DEBUG"):
-            raise
-        code = _complain(
-            f"internal error ({type(error).__name__}: {error}); set SEGMATCH_DEBUG=1 to see where, and please report it."
-        )
+    except Exception as error:
+        code = _complain(_sentence(error))
     sys.exit(code or 0)
+
+
+def _sentence(error: Exception) -> str:
+    """Say what was wrong with the command; of a bug, what it was and how to see more."""
+    if hasattr(error, "format_message"):  # the command line's own errors
+        return str(error.format_message()) or "stopped."
+    if isinstance(error, typer.Abort):
+        return "stopped."
+    if os.environ.get("SEGMATCH_DEBUG"):
+        raise error
+    return f"internal error ({type(error).__name__}: {error}); set SEGMATCH_DEBUG=1 to see where, and please report it."
 
 
 def _complain(sentence: str) -> int:

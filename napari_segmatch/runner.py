@@ -219,7 +219,8 @@ def _reading_jobs(
 
 
 def evaluate_folder(folder: Path, truths: Mapping[str, Path]) -> Iterator[str]:
-    """Compare ``{case}.nii.gz`` in ``folder`` with true masks; yields a table's lines, writes ``evaluation.csv``.
+    """Compare ``{case}.nii.gz`` in ``folder`` with true masks; yields a table's lines, writes ``evaluation.csv`` and
+    ``evaluation_means.csv``.
 
     Raises
     ------
@@ -249,10 +250,12 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path]) -> Iterator[str]:
             known = [value for values in found if (value := values[index]) is not None]
             if known:
                 mean, low, high = confidence_interval(known)
-                rows.append((f"mean {column}", label_name, mean, low, high, len(known)))
+                means.append((label_name, column, mean, low, high, len(known)))
                 yield f"class {label_name}: mean {column} {mean:.3f} (95 % CI {low:.3f} to {high:.3f}, n={len(known)})"
     header = ("case", "class", "dice", "lesion_slice_dice", "hd95_mm", "empty_slice_fp")
     write_atomic(folder / "evaluation.csv", csv_text(header, rows).encode())
+    header = ("class", "metric", "mean", "ci95_low", "ci95_high", "cases")
+    write_atomic(folder / "evaluation_means.csv", csv_text(header, means).encode())
 
 
 def _labels_in(*masks: np.ndarray) -> list[int]:

@@ -8,13 +8,14 @@ patients. Same seed, same voxels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
-from .io import write_image, write_labels
+from .io import read_mask, write_image, write_labels
 from .types import Geometry
 
 if TYPE_CHECKING:
@@ -23,23 +24,25 @@ if TYPE_CHECKING:
 FIELD_OF_VIEW = (64.0, 192.0, 192.0)
 """Extent in mm along (z, y, x), whatever the number of voxels."""
 
-AIR, FLUID, SKULL, FAT, WHITE, GREY, DEEP = 0.0, 0.10, 0.04, 0.80, 0.42, 0.55, 0.50
+# How bright each tissue is
+AIR, SKULL, FLUID, WHITE, DEEP, GREY, FAT = 0.0, 0.04, 0.10, 0.42, 0.50, 0.55, 0.80
 
-# Half of a lateral ventricle, from frontal horn over body and trigone to the temporal horn: left-right (from the
-# midline), back, up, radius, as shares of the brain's size.
+# Tubes of fluid on one side of the head: from the midline, back, up, radius, in half-widths of the brain.
 _VENTRICLE = np.array(
-    [
-        [0.13, -0.44, 0.06, 0.035],
-        [0.08, -0.28, 0.16, 0.060],
-        [0.09, 0.00, 0.26, 0.055],
-        [0.20, 0.30, 0.16, 0.075],
-        [0.24, 0.44, 0.08, 0.050],
-        [0.42, 0.20, -0.14, 0.035],
-    ]
-)
-_CISTERNS = np.array([[0.0, -0.22, -0.36, 0.05], [0.03, -0.1, -0.3, 0.07], [0.16, 0.02, -0.34, 0.04], [0.2, 0.2, -0.3, 0.04], [0, 0.27, -0.22, 0.05]])
-_SYLVIAN = np.array([[0.95, -0.22, 0.0, 0.03], [0.62, -0.16, -0.02, 0.025], [0.50, 0.02, 0.06, 0.02]])
-_DEEP = [(0.14, -0.26, 0.1, 0.06, 0.14, 0.14), (0.30, -0.10, 0.04, 0.08, 0.20, 0.13), (0.12, 0.10, 0.06, 0.1, 0.15, 0.12)]
+    [[0.13, -0.44, 0.06, 0.035], [0.08, -0.28, 0.16, 0.06], [0.09, 0, 0.26, 0.055],
+     [0.2, 0.3, 0.16, 0.075], [0.24, 0.44, 0.08, 0.05], [0.42, 0.2, -0.14, 0.035]]
+)  # fmt: skip
+_CISTERNS = np.array(
+    [[0, -0.22, -0.36, 0.05], [0.03, -0.1, -0.3, 0.07], [0.16, 0.02, -0.34, 0.04], [0.2, 0.2, -0.3, 0.04],
+     [0, 0.27, -0.22, 0.05]]
+)  # fmt: skip
+_SYLVIAN = np.array([[0.95, -0.22, 0, 0.03], [0.62, -0.16, -0.02, 0.025], [0.5, 0.02, 0.06, 0.02]])
+
+# Caudate, putamen, thalamus: centre and half-axes of an ellipsoid
+_DEEP_GREY = np.array(
+    [[[0.14, -0.26, 0.1], [0.06, 0.14, 0.14]], [[0.3, -0.1, 0.04], [0.08, 0.2, 0.13]],
+     [[0.12, 0.1, 0.06], [0.1, 0.15, 0.12]]]
+)  # fmt: skip
 
 
 def phantom(seed: int, shape: tuple[int, int, int] = (16, 96, 96)) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +69,7 @@ def geometry(shape: tuple[int, int, int] = (16, 96, 96)) -> Geometry:
     affine = np.eye(4)
     affine[:3, :3] = directions * spacing
     affine[:3, 3] = -affine[:3, :3] @ (np.array(shape) - 1) / 2
-    return Geometry(tuple(shape), affine)
+    return Geometry(shape, affine)
 
 
 def write_cases(folder: str | Path, count: int, seed: int = 0, first: int = 0) -> list[Path]:
@@ -78,7 +81,7 @@ def write_cases(folder: str | Path, count: int, seed: int = 0, first: int = 0) -
     for number in range(first, first + count):
         case = Path(folder) / f"case-{number + 1:02d}"
         case.mkdir(parents=True, exist_ok=True)
-        image, labels = phantom(_case_seed(seed, number))
+        image, labels = phantom(10_000 * seed + number)
         write_image(case / "flair.nii.gz", image, geometry(image.shape))
         write_labels(case / "mask.nii.gz", labels, geometry(labels.shape))
         written.append(case)
@@ -87,7 +90,6 @@ def write_cases(folder: str | Path, count: int, seed: int = 0, first: int = 0) -
 
 def make_project(path: str | Path, cases: int = 12, labelled: int = 2, seed: int = 0) -> Project:
     """Create a project of synthetic cases; the first ``labelled`` ones that show lesion bring their mask."""
-    from .io import read_mask
     from .project import Project
 
     project = Project.create(path, classes=["lesion"], sequences=["flair"])
@@ -103,21 +105,17 @@ def make_project(path: str | Path, cases: int = 12, labelled: int = 2, seed: int
     return project
 
 
-def _case_seed(seed: int, number: int) -> int:
-    return 10_000 * seed + number
-
-
-# Anatomy -------------------------------------------------------------------------------------------------
+# Anatomy
 
 
 @dataclass(frozen=True)
 class _Head:
-    """Coordinates in one person's head, as shares of the brain's half-width, and soft maps of its parts.
+    """Where each voxel (z, y, x) lies in one person's head, in half-widths of the brain.
 
     Attributes
     ----------
     right, back, up
-        Bent coordinates (z, y, x) of each voxel.
+        Coordinates, bent a little so that no two heads are alike.
     radius
         1 at the surface of the brain.
     gap
@@ -160,37 +158,38 @@ def _head(random: np.random.Generator, shape: tuple[int, int, int]) -> _Head:
     flat = (np.abs(egg) ** 2.2 + np.abs(back * width / length) ** 2.2) ** (1 / 2.2)
     crown = np.sqrt(np.clip(1 - (np.clip(up, -0.9, 0.86) / 0.92) ** 2, 0.02, 1))
     wide = 1.25 * random.lognormal(0, 0.3) * np.exp(random.normal(0, 0.15) * np.sign(right))
-    gap = _from_tubes(np.abs(right), back, up, _VENTRICLE, wide, flat=0.6)
+    gap = _from_tubes((np.abs(right), back, up), _VENTRICLE, wide, flat=0.6)
     return _Head(right, back, up, flat / crown, gap)
 
 
 def _tissue(random: np.random.Generator, head: _Head) -> np.ndarray:
     """Paint the healthy head."""
     shape, depth, side = head.shape, 1 - head.radius, head.side
-    folds = _folds(random, shape)
+    folds = _smooth(random, shape, (8, 30, 30))  # its zeros wind through the cortex like sulci
     outer = _soft(0.34 - depth, 0.05)  # how far in the cortex folds
     white = WHITE + 0.025 * _smooth(random, shape, (3, 6, 6))
     grey = _soft(outer * 0.75 - np.abs(folds), 0.1)
     grey = np.maximum(grey, _soft(0.07 - depth, 0.02))
     grey = np.maximum(grey, _soft(0.09 - side, 0.02) * _soft(np.hypot(head.back, head.up) - 0.45, 0.03))
     image = _mix(white, GREY + 0.02 * _smooth(random, shape, (3, 6, 6)), grey)
-    for s, b, u, *size in _DEEP:
-        where = np.sqrt(((side - s) / size[0]) ** 2 + ((head.back - b) / size[1]) ** 2 + ((head.up - u) / size[2]) ** 2)
-        image = _mix(image, DEEP, _soft(1 - where, 0.1))
-    image = _mix(image, FLUID, _fluid(random, head, folds * np.where(outer > 0.1, 1, np.inf)))
+    for centre, size in _DEEP_GREY:
+        away = np.hypot((side - centre[0]) / size[0], (head.back - centre[1]) / size[1])
+        away = np.hypot(away, (head.up - centre[2]) / size[2])
+        image = _mix(image, DEEP, _soft(1 - away, 0.1))
+    image = _mix(image, FLUID, _fluid(random, head, folds))
     return _wrapped(random, head, image)
 
 
 def _fluid(random: np.random.Generator, head: _Head, folds: np.ndarray) -> np.ndarray:
     """Where cerebrospinal fluid is: sulci, fissures, ventricles."""
-    depth, side = 1 - head.radius, head.side
+    depth, side, place = 1 - head.radius, head.side, (head.side, head.back, head.up)
     atrophy = random.uniform(0.6, 1.6)
     sulci = _soft(0.26 * atrophy * _soft(0.26 - depth, 0.08) - np.abs(folds), 0.06)
     middle = np.hypot(head.back / 0.62, (head.up - 0.1) / 0.42)  # the two halves are joined inside this
     fissure = _soft(0.018 * atrophy - side, 0.008) * _soft(middle - 1, 0.05)
     third = _soft(0.03 - side, 0.01) * _soft(0.2 - np.hypot(head.back - 0.05, (head.up + 0.02) * 1.5), 0.03)
-    sylvian = _soft(-_from_tubes(side, head.back, head.up, _SYLVIAN, atrophy, flat=0.35), 0.015)
-    cisterns = _soft(-_from_tubes(side, head.back, head.up, _CISTERNS, atrophy), 0.015)
+    sylvian = _soft(-_from_tubes(place, _SYLVIAN, atrophy, flat=0.35), 0.015)
+    cisterns = _soft(-_from_tubes(place, _CISTERNS, atrophy), 0.015)
     return np.max([sulci, fissure, third, sylvian, cisterns, _soft(-head.gap, 0.012)], axis=0)
 
 
@@ -205,7 +204,7 @@ def _wrapped(random: np.random.Generator, head: _Head, brain: np.ndarray) -> np.
     return _mix(image, AIR, _soft(radius - 1.1 - thick - 0.015 * _smooth(random, shape, (3, 4, 4)), 0.015))
 
 
-# What is bright --------------------------------------------------------------------------------------------
+# What is bright
 
 
 def _lesion(random: np.random.Generator, head: _Head) -> tuple[np.ndarray, np.ndarray]:
@@ -231,25 +230,25 @@ def _distractors(random: np.random.Generator, head: _Head) -> np.ndarray:
     shape, depth = head.shape, 1 - head.radius
     patchy = np.clip(_smooth(random, shape, (4, 7, 7)), 0, None)
     caps = random.uniform(0.02, 0.12) * patchy * np.exp(-np.clip(head.gap, 0, None) / 0.07)
-    rim = random.uniform(0.02, 0.10) * np.clip(_smooth(random, shape, (4, 6, 6)), 0, None) * _soft(0.14 - depth, 0.03)
-    place = random.choice((-0.5, 0.5)), random.uniform(-0.8, -0.3)
-    base = np.exp(-(((head.right - place[0]) / 0.3) ** 2) - ((head.back - place[1]) / 0.3) ** 2)
+    patchy = np.clip(_smooth(random, shape, (4, 6, 6)), 0, None)
+    rim = random.uniform(0.02, 0.10) * patchy * _soft(0.14 - depth, 0.03)
+    right, back = random.choice((-0.5, 0.5)), random.uniform(-0.8, -0.3)
+    base = np.exp(-(((head.right - right) / 0.3) ** 2) - ((head.back - back) / 0.3) ** 2)
     base *= random.uniform(0, 0.15) * (0.4 + patchy) * _soft(-0.12 - head.up, 0.06)
     return (caps + rim + base) * head.brain + _vessels(random, head)
 
 
 def _vessels(random: np.random.Generator, head: _Head) -> np.ndarray:
-    """Return small bright dots in the brain and near its surface, and choroid plexus in the ventricles."""
+    """Small bright dots in the brain and near its surface, and choroid plexus in the ventricles."""
     image = np.zeros(head.shape)
     for where, mean in (((head.radius < 0.98) & (head.gap > 0.02), 9), (head.gap < -0.02, 3)):
         places = np.argwhere(where)
         for centre in random.permutation(places)[: random.poisson(mean)]:
             image[tuple(centre)] += random.uniform(0.5, 2.5)
-    blur = np.divide(head.shape, (40, 80, 80))
-    return ndimage.gaussian_filter(image, blur)
+    return ndimage.gaussian_filter(image, np.divide(head.shape, (40, 80, 80)))
 
 
-# Scanner ---------------------------------------------------------------------------------------------------
+# Scanner
 
 
 def _scanned(random: np.random.Generator, image: np.ndarray) -> np.ndarray:
@@ -263,7 +262,7 @@ def _scanned(random: np.random.Generator, image: np.ndarray) -> np.ndarray:
     return (np.exp(random.normal(5.5, 0.5)) * np.hypot(image + real, imaginary)).astype(np.float32)
 
 
-# Tools -----------------------------------------------------------------------------------------------------
+# Tools
 
 
 def _soft(inside: np.ndarray, edge: float) -> np.ndarray:
@@ -286,22 +285,16 @@ def _smooth(random: np.random.Generator, shape: tuple[int, ...], knots: tuple[in
     return field
 
 
-def _folds(random: np.random.Generator, shape: tuple[int, int, int]) -> np.ndarray:
-    """Draw a field whose zeros wind through the cortex like sulci."""
-    return _smooth(random, shape, (8, 30, 30))
-
-
 def _from_tubes(
-    side: np.ndarray, back: np.ndarray, up: np.ndarray, line: np.ndarray, wide: np.ndarray | float, flat: float = 1.0
+    place: tuple[np.ndarray, ...], tubes: np.ndarray, wide: np.ndarray | float, flat: float = 1.0
 ) -> np.ndarray:
-    """Distance to a chain of tapering tubes, negative inside; ``flat`` stretches them upwards."""
-    place = np.stack([side, back, up * flat])
+    """Distance of places (side, back, up) from a chain of tubes, negative inside; ``flat`` < 1 makes them tall."""
+    side, back, up = place[0], place[1], place[2] * flat
     gap = np.full(side.shape, np.inf)
-    for start, end in zip(line[:-1], line[1:], strict=True):
-        a, b = start[:3] * (1, 1, flat), end[:3] * (1, 1, flat)
-        along = np.tensordot(b - a, place - a[:, None, None, None], 1) / ((b - a) @ (b - a))
-        along = np.clip(along, 0, 1)
-        nearest = a[:, None, None, None] + along * (b - a)[:, None, None, None]
-        away = np.linalg.norm(place - nearest, axis=0)
-        gap = np.minimum(gap, away - wide * (start[3] + along * (end[3] - start[3])))
+    for start, end in pairwise(tubes * (1, 1, flat, 1)):
+        step = end - start
+        s, b, u = side - start[0], back - start[1], up - start[2]
+        along = np.clip((s * step[0] + b * step[1] + u * step[2]) / (step[:3] @ step[:3]), 0, 1)
+        away = np.sqrt((s - along * step[0]) ** 2 + (b - along * step[1]) ** 2 + (u - along * step[2]) ** 2)
+        gap = np.minimum(gap, away - wide * (start[3] + along * step[3]))
     return gap

@@ -82,7 +82,7 @@ def normalise(pixels: np.ndarray) -> np.ndarray:
         clipped = np.clip(image, low, high)
         body = clipped[clipped > low + 0.08 * (high - low)]
         body = body if body.size else clipped
-        out[channel] = (clipped - body.mean()) / max(float(body.std()), 1e-6)
+        out[channel] = (clipped - body.mean()) / max(float(body.std()), 0.05 * float(high - low))
     return out
 
 

@@ -71,7 +71,7 @@ def train(
     TrainingProblem
         If there is nothing to learn from, or the loss is not a number any more.
     """
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) - int(spare_core)))
+    torch.set_num_threads(_threads(spare_core))
     learner, notes = _start(pool, config, folder, resume)
     clock = Clock(learner)
     with contextlib.closing(_events(pool, folder, learner, clock, notes)) as events:
@@ -198,6 +198,12 @@ def _start(pool: Pool, config: TrainConfig, folder: Path, resume: bool) -> tuple
     return loaded.learner, [f"Checkpoint {name} is damaged; the one before it was used." for name in loaded.skipped]
 
 
+def _threads(spare_core: bool) -> int:
+    """All cores, or all but one; OMP_NUM_THREADS overrules."""
+    asked = os.environ.get("OMP_NUM_THREADS", "")
+    return int(asked) if asked.isdigit() and int(asked) else max(1, (os.cpu_count() or 1) - int(spare_core))
+
+
 def _due(step: int, every: int, clock: Clock) -> bool:
     return step % every == 0 or clock.progress >= 1
 
@@ -239,7 +245,12 @@ def _norm(learner: Learner) -> float:
     return float(sum(float(parameter.detach().float().norm()) for parameter in learner.model.parameters()))
 
 
+def _cpu_name() -> str:
+    threads = torch.get_num_threads()
+    return f"CPU, {threads} {'thread' if threads == 1 else 'threads'}"
+
+
 def _device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    return {"cpu": f"CPU, {torch.get_num_threads()} threads", "mps": "Apple GPU"}.get(device.type, str(device))
+    return {"cpu": _cpu_name(), "mps": "Apple GPU"}.get(device.type, str(device))

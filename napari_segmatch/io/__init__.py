@@ -1,13 +1,17 @@
 """Files of the world to volumes and masks, and back. The only place that permutes axes."""
 
-from .nifti import read_mask, read_volume, write_image, write_labels
+from .nifti import encode_labels, read_mask, read_volume, write_image, write_labels
 from .patterns import FoundCase, find_cases, parse_image_option
+from .sequences import describe, read_sequences
 
 __all__ = [
     "FoundCase",
+    "describe",
+    "encode_labels",
     "find_cases",
     "parse_image_option",
     "read_mask",
+    "read_sequences",
     "read_volume",
     "write_image",
     "write_labels",

@@ -10,16 +10,16 @@ import gzip
 import io
 import math
 import os
-import secrets
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import nibabel as nib
 import numpy as np
 
 from ..errors import ImportProblem
+from ..fsio import write_atomic
 from ..types import NOT_ANNOTATED, Geometry, Mask, Volume
 from .orientation import onto_grid, source_geometry
 
@@ -73,14 +73,12 @@ def read_mask(path: _FilePath, grid: Geometry | None = None, classes: int | None
 
 def encode_labels(labels: np.ndarray, geometry: Geometry, description: str = "") -> bytes:
     """Return the bytes of a .nii.gz of uint8 labels (z, y, x): the same labels always give the same bytes."""
-    return gzip.compress(_encoded(labels, geometry, description), compresslevel=1, mtime=0)
+    return gzip.compress(_encoded(_as_labels(labels), geometry, description), compresslevel=1, mtime=0)
 
 
 def write_labels(path: _FilePath, labels: np.ndarray, geometry: Geometry, description: str = "") -> None:
     """Write uint8 labels (z, y, x) on the source's own grid, under a fresh header that names nobody."""
-    if labels.dtype != np.uint8:
-        raise ValueError(f"labels are written as uint8, not {labels.dtype}")
-    _write(Path(path), labels, geometry, description)
+    _write(Path(path), _as_labels(labels), geometry, description)
 
 
 def write_image(path: _FilePath, pixels: np.ndarray, geometry: Geometry) -> None:
@@ -113,7 +111,7 @@ def _volume(path: Path) -> Volume:
     image = _load(path)
     geometry = _geometry(image, path.name)
     with np.errstate(over="ignore", invalid="ignore"):
-        values = image.dataobj.get_scaled(np.float32).astype(np.float32, copy=False)
+        values = np.asarray(image.dataobj, dtype=np.float32)
     pixels = _permuted(values, geometry)
     pixels[~np.isfinite(pixels)] = 0
     return Volume(pixels[None], geometry)
@@ -164,9 +162,7 @@ def _parse(stream: io.BufferedIOBase, name: str) -> nib.Nifti1Image:
     declared = int(header.get_data_offset()) + voxels
     data = head + stream.read(max(0, declared - len(head)))
     if len(data) < declared:
-        raise ImportProblem(
-            f"{name} is truncated ({len(data)} of {declared} bytes): copy or download it again."
-        )
+        raise ImportProblem(f"{name} is truncated ({len(data)} of {declared} bytes): copy or download it again.")
     if all(stream.read(_MEBIBYTE) for _ in range(_SURPLUS)):
         raise ImportProblem(f"{name} is far longer than its header says: export it again.")
     return kind.from_bytes(data)
@@ -223,7 +219,7 @@ def _permuted(array: np.ndarray, geometry: Geometry) -> np.ndarray:
 
 def _labels(image: nib.Nifti1Image, name: str) -> np.ndarray:
     """Labels in the source's axis order. Whole numbers never pass through floats."""
-    proxy = image.dataobj
+    proxy: Any = image.dataobj
     whole = image.get_data_dtype().kind in "iu" and (proxy.slope, proxy.inter) == (1, 0)
     values = proxy.get_unscaled() if whole else _rounded(np.asarray(proxy), name)
     low, high = values.min(), values.max()
@@ -258,28 +254,26 @@ def _check_classes(labels: np.ndarray, classes: int, name: str) -> None:
 # Writing
 
 
+def _as_labels(labels: np.ndarray) -> np.ndarray:
+    if labels.dtype != np.uint8:
+        raise ValueError(f"labels are written as uint8, not {labels.dtype}")
+    return labels
+
+
 def _write(path: Path, array: np.ndarray, geometry: Geometry, description: str) -> None:
-    """Write beside ``path`` first, so that a half-written file never bears its name."""
-    if array.shape != geometry.shape:
-        raise ValueError(f"an array of {array.shape} does not fit a geometry of {geometry.shape}")
+    """Write a whole file or none: it lies beside ``path`` until it is complete."""
     if not path.name.lower().endswith(SUFFIXES):
         raise ValueError(f"{path.name} must end in .nii or .nii.gz")
     data = _encoded(array, geometry, description)
     if path.name.lower().endswith(".gz"):
         data = gzip.compress(data, compresslevel=6, mtime=0)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)  # noqa: PTH105
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomic(path, data)
 
 
 def _encoded(array: np.ndarray, geometry: Geometry, description: str) -> bytes:
     """Undo the axis permutation; the header is fresh, so nothing of the source's text can leak."""
+    if array.shape != geometry.shape:
+        raise ValueError(f"an array of {array.shape} does not fit a geometry of {geometry.shape}")
     back = [int(axis) for axis in np.argsort(geometry.axes)]
     affine = geometry.affine[:, [*back, 3]]
     kind = nib.Nifti1Image if max(array.shape) < 2**15 else nib.Nifti2Image

@@ -74,7 +74,7 @@ def onto_grid(mask: Mask, grid: Geometry, name: str) -> Mask:
     steps = np.linalg.solve(geometry.affine, grid.affine)[:3, :3]  # voxels of mask, for each axis of grid
     order = [int(axis) for axis in np.abs(steps).argmax(axis=0)]
     if sorted(order) == [0, 1, 2]:
-        backwards = [i for i in range(3) if steps[order[i], i] < 0]
+        backwards = tuple(i for i in range(3) if steps[order[i], i] < 0)
         labels = np.flip(labels.transpose(order), backwards)
         geometry = _reordered(geometry, order, backwards)
     if geometry.same_grid(grid):
@@ -87,7 +87,7 @@ def onto_grid(mask: Mask, grid: Geometry, name: str) -> Mask:
     )
 
 
-def _reordered(geometry: Geometry, order: list[int], backwards: list[int]) -> Geometry:
+def _reordered(geometry: Geometry, order: list[int], backwards: tuple[int, ...]) -> Geometry:
     """Return the same voxels with axes in another order, some of them counted from the far end."""
     z, y, x = (geometry.shape[axis] for axis in order)
     affine = geometry.affine[:, [*order, 3]]

@@ -41,9 +41,7 @@ def parse_image_option(option: str) -> tuple[str, str]:
     return name, pattern
 
 
-def find_cases(
-    root: str | os.PathLike[str], images: Mapping[str, str], mask: str | None = None
-) -> list[FoundCase]:
+def find_cases(root: str | os.PathLike[str], images: Mapping[str, str], mask: str | None = None) -> list[FoundCase]:
     """Find every case under a folder that has at least one of the images.
 
     Parameters

@@ -15,7 +15,7 @@ import numpy as np
 from ..config import TrainConfig
 from ..errors import ImportProblem, ProjectError
 from ..events import PseudoMask
-from ..io import read_mask, read_volume
+from ..io import read_mask, read_sequences
 from ..types import (
     MAX_CLASSES,
     NOT_ANNOTATED,
@@ -33,7 +33,7 @@ from .export import export_project
 from .objects import ObjectStore
 from .pool import ProjectPool
 from .proposals import read_pseudo_mask, write_pseudo_masks
-from .records import (CASES, FORBIDDEN, NEWEST, PROPOSALS, actor, as_drafts, describe, geometry_text, good_name, insert_version, now, to_case, to_decision, to_proposal)
+from .records import (CASES, FORBIDDEN, NEWEST, PROPOSALS, actor, as_drafts, geometry_text, good_name, insert_version, now, to_case, to_decision, to_proposal)
 from .runs import Run
 from .store import Store
 
@@ -172,7 +172,8 @@ class Project:
         if unknown or not images:
             came = f"{unknown[0]!r} is not one of them" if unknown else "none was given"
             raise ImportProblem(f"Case {id}: the project's sequences are {', '.join(self.sequences)}, and {came}.")
-        geometry, fingerprint = self._inspect(id, images)
+        volume = read_sequences(images, self.sequences)
+        geometry, fingerprint = volume.geometry, hashlib.sha256(volume.pixels.tobytes()).hexdigest()
         labels, done = None, ()
         if mask is not None and labelled != "none":
             labels = read_mask(mask, geometry, len(self.classes)).labels
@@ -211,22 +212,6 @@ class Project:
         if row is not None and row["problem"] is None:
             raise ProjectError(f"There is already a case {id!r} in {self.path.name}.")
 
-    def _inspect(self, id: str, images: Mapping[str, str | Path]) -> tuple[Geometry, str]:
-        geometry, digest, first = None, hashlib.sha256(), ""
-        for name in sorted(images):
-            volume = read_volume(images[name])
-            if geometry is None:
-                geometry, first = volume.geometry, name
-            elif not geometry.same_grid(volume.geometry):
-                raise ImportProblem(
-                    f"Case {id}: {name} ({describe(volume.geometry)}) does not lie on the grid of {first} "
-                    f"({describe(geometry)}); resample the images onto one grid first."
-                )
-            digest.update(volume.pixels.tobytes())
-        if geometry is None:
-            raise ImportProblem(f"Case {id} has no image.")
-        return geometry, digest.hexdigest()
-
     def _relative(self, path: Path) -> str:
         try:
             return Path(os.path.relpath(path.resolve(), self.path.resolve())).as_posix()
@@ -239,19 +224,13 @@ class Project:
 
     def volume(self, case: str) -> Volume:
         """Read a case's pixels, (channel, z, y, x) float32 in the order of ``sequences``; a missing one is zeros."""
-        paths = self.image_paths(case)
-        geometry = self.case(case).geometry
-        channels = np.zeros((len(self.sequences), *geometry.shape), np.float32)
-        for index, name in enumerate(self.sequences):
-            if name in paths:
-                volume = read_volume(paths[name])
-                if not volume.geometry.same_grid(geometry):
-                    raise ImportProblem(
-                        f"{paths[name].name} of case {case} has changed since it was added: it no longer lies on the "
-                        "same grid; put the old file back, or add it as a new case."
-                    )
-                channels[index] = volume.pixels[0]
-        return Volume(channels, geometry)
+        volume = read_sequences(self.image_paths(case), self.sequences)
+        if not volume.geometry.same_grid(self.case(case).geometry):
+            raise ImportProblem(
+                f"The images of case {case} have changed since it was added and no longer lie on the same grid: put "
+                "the old files back, or add them as a new case."
+            )
+        return volume
 
     # masks -----------------------------------------------------------------------------------------------
 

@@ -80,11 +80,6 @@ def _read_geometry(text: str) -> Geometry:
     return Geometry(tuple(raw["shape"]), np.array(raw["affine"]), tuple(raw["axes"]), raw["known"])
 
 
-def describe(geometry: Geometry) -> str:
-    shape, spacing = geometry.shape, geometry.spacing
-    return " x ".join(map(str, shape)) + " voxels of " + " x ".join(f"{mm:.3g}" for mm in spacing) + " mm"
-
-
 def good_name(name: str) -> bool:
     return (
         0 < len(name) <= 100

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QButtonGroup, QComboBox, QGridLayout, QPushButton, QWidget
 
@@ -13,7 +12,7 @@ from ..session import Session
 from ..types import Case
 from .desk import Desk
 from .keys import ANNOTATE, shown
-from .slices import fill_gaps, painted, worth_a_look
+from .slices import fill_gaps, worth_a_look
 from .strip import SliceStrip
 from .style import CLASS_COLOURS, GOOD, OWN, UNSURE, Page, button, holder, row, text
 
@@ -31,12 +30,13 @@ class AnnotatePanel(Page):
     """Shows the case on the desk. ``actions`` are the verbs that keys reach."""
 
     def __init__(self, session: Session, desk: Desk) -> None:
+        super().__init__()
         self.session, self.desk = session, desk
         self._case = QComboBox()
         self._case.setToolTip("The case on the screen; choose another one here")
         self._case.setMinimumContentsLength(8)
         self._case.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self._case.activated.connect(lambda _: self._open(self._case.currentData()))
+        self._case.activated.connect(lambda _: self.open_case(self._case.currentData()))
         self._empty = text("", "hint")
         self._state = text("", "section")
         self._progress = text("", "hint")
@@ -48,14 +48,14 @@ class AnnotatePanel(Page):
         self._class_group = QButtonGroup(self._strip)
         self._tool_group = QButtonGroup(self._strip)
         self._body = holder(self._build())
-        super().__init__(self._empty, self._body, 1)
+        self.arrange(self._empty, self._body)
         self.actions: dict[str, Callable[..., object]] = {
             "done": self.mark_done, "no_lesion": self.no_lesion, "next": lambda: self.go(1),
             "previous": lambda: self.go(-1), "worth_a_look": self.worth_a_look,
             "sequence": self.next_sequence, "peek": desk.layers.peek, "outline": self.toggle_outline,
             "interpolate": self.interpolate, "undo": desk.undo, "redo": desk.redo,
         }  # fmt: skip
-        self._links = [
+        self.link(
             (session.project_changed, self._project_changed),
             (session.cases_changed, self._cases_changed),
             (session.proposals_changed, self.redraw),
@@ -63,14 +63,9 @@ class AnnotatePanel(Page):
             (desk.opening, self._opening),
             (desk.slice_changed, self.redraw),
             (desk.labels_changed, self.redraw),
-        ]
-        for signal, slot in self._links:
-            signal.connect(slot)
+            (desk.layers.mode_changed, self._show_mode),
+        )
         self._project_changed()
-
-    def close_links(self) -> None:
-        for signal, slot in self._links:
-            signal.disconnect(slot)
 
     # building --------------------------------------------------------------------------------------------
 
@@ -116,7 +111,10 @@ class AnnotatePanel(Page):
         grid.setSpacing(3)
         for index, (words, mode, tip) in enumerate(_TOOLS):
             made = button(words, f"{tip}; size with [ and ]" if mode == "paint" else tip)
+            made.setCheckable(True)
+            made.setProperty("mode", mode)
             made.clicked.connect(lambda *_, mode=mode: self.desk.layers.set_mode(mode))
+            self._tool_group.addButton(made)
             grid.addWidget(made, index // 3, index % 3)
         return grid
 
@@ -146,7 +144,7 @@ class AnnotatePanel(Page):
             self.desk.layers.set_mode("paint")
             self.redraw()
         elif self._cases():
-            self._open(self._suggested().id)
+            self.open_case(self._suggested().id)
 
     def _suggested(self) -> Case:
         """Return the first case that has no labels, or just the first."""
@@ -156,7 +154,7 @@ class AnnotatePanel(Page):
     def _cases(self) -> list[Case]:
         return [case for case in self.session.cases if case.problem is None]
 
-    def _open(self, case: str) -> None:
+    def open_case(self, case: str) -> None:
         self.desk.open(case, then=lambda: self.desk.layers.set_mode("paint"))
 
     def go(self, by: int) -> None:
@@ -164,7 +162,7 @@ class AnnotatePanel(Page):
         ids = [case.id for case in self._cases()]
         if ids:
             here = ids.index(self.desk.case_id) if self.desk.case_id in ids else -1
-            self._open(ids[(here + by) % len(ids)])
+            self.open_case(ids[(here + by) % len(ids)])
 
     def mark_done(self) -> None:
         """Finish the slice on the screen and go to the next one that is open."""
@@ -247,6 +245,13 @@ class AnnotatePanel(Page):
         self._body.setVisible(bool(cases))
         self.redraw()
 
+    def _show_mode(self, mode: str) -> None:
+        """Follow napari's own tool buttons and keys."""
+        self._tool_group.setExclusive(False)
+        for made in self._tool_group.buttons():
+            made.setChecked(made.property("mode") == mode)
+        self._tool_group.setExclusive(True)
+
     def _opening(self, case: str) -> None:
         self._state.setText(f"Reading {case} …")
 
@@ -262,7 +267,7 @@ class AnnotatePanel(Page):
         if case is None or not self.desk.count or not self.isVisible():
             return
         z, done = self.desk.z, set(self.desk.done)
-        drawn = painted(self.desk.labels)
+        drawn = self.desk.drawn
         state = "done" if z in done else "draft, not done yet" if drawn[z] else "not annotated"
         self._state.setText(f"Slice {self.desk.shown(z)} of {self.desk.count - 1}: {state}")
         self._reopen.setEnabled(z in done)

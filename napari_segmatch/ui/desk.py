@@ -13,6 +13,7 @@ from ..types import NOT_ANNOTATED, Case, Proposal, Volume
 from .display import Flip
 from .layers import Layers
 from .letters import EdgeLetters
+from .slices import painted
 from .strokes import Strokes, touched
 
 if TYPE_CHECKING:
@@ -48,11 +49,15 @@ class Desk(QObject):
         self.case_id = ""
         self.labels = np.zeros((0, 0, 0), np.uint8)
         self.strokes = Strokes(self.labels)
+        self.drawn = painted(self.labels)
         self._dirty: set[int] = set()
         self._wanted = ""
         self._then: list[Any] = []
         self._timer = QTimer(self, singleShot=True, interval=AUTOSAVE_MS)
         self._timer.timeout.connect(self.save)
+        self._heard: list[Any] = []
+        self._soon = QTimer(self, singleShot=True, interval=0)
+        self._soon.timeout.connect(self._note_strokes)
         self._links = [
             (self.layers.painted, self._on_painted),
             (self.layers.restored, self._on_restored),
@@ -106,7 +111,7 @@ class Desk(QObject):
         channels = list(enumerate(self.session.project.sequences)) if self.session.project else []
         present = [(i, name) for i, name in channels if name in known.sequences] or channels
         self.case_id, self.flip = case, Flip.of(volume.geometry)
-        self.labels, self.strokes = labels, Strokes(labels)
+        self.labels, self.strokes, self.drawn = labels, Strokes(labels), painted(labels)
         self._dirty.clear()
         classes = len(self.session.project.classes) if self.session.project else 1
         self.layers.show(volume, present, self.flip, labels, classes)
@@ -125,9 +130,11 @@ class Desk(QObject):
     def clear(self) -> None:
         """Empty the desk. What is unsaved must have been saved before."""
         self._timer.stop()
+        self._heard.clear()
         self._wanted, self.case_id = "", ""
         self.labels = np.zeros((0, 0, 0), np.uint8)
         self.strokes = Strokes(self.labels)
+        self.drawn = painted(self.labels)
         self._dirty.clear()
         self.layers.clear()
         self.letters.show(None)
@@ -178,22 +185,32 @@ class Desk(QObject):
         return bool(self._dirty)
 
     def _on_painted(self, atoms: Any) -> None:
-        slices = touched(atoms) if atoms is not None else None
-        if slices is not None:
-            slices = [self.from_shown(z) for z in slices if 0 <= z < self.count]
-        self._changed(self.strokes.note(slices))
+        """Take note in the next turn of the loop: napari speaks of a fill before it has written it."""
+        self._heard.append(atoms)
+        self._soon.start()
+
+    def _note_strokes(self) -> None:
+        heard, self._heard = self._heard, []
+        for atoms in heard:
+            slices = touched(atoms) if atoms is not None else None
+            if slices is not None:
+                slices = [self.from_shown(z) for z in slices if 0 <= z < self.count]
+            self._changed(self.strokes.note(slices))
 
     def write(self, slices: dict[int, np.ndarray]) -> None:
         """Replace whole slices; one step for undo."""
+        self._note_strokes()
         for z, labels in slices.items():
             self.labels[z] = labels
         self._changed(self.strokes.note(slices))
         self.layers.refresh_mask()
 
     def undo(self) -> bool:
+        self._note_strokes()
         return self._replayed(self.strokes.undo())
 
     def redo(self) -> bool:
+        self._note_strokes()
         return self._replayed(self.strokes.redo())
 
     def _replayed(self, slices: list[int]) -> bool:
@@ -205,6 +222,7 @@ class Desk(QObject):
 
     def _changed(self, slices: list[int]) -> None:
         if slices:
+            self.drawn[slices] = painted(self.labels[slices])
             self._dirty.update(slices)
             self._timer.start()
             self.labels_changed.emit()
@@ -218,6 +236,7 @@ class Desk(QObject):
     def put(self, z: int, labels: np.ndarray) -> None:
         """Show a slice as somebody else has saved it; not a step of this person's hand."""
         self.strokes.accept(z, labels)
+        self.drawn[[z]] = painted(self.labels[[z]])
         self._dirty.discard(z)
         self.layers.refresh_mask()
         self.labels_changed.emit()
@@ -227,6 +246,7 @@ class Desk(QObject):
 
     def save(self, done: tuple[int, ...] = (), reopen: tuple[int, ...] = ()) -> None:
         """Save what changed, in the background; finish or reopen slices on the way."""
+        self._note_strokes()
         self._timer.stop()
         if not self.case_id or self.session.project is None:
             return

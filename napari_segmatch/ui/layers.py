@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MASK, PROPOSAL = "your mask", "proposal"
 _OPACITY = 0.45
+_AXES = ("slice", "row", "column")
 
 
 class Layers:
@@ -27,6 +28,8 @@ class Layers:
 
     painted = Signal(object)
     """A stroke on *your mask* is done; carries the slices it touched, in view order, or None for unknown."""
+    mode_changed = Signal(str)
+    """Another tool of *your mask* is in the person's hand."""
     restored = Signal(str)
     """This layer was deleted by hand and has been put back."""
 
@@ -37,6 +40,7 @@ class Layers:
         self.proposal: Labels | None = None
         self.outlined = False
         self._classes = 1
+        self._thickness = 2
         self._working = False
         self._hidden: list[Layer] = []
         viewer.layers.events.removed.connect(self._on_removed)
@@ -68,7 +72,9 @@ class Layers:
             self.mask = self._show_labels(self.mask, MASK, flip.to_view(labels), spacing)
         finally:
             self._working = False
-        self.proposal.contour = 2
+        self._thickness = 1 if max(labels.shape[1:]) <= 160 else 2
+        self.set_outline(self.outlined)
+        self.set_proposal_outline(True)
         self._show_only(visible if visible in self.images else next(iter(self.images), ""))
         self.viewer.layers.selection.active = self.mask
         if first:
@@ -81,11 +87,12 @@ class Layers:
             layer.contrast_limits_range = (min(limits[0], float(pixels.min())), float(pixels.max()) + 1e-6)
             layer.contrast_limits = limits
             return
-        layer = Image(pixels, name=name, scale=spacing, units="mm", contrast_limits=limits)
+        layer = Image(pixels, name=name, scale=spacing, units="mm", axis_labels=_AXES, contrast_limits=limits)
         layer.contrast_limits_range = (min(limits[0], float(pixels.min())), float(pixels.max()) + 1e-6)
         layer.contrast_limits = limits
         self.images[name] = layer
         self.viewer.layers.insert(self._first_place(), layer)
+        _lock(layer)
 
     def _first_place(self) -> int:
         """Images go below our masks, above whatever the user has."""
@@ -100,18 +107,20 @@ class Layers:
             layer.editable = True
             layer.colormap = _colormap(colours, self._classes)
             return layer
-        layer = Labels(data, name=name, scale=spacing, units="mm", opacity=_OPACITY if name == MASK else 1.0)
+        layer = Labels(data, name=name, scale=spacing, units="mm", axis_labels=_AXES, opacity=_OPACITY)
         layer.colormap = _colormap(colours, self._classes)
         layer.brush_size = max(4, min(data.shape[1:]) // 24)
         if name == MASK:
-            layer.contour = 2 if self.outlined else 0
             layer.events.paint.connect(self._on_paint)
+            layer.events.mode.connect(self._on_mode)
             layer.events.selected_label.connect(self._keep_to_classes)
         self.viewer.layers.append(layer)
+        _lock(layer)
         return layer
 
     def clear(self) -> None:
         """Take our layers out of the viewer."""
+        self.set_mode("pan_zoom")  # napari 0.9 goes on drawing the brush of a removed layer, and can crash
         self._working = True
         try:
             self._drop(self._ours())
@@ -184,12 +193,12 @@ class Layers:
     def set_outline(self, outlined: bool) -> None:
         self.outlined = outlined
         if self.mask is not None:
-            self.mask.contour = 2 if outlined else 0
+            self.mask.contour = self._thickness if outlined else 0
             self.mask.opacity = 0.9 if outlined else _OPACITY
 
     def set_proposal_outline(self, outlined: bool) -> None:
         if self.proposal is not None:
-            self.proposal.contour = 2 if outlined else 0
+            self.proposal.contour = self._thickness if outlined else 0
             self.proposal.opacity = 1.0 if outlined else _OPACITY
 
     def peek(self, hide: bool) -> None:
@@ -216,6 +225,9 @@ class Layers:
     def _on_paint(self, event: Any) -> None:
         self.painted.emit(getattr(event, "value", None))
 
+    def _on_mode(self, event: Any) -> None:
+        self.mode_changed.emit(str(self.mask.mode) if self.mask is not None else "")
+
     def _keep_to_classes(self) -> None:
         if self.mask is not None and self.mask.selected_label > self._classes:
             self.mask.selected_label = self._classes
@@ -236,6 +248,12 @@ class Layers:
         if self.mask is not None:
             world = self.mask.data_to_world((value, 0, 0))[0]
             self.viewer.dims.set_point(self.viewer.dims.ndim - 3, world)
+
+
+def _lock(layer: Layer) -> None:
+    """Keep napari's dustbin away from it, where napari has such a lock (0.9)."""
+    if hasattr(layer, "locked"):
+        layer.locked = True
 
 
 def _colormap(colours: Sequence[str], classes: int) -> DirectLabelColormap:

@@ -8,7 +8,7 @@ from qtpy.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOptionV
 
 from ..types import Proposal
 from .queue import NUMBER_ROLE, PROPOSAL_ROLE, QueueModel, is_blind
-from .style import GOOD, LATER, UNSURE, VERDICT_COLOURS
+from .style import EMPTY, GOOD, LATER, UNSURE, VERDICT_COLOURS
 from .thumbnails import SIDE, Thumbnails
 
 _ROW = SIDE + 8
@@ -57,30 +57,29 @@ class ProposalDelegate(QStyledItemDelegate):
 
 def _words(painter: QPainter, option: QStyleOptionViewItem, area: QRect, index: QModelIndex) -> None:
     item, number = index.data(PROPOSAL_ROLE), index.data(NUMBER_ROLE)
-    line = area.height() // 3
-    metrics = QFontMetrics(option.font)
+    half = area.height() // 2
+    first = QRect(area.left(), area.top(), area.width(), half)
+    second = QRect(area.left(), area.top() + half, area.width(), half - 2)
+    said = f"{_TICKS[item.decision]} {item.decision}" if item.decision else ""
+    room = area.width() - QFontMetrics(option.font).horizontalAdvance(said) - 6
     painter.setPen(option.palette.text().color())
-    tick = f"{_TICKS[item.decision]} {item.decision}" if item.decision else ""
-    name = metrics.elidedText(item.case, Qt.TextElideMode.ElideMiddle, area.width())
-    painter.drawText(QRect(area.left(), area.top(), area.width(), line), Qt.AlignmentFlag.AlignVCenter, name)
-    second = QRect(area.left(), area.top() + line, area.width(), line)
-    painter.drawText(second, Qt.AlignmentFlag.AlignVCenter, f"slice {number}")
+    name = QFontMetrics(option.font).elidedText(f"{item.case}, slice {number}", Qt.TextElideMode.ElideMiddle, room)
+    painter.drawText(first, Qt.AlignmentFlag.AlignVCenter, name)
     if item.decision:
         painter.setPen(QColor(VERDICT_COLOURS[item.decision]))
-        painter.drawText(second, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, tick)
-    third = QRect(area.left(), area.top() + 2 * line, area.width(), line)
+        painter.drawText(first, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, said)
     if is_blind(item):
-        _chip(painter, third, "spot check: you judge first", LATER)
-    else:
-        words, colour = ("sure", GOOD) if item.verdict == "accepted" else ("unsure", UNSURE)
-        chip = _chip(painter, third, words, colour)
-        _bar(painter, QRect(chip + 8, third.top(), third.right() - chip - 8, line), item.score, colour, option)
+        _chip(painter, second, "spot check", LATER)
+        return
+    words, colour = ("sure", GOOD) if item.verdict == "accepted" else ("unsure", UNSURE)
+    chip = _chip(painter, second, words, colour)
+    _bar(painter, QRect(chip + 8, second.top(), second.right() - chip - 8, half), item.score, colour, option)
 
 
 def _chip(painter: QPainter, area: QRect, words: str, colour: str) -> int:
     """Draw a rounded label and return its right edge."""
     metrics = painter.fontMetrics()
-    box = QRect(area.left(), area.top() + 1, metrics.horizontalAdvance(words) + 12, area.height() - 3)
+    box = QRect(area.left(), area.top() + 2, metrics.horizontalAdvance(words) + 12, area.height() - 5)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     painter.setPen(Qt.PenStyle.NoPen)
     painter.setBrush(QColor(colour))
@@ -94,7 +93,7 @@ def _bar(painter: QPainter, area: QRect, score: float, colour: str, option: QSty
     number = f"{score:.2f}"
     room = painter.fontMetrics().horizontalAdvance("0.00") + 6
     track = QRect(area.left(), area.center().y() - 2, max(8, area.width() - room), 5)
-    painter.fillRect(track, option.palette.mid())
+    painter.fillRect(track, QColor(EMPTY))
     painter.fillRect(QRect(track.left(), track.top(), round(track.width() * score), 5), QColor(colour))
     painter.setPen(option.palette.text().color())
     painter.drawText(area, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, number)

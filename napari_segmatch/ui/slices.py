@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from itertools import pairwise
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
@@ -49,7 +50,7 @@ def fill_gaps(labels: np.ndarray, z: int, done: Collection[int]) -> dict[int, np
     New labels (y, x) by slice; finished and painted slices are left alone.
     """
     drawn = [int(i) for i in np.flatnonzero(painted(labels))]
-    gaps = [(a, b) for a, b in zip(drawn, drawn[1:], strict=False) if b - a > 1]
+    gaps = [(a, b) for a, b in pairwise(drawn) if b - a > 1]
     here = [(a, b) for a, b in gaps if a < z < b]
     return {
         i: between(labels[a], labels[b], (i - a) / (b - a))
@@ -75,7 +76,8 @@ def worth_a_look(
         How sure the selector is, by slice, for proposals that nobody has judged.
     """
     count = len(labels)
-    open_ = [i for i in range(count) if i not in done and i != z] or [i for i in range(count) if i not in done]
+    open_ = [i for i in range(count) if i not in done]
+    open_ = [i for i in open_ if i != z] or open_
     if not open_:
         return None
     drawn = painted(labels)

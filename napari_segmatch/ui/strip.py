@@ -8,6 +8,8 @@ from qtpy.QtCore import QEvent, QPoint, QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QHelpEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
+from .style import EMPTY
+
 
 class SliceStrip(QWidget):
     """Cells in the order of napari's slider.
@@ -44,12 +46,11 @@ class SliceStrip(QWidget):
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
-        empty = self.palette().mid().color()
         gap = 1 if self._cells and self.width() / len(self._cells) > 4 else 0
         for index, (colour, _) in enumerate(self._cells):
             left, right = self._edge(index), self._edge(index + 1)
             cell = QRect(left, 4, max(1, right - left - gap), self.height() - 8)
-            painter.fillRect(cell, QColor(colour) if colour else empty)
+            painter.fillRect(cell, QColor(colour or EMPTY))
         if self._cells:
             left, right = self._edge(self._here), self._edge(self._here + 1)
             painter.setPen(QPen(self.palette().text().color(), 2))

@@ -30,6 +30,9 @@ PROPOSAL_COLOURS = ("#56b4e9", "#e69f00", "#cc79a7", "#0072b2", "#f0e442", "#009
 GOOD, BAD, OWN, LATER, UNSURE = "#009e73", "#d55e00", "#0072b2", "#8a8f98", "#e69f00"
 """Accepted, rejected, corrected, deferred, not sure."""
 
+EMPTY = "#46808080"
+"""Nothing there (ARGB): a grey that shows on dark and on light."""
+
 VERDICT_COLOURS = {"accepted": GOOD, "rejected": BAD, "corrected": OWN, "deferred": LATER}
 
 
@@ -68,11 +71,11 @@ def stylesheet(theme: str) -> str:
     QPushButton[role="primary"]:disabled {{ background: {c["foreground"]}; color: {c["soft"]}; }}
     QPushButton[role="verdict"] {{ font-weight: 600; padding: 7px 4px; }}
     QPushButton:checked {{ background: {c["current"]}; }}
-    QPushButton[role="quiet"] {{ background: transparent; text-align: left; color: {c["soft"]}; padding: 2px; }}
+    QPushButton[role="quiet"] {{ background: transparent; color: {c["soft"]}; padding: 2px; }}
     QPushButton[role="quiet"]:hover {{ color: {c["text"]}; }}
     QToolButton[role="fold"] {{ border: none; background: transparent; font-weight: 600; padding: 3px 0; }}
     QScrollArea {{ border: none; }}
-    QFrame[role="banner"] {{ border-radius: 4px; border-left: 4px solid {BAD}; background: {c["foreground"]}; }}
+    QFrame[role="banner"] {{ border-left: 4px solid {BAD}; background: {c["foreground"]}; }}
     QFrame[role="banner"][calm="true"] {{ border-left: 4px solid {OWN}; }}
     """
 
@@ -88,7 +91,9 @@ def text(words: str = "", role: str = "") -> QLabel:
     return label
 
 
-def button(words: str, tip: str, slot: Callable[[], Any] | None = None, role: str = "", key: str = "") -> QPushButton:
+def button(
+    words: str, tip: str, slot: Callable[[], Any] | None = None, role: str = "", key: str = ""
+) -> QPushButton:
     """A button with its key printed on it. A click does not take the keyboard away from the picture."""
     made = QPushButton(f"{words}   {key}" if key else words)
     made.setToolTip(f"{tip} (key: {key})" if key else tip)
@@ -138,11 +143,28 @@ def line() -> QFrame:
 class Page(QScrollArea):
     """A tab: a column that scrolls up and down, never sideways."""
 
-    def __init__(self, *items: QWidget | QLayout | int) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._links: list[tuple[Any, Callable[..., Any]]] = []
+
+    def link(self, *pairs: tuple[Any, Callable[..., Any]]) -> None:
+        """Connect signals to slots until :meth:`unlink`."""
+        self._links += pairs
+        for signal, slot in pairs:
+            signal.connect(slot)
+
+    def unlink(self) -> None:
+        for signal, slot in self._links:
+            signal.disconnect(slot)
+        self._links.clear()
+
+    def arrange(self, *items: QWidget | QLayout) -> None:
+        """Lay out the tab; the last item takes the room that is left, and keeps it when it is hidden."""
         layout = column(*items, spacing=8)
+        layout.setStretch(len(items) - 1, 1)
+        layout.addStretch(0)
         layout.setContentsMargins(8, 8, 8, 8)
         self.setWidget(holder(layout))
 

@@ -16,7 +16,7 @@ from ..types import NOT_ANNOTATED, Proposal
 from .display import Flip, window
 from .style import PROPOSAL_COLOURS
 
-SIDE = 64
+SIDE = 54
 _KEPT = 600
 _AT_ONCE = 6
 """Pictures to a job: few, so that a case that somebody opens does not wait for many."""
@@ -86,6 +86,10 @@ class Thumbnails:
         self._pixmaps.clear()
         self._wanted.clear()
         self._busy = False
+
+    def has(self, proposal: Proposal) -> bool:
+        """Whether a preview is there without waiting."""
+        return proposal.id in self._kept
 
     def preview(self, proposal: Proposal) -> Preview | None:
         """Return what is known of a proposal, or None and begin to fetch it; the latest wish is served first."""

@@ -1,0 +1,30 @@
+# Two commands: `make demo` and `make test`. Both set everything up first; a second call finds it done.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint install system clean
+
+demo: install
+	@$(BIN)/python -m napari_segmatch.demo
+
+test: install
+	@bash tests/with_display.sh $(BIN)/python -m pytest
+
+lint: install
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+install: $(STAMP) system
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@touch $(STAMP)
+
+# Libraries that a Qt window needs on Linux; nothing to do elsewhere.
+system:
+	@bash .ci/system-libraries
+
+clean:
+	rm -rf $(VENV) demo build *.egg-info

@@ -1,0 +1,191 @@
+"""The form that adds scans to a project: patterns for a folder, or single files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLineEdit, QSpinBox, QWidget
+
+from ..errors import ImportProblem
+from ..io.patterns import FoundCase, find_cases
+from .style import button, column, count, row, text
+
+FILES = "Images (*.nii *.nii.gz)"
+WHICH = ("the first …", "all of them", "none", "these: …")
+
+
+def chosen(found: Sequence[FoundCase], which: str, first: int, named: str) -> list[str]:
+    """Return the ids of the cases whose masks are finished labels."""
+    with_mask = [item.id for item in found if item.mask is not None]
+    if which == WHICH[0]:
+        return with_mask[:first]
+    if which == WHICH[3]:
+        wanted = {part for part in re.split(r"[\s,;]+", named) if part}
+        unknown = sorted(wanted - set(with_mask))
+        if unknown:
+            raise ImportProblem(f"There is no case {unknown[0]} with a mask among those found: check the list.")
+        return [id for id in with_mask if id in wanted]
+    return with_mask if which == WHICH[1] else []
+
+
+def held_out(found: Sequence[FoundCase], labelled: Sequence[str], many: int) -> list[str]:
+    """Return the cases to validate on: the last ones with masks that are not in ``labelled``."""
+    taken = set(labelled)
+    rest = [item.id for item in found if item.mask is not None and item.id not in taken]
+    return rest[len(rest) - min(many, len(rest)) :]
+
+
+def from_files(paths: Iterable[Path], sequences: Sequence[str]) -> list[FoundCase]:
+    """Sort single files into cases: by the sequence's name in the file's name; what is left names the case."""
+    cases: dict[str, dict[str, Path]] = {}
+    for path in paths:
+        stem = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+        sequence = next((s for s in sequences if s.lower() in stem.lower()), sequences[0])
+        rest = re.sub(re.escape(sequence), "", stem, flags=re.IGNORECASE).strip(" ._-")
+        case = rest or path.parent.name
+        if sequence in cases.setdefault(case, {}):
+            other = cases[case][sequence].name
+            raise ImportProblem(f"{path.name} and {other} would both be {sequence} of case {case}: rename one.")
+        cases[case][sequence] = path
+    return [FoundCase(case, images) for case, images in sorted(cases.items())]
+
+
+def preview(found: Sequence[FoundCase], sequences: Sequence[str]) -> str:
+    """Say what was found, before anything is added."""
+    masks = sum(item.mask is not None for item in found)
+    words = f"Found {count(len(found), 'case')}, {masks} with masks"
+    partial = sum(set(item.images) != set(sequences) for item in found)
+    words += f", {partial} without all sequences" if partial else ""
+    first = ", ".join(item.id for item in found[:3])
+    return f"{words}: {first}{' …' if len(found) > 3 else ''}"
+
+
+class AddForm(QWidget):
+    """``wanted`` carries the cases, the ids with finished labels and the ids to validate on."""
+
+    wanted = Signal(list, list, list)
+    refused = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[FoundCase] = []
+        self._patterns: dict[str, QLineEdit] = {}
+        self.folder = _edit("", "The folder that holds the scans")
+        self.folder.setPlaceholderText("Folder with scans")
+        self.mask = _edit("{case}/mask.nii.gz", "Where masks lie, if there are any; {case} stands for the case's name")
+        self.which = QComboBox()
+        self.which.addItems(WHICH)
+        self.which.setToolTip("Whose masks are finished labels that may train the model")
+        self.first = _spin(2, 1, 100_000, "How many cases, in alphabetical order")
+        self.named = _edit("", "Names of cases, with commas between them")
+        self.hold = _spin(0, 0, 10_000, "Cases with masks that only judge the model; they never train it")
+        self._preview = text("", "hint")
+        self._preview.hide()
+        self._add = button("Add", "Add these cases to the project", self._want, "primary")
+        self._add.setEnabled(False)
+        self._form = QFormLayout()
+        self._form.setContentsMargins(0, 0, 0, 0)
+        self._form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        browse = button("Browse …", "Choose the folder", self._browse)
+        find = button("Find", "Look for cases; nothing is added yet", self.find)
+        files = button("Add files …", "Add single image files", self._files)
+        self.setLayout(column(row(self.folder, browse), self._form, row(find, files), self._preview, self._add))
+        self.which.currentTextChanged.connect(self._which_changed)
+        for control in (self.folder, self.mask):
+            control.textChanged.connect(self._forget)
+        self._which_changed()
+
+    def show_sequences(self, sequences: Sequence[str]) -> None:
+        """Make one pattern for each sequence of the project."""
+        while self._form.rowCount():
+            taken = self._form.takeRow(0)
+            for item in (taken.labelItem, taken.fieldItem):
+                if item is not None and item.widget() is not None and item.widget() not in self._lasting():
+                    item.widget().deleteLater()
+        self._patterns = {}
+        for name in sequences:
+            edit = _edit(f"{{case}}/{name}.nii.gz", f"Where {name} lies; {{case}} stands for the case's name")
+            edit.textChanged.connect(self._forget)
+            self._patterns[name] = edit
+            self._form.addRow(name, edit)
+        self._form.addRow("masks", self.mask)
+        self._form.addRow("finished labels", self.which)
+        self._form.addRow("how many", self.first)
+        self._form.addRow("which", self.named)
+        self._form.addRow("validation", self.hold)
+        self._which_changed()
+
+    def _lasting(self) -> tuple[QWidget, ...]:
+        return (self.mask, self.which, self.first, self.named, self.hold)
+
+    def _which_changed(self) -> None:
+        if not self._patterns:
+            return
+        self._form.setRowVisible(self.first, self.which.currentText() == WHICH[0])
+        self._form.setRowVisible(self.named, self.which.currentText() == WHICH[3])
+
+    def _browse(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder with scans", self.folder.text())
+        if folder:
+            self.folder.setText(folder)
+            self.find()
+
+    def _forget(self) -> None:
+        """What was found no longer holds for what the form says."""
+        self.found = []
+        self._add.setEnabled(False)
+        self._say("")
+
+    def _say(self, words: str) -> None:
+        self._preview.setText(words)
+        self._preview.setVisible(bool(words))
+
+    def find(self) -> None:
+        images = {name: edit.text() for name, edit in self._patterns.items() if edit.text().strip()}
+        try:
+            self.found = find_cases(self.folder.text(), images, self.mask.text().strip() or None)
+        except ImportProblem as error:
+            self._forget()
+            self._say(str(error))
+            return
+        self._say(preview(self.found, list(self._patterns)))
+        self._add.setText(f"Add {count(len(self.found), 'case')}")
+        self._add.setEnabled(True)
+
+    def _want(self) -> None:
+        try:
+            labelled = chosen(self.found, self.which.currentText(), self.first.value(), self.named.text())
+        except ImportProblem as error:
+            self.refused.emit(str(error))
+            return
+        validation = held_out(self.found, labelled, self.hold.value())
+        self.wanted.emit(self.found, labelled + validation, validation)
+        self._forget()
+
+    def _files(self) -> None:
+        names, _ = QFileDialog.getOpenFileNames(self, "Image files", self.folder.text(), FILES)
+        if not names:
+            return
+        try:
+            found = from_files([Path(name) for name in names], list(self._patterns))
+        except ImportProblem as error:
+            self.refused.emit(str(error))
+            return
+        self.wanted.emit(found, [], [])
+
+
+def _edit(words: str, tip: str) -> QLineEdit:
+    made = QLineEdit(words)
+    made.setToolTip(tip)
+    return made
+
+
+def _spin(value: int, low: int, high: int, tip: str) -> QSpinBox:
+    made = QSpinBox()
+    made.setRange(low, high)
+    made.setValue(value)
+    made.setToolTip(tip)
+    return made

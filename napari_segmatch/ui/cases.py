@@ -1,0 +1,191 @@
+"""Create or open a project, add scans, and see where each case stands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from qtpy.QtCore import QModelIndex, QSortFilterProxyModel, Qt, Signal
+from qtpy.QtWidgets import QAbstractItemView, QFileDialog, QFormLayout, QHeaderView, QLineEdit, QTableView, QWidget
+
+from ..errors import SegmatchError
+from ..session import Session
+from .adding import AddForm
+from .cases_model import CASE_ROLE, SORT_ROLE, CasesModel, summary
+from .desk import Desk
+from .style import Fold, Page, button, column, holder, row, text
+
+_WELCOME = (
+    "A project is a folder that holds labels, proposals, decisions and models. Your scans stay where they are."
+)
+
+
+class CasesPanel(Page):
+    """``opened`` carries a case that somebody wants to annotate."""
+
+    opened = Signal(str)
+    sample_wanted = Signal()
+
+    def __init__(self, session: Session, desk: Desk) -> None:
+        super().__init__()
+        self.session, self.desk = session, desk
+        self.actions: dict[str, Callable[..., object]] = {}
+        self._start = holder(self._build_start())
+        self._body = holder(self._build_body())
+        self.arrange(self._start, self._body)
+        self.link(
+            (session.project_changed, self._project_changed),
+            (session.cases_changed, self.redraw),
+            (session.proposals_changed, self.redraw),
+        )
+        self._project_changed()
+
+    # building --------------------------------------------------------------------------------------------
+
+    def _build_start(self) -> QFormLayout:
+        self.path = QLineEdit()
+        self.path.setPlaceholderText("A new or empty folder")
+        self.path.setToolTip("The folder of the new project")
+        self.classes = QLineEdit("lesion")
+        self.classes.setToolTip("What you segment, with commas between: lesion, or core, edema")
+        self.sequences = QLineEdit("flair")
+        self.sequences.setToolTip("The MRI sequences of each case, with commas between: flair, t1, t2")
+        self.create_button = button("Create project", "Make the project in that folder", self._create, "primary")
+        browse = button("Browse …", "Choose a folder", self._browse)
+        form = QFormLayout()
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setSpacing(8)
+        form.addRow(text("Start here", "title"))
+        form.addRow(text(_WELCOME, "hint"))
+        form.addRow("folder", row(self.path, browse))
+        form.addRow("classes", self.classes)
+        form.addRow("sequences", self.sequences)
+        form.addRow(self.create_button)
+        form.addRow(button("Open a project …", "Go on with a project that exists", self._open))
+        self.sample_button = button("Try it with a sample project", "Twelve made-up scans, nothing to download",
+                                    self.sample_wanted.emit)  # fmt: skip
+        form.addRow(self.sample_button)
+        return form
+
+    def _build_body(self):
+        self._title = text("", "title")
+        self._about = text("", "hint")
+        self.form = AddForm()
+        self.form.wanted.connect(self._add)
+        self.form.refused.connect(lambda sentence: self.session.message.emit(sentence, True))
+        self.adding = Fold("Add scans", self.form, tip="Add a folder with scans, or single files")
+        self.search = QLineEdit()
+        self.search.setPlaceholderText("Search cases")
+        self.search.setToolTip("Show only cases with this in their name or state")
+        self.search.setClearButtonEnabled(True)
+        self.model = CasesModel(self)
+        self.proxy = QSortFilterProxyModel(self)
+        self.proxy.setSourceModel(self.model)
+        self.proxy.setSortRole(SORT_ROLE)
+        self.proxy.setFilterKeyColumn(-1)
+        self.proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+        self.search.textChanged.connect(self.proxy.setFilterFixedString)
+        self.table = self._table()
+        self._next = text("", "hint")
+        close = button("Close project", "Close this project; everything is saved", self._close, "quiet")
+        other = button("Open another …", "Open another project", self._open, "quiet")
+        return column(self._title, self._about, self.adding, self.search, self.table, self._next, row(close, other, 1))
+
+    def _table(self) -> QTableView:
+        table = QTableView()
+        table.setModel(self.proxy)
+        table.setSortingEnabled(True)
+        table.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+        table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
+        table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
+        table.setShowGrid(False)
+        table.setTabKeyNavigation(False)
+        table.verticalHeader().hide()
+        table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        table.setMinimumHeight(220)
+        table.setAccessibleName("Cases")
+        table.activated.connect(self._activated)  # Enter on a row, and double click
+        return table
+
+    # verbs -----------------------------------------------------------------------------------------------
+
+    def _try(self, verb: Callable[..., object], *arguments: object) -> None:
+        """Leave the case on the desk in order, then do something that may be refused."""
+        try:
+            self.desk.save()
+            verb(*arguments)
+        except SegmatchError as error:
+            self.session.message.emit(str(error), True)
+
+    def _browse(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder of the new project", self.path.text())
+        if folder:
+            self.path.setText(folder)
+
+    def _create(self) -> None:
+        if not self.path.text().strip():
+            self.session.message.emit("Choose a folder for the project first.", True)
+            return
+        self._try(self.session.create_project, Path(self.path.text().strip()).expanduser(),
+                  _names(self.classes.text()), _names(self.sequences.text()))  # fmt: skip
+
+    def _open(self) -> None:
+        folder = QFileDialog.getExistingDirectory(self, "Folder of the project")
+        if folder:
+            self._try(self.session.open_project, Path(folder))
+
+    def _close(self) -> None:
+        self._try(self.session.close_project)
+        self.session.project_changed.emit()
+
+    def _add(self, found: list, labelled: list[str], validation: list[str]) -> None:
+        self._try(self.session.add_cases, found, labelled, validation)
+        self.adding.set_open(False)
+
+    def _activated(self, index: QModelIndex) -> None:
+        case = index.siblingAtColumn(0).data(CASE_ROLE)
+        problem = self.session.case(case).problem
+        if problem is not None:
+            self.session.message.emit(problem, True)
+        else:
+            self.opened.emit(case)
+
+    # redrawing -------------------------------------------------------------------------------------------
+
+    def _project_changed(self) -> None:
+        project = self.session.project
+        self._start.setVisible(project is None)
+        self._body.setVisible(project is not None)
+        if project is not None:
+            self._title.setText(project.path.name)
+            self.form.show_sequences(project.sequences)
+            self.adding.set_open(not self.session.cases)
+        self.redraw()
+
+    def redraw(self) -> None:
+        project, cases = self.session.project, self.session.cases
+        self.model.show(cases, self.session.proposals)
+        if project is None:
+            return
+        names = f"{', '.join(project.classes)} on {', '.join(project.sequences)}"
+        self._about.setText(f"Segmenting {names}: {summary(cases)}.")
+        shown_: tuple[QWidget, ...] = (self.search, self.table)
+        for widget in shown_:
+            widget.setVisible(bool(cases))
+        self._next.setText(_next_step(self.session))
+
+
+def _names(words: str) -> list[str]:
+    return [part.strip() for part in words.split(",") if part.strip()]
+
+
+def _next_step(session: Session) -> str:
+    """Say what to do next, if it is not obvious."""
+    if not session.cases:
+        return "Next: add a folder with scans. Masks are welcome but not needed."
+    if not any(case.labelled and not case.validation for case in session.cases):
+        return "Next: double click a case and annotate a slice or two. Two cases are a good start."
+    if session.run is None:
+        return "Next: start the training; it proposes masks for everything else."
+    return ""

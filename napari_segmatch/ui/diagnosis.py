@@ -1,0 +1,52 @@
+"""One sentence about what is off in a training, or nothing. Pure functions on what the session shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..session import History
+from ..types import Case, RunState
+
+_LATELY = 20
+
+
+def diagnose(history: History, cases: Sequence[Case], classes: Sequence[str], state: RunState | None) -> str:
+    """Return the most important thing to say, or an empty string."""
+    usable = [case for case in cases if case.problem is None]
+    if not any(case.labelled and not case.validation for case in usable):
+        return "There is nothing to learn from yet: mark at least one slice as done in Annotate."
+    if state == "interrupted":
+        return "This run was cut off. Resume goes on from its last checkpoint."
+    said = _about_selector(history) or _about_classes(history, classes)
+    if said:
+        return said
+    if not any(case.validation and case.labelled for case in usable):
+        return "No case is held out for validation, so nobody can tell how good the model is. Add some with masks."
+    return ""
+
+
+def _about_selector(history: History) -> str:
+    lately = [step.accepted for step in history.steps[-_LATELY:]]
+    shares = [share for share in lately if share is not None]
+    if history.steps and not shares:
+        return "Warming up on labelled slices alone; pseudo masks join in later."
+    if len(shares) < _LATELY:
+        return ""
+    if min(shares) >= 0.99:
+        return "The discriminator accepts everything: it cannot tell good from bad yet. Reject a few proposals."
+    if max(shares) <= 0.01:
+        return "The discriminator accepts nothing, so unlabelled slices teach nothing yet. Correct a few proposals."
+    return ""
+
+
+def _about_classes(history: History, classes: Sequence[str]) -> str:
+    if not history.evaluations:
+        return ""
+    dice = history.evaluations[-1].dice
+    missing = [name for name in classes if name not in dice]
+    if missing:
+        return f"No validation case shows {missing[0]}, so its Dice is unknown."
+    poor = [name for name in classes if dice[name] < 0.05]
+    if poor and history.evaluations[-1].step >= 100:
+        return f"The model does not find {poor[0]} yet: label a few more slices that show it."
+    return ""

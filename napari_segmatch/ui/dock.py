@@ -1,0 +1,261 @@
+"""The plugin's one widget: five tabs, a line of truth below them, and the keys."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qtpy.QtCore import QEvent, QObject, QSize, QTimer
+from qtpy.QtWidgets import QApplication, QLabel, QTabWidget, QVBoxLayout, QWidget
+
+from ..errors import SegmatchError
+from ..session import Session
+from .annotate import AnnotatePanel
+from .cases import CasesPanel
+from .desk import Desk
+from .export import ExportPanel
+from .keys import KeyFilter, sheet
+from .review import ReviewPanel
+from .status import StatusLine
+from .style import Banner, Page, button, colours, row, stylesheet
+from .thumbnails import Thumbnails
+from .train import TrainPanel
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
+
+POLL_MS = 100
+
+
+class SegmatchDock(QWidget):
+    """Segment MRI with few labels, and review what the model proposes.
+
+    Policy: hiding the dock (another tab in front, the viewer minimised) only unbinds the keys; training and
+    saving go on. Closing the dock or the viewer saves every stroke, stops the training at a checkpoint, waits
+    for both and closes the project; the run can be resumed. Qt's closeEvent does not come in either case, so
+    the end is taken from losing the parent, from the main window's destruction and from the application's end.
+
+    Attributes
+    ----------
+    session
+        What scripts and tests drive.
+    """
+
+    def __init__(self, napari_viewer: Viewer) -> None:
+        super().__init__()
+        self.viewer = napari_viewer
+        self.session = Session()
+        self.desk = Desk(napari_viewer, self.session, self)
+        self.thumbnails = Thumbnails(self.session)
+        self.cases = CasesPanel(self.session, self.desk)
+        self.annotate = AnnotatePanel(self.session, self.desk)
+        self.train = TrainPanel(self.session, self.desk, self.thumbnails)
+        self.review = ReviewPanel(self.session, self.desk, self.thumbnails)
+        self.export = ExportPanel(self.session, self.desk)
+        self._window: QWidget | None = None
+        self._sheet: QLabel | None = None
+        self._ended = False
+        self._build()
+        self.keys = KeyFilter(self, self.tabs_name, self._find_action)
+        self.timer = QTimer(self, interval=POLL_MS)
+        self.timer.timeout.connect(self._beat)
+        self._links = (
+            (self.session.message, self._say),
+            (self.session.project_changed, self._project_changed),
+            (self.session.proposals_changed, self._count_review),
+            (napari_viewer.events.theme, self._show_theme),
+        )
+        for signal, slot in self._links:
+            signal.connect(slot)
+        self.cases.opened.connect(self.annotate_case)
+        self.cases.sample_wanted.connect(self.open_sample)
+        app = QApplication.instance()
+        if app is not None:
+            app.aboutToQuit.connect(self.end)
+        self._show_theme()
+        self._project_changed()
+        self.timer.start()
+
+    def _build(self) -> None:
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.setUsesScrollButtons(False)
+        for name, panel in self.panels().items():
+            self.tabs.addTab(panel, name)
+        self.tabs.currentChanged.connect(self._tab_changed)
+        self.banner = Banner()
+        self.status = StatusLine(self.session, self.desk)
+        help_ = button("?", "Show all keys", self.toggle_sheet)
+        help_.setFixedWidth(26)
+        layout = QVBoxLayout()
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addWidget(self.banner)
+        layout.addWidget(self.tabs, 1)
+        layout.addLayout(row(self.status, help_))
+        self.setLayout(layout)
+        self.setMinimumWidth(320)
+
+    def sizeHint(self) -> QSize:
+        return QSize(340, 640)
+
+    def panels(self) -> dict[str, Page]:
+        return {
+            "Cases": self.cases, "Annotate": self.annotate, "Train": self.train, "Review": self.review,
+            "Export": self.export,
+        }  # fmt: skip
+
+    # tabs and keys ---------------------------------------------------------------------------------------
+
+    def tabs_name(self) -> str:
+        """Return the name of the open tab."""
+        return list(self.panels())[self.tabs.currentIndex()]
+
+    def show_tab(self, name: str) -> None:
+        self.tabs.setCurrentIndex(list(self.panels()).index(name))
+
+    def _tab_changed(self) -> None:
+        if self.review.reviewer.correcting and self.tabs_name() != "Review":
+            self.review.reviewer.cancel_correction()
+        if self.tabs_name() != "Review":
+            self.desk.show_proposal(None)
+        panel = self.panels()[self.tabs_name()]
+        if self.session.project is not None and hasattr(panel, "shown_for_work"):
+            panel.shown_for_work()
+
+    def _find_action(self, tab: str, action: str) -> Callable[..., object] | None:
+        if action == "sheet":
+            return self.toggle_sheet
+        if self.session.project is None:
+            return None
+        if tab == "Annotate" and action == "done" and self.desk.layers.drawing_polygon:
+            return None
+        return self.panels()[tab].actions.get(action)
+
+    def annotate_case(self, case: str) -> None:
+        self.show_tab("Annotate")
+        self.annotate.open_case(case)
+
+    def toggle_sheet(self) -> None:
+        """Show or hide the sheet of keys, over the middle of the window."""
+        if self._sheet is not None:
+            self._sheet.deleteLater()
+            self._sheet = None
+            return
+        c = colours(self.viewer.theme)
+        self._sheet = QLabel(sheet(), self.window())
+        self._sheet.setMargin(16)
+        self._sheet.setStyleSheet(f"background: {c['foreground']}; color: {c['text']}; border-radius: 6px;")
+        self._sheet.adjustSize()
+        self._sheet.move(self.window().rect().center() - self._sheet.rect().center())
+        self._sheet.mousePressEvent = lambda _: self.toggle_sheet()  # type: ignore[method-assign]
+        self._sheet.show()
+        self._sheet.raise_()
+
+    # the beat --------------------------------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        """Bring in what the threads have finished; a listener's mistake must not stop the next beat."""
+        try:
+            self.session.poll()
+        except SegmatchError as error:
+            self._say(str(error), True)
+        self.status.redraw()
+
+    def _say(self, sentence: str, wrong: bool) -> None:
+        if wrong:
+            self.banner.say(sentence)
+        else:
+            self.status.say(sentence)
+
+    def _project_changed(self) -> None:
+        self.banner.dismiss()
+        self.status.say("")
+        self._count_review()
+        self.status.redraw()
+
+    def _count_review(self) -> None:
+        waiting = sum(item.decision is None for item in self.session.proposals)
+        self.tabs.setTabText(list(self.panels()).index("Review"), f"Review {waiting}" if waiting else "Review")
+
+    def _show_theme(self) -> None:
+        theme = self.viewer.theme
+        self.setStyleSheet(stylesheet(theme))
+        self.train.show_theme(theme)
+
+    # the sample ------------------------------------------------------------------------------------------
+
+    def open_sample(self, folder: Path | None = None) -> None:
+        """Make the sample project in the reading thread, then open it."""
+        where = Path(folder or tempfile.mkdtemp(prefix="segmatch-")) / "sample"
+        self.status.say("Making a sample project …")
+        self.cases.sample_button.setEnabled(False)
+
+        def make() -> Path:
+            from ..sample import make_project
+
+            make_project(where).close()
+            return where
+
+        def made(path: Path) -> None:
+            self.cases.sample_button.setEnabled(True)
+            self.desk.save()
+            self.session.open_project(path)
+
+        self.session.read(make, made)
+
+    # coming and going ------------------------------------------------------------------------------------
+
+    def showEvent(self, event: QEvent) -> None:
+        super().showEvent(event)
+        window = self.window()
+        if window is not self and window is not self._window and self._window is None:
+            self._window = self.keys.main_window = window
+            window.installEventFilter(self)
+            window.destroyed.connect(self.end)
+            self.desk.letters.attach(window)
+        self.keys.turn(not self._ended)
+
+    def hideEvent(self, event: QEvent) -> None:
+        self.keys.turn(False)
+        if self._sheet is not None:
+            self.toggle_sheet()
+        super().hideEvent(event)
+
+    def event(self, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.ParentChange and self._window is not None and self.parent() is None:
+            QTimer.singleShot(0, self._end_if_orphan)
+        return super().event(event)
+
+    def _end_if_orphan(self) -> None:
+        """Napari takes a dock's widget out when its X is clicked; docking it elsewhere gives it a parent at once."""
+        if self.parent() is None and not self._ended:
+            self.end()
+            self.desk.layers.clear()
+            self.desk.letters.detach()
+            self.deleteLater()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if watched is self._window and event.type() == QEvent.Type.Close:
+            self.desk.save()  # the window may yet stay open: a dialog can refuse
+        return False
+
+    def end(self) -> None:
+        """Save, stop training, close the project, let go. Called more than once; the first time counts."""
+        if self._ended:
+            return
+        self._ended = True
+        began = time.monotonic()
+        self.keys.turn(False)
+        self.timer.stop()
+        self.desk.close()
+        for panel in self.panels().values():
+            panel.unlink()
+        for signal, slot in self._links:
+            signal.disconnect(slot)
+        self.thumbnails.close()
+        self.session.close()
+        self.seconds_to_end = time.monotonic() - began

@@ -1,0 +1,105 @@
+"""Three small plots of a run: validation Dice, share that passes, losses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyqtgraph as pg
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QWidget
+
+from ..session import History
+from .style import CLASS_COLOURS, colours, column, text
+
+_POINTS = 600
+_WIDTH = 2
+_LOSSES = (("supervised", CLASS_COLOURS[0]), ("consistency", CLASS_COLOURS[1]), ("discriminator", CLASS_COLOURS[2]))
+
+
+class RunPlots(QWidget):
+    """Redraws all curves from a history; cheap enough for four times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._dice = _plot("Validation Dice by class; 1 is perfect")
+        self._passed = _plot("Share of unlabelled slices whose pseudo mask passes the discriminator")
+        self._losses = _plot("Losses; lower is better")
+        self._dice.setYRange(0, 1, padding=0.02)
+        self._passed.setYRange(0, 1, padding=0.02)
+        self._plots = (self._dice, self._passed, self._losses)
+        self._titles = (text(), text("<b>Share of unlabelled slices that pass</b>"),
+                        text())  # fmt: skip
+        for title in self._titles:
+            title.setTextFormat(Qt.TextFormat.RichText)
+        parts = [part for pair in zip(self._titles, self._plots, strict=True) for part in pair]
+        self.setLayout(column(*parts, spacing=2))
+
+    def show_theme(self, theme: str) -> None:
+        c = colours(theme)
+        for plot in self._plots:
+            plot.setBackground(c["foreground"])
+            for axis in ("left", "bottom"):
+                plot.getAxis(axis).setPen(c["secondary"])
+                plot.getAxis(axis).setTextPen(c["text"])
+            plot.showGrid(x=False, y=True, alpha=0.15)
+
+    def show_history(self, history: History, classes: Sequence[str], validation: int) -> None:
+        self._show_dice(history, classes, validation)
+        steps = _thin(history.steps)
+        x = np.array([step.step for step in steps], float)
+        passed = np.array([np.nan if step.accepted is None else step.accepted for step in steps], float)
+        self._passed.clear()
+        self._passed.plot(x, _smooth(passed), pen=pg.mkPen(CLASS_COLOURS[2], width=_WIDTH), connect="finite")
+        self._losses.clear()
+        for name, colour in _LOSSES:
+            values = np.array([getattr(step, name) for step in steps], float)
+            self._losses.plot(x, _smooth(values), pen=pg.mkPen(colour, width=_WIDTH), connect="finite")
+        self._titles[2].setText(_legend("Losses", _LOSSES))
+
+    def _show_dice(self, history: History, classes: Sequence[str], validation: int) -> None:
+        self._dice.clear()
+        x = [item.step for item in history.evaluations]
+        words = []
+        for index, name in enumerate(classes):
+            y = [item.dice.get(name, np.nan) for item in history.evaluations]
+            colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
+            self._dice.plot(x, y, pen=pg.mkPen(colour, width=_WIDTH), symbol="o", symbolSize=5, symbolBrush=colour,
+                            symbolPen=None, connect="finite")  # fmt: skip
+            if y and np.isfinite(y[-1]):
+                words.append((f"{name} {y[-1]:.3f}", colour))
+        self._titles[0].setText(_legend(f"Validation Dice, n = {validation}", words))
+
+
+def _legend(title: str, entries: Sequence[tuple[str, str]]) -> str:
+    dots = "".join(f"&nbsp; <span style='color:{colour}'>●</span>&nbsp;{name}" for name, colour in entries)
+    return f"<b>{title}</b><span style='font-size:8pt; font-weight:400'>{dots}</span>"
+
+
+def _plot(tip: str) -> pg.PlotWidget:
+    plot = pg.PlotWidget()
+    plot.setFixedHeight(96)
+    plot.setToolTip(tip)
+    plot.setMenuEnabled(False)
+    plot.setMouseEnabled(x=False, y=False)
+    plot.hideButtons()
+    plot.getAxis("left").setWidth(34)
+    return plot
+
+
+def _thin(steps: list) -> list:
+    """Every n-th of many steps, and always the last."""
+    stride = max(1, len(steps) // _POINTS)
+    return steps[(len(steps) - 1) % stride :: stride] if steps else []
+
+
+def _smooth(values: np.ndarray, share: float = 0.02) -> np.ndarray:
+    """Average over a short stretch of the run; gaps stay gaps."""
+    width = max(1, int(len(values) * share))
+    if width == 1:
+        return values
+    finite = np.isfinite(values)
+    kernel = np.ones(width)
+    total = np.convolve(np.where(finite, values, 0), kernel, "same")
+    many = np.convolve(finite.astype(float), kernel, "same")
+    return np.where(finite, total / np.maximum(many, 1), np.nan)

@@ -1,0 +1,246 @@
+"""What happens in a review: one proposal on the screen, a verdict, the next one. No widgets in here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+from psygnal import Signal
+
+from ..session import Session
+from ..types import NOT_ANNOTATED, HumanVerdict, Proposal
+from .desk import Desk
+from .queue import threshold
+from .thumbnails import Thumbnails
+
+_PREFETCH = 4
+
+
+class Reviewer:
+    """Goes through a list that somebody else sorts.
+
+    Nobody can accept what is not on the screen yet. A correction is painted on *your mask* and saved as a draft
+    like any other stroke; it becomes a label when it is saved as a correction, and is undone when it is cancelled.
+
+    Parameters
+    ----------
+    items
+        Gives the proposals to go through, in order.
+    """
+
+    moved = Signal()
+    """Another proposal is current, or it is on the screen now."""
+    mode_changed = Signal()
+    """A correction has begun or ended."""
+
+    def __init__(
+        self, session: Session, desk: Desk, thumbnails: Thumbnails, items: Callable[[], list[Proposal]]
+    ) -> None:
+        self.session, self.desk, self.thumbnails, self.items = session, desk, thumbnails, items
+        self.current: Proposal | None = None
+        self.correcting = False
+        self.outlined = True
+        self._before: np.ndarray | None = None
+        self._since = time.monotonic()
+        self._undone: list[tuple[Proposal, HumanVerdict, np.ndarray | None]] = []
+        self._masks: dict[int, np.ndarray] = {}
+        thumbnails.arrived.connect(self._previews_arrived)
+
+    def close(self) -> None:
+        self.thumbnails.arrived.disconnect(self._previews_arrived)
+
+    def forget(self) -> None:
+        """Another project is open."""
+        self.current, self.correcting, self._before = None, False, None
+        self._undone.clear()
+        self._masks.clear()
+        self.mode_changed.emit()
+
+    def refresh(self) -> None:
+        """Take the current proposal anew from the session, whose list has changed."""
+        if self.current is not None:
+            id = self.current.id
+            self.current = next((item for item in self.session.proposals if item.id == id), None)
+
+    # showing ---------------------------------------------------------------------------------------------
+
+    def show(self, item: Proposal) -> None:
+        """Bring a proposal to the screen."""
+        if self.correcting and (self.current is None or item.id != self.current.id):
+            self.cancel_correction()
+        self.current = item
+        self._since = time.monotonic()
+        self.moved.emit()
+        self.desk.open(item.case, item.z, then=lambda: self._draw(item))
+        self._look_ahead(item)
+
+    @property
+    def on_screen(self) -> bool:
+        """Whether the person can see what a verdict would be about."""
+        item = self.current
+        return item is not None and self.desk.case_id == item.case and self.thumbnails.has(item)
+
+    def _draw(self, item: Proposal) -> None:
+        if self.current is None or item.id != self.current.id:
+            return
+        preview = self.thumbnails.preview(item)  # if None it is on its way; _previews_arrived draws it
+        self.desk.layers.set_proposal_outline(self.outlined)
+        self.desk.show_proposal(item, preview.labels if preview is not None else None)
+        if not self.correcting:
+            self.desk.layers.set_mode("pan_zoom")
+        self.moved.emit()
+
+    def _previews_arrived(self, ids: set[int]) -> None:
+        if self.current is not None and self.current.id in ids and self.desk.case_id == self.current.case:
+            self._draw(self.current)
+
+    def _look_ahead(self, item: Proposal) -> None:
+        """Fetch what comes next while the person looks at this one; reading its preview reads its case as well."""
+        here = self._place(item)
+        for follower in reversed(self.items()[here + 1 : here + 1 + _PREFETCH]):
+            self.thumbnails.preview(follower)
+
+    def _place(self, item: Proposal | None) -> int:
+        """Return where a proposal stands in the list, -1 if it does not."""
+        if item is None:
+            return -1
+        return next((i for i, other in enumerate(self.items()) if other.id == item.id), -1)
+
+    # moving ----------------------------------------------------------------------------------------------
+
+    def go(self, by: int) -> None:
+        """Show the next or previous proposal; no decision."""
+        items = self.items()
+        if items and not self.correcting:
+            here = self._place(self.current)
+            self.show(items[0 if here < 0 else (here + by) % len(items)])
+
+    def worth_a_look(self) -> None:
+        """Show the open proposal that lies closest to the threshold."""
+        line = threshold(self.session.proposals)
+        mine = self.current.id if self.current is not None else None
+        waiting = [item for item in self.items() if item.decision is None and item.id != mine]
+        if waiting and not self.correcting:
+            self.show(min(waiting, key=lambda item: abs(item.score - line)))
+
+    # deciding --------------------------------------------------------------------------------------------
+
+    def accept(self) -> None:
+        if self.current is not None and self.on_screen and not self.correcting:
+            preview = self.thumbnails.preview(self.current)
+            self._decide("accepted", preview.labels if preview is not None else None)
+
+    def reject(self) -> None:
+        self.cancel_correction()
+        self._decide("rejected")
+
+    def defer(self) -> None:
+        self.cancel_correction()
+        self._decide("deferred")
+
+    def enter(self) -> None:
+        """Accept, or save the correction that is under way."""
+        if self.correcting:
+            self._save_correction()
+        else:
+            self.accept()
+
+    def _decide(self, verdict: HumanVerdict, labels: np.ndarray | None = None) -> None:
+        """Record a verdict and go on; ``labels`` is what the slice's label becomes."""
+        item = self.current
+        if item is None:
+            return
+        following = self._following(item)
+        if self.desk.case_id == item.case and labels is not None:
+            self.desk.put(item.z, labels)
+        mask = labels if verdict == "corrected" else None
+        if mask is not None:
+            self._masks[item.id] = mask
+        self._undone.clear()
+        self.session.decide(item, verdict, mask, seconds=round(time.monotonic() - self._since, 1))
+        if following is not None:
+            self.show(following)
+        else:
+            self.desk.show_proposal(None)
+
+    def _following(self, item: Proposal) -> Proposal | None:
+        """Return the next open proposal of the list, from the top when the end is reached."""
+        items, here = self.items(), self._place(item)
+        return next((other for other in items[here + 1 :] + items[: max(0, here)] if other.decision is None), None)
+
+    # correcting ------------------------------------------------------------------------------------------
+
+    def correct(self) -> None:
+        """Copy the proposal into *your mask*; it stays on the screen as an outline."""
+        item = self.current
+        preview = self.thumbnails.preview(item) if item is not None else None
+        if item is None or preview is None or self.correcting or self.desk.case_id != item.case:
+            return
+        self.desk.z = item.z
+        self._before = self.desk.labels[item.z].copy()
+        self.correcting = True
+        self.desk.write({item.z: preview.labels})
+        self.desk.layers.set_mode("paint")
+        self.mode_changed.emit()
+
+    def cancel_correction(self) -> None:
+        """Put the slice back as it was before."""
+        if self.correcting and self.current is not None and self._before is not None:
+            self.desk.write({self.current.z: self._before})
+            self._leave_correction()
+
+    def _save_correction(self) -> None:
+        if self.current is not None:
+            labels = self.desk.labels[self.current.z]
+            self._leave_correction()
+            self._decide("corrected", np.where(labels == NOT_ANNOTATED, np.uint8(0), labels))
+
+    def _leave_correction(self) -> None:
+        self.correcting, self._before = False, None
+        self.desk.layers.set_mode("pan_zoom")
+        self.mode_changed.emit()
+
+    # taking back -----------------------------------------------------------------------------------------
+
+    def take_back(self) -> None:
+        """Take back the last decision and go there."""
+        if self.correcting:
+            return
+        before = {item.id: item.decision for item in self.session.proposals}
+        item = self.session.take_back()
+        if item is None:
+            return
+        said = before.get(item.id)
+        if said is not None:
+            self._undone.append((item, said, self._masks.get(item.id)))
+        self.desk.open(item.case, item.z, then=lambda: self.desk.refetch(item.z))
+        self.show(item)
+
+    def undo(self) -> None:
+        """Undo a stroke of the correction, or the last decision."""
+        if self.correcting:
+            self.desk.undo()
+        else:
+            self.take_back()
+
+    def redo(self) -> None:
+        """Redo a stroke, or say again what was taken back last."""
+        if self.correcting:
+            self.desk.redo()
+            return
+        if not self._undone:
+            return
+        (item, verdict, mask), left = self._undone[-1], self._undone[:-1]
+        if verdict == "accepted":
+            preview = self.thumbnails.preview(item)
+            mask = preview.labels if preview is not None else None
+        if mask is None and verdict in ("accepted", "corrected"):
+            return
+        self.current = item
+        self._decide(verdict, mask)
+        self._undone = left
+
+    def toggle_outline(self) -> None:
+        self.outlined = not self.outlined
+        self.desk.layers.set_proposal_outline(self.outlined)

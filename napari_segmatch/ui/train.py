@@ -1,0 +1,257 @@
+"""Start, watch, pause and stop a training. It goes on while you paint and review."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any, get_args
+
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QListWidget, QListWidgetItem, QProgressBar, QWidget
+
+from ..errors import SegmatchError
+from ..events import Step
+from ..runner import Mode
+from ..session import Session
+from ..types import Proposal
+from .config_form import ConfigForm
+from .desk import Desk
+from .diagnosis import diagnose
+from .plots import RunPlots
+from .style import Fold, Page, button, column, duration, holder, row, text
+from .thumbnails import SIDE, Thumbnails
+
+PRESETS = {"quick look": "quick", "standard": "standard", "overnight": "overnight"}
+_PRESET_TIPS = (
+    "Quick look: a few minutes. Standard: the usual choice. Overnight: larger images and a larger network; wants a GPU."
+)
+DEVICES = ("auto", "cpu", "cuda", "mps")
+_REDRAW_SECONDS = 0.25
+_ENDED = ("stopped", "interrupted", "failed", "paused")
+
+
+class TrainPanel(Page):
+    def __init__(self, session: Session, desk: Desk, thumbnails: Thumbnails) -> None:
+        super().__init__()
+        self.session, self.desk, self.thumbnails = session, desk, thumbnails
+        self.actions: dict[str, Callable[..., object]] = {}
+        self._drawn = 0.0
+        self._late = QTimer(self, singleShot=True)
+        self._late.timeout.connect(self.redraw)
+        self._empty = text("Open or create a project in the tab Cases first.", "hint")
+        self._body = holder(self._build())
+        self.arrange(self._empty, self._body)
+        self.link(
+            (session.project_changed, self._project_changed),
+            (session.cases_changed, self.redraw_soon),
+            (session.run_changed, self.redraw_soon),
+            (session.proposals_changed, self.redraw_soon),
+            (thumbnails.arrived, self._show_pictures),
+        )
+        self.form.show_preset("standard")
+        self._project_changed()
+
+    # building --------------------------------------------------------------------------------------------
+
+    def _build(self):
+        self.start = button("Start training", "Train a new model on everything you marked as done", self._start,
+                            "primary")  # fmt: skip
+        self.pause = button("Pause", "Pause; the model stays in memory", self._pause)
+        self.stop = button("Stop", "Write a checkpoint and stop; you can resume", self._stop)
+        self.preset = QComboBox()
+        self.preset.addItems(PRESETS)
+        self.preset.setCurrentText("standard")
+        self.preset.setToolTip(_PRESET_TIPS)
+        self.device = QComboBox()
+        self.device.addItems(DEVICES)
+        self.device.setToolTip("Where to compute; auto takes a GPU if there is one")
+        self.mode = QComboBox()
+        self.mode.addItems(get_args(Mode))
+        self.mode.setToolTip("Thread: starts at once. Process: a program of its own beside this window")
+        self.form = ConfigForm()
+        self.preset.currentTextChanged.connect(lambda name: self.form.show_preset(PRESETS[name]))
+        choices = QFormLayout()
+        choices.setContentsMargins(0, 0, 0, 0)
+        choices.addRow("preset", self.preset)
+        choices.addRow("device", self.device)
+        advanced = column(text("Changes to a preset hold for the next run.", "hint"), _one_row("run in", self.mode),
+                          self.form)  # fmt: skip
+        self.bar = QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.bar.setTextVisible(False)
+        self.bar.setFixedHeight(8)
+        self.bar.setToolTip("How much of the run is done")
+        self._status = text("", "section")
+        self._advice = text("", "advice")
+        self.plots = RunPlots()
+        self._pictures = [QLabel() for _ in range(4)]
+        for picture in self._pictures:
+            picture.setFixedSize(SIDE, SIDE)
+        self._recent = holder(column(text("Latest proposals", "section"), row(*self._pictures, 1)))
+        self.runs = QListWidget()
+        self.runs.setFixedHeight(96)
+        self.runs.setToolTip("Earlier runs; click one to see its curves and to resume it")
+        self.runs.itemClicked.connect(self._show_run)
+        self._older = holder(column(text("Runs", "section"), self.runs, spacing=2))
+        return column(
+            row(self.start), row(self.pause, self.stop), choices, Fold("Advanced", holder(advanced)), self.bar,
+            self._status, self._advice, self.plots, self._recent, self._older,
+        )  # fmt: skip
+
+    # verbs -----------------------------------------------------------------------------------------------
+
+    def _try(self, verb: Callable[..., object], *arguments: object) -> None:
+        try:
+            verb(*arguments)
+        except SegmatchError as error:
+            self.session.message.emit(str(error), True)
+
+    def _start(self) -> None:
+        """Start a new run, or go on with the one on the screen."""
+        self.desk.save()
+        if self._resumable():
+            self._try(self.session.resume_training, self.mode.currentText())
+        else:
+            self._try(self._start_new)
+
+    def _start_new(self) -> None:
+        config = self.form.config(PRESETS[self.preset.currentText()], self.device.currentText())
+        self.session.start_training(config, self.mode.currentText())
+
+    def _pause(self) -> None:
+        if self.session.run_state == "paused":
+            self._try(self.session.resume_training)
+        else:
+            self._try(self.session.pause_training)
+
+    def _stop(self) -> None:
+        if self.session.is_training:
+            self.stop.setText("Stopping …")
+            self._try(self.session.stop_training)
+        else:
+            self._try(self._start_new)
+
+    def _show_run(self, item: QListWidgetItem) -> None:
+        self._try(self.session.show_run, int(item.data(256)))
+
+    def _resumable(self) -> bool:
+        return not self.session.is_training and self.session.run_state in _ENDED
+
+    # redrawing -------------------------------------------------------------------------------------------
+
+    def _project_changed(self) -> None:
+        there = self.session.project is not None
+        self._empty.setVisible(not there)
+        self._body.setVisible(there)
+        self.redraw()
+
+    def shown_for_work(self) -> None:
+        self.redraw()
+
+    def redraw_soon(self) -> None:
+        """Redraw at most four times a second, and only while somebody looks."""
+        wait = self._drawn + _REDRAW_SECONDS - time.monotonic()
+        if wait <= 0:
+            self.redraw()
+        elif not self._late.isActive():
+            self._late.start(int(wait * 1000) + 1)
+
+    def redraw(self) -> None:
+        if self.session.project is None or not self.isVisible():
+            return
+        self._drawn = time.monotonic()
+        session = self.session
+        self._show_controls()
+        step = next(reversed(session.history.steps), None)
+        progress = 1.0 if session.run_state == "finished" else step.progress if step else 0.0
+        self.bar.setValue(round(1000 * progress))
+        self._status.setText(progress_sentence(session))
+        advice = diagnose(session.history, session.cases, session.project.classes, session.run_state)
+        self._advice.setText(advice)
+        self._advice.setVisible(bool(advice))
+        self.plots.setVisible(bool(session.history.steps or session.history.evaluations))
+        if not self.plots.isHidden():
+            self.plots.show_history(session.history, session.project.classes, validation_count(session))
+        self._show_pictures()
+        self._show_runs()
+
+    def _show_controls(self) -> None:
+        training, paused = self.session.is_training, self.session.run_state == "paused"
+        resumable = self._resumable()
+        self.start.setText("Training …" if training else "Resume training" if resumable else "Start training")
+        self.start.setEnabled(not training)
+        self.pause.setText("Go on" if training and paused else "Pause")
+        self.pause.setEnabled(training)
+        self.stop.setText("Stop" if training else "Start a new run" if resumable else "Stop")
+        self.stop.setEnabled(training or resumable)
+        for control in (self.preset, self.device, self.mode, self.form):
+            control.setEnabled(not training)
+
+    def _show_pictures(self, *_: Any) -> None:
+        latest = _latest(self.session.proposals, len(self._pictures))
+        self._recent.setVisible(bool(latest))
+        for picture, item in zip(self._pictures, latest, strict=False):
+            pixmap = self.thumbnails.pixmap(item) if self.isVisible() else None
+            if pixmap is not None:
+                picture.setPixmap(pixmap)
+                picture.setToolTip(f"{item.case}, {'sure' if item.verdict == 'accepted' else 'unsure'}")
+
+    def _show_runs(self) -> None:
+        runs = self.session.runs()
+        self._older.setVisible(bool(runs))
+        words = [(run.id, f"Run {run.id}: {state}") for run, state in reversed(runs)]
+        here = self.session.run.id if self.session.run else None
+        if words != [(self.runs.item(i).data(256), self.runs.item(i).text()) for i in range(self.runs.count())]:
+            self.runs.clear()
+            for id_, sentence in words:
+                item = QListWidgetItem(sentence)
+                item.setData(256, id_)
+                self.runs.addItem(item)
+        for i in range(self.runs.count()):
+            if self.runs.item(i).data(256) == here:
+                self.runs.setCurrentRow(i)
+
+    def show_theme(self, theme: str) -> None:
+        self.plots.show_theme(theme)
+
+
+def _one_row(label: str, control: QWidget) -> QFormLayout:
+    form = QFormLayout()
+    form.setContentsMargins(0, 0, 0, 0)
+    form.addRow(label, control)
+    return form
+
+
+def _latest(proposals: list[Proposal], many: int) -> list[Proposal]:
+    """Return the newest proposals, one for each case as far as possible, in a fixed order."""
+    newest: dict[str, Proposal] = {}
+    for item in sorted(proposals, key=lambda item: -item.id):
+        newest.setdefault(item.case, item)
+    return sorted(list(newest.values())[:many], key=lambda item: item.region)
+
+
+def validation_count(session: Session) -> int:
+    """How many cases the validation Dice is a mean of."""
+    if session.history.evaluations:
+        return len(session.history.evaluations[-1].cases)
+    return sum(case.validation and bool(case.labelled) for case in session.cases)
+
+
+def progress_sentence(session: Session) -> str:
+    """``Step 240, 2 min left`` and the like."""
+    step = next(reversed(session.history.steps), None)
+    state, run = session.run_state, session.run
+    if run is None:
+        return "No run yet."
+    if step is None:
+        return f"Run {run.id}: preparing …" if session.is_training else f"Run {run.id}: {state}."
+    return f"Run {run.id}: {state}, {_where(step, session)}."
+
+
+def _where(step: Step, session: Session) -> str:
+    words = f"step {step.step}"
+    if session.is_training and session.run_state == "running":
+        words += f", {duration(step.seconds_left)} left"
+    return words
+
+

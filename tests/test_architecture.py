@@ -1,0 +1,110 @@
+"""The house's dependency table (docs/architecture.md), and what importing costs."""
+
+import ast
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "napari_segmatch"
+QT = {"napari", "qtpy", "magicgui", "superqt", "pyqtgraph", "PyQt6", "PySide6"}
+VOCABULARY = {"types", "config", "events", "errors", "fsio"}
+
+# room: (our own rooms it may import, outside packages it must not import)
+TABLE = {
+    "types": (set(), QT | {"torch", "nibabel"}),
+    "config": ({"errors"}, QT | {"torch", "nibabel"}),
+    "events": ({"types"}, QT | {"torch", "nibabel"}),
+    "errors": (set(), QT | {"torch", "nibabel"}),
+    "fsio": ({"errors"}, QT | {"torch", "nibabel"}),
+    "pictures": (VOCABULARY, QT | {"torch", "nibabel"}),
+    "io": (VOCABULARY, QT | {"torch", "psygnal"}),
+    "engine": (VOCABULARY, QT | {"psygnal", "nibabel", "sqlite3"}),
+    "project": (VOCABULARY | {"io"}, QT | {"torch", "monai", "psygnal"}),
+    "runner": (VOCABULARY | {"io", "project", "engine"}, QT | {"psygnal"}),
+    "session": (VOCABULARY | {"io", "project", "runner"}, QT | {"torch", "monai", "nibabel"}),
+    "cli": (VOCABULARY | {"io", "project", "runner", ""}, QT | {"torch", "monai", "nibabel", "psygnal"}),
+    "sample": (VOCABULARY | {"io", "project"}, QT | {"torch", "monai", "psygnal"}),
+    "ui": (VOCABULARY | {"io", "session", "sample", "pictures"}, {"torch", "monai", "nibabel", "sqlite3"}),
+    "_napari": (VOCABULARY | {"io", "sample"}, QT | {"torch", "monai", "psygnal"}),
+}
+
+
+def _modules():
+    return sorted(path for path in PACKAGE.rglob("*.py"))
+
+
+def _imports(path):
+    """Yield (room of ours or None, outside package or None) for every import of a module."""
+    package = ("napari_segmatch", *path.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield None, alias.name.split(".")[0]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            yield None, (node.module or "").split(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1]
+            target = (*base, *(node.module or "").split("."))[1:]
+            if target and target[0]:
+                yield target[0], None
+            else:  # from . import x, at the top
+                for alias in node.names:
+                    yield (alias.name if (PACKAGE / alias.name).with_suffix(".py").exists() else ""), None
+
+
+def _room(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_every_room_keeps_to_the_dependency_table(path):
+    """No module imports a room above its own, nor a package that its layer must not know."""
+    room = _room(path)
+    if room not in TABLE:
+        assert room in {"__init__", "demo", "testing"}, f"{room} is not in the table"
+        return
+    ours, never = TABLE[room]
+    for inner, outer in _imports(path):
+        assert inner is None or inner == room or inner in ours, f"{room} imports {inner}"
+        assert outer not in never, f"{room} imports {outer}"
+
+
+def test_runner_imports_the_engine_only_inside_functions():
+    """The window opens without torch, so the runner may load it only when a job starts."""
+    tree = ast.parse((PACKAGE / "runner.py").read_text("utf-8"))
+    top = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    assert not any((node.module or "").startswith("engine") for node in top)
+
+
+def _loaded_after(statement):
+    code = f"import sys; {statement}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    return set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    """`import napari_segmatch` brings neither torch nor napari nor Qt."""
+    assert not _loaded_after("import napari_segmatch") & (QT | {"torch", "numpy", "nibabel"})
+
+
+@pytest.mark.parametrize("module", ["session", "runner", "cli", "project", "_napari"])
+def test_no_torch_before_a_job_starts(module):
+    """Viewing, annotating, reviewing and exporting work without torch."""
+    assert not _loaded_after(f"import napari_segmatch.{module}") & {"torch", "monai"}
+
+
+def test_package_list_names_every_subpackage():
+    """setuptools is told its packages by name; none may be forgotten."""
+    listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"])
+    found = {
+        ".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")
+    }
+    assert listed == found | {"napari_segmatch_manifest"}
+
+
+def test_root_holds_no_python_files():
+    """The manifest's package is the root folder: a stray .py there would be shipped."""
+    assert not list(ROOT.glob("*.py"))

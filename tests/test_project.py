@@ -1,0 +1,353 @@
+"""The project folder: what people add to it, and that nothing of it is lost."""
+
+import sqlite3
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from helpers import SHAPE, geometry, labels, small_project, write_case
+from napari_segmatch import Project
+from napari_segmatch.config import configure
+from napari_segmatch.errors import ImportProblem, ProjectError
+from napari_segmatch.events import PseudoMask
+from napari_segmatch.project.doctor import examine
+from napari_segmatch.project.pool import ProjectPool
+from napari_segmatch.types import Region
+
+
+@pytest.fixture
+def project(tmp_path):
+    with small_project(tmp_path) as opened:
+        yield opened
+
+
+def _propose(project, case="c", z=2, score=0.9, verdict="accepted", mask=None):
+    run = project.new_run(configure())
+    mask = np.zeros(SHAPE[1:], np.uint8) if mask is None else mask
+    mask[5:9, 5:9] = 1
+    project.add_proposals(run, 10, 3, [PseudoMask(Region(case, z), mask, score, verdict)])
+    return project.proposals()[-1]
+
+
+def test_project_reopens_with_everything_in_it(project):
+    """Classes, sequences, cases and masks are on disk, not in the object."""
+    with Project.open(project.path) as again:
+        assert (again.classes, again.sequences) == (("lesion",), ("flair",))
+        assert [case.id for case in again.cases] == ["a", "b", "c", "d"]
+        assert np.array_equal(again.mask("a"), labels(0))
+        assert again.case("a").labelled == tuple(range(SHAPE[0]))
+
+
+def test_unlabelled_case_is_not_annotated_anywhere(project):
+    """A mask file of a case that is not labelled is not imported."""
+    assert (project.mask("c") == 255).all()
+    assert project.case("c").labelled == ()
+
+
+def test_draft_keeps_strokes_and_teaches_nothing(project):
+    """On a slice that is not done, what is painted stays and the rest is unknown, never background."""
+    drawn = np.zeros(SHAPE, np.uint8)
+    drawn[1, 3:6, 3:6] = 1
+    project.save_mask("c", drawn)
+    saved = project.mask("c")
+    assert (saved[1, 3:6, 3:6] == 1).all()
+    assert (saved[0] == 255).all()
+    assert project.case("c").labelled == ()
+    assert (ProjectPool(project).mask("c") == 255).all()
+
+
+def test_done_slice_counts_whole(project):
+    """An empty slice marked done is a label: no lesion here."""
+    project.save_mask("c", np.zeros(SHAPE, np.uint8), done=[0, 3])
+    assert project.case("c").labelled == (0, 3)
+    assert (project.mask("c")[[0, 3]] == 0).all()
+    assert ProjectPool(project).snapshot().labelled["c"] == (0, 3)
+
+
+def test_done_slices_add_up_and_can_be_reopened(project):
+    """A later save does not take earlier slices back; reopening does."""
+    project.save_mask("c", project.mask("c") * 0, done=[0])
+    project.save_mask("c", project.mask("c"), done=[])
+    assert project.case("c").labelled == (0,)
+    project.save_mask("c", project.mask("c"), reopen=[0])
+    assert project.case("c").labelled == ()
+
+
+def test_every_version_stays(project):
+    """Saving makes a new row and a new file; neither can be changed or removed."""
+    for value in (0, 1, 0):
+        project.save_mask("c", np.full(SHAPE, value, np.uint8), done=[1])
+    rows = project.store.rows("SELECT object FROM mask_version WHERE case_id = 'c' ORDER BY id")
+    assert [project.objects.get(row["object"])[1].max() for row in rows] == [0, 1, 0]
+    with pytest.raises(sqlite3.IntegrityError), project.store.atomic() as db:
+        db.execute("DELETE FROM mask_version")
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        (np.zeros((2, 3, 4), np.uint8), "shape"),
+        (np.zeros(SHAPE, np.float32), "whole numbers"),
+        (np.full(SHAPE, 2, np.uint8), "label 2"),
+        (np.full(SHAPE, -1, np.int16), "label -1"),
+        (np.full(SHAPE, 511, np.int16), "label 511"),
+    ],
+)
+def test_a_wrong_mask_is_refused_and_nothing_changes(project, bad, says):
+    """One sentence says what came; the last version stays."""
+    before = project.case("c").version
+    with pytest.raises(ProjectError, match=says):
+        project.save_mask("c", bad, done=[0])
+    assert project.case("c").version == before
+
+
+def test_slices_outside_the_volume_are_refused(project):
+    """A slice number beyond the last is a mistake worth a sentence."""
+    with pytest.raises(ProjectError, match="0 to 3"):
+        project.save_mask("c", np.zeros(SHAPE, np.uint8), done=[4])
+
+
+def test_accepted_proposal_becomes_the_label_of_its_slice(project):
+    """Accepting writes a mask version; the slice joins the labelled pool."""
+    item = _propose(project)
+    decision = project.decide(item, "accepted")
+    assert decision.mask_version == project.case("c").version
+    assert project.case("c").labelled == (2,)
+    assert np.array_equal(project.mask("c")[2], project.proposal_mask(item))
+    assert project.proposals()[-1].decision == "accepted"
+
+
+def test_corrected_proposal_saves_the_correction(project):
+    """The person's mask is the label; the proposal itself stays as it was."""
+    item = _propose(project)
+    better = np.ones(SHAPE[1:], np.uint8)
+    assert project.decide(item, "accepted", mask=better).verdict == "corrected"
+    assert (project.mask("c")[2] == 1).all()
+    assert project.proposal_mask(item).sum() == 16
+
+
+def test_rejected_slice_leaves_the_unlabelled_pool(project):
+    """Its pseudo mask trains no more, and it is a lesson for the discriminator."""
+    item = _propose(project)
+    project.decide(item, "rejected")
+    snapshot = ProjectPool(project).snapshot()
+    assert 2 not in snapshot.unlabelled["c"]
+    assert [(lesson.region, lesson.verdict) for lesson in snapshot.reviewed] == [(item.region, "rejected")]
+
+
+def test_take_back_restores_the_slice_as_it_was(project):
+    """Taking back an accept returns the draft that was there, and the slice to the unlabelled pool."""
+    draft = np.zeros(SHAPE, np.uint8)
+    draft[2, 20:24, 20:24] = 1
+    project.save_mask("c", draft)
+    before = project.mask("c")
+    item = _propose(project)
+    project.decide(item, "accepted")
+    project.take_back(item)
+    assert np.array_equal(project.mask("c"), before)
+    assert project.case("c").labelled == ()
+    assert 2 in ProjectPool(project).snapshot().unlabelled["c"]
+    assert project.proposals()[-1].decision is None
+    assert [decision.verdict for decision in project.decisions()] == ["accepted", None]
+
+
+def test_take_back_leaves_later_work_alone(project):
+    """If the person painted on after accepting, taking the decision back must not wipe that."""
+    item = _propose(project)
+    project.decide(item, "accepted")
+    later = project.mask("c")
+    later[2, 0, 0] = 1
+    project.save_mask("c", later, done=[2])
+    project.take_back(item)
+    assert np.array_equal(project.mask("c")[2], later[2])
+
+
+def test_deciding_again_replaces_the_earlier_word(project):
+    """Reject after accept: the label that the accept made is gone."""
+    item = _propose(project)
+    project.decide(item, "accepted")
+    project.decide(item, "rejected")
+    assert project.case("c").labelled == ()
+    assert project.proposals()[-1].decision == "rejected"
+
+
+def test_last_decided_walks_back_through_history(project):
+    """Backspace, at any depth."""
+    first, second = _propose(project, z=1), _propose(project, z=2)
+    project.decide(first, "accepted")
+    project.decide(second, "rejected")
+    for expected in (second, first):
+        last = project.last_decided()
+        assert last.id == expected.id
+        project.take_back(last)
+    assert project.last_decided() is None
+
+
+def test_newest_proposal_of_a_slice_is_the_one_shown(project):
+    """A later proposal for the same slice takes the earlier one's place."""
+    _propose(project, score=0.1)
+    newer = _propose(project, score=0.8)
+    assert [item.id for item in project.proposals()] == [newer.id]
+
+
+def test_slice_labelled_by_hand_has_no_open_proposal(project):
+    """Nobody is asked to review what they have just drawn."""
+    _propose(project, z=2)
+    project.save_mask("c", np.zeros(SHAPE, np.uint8), done=[2])
+    assert project.proposals() == []
+
+
+def test_pool_version_moves_with_every_fact(project):
+    """The trainer's one cheap question answers yes after a mask, a decision and a new case."""
+    pool, seen = ProjectPool(project), []
+    seen.append(pool.version())
+    project.save_mask("c", np.zeros(SHAPE, np.uint8), done=[1])
+    seen.append(pool.version())
+    project.decide(_propose(project), "deferred")
+    seen.append(pool.version())
+    assert seen == sorted(set(seen))
+
+
+def test_no_split_cuts_through_a_patient(tmp_path):
+    """All cases of a patient with a frozen case stay out of training."""
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        for name, patient, held_out in (("a1", "A", False), ("a2", "A", True), ("b1", "B", False)):
+            images, mask = write_case(tmp_path / name, 1)
+            project.add_case(name, images, mask, "all", patient=patient, validation=held_out)
+        snapshot = ProjectPool(project).snapshot()
+        assert set(snapshot.labelled) == set(snapshot.unlabelled) == {"b1"}
+        assert snapshot.validation == ("a2",)
+
+
+def test_broken_file_is_refused_in_a_sentence_and_can_be_set_aside(project, tmp_path):
+    """The project is unchanged, the case is listed with its problem, and a good file replaces it."""
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_bytes(b"<html>404</html>")
+    with pytest.raises(ImportProblem) as caught:
+        project.add_case("x", {"flair": bad})
+    project.set_aside("x", str(caught.value))
+    assert "bad.nii.gz" in project.case("x").problem
+    assert "x" not in ProjectPool(project).snapshot().unlabelled
+    images, _ = write_case(tmp_path / "good")
+    assert project.add_case("x", images).problem is None
+
+
+def test_sequences_must_lie_on_one_grid(tmp_path):
+    """Two sequences of different shape are one sentence, not a broken volume."""
+    with Project.create(tmp_path / "p", ["lesion"], ["flair", "t1"]) as project:
+        one, _ = write_case(tmp_path / "one")
+        other, _ = write_case(tmp_path / "other", shape=(5, 32, 40))
+        with pytest.raises(ImportProblem, match="does not lie on the grid"):
+            project.add_case("a", {"flair": one["flair"], "t1": other["flair"]})
+        assert project.cases == []
+
+
+def test_missing_sequence_is_a_channel_of_zeros(tmp_path):
+    """A case without one of the project's sequences can still be used."""
+    with Project.create(tmp_path / "p", ["lesion"], ["t1", "flair"]) as project:
+        images, _ = write_case(tmp_path / "one")
+        case = project.add_case("a", images)
+        volume = project.volume("a")
+        assert case.sequences == ("flair",)
+        assert volume.pixels[0].max() == 0
+        assert volume.pixels[1].max() > 0
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", "x" * 101, "a\nb", " a", 'a"b'])
+def test_names_that_cannot_be_files_are_refused(project, name, tmp_path):
+    """Exports are named after cases."""
+    images, _ = write_case(tmp_path / "one")
+    with pytest.raises(ProjectError):
+        project.add_case(name, images)
+
+
+@pytest.mark.parametrize("classes", [[], ["a", "a"], "lesion", ["x"] * 51])
+def test_bad_classes_are_refused(tmp_path, classes):
+    """None, doubled, a bare string, too many."""
+    with pytest.raises(ProjectError):
+        Project.create(tmp_path / "p", classes, ["flair"])
+
+
+def test_folders_that_are_no_project_are_refused(tmp_path):
+    """Missing, empty, and a file of another program."""
+    with pytest.raises(ProjectError, match="no project folder"):
+        Project.open(tmp_path / "missing")
+    with pytest.raises(ProjectError, match="not a SegMatch project"):
+        Project.open(tmp_path)
+    (tmp_path / "segmatch.db").write_bytes(b"not a database" * 100)
+    with pytest.raises(ProjectError):
+        Project.open(tmp_path)
+
+
+def test_newer_project_is_refused_kindly(project):
+    """A project of a later version is not touched."""
+    with project.store.atomic() as db:
+        db.execute("PRAGMA user_version=99")
+    with pytest.raises(ProjectError, match="newer version"):
+        Project.open(project.path)
+
+
+def test_export_lands_on_the_source_voxels(project, tmp_path):
+    """The file has the source's shape and affine, and each painted voxel is where it was."""
+    files = project.export(tmp_path / "out")
+    exported, source = nib.load(tmp_path / "out" / "a.nii.gz"), nib.load(tmp_path / "images" / "a" / "flair.nii.gz")
+    assert np.allclose(exported.affine, source.affine)
+    back = [0, 0, 0]
+    for ours, theirs in enumerate(project.case("a").geometry.axes):
+        back[theirs] = ours
+    assert np.array_equal(np.asarray(exported.dataobj), labels(0).transpose(back))
+    assert {path.name for path in files} == {"a.nii.gz", "b.nii.gz", "slices.csv", "volumes.csv", "decisions.csv"}
+
+
+def test_export_says_where_each_slice_is_from(project, tmp_path):
+    """Unchecked proposals are only written when asked for, and named as such."""
+    _propose(project, case="d", z=1)
+    project.save_mask("c", np.zeros(SHAPE, np.uint8), done=[0])
+    project.export(tmp_path / "checked")
+    assert not (tmp_path / "checked" / "d.nii.gz").exists()
+    project.export(tmp_path / "all", include_accepted=True)
+    slices = (tmp_path / "all" / "slices.csv").read_text()
+    assert "d,1,\"accepted proposal, not checked\"" in slices
+    assert "c,0,checked" in slices
+    assert "c,1,not annotated" in slices
+    assert "unchecked" in str(nib.load(tmp_path / "all" / "d.nii.gz").header["descrip"])
+
+
+def test_nothing_to_export_is_said(tmp_path):
+    """An empty project exports nothing, in a sentence."""
+    with small_project(tmp_path, labelled=0) as project, pytest.raises(ProjectError, match="nothing to export"):
+        project.export(tmp_path / "out")
+
+
+def test_doctor_finds_damage(project):
+    """A flipped bit in a mask, a lost image and a run that died are each a sentence."""
+    assert examine(project.path) == []
+    name = project.store.row("SELECT object FROM mask_version")["object"]
+    data = bytearray(project.objects.path(name).read_bytes())
+    data[len(data) // 2] ^= 1
+    project.objects.path(name).write_bytes(data)
+    project.image_paths("d")["flair"].unlink()
+    run = project.new_run(configure())
+    project.set_run_state(run.id, "running")
+    sentences = examine(project.path)
+    assert len(sentences) == 3
+    assert any("mask of a" in text for text in sentences)
+    assert any("case d" in text for text in sentences)
+    assert any("interrupted" in text for text in sentences)
+
+
+def test_image_that_changed_its_grid_is_noticed(project, tmp_path):
+    """A file replaced by one of another shape is not silently used."""
+    other, _ = write_case(tmp_path / "other", shape=(6, 32, 40))
+    project.image_paths("a")["flair"].write_bytes(other["flair"].read_bytes())
+    with pytest.raises(ImportProblem, match="have changed"):
+        project.volume("a")
+
+
+def test_masks_keep_their_geometry_on_disk(project):
+    """Any viewer opens the objects of a project on the right place."""
+    name = project.store.row("SELECT object FROM mask_version WHERE case_id = 'a'")["object"]
+    image = nib.load(project.objects.path(name))
+    expected = geometry().affine[:, [2, 1, 0, 3]]
+    assert np.allclose(image.affine, expected)

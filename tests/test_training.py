@@ -1,0 +1,373 @@
+"""Runs: resume, live corrections, stop, pause, failure, checkpoints, prediction."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from helpers import SHAPE, small_project
+from napari_segmatch.config import configure
+from napari_segmatch.engine.checkpoint import checkpoints, load_newest
+from napari_segmatch.engine.data import ResidentPool
+from napari_segmatch.engine.learner import choose_device
+from napari_segmatch.engine.networks import build
+from napari_segmatch.engine.predict import predict_volume
+from napari_segmatch.engine.prepare import normalise, to_network
+from napari_segmatch.engine.trainer import train
+from napari_segmatch.errors import ConfigError, TrainingProblem
+from napari_segmatch.events import (
+    Checkpointed,
+    Evaluated,
+    Failed,
+    Finished,
+    Noted,
+    Paused,
+    PoolChanged,
+    Proposed,
+    Started,
+    Step,
+    Stopped,
+)
+from napari_segmatch.project.pool import ProjectPool
+from napari_segmatch.runner import Background, training
+from napari_segmatch.types import PoolSnapshot, Region
+
+
+@pytest.fixture
+def project(tmp_path):
+    with small_project(tmp_path, cases=5, validation=1) as opened:
+        yield opened
+
+
+def _config(**changes):
+    small = {"size": 32, "batch": 2, "features": 8, "steps": 8, "propose_every": 4, "proposals": 3, "device": "cpu",
+             "checkpoint_every": 4, "evaluate_every": 4}  # fmt: skip
+    return configure(**(small | changes))
+
+
+def _kinds(events):
+    return [type(event) for event in events]
+
+
+def _weights(folder):
+    tensors = load_newest(folder).learner.tensors()
+    return torch.cat([tensors[name].flatten().float() for name in sorted(tensors)])
+
+
+def test_run_says_what_happens(project, tmp_path):
+    """Started, a Step for each step, proposals, validation, checkpoints, finished."""
+    events = list(train(ProjectPool(project), _config(), tmp_path / "run"))
+    kinds = _kinds(events)
+    assert kinds[0] is Started
+    assert kinds[-1] is Finished
+    assert [event.step for event in events if isinstance(event, Step)] == list(range(1, 9))
+    assert {Proposed, Evaluated, Checkpointed} <= set(kinds)
+    assert next(event for event in events if isinstance(event, Evaluated)).cases.keys() == {"e"}
+
+
+def test_validation_cases_never_train(project):
+    """No slice of a frozen patient is in the pool's tensors."""
+    pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
+    pool.update()
+    assert {region.case for region in pool.regions} == {"a", "b", "c", "d"}
+
+
+def test_resumed_run_equals_an_uninterrupted_one(project, tmp_path):
+    """Stopped in the middle and resumed: weights, teacher, discriminator and optimisers are equal to the bit."""
+    pool, config = ProjectPool(project), _config(steps=9, warmup=0.2)
+    list(train(pool, config, tmp_path / "whole"))
+    stopped = train(pool, config, tmp_path / "parts")
+    for event in stopped:
+        if isinstance(event, Step) and event.step == 5:
+            break
+    stopped.close()
+    list(train(pool, config, tmp_path / "parts", resume=True))
+    assert torch.equal(_weights(tmp_path / "whole"), _weights(tmp_path / "parts"))
+
+
+def test_closing_the_generator_writes_a_checkpoint(project, tmp_path):
+    """That is how a run is stopped."""
+    events = train(ProjectPool(project), _config(checkpoint_every=1000, steps=1000), tmp_path / "run")
+    while not isinstance(next(events), Step):
+        pass
+    events.close()
+    assert load_newest(tmp_path / "run").learner.step == 1
+
+
+def test_damaged_checkpoint_falls_back_to_the_one_before(project, tmp_path):
+    """A flipped bit is found by the hash; the loss is told."""
+    list(train(ProjectPool(project), _config(), tmp_path / "run"))
+    newest = checkpoints(tmp_path / "run")[-1] / "tensors.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[-7] ^= 1
+    newest.write_bytes(data)
+    loaded = load_newest(tmp_path / "run")
+    assert (loaded.learner.step, loaded.skipped) == (4, ("00000008",))
+    events = list(train(ProjectPool(project), _config(), tmp_path / "run", resume=True))
+    assert any(isinstance(event, Noted) and "damaged" in event.message for event in events)
+
+
+def test_no_whole_checkpoint_is_a_sentence(tmp_path):
+    """Nothing to resume from."""
+    with pytest.raises(TrainingProblem, match="no checkpoint"):
+        load_newest(tmp_path)
+
+
+def test_trainer_takes_up_a_correction_within_one_step(project, tmp_path):
+    """A mask saved between two steps is in the very next labelled batch, and an event says so first."""
+    events = train(ProjectPool(project), _config(steps=50), tmp_path / "run")
+    for event in events:
+        if isinstance(event, Step) and event.step == 3:
+            break
+    project.save_mask("c", np.zeros(SHAPE, np.uint8), done=[1])
+    following = [next(events), next(events)]
+    assert isinstance(following[0], PoolChanged)
+    assert following[0].added == [["c", 1]]
+    assert isinstance(following[1], Step)
+    assert following[1].pool_version == following[0].pool_version == ProjectPool(project).version()
+    events.close()
+
+
+def test_what_a_person_has_just_labelled_is_drawn_first(project):
+    """The fresh slice's row is in the next labelled batch whatever chance says."""
+    pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
+    pool.update()
+    project.save_mask("c", np.zeros(SHAPE, np.uint8), done=[1])
+    pool.update()
+    row = pool.row(Region("c", 1))
+    assert row in pool.sample_labelled(2, 0.5, torch.Generator().manual_seed(0)).tolist()
+    assert row in pool.labelled.tolist()
+    assert row not in pool.unlabelled.tolist()
+
+
+def test_decisions_reach_the_discriminator(project):
+    """A rejected proposal becomes a lesson with target 0, an accepted one with target 1."""
+    run = project.new_run(_config())
+    list(training(project.path, run.id))
+    items = project.proposals()
+    project.decide(items[0], "rejected")
+    project.decide(items[1], "accepted")
+    pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
+    pool.update()
+    rows, masks, targets = pool.lessons
+    assert targets.tolist() == [0.0, 1.0]
+    assert masks.shape == (2, 32, 32)
+    assert rows.tolist() == [pool.row(items[0].region), pool.row(items[1].region)]
+
+
+def test_without_labels_training_is_refused(tmp_path):
+    """One sentence that says what to do."""
+    with small_project(tmp_path, labelled=0) as project:
+        run = project.new_run(_config())
+        events = list(training(project.path, run.id))
+        assert _kinds(events) == [Failed]
+        assert "mark at least one slice as done" in events[0].message
+        assert project.run_state(run.id) == "failed"
+
+
+def test_unreadable_case_is_left_out_and_told(project, tmp_path):
+    """A file that went missing does not stop the run."""
+    project.image_paths("d")["flair"].unlink()
+    events = list(train(ProjectPool(project), _config(), tmp_path / "run"))
+    assert any(isinstance(event, Noted) and "Case d is left out" in event.message for event in events)
+    assert isinstance(events[-1], Finished)
+
+
+def test_not_a_number_ends_in_a_sentence(project):
+    """A loss that explodes stops the run, names the step, and spoils no checkpoint."""
+    run = project.new_run(_config(network="tests_networks:explosive"))
+    events = list(training(project.path, run.id))
+    assert isinstance(events[-1], Failed)
+    assert "not a number" in events[-1].message
+
+
+def test_internal_error_ends_in_a_sentence_with_a_log(project):
+    """Whatever a foreign network raises, the run fails with a word and the traceback is in its folder."""
+    run = project.new_run(_config(network="tests_networks:broken"))
+    events = list(training(project.path, run.id))
+    assert isinstance(events[-1], Failed)
+    assert "broken on purpose" in events[-1].message
+    assert "Traceback" in (run.folder / "log.txt").read_text()
+
+
+def test_runner_records_events_and_proposals(project):
+    """The run's folder tells the same story as the generator, and proposals are in the store."""
+    run = project.new_run(_config())
+    told = _kinds(training(project.path, run.id))
+    written = [type(event) for event, _ in run.events()]
+    assert [kind for kind in told if kind is not Step] == [kind for kind in written if kind is not Step]
+    assert project.run_state(run.id) == "finished"
+    assert project.proposals()
+    mask = project.proposal_mask(project.proposals()[0])
+    assert mask.shape == SHAPE[1:]
+
+
+def test_stop_is_a_wish_in_the_folder(project):
+    """Anyone may write it; the run checkpoints and ends."""
+    run = project.new_run(_config(steps=10_000))
+    events = training(project.path, run.id)
+    told = []
+    for event in events:
+        told.append(event)
+        if isinstance(event, Step) and event.step == 3:
+            run.ask("stop")
+    assert isinstance(told[-1], Stopped)
+    assert project.run_state(run.id) == "stopped"
+    assert load_newest(run.checkpoints).learner.step == 3
+
+
+def test_pause_waits_and_goes_on(project):
+    """While paused no step is taken; time spent paused is not training time."""
+    run = project.new_run(_config(steps=6))
+    told = []
+    for event in training(project.path, run.id):
+        told.append(event)
+        if isinstance(event, Step) and event.step == 2:
+            run.ask("pause")
+        if isinstance(event, Paused):
+            assert project.run_state(run.id) == "paused"
+            run.ask("run")
+    assert Paused in _kinds(told)
+    assert isinstance(told[-1], Finished)
+
+
+@pytest.mark.parametrize("mode", ["thread", "process"])
+def test_background_run_stops_on_a_wish(project, mode):
+    """In a thread or a process of its own, started, stopped and joined the same way."""
+    run = project.new_run(_config(steps=100_000))
+    background = Background(project.path, run.id, mode=mode)
+    for _ in range(600):
+        if any(isinstance(event, Step) for event, _ in run.events()):
+            break
+        background.join(0.1)
+    run.ask("stop")
+    assert background.join(20)
+    assert project.run_state(run.id) == "stopped"
+    assert checkpoints(run.checkpoints)
+
+
+def test_two_trainers_cannot_share_a_run(project):
+    """The run's lock is held while it trains."""
+    run = project.new_run(_config(steps=100))
+    first = training(project.path, run.id)
+    next(first)
+    assert run.is_live()
+    with pytest.raises(Exception, match="in use"):
+        next(training(project.path, run.id))
+    first.close()
+    assert not run.is_live()
+
+
+def test_torn_event_line_is_waited_for(project):
+    """A line that is half written is read when it is whole."""
+    run = project.new_run(_config())
+    run.record(Finished(3))
+    with (run.folder / "events.jsonl").open("a") as file:
+        file.write('{"kind": "fini')
+    events = list(run.events())
+    assert [event for event, _ in events] == [Finished(3)]
+    with (run.folder / "events.jsonl").open("a") as file:
+        file.write('shed", "step": 4}\nnonsense\n')
+    assert [event for event, _ in run.events(events[-1][1])] == [Finished(4)]
+
+
+def test_minutes_end_a_run(project, tmp_path):
+    """A run by the clock ends by the clock."""
+    events = list(train(ProjectPool(project), _config(minutes=0.02), tmp_path / "run"))
+    assert isinstance(events[-1], Finished)
+    assert load_newest(tmp_path / "run").learner.elapsed >= 1.2
+
+
+def test_prediction_has_the_case_s_own_shape(project, tmp_path):
+    """Labels come back on the source's grid; every slice has a score and a verdict."""
+    list(train(ProjectPool(project), _config(steps=2), tmp_path / "run"))
+    learner = load_newest(tmp_path / "run", optimisers=False).learner
+    prediction = predict_volume(learner, project.volume("c").pixels)
+    assert prediction.labels.shape == SHAPE
+    assert prediction.labels.dtype == np.uint8
+    assert prediction.scores.shape == prediction.accepted.shape == (SHAPE[0],)
+
+
+@pytest.mark.parametrize("shape", [(3, 50, 20), (2, 20, 50), (1, 7, 9), (2, 200, 200)])
+def test_scaling_there_and_back_keeps_the_place(shape):
+    """A disc brought to the network's size and back covers what it covered."""
+    image = np.zeros((1, *shape), np.float32)
+    y, x = shape[1] // 2, shape[2] // 2
+    image[:, :, y - shape[1] // 4 : y + shape[1] // 4, x - shape[2] // 4 : x + shape[2] // 4] = 1
+    slices, frame = to_network(image, 64)
+    assert slices.shape == (shape[0], 1, 64, 64)
+    middle = (slices.min() + slices.max()) / 2
+    back = frame.restore(torch.cat([(slices < middle).float(), (slices >= middle).float()], 1)).argmax(1).numpy()
+    truth = image[0] > 0.5
+    overlap = 2 * (back & truth).sum() / max(1, back.sum() + truth.sum())
+    assert overlap > 0.8
+
+
+def test_small_structures_and_unknown_pixels_survive_the_labels_path():
+    """Shrinking labels keeps 255 apart from classes and invents no label."""
+    _, frame = to_network(np.random.default_rng(0).random((1, 2, 64, 64)).astype(np.float32), 32)
+    labels = np.zeros((2, 64, 64), np.uint8)
+    labels[:, :20], labels[:, 40:] = 2, 255
+    small = frame.shrink_labels(torch.from_numpy(labels), 2)
+    assert set(small.unique().tolist()) == {0, 2, 255}
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((1, 2, 8, 8)), np.full((1, 2, 8, 8), 7.0), np.eye(8)[None, None] * 1e9])
+def test_odd_intensities_normalise_to_finite_numbers(pixels):
+    """Constant images and one hot voxel of 1e9."""
+    assert np.isfinite(normalise(pixels.astype(np.float32))).all()
+
+
+@pytest.mark.parametrize("name", ["unet", "basic-unet", "segresnet", "tests_networks:tiny"])
+def test_networks_by_name_and_by_path(name):
+    """Each gives logits of the image's size."""
+    network = build(name, 2, 3, 8)
+    assert network(torch.zeros(2, 2, 32, 32)).shape == (2, 3, 32, 32)
+
+
+@pytest.mark.parametrize("name", ["nonsense", "nonsense:x", "tests_networks:missing"])
+def test_unknown_network_is_a_sentence(name):
+    """What came and what is allowed."""
+    with pytest.raises(ConfigError):
+        build(name, 1, 2, 8)
+
+
+def test_unknown_device_is_a_sentence():
+    """A device that is not there, and one that does not exist."""
+    with pytest.raises(ConfigError, match="not available"):
+        choose_device("cuda:99")
+    with pytest.raises(ConfigError, match="not available"):
+        choose_device("abacus")
+
+
+def test_pool_of_ten_lines_is_enough(tmp_path):
+    """The trainer needs no project: any object with the pool's five methods will do."""
+    from napari_segmatch.types import Volume
+
+    class Pool:
+        classes, sequences = ("lesion",), ("flair",)
+
+        def version(self):
+            return 1
+
+        def snapshot(self):
+            return PoolSnapshot(1, {"a": (0, 1)}, {"b": (0, 1)}, masks={"a": 1})
+
+        def volume(self, case):
+            return Volume(np.random.default_rng(0).random((1, 2, 32, 32)).astype(np.float32), None)
+
+        def mask(self, case):
+            return np.zeros((2, 32, 32), np.uint8)
+
+    assert isinstance(list(train(Pool(), _config(), tmp_path))[-1], Finished)
+
+
+def test_checkpoint_holds_no_pickle(project, tmp_path):
+    """Tensors are safetensors, the rest is JSON."""
+    list(train(ProjectPool(project), _config(steps=2), tmp_path / "run"))
+    folder = checkpoints(tmp_path / "run")[-1]
+    assert sorted(path.name for path in folder.iterdir()) == ["state.json", "tensors.safetensors"]
+    assert json.loads((folder / "state.json").read_text())["step"] == 2
+    shutil.rmtree(tmp_path / "run")
