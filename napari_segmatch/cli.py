@@ -77,6 +77,9 @@ def add(
     finished = set(_labelled_cases(labelled, labelled_file, mask, found)) | held_out
     added = 0
     with Project.open(project) as opened:
+        unknown = sorted(set().union(*(item.images for item in found)) - set(opened.sequences))
+        if unknown:
+            raise ImportProblem(f"--image names {unknown[0]!r}; the project's sequences are {', '.join(opened.sequences)}.")
         taken = {case.id for case in opened.cases if case.problem is None}
         for item in found:
             if item.id in taken:
@@ -342,6 +345,19 @@ def export(
     with Project.open(project) as opened:
         files = opened.export(folder, include_accepted=include_accepted)
     _say(f"{len(files)} files written to {folder}.")
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")],
+    cases: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 12,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same cases.")] = 0,
+) -> None:
+    """Write synthetic MRI with lesions and true masks, to try everything on."""
+    from .sample import write_cases
+
+    write_cases(folder, cases, seed)
+    _say(f"{cases} cases are in {folder}, each with flair.nii.gz and mask.nii.gz.")
 
 
 @app.command()

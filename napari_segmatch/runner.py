@@ -235,6 +235,7 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path]) -> Iterator[str]:
     columns = ("dice", "lesion-slice dice", "hd95 mm", "empty-slice fp")
     table: dict[str, list[tuple[float | None, ...]]] = {}
     rows: list[tuple[object, ...]] = []
+    means: list[tuple[object, ...]] = []
     yield f"{'case':<28} {'class':>5}  " + "  ".join(f"{column:>17}" for column in columns)
     for case, path in pairs.items():
         prediction = read_mask(path)

@@ -26,7 +26,7 @@ TABLE = {
     "project": (VOCABULARY | {"io"}, QT | {"torch", "monai", "psygnal"}),
     "runner": (VOCABULARY | {"io", "project", "engine"}, QT | {"psygnal"}),
     "session": (VOCABULARY | {"io", "project", "runner"}, QT | {"torch", "monai", "nibabel"}),
-    "cli": (VOCABULARY | {"io", "project", "runner", ""}, QT | {"torch", "monai", "nibabel", "psygnal"}),
+    "cli": (VOCABULARY | {"io", "project", "runner", "sample", ""}, QT | {"torch", "monai", "nibabel", "psygnal"}),
     "sample": (VOCABULARY | {"io", "project"}, QT | {"torch", "monai", "psygnal"}),
     "ui": (VOCABULARY | {"io", "session", "sample", "pictures"}, {"torch", "monai", "nibabel", "sqlite3"}),
     "_napari": (VOCABULARY | {"io", "sample"}, QT | {"torch", "monai", "psygnal"}),

@@ -101,6 +101,7 @@ class AnnotatePanel(Page):
         for place, part in enumerate(parts):
             add = grid.addWidget if isinstance(part, QWidget) else grid.addLayout
             add(part, place, 0)
+        grid.setRowStretch(len(parts), 1)
         return grid
 
     def _button(self, words: str, action: str, tip: str, role: str = "") -> QPushButton:

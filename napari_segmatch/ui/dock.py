@@ -235,7 +235,6 @@ class SegmatchDock(QWidget):
         if self.parent() is None and not self._ended:
             self.end()
             self.desk.layers.clear()
-            self.desk.letters.detach()
             self.deleteLater()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
@@ -256,6 +255,11 @@ class SegmatchDock(QWidget):
             panel.unlink()
         for signal, slot in self._links:
             signal.disconnect(slot)
+        self._links = ()
         self.thumbnails.close()
+        self.desk.letters.detach()
         self.session.close()
+        app = QApplication.instance()
+        if app is not None:
+            app.aboutToQuit.disconnect(self.end)
         self.seconds_to_end = time.monotonic() - began

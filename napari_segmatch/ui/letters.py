@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, Qt
@@ -41,11 +42,14 @@ class EdgeLetters(QObject):
     def detach(self) -> None:
         self.viewer.dims.events.order.disconnect(self.redraw)
         self.viewer.dims.events.ndisplay.disconnect(self.redraw)
-        if self._canvas is not None:
-            self._canvas.removeEventFilter(self)
-            for label in self._labels.values():
-                label.deleteLater()
+        canvas, labels = self._canvas, self._labels
         self._canvas, self._labels = None, {}
+        if canvas is None:
+            return
+        with contextlib.suppress(RuntimeError):  # napari's window has gone, and the canvas with it
+            canvas.removeEventFilter(self)
+            for label in labels.values():
+                label.deleteLater()
 
     def show(self, flip: Flip | None) -> None:
         self.flip = flip

@@ -14,7 +14,12 @@ from .style import CLASS_COLOURS, colours, column, text
 
 _POINTS = 600
 _WIDTH = 2
-_LOSSES = (("supervised", CLASS_COLOURS[0]), ("consistency", CLASS_COLOURS[1]), ("discriminator", CLASS_COLOURS[2]))
+_LOSSES = (
+    ("supervised", "labelled", CLASS_COLOURS[0]),
+    ("consistency", "unlabelled", CLASS_COLOURS[1]),
+    ("discriminator", "discriminator", CLASS_COLOURS[2]),
+)
+"""Field of a step, what a person calls it, colour."""
 
 
 class RunPlots(QWidget):
@@ -52,10 +57,10 @@ class RunPlots(QWidget):
         self._passed.clear()
         self._passed.plot(x, _smooth(passed), pen=pg.mkPen(CLASS_COLOURS[2], width=_WIDTH), connect="finite")
         self._losses.clear()
-        for name, colour in _LOSSES:
+        for name, _, colour in _LOSSES:
             values = np.array([getattr(step, name) for step in steps], float)
             self._losses.plot(x, _smooth(values), pen=pg.mkPen(colour, width=_WIDTH), connect="finite")
-        self._titles[2].setText(_legend("Losses", _LOSSES))
+        self._titles[2].setText(_legend("Loss", [entry[1:] for entry in _LOSSES]))
 
     def _show_dice(self, history: History, classes: Sequence[str], validation: int) -> None:
         self._dice.clear()

@@ -22,7 +22,7 @@ from .style import BAD, GOOD, LATER, OWN, UNSURE, VERDICT_COLOURS, Page, button,
 from .thumbnails import Thumbnails
 
 _CHIPS = (
-    ("all", "all", "Every proposal"),
+    ("all", "all", "Every proposal, spot checks included"),
     ("accepted", "sure", "Those that the discriminator accepts"),
     ("rejected", "unsure", "Those that the discriminator rejects"),
 )
@@ -211,7 +211,8 @@ class ReviewPanel(Page):
     def _redraw_facts(self) -> None:
         item = self.reviewer.current
         if self.reviewer.correcting and item is not None:
-            words = f"{item.case}, slice {self._number(item)}: repair your mask, then Enter. The outline is the proposal."
+            where = f"{item.case}, slice {self._number(item)}"
+            words = f"{where}: repair your mask, then Enter. The outline is the proposal."
         else:
             words = self._facts_of(item) if item is not None else "Choose a proposal."
         self._facts.setText(words)

@@ -95,7 +95,7 @@ class TrainPanel(Page):
         self._older = holder(column(text("Runs", "section"), self.runs, spacing=2))
         return column(
             row(self.start), row(self.pause, self.stop), choices, Fold("Advanced", holder(advanced)), self.bar,
-            self._status, self._advice, self.plots, self._recent, self._older,
+            self._status, self._advice, self.plots, self._recent, self._older, 1,
         )  # fmt: skip
 
     # verbs -----------------------------------------------------------------------------------------------

@@ -1,0 +1,81 @@
+"""Fixtures for the window: a small project, one with proposals, a docked window, and patience."""
+
+import shutil
+import time
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def _sample(tmp_path_factory):
+    from napari_segmatch.sample import make_project
+
+    path = tmp_path_factory.mktemp("sample") / "project"
+    make_project(path, cases=4, labelled=1).close()
+    return path
+
+
+@pytest.fixture
+def project(_sample, tmp_path):
+    """A copy of a project of four phantom cases, the first of them labelled."""
+    return shutil.copytree(_sample, tmp_path / "project")
+
+
+@pytest.fixture
+def proposed(project):
+    """The same project after a made-up run that proposed eight masks."""
+    from napari_segmatch import Project
+    from napari_segmatch.config import configure
+    from napari_segmatch.events import Evaluated, Finished, PseudoMask, Started, Step
+    from napari_segmatch.types import Region
+
+    with Project.open(project) as opened:
+        run = opened.new_run(configure("quick"))
+        run.record(Started(0, "cpu", 1000, 16, 48, 1))
+        for step in range(0, 100, 10):
+            run.record(Step(step, step / 100, 10.0, 1 / (1 + step), 0.5, 0.5, 0.4, 1))
+        run.record(Evaluated(100, {"lesion": 0.8}, {"case-01": 0.8}))
+        masks = []
+        for index in range(8):
+            region = Region(f"case-0{2 + index % 2}", 4 + index)
+            labels = np.zeros(opened.case(region.case).shape[1:], np.uint8)
+            labels[30:44, 40 : 50 + index] = 1
+            masks.append(PseudoMask(region, labels, 0.3 + 0.08 * index, "accepted" if index > 3 else "rejected"))
+        opened.add_proposals(run, 100, 1, masks)
+        run.record(Finished(100))
+        opened.set_run_state(run.id, "finished")
+    return project
+
+
+@pytest.fixture
+def make_viewer(make_napari_viewer):
+    return make_napari_viewer
+
+
+@pytest.fixture
+def dock(make_napari_viewer):
+    """The plugin's widget, docked in a napari window on the screen."""
+    from napari_segmatch.ui.dock import SegmatchDock
+
+    viewer = make_napari_viewer(show=True)
+    made = SegmatchDock(viewer)
+    viewer.window.add_dock_widget(made, name="SegMatch")
+    made.window().activateWindow()
+    yield made
+    made.end()
+
+
+@pytest.fixture
+def settle(qtbot):
+    """Let the window work until something is true."""
+
+    def wait(dock, true, seconds=10.0):
+        until = time.monotonic() + seconds
+        while not true():
+            dock.session.poll()
+            qtbot.wait(10)
+            if time.monotonic() > until:
+                pytest.fail(f"not true after {seconds} s; the banner says: {dock.banner.sentence!r}")
+
+    return wait

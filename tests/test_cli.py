@@ -1,0 +1,169 @@
+"""The shell: every verb, and one sentence for every mistake."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import nibabel as nib
+import numpy as np
+import pytest
+
+from helpers import LGG, write_case
+from napari_segmatch import Project
+
+SMALL = ["--size", "32", "--set", "features=8", "--set", "batch=2", "--set", "proposals=4", "--device", "cpu"]
+
+
+def segmatch(*arguments, cwd=None):
+    command = [sys.executable, "-m", "napari_segmatch.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """A folder of cases, and a project that has been trained on them through the shell."""
+    root = tmp_path_factory.mktemp("world")
+    for index, name in enumerate("abcde"):
+        write_case(root / "images" / name, index)
+    project = root / "project"
+    assert segmatch("new", project, "--classes", "lesion", "--sequences", "flair").returncode == 0
+    added = segmatch(
+        "add", project, root / "images", "--image", "flair={case}/flair.nii.gz", "--mask", "{case}/mask.nii.gz",
+        "--labelled", "a,b", "--validation", "e",
+    )  # fmt: skip
+    assert added.returncode == 0, added.stderr
+    trained = segmatch("train", project, "--steps", 12, *SMALL, "--seed", 1)
+    assert trained.returncode == 0, trained.stderr
+    return root
+
+
+def test_whole_way_through_the_shell(world, tmp_path):
+    """predict, evaluate, review, decide, export and doctor on a trained project."""
+    project, out = world / "project", tmp_path / "out"
+    predicted = segmatch("predict", project, world / "images", "--image", "flair={case}/flair.nii.gz", "--out", out)
+    assert predicted.returncode == 0, predicted.stderr
+    for name in "abcde":
+        mask, image = nib.load(out / f"{name}.nii.gz"), nib.load(world / "images" / name / "flair.nii.gz")
+        assert mask.shape == image.shape
+        assert np.allclose(mask.affine, image.affine)
+    rows = list(csv.DictReader((out / "scores.csv").open()))
+    assert list(rows[0]) == ["case", "slice", "score", "verdict"]
+    assert len(rows) == 20
+    evaluated = segmatch("evaluate", out, world / "images", "--mask", "{case}/mask.nii.gz")
+    assert "mean dice" in evaluated.stdout
+    assert "95 % CI" in evaluated.stdout
+    assert len(list(csv.DictReader((out / "evaluation.csv").open()))) == 5
+    listed = segmatch("review", project)
+    number = listed.stdout.splitlines()[1].split()[0]
+    assert segmatch("decide", project, number, "accept").returncode == 0
+    assert "accepted" in segmatch("review", project).stdout
+    assert segmatch("decide", project, number, "undo").returncode == 0
+    assert segmatch("export", project, tmp_path / "export").returncode == 0
+    assert (tmp_path / "export" / "a.nii.gz").is_file()
+    assert "healthy" in segmatch("doctor", project).stdout
+
+
+def test_predict_without_root_takes_the_unlabelled_cases(world, tmp_path):
+    """The project's own cases that have no labels."""
+    assert segmatch("predict", world / "project", "--out", tmp_path).returncode == 0
+    assert sorted(path.name for path in tmp_path.glob("*.nii.gz")) == ["c.nii.gz", "d.nii.gz"]
+
+
+def test_interrupted_training_is_resumed(world, tmp_path):
+    """Ctrl+C writes a checkpoint; `segmatch resume` goes on from it to the end."""
+    subprocess.run(["cp", "-r", str(world), str(tmp_path / "w")], check=True)
+    project = tmp_path / "w" / "project"
+    command = [sys.executable, "-m", "napari_segmatch.cli", "train", str(project), "--steps", "60", *SMALL]
+    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    with Project.open(project) as opened:
+        end = time.monotonic() + 120
+        while time.monotonic() < end and not any(
+            event.kind == "step" for event, _ in opened.run().events() if opened.run().id == 2
+        ):
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=60)
+        assert running.returncode == 0, said
+        assert "Stopped at step" in said
+        assert "Traceback" not in said
+        assert opened.run_state(2) == "stopped"
+        resumed = segmatch("resume", project)
+        assert resumed.returncode == 0, resumed.stderr
+        assert opened.run_state(2) == "finished"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["nonsense"], "No such command"),
+        (["train"], "PROJECT"),
+        (["train", "{project}", "--steps", "many"], "--steps"),
+        (["train", "{project}", "--selector", "guess"], "choose one of none"),
+        (["train", "{project}", "--preset", "fast"], "choose one of quick"),
+        (["train", "{project}", "--size", "3"], "32 to 1024"),
+        (["train", "{project}", "--device", "abacus"], "not available"),
+        (["train", "{project}", "--set", "foo=1"], "NAME is one of"),
+        (["train", "missing"], "no project folder"),
+        (["resume", "{project}", "--run", "99"], "no run 99"),
+        (["new", "{project}"], "not empty"),
+        (["add", "{project}", "{images}", "--image", "flair=x.nii.gz"], "{case}"),
+        (["add", "{project}", "{images}", "--image", "t9={case}/flair.nii.gz"], "flair"),
+        (["add", "{project}", "{images}", "--image", "flair={case}/none.nii.gz"], "none.nii.gz"),
+        (["add", "{project}", "{images}", "--image", "flair={case}/flair.nii.gz", "--labelled", "zz"], "'zz'"),
+        (["predict", "{project}", "{images}", "--out", "x"], "--image"),
+        (["predict", "{project}", "--run", "99"], "no run 99"),
+        (["evaluate", "{images}", "{images}", "--mask", "{case}/mask.nii.gz"], "no mask of a case"),
+        (["decide", "{project}", "9999", "accept"], "no proposal 9999"),
+        (["decide", "{project}", "1", "maybe"], "choose accept"),
+        (["review", "{project}", "--verdict", "perhaps"], "choose accepted or rejected"),
+        (["doctor", "{images}"], "not a SegMatch project"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_2(world, arguments, says, tmp_path):
+    """Never a traceback."""
+    places = {"{project}": str(world / "project"), "{images}": str(world / "images")}
+    done = segmatch(*[places.get(text, text) for text in arguments], cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_help_documents_every_command():
+    """Each verb has a line, each option a help text."""
+    text = segmatch("--help").stdout
+    for verb in ("new", "add", "train", "resume", "predict", "evaluate", "review", "decide", "export", "sample", "doctor"):
+        assert f"  {verb} " in text
+    assert "--minutes" in segmatch("train", "--help").stdout
+
+
+def test_broken_case_is_set_aside_and_the_rest_added(tmp_path):
+    """One bad file among good ones: exit code 0, a sentence, and the case is listed with its problem."""
+    write_case(tmp_path / "images" / "good", 0)
+    (tmp_path / "images" / "bad").mkdir()
+    (tmp_path / "images" / "bad" / "flair.nii.gz").write_bytes(b"\x1f\x8b broken")
+    segmatch("new", tmp_path / "p")
+    done = segmatch("add", tmp_path / "p", tmp_path / "images", "--image", "flair={case}/flair.nii.gz")
+    assert done.returncode == 0
+    assert "bad: set aside" in done.stderr
+    with Project.open(tmp_path / "p") as project:
+        assert [case.problem is None for case in project.cases] == [False, True]
+
+
+@pytest.mark.skipif(not LGG.is_dir(), reason="the LGG data set is not on this machine")
+def test_real_mri_goes_in_and_comes_out_on_its_own_grid(tmp_path):
+    """Two patients of real MRI: added, labelled, exported voxel for voxel."""
+    names = sorted(path.name for path in LGG.iterdir() if path.is_dir())[:2]
+    segmatch("new", tmp_path / "p")
+    for name in names:
+        os.symlink(LGG / name, tmp_path / name)
+    done = segmatch("add", tmp_path / "p", tmp_path, "--image", "flair=TCGA_{case}/flair.nii.gz",
+                    "--mask", "TCGA_{case}/mask.nii.gz", "--labelled", names[0].removeprefix("TCGA_"))  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert segmatch("export", tmp_path / "p", tmp_path / "out").returncode == 0
+    exported = nib.load(tmp_path / "out" / f"{names[0].removeprefix('TCGA_')}.nii.gz")
+    source = nib.load(LGG / names[0] / "mask.nii.gz")
+    assert np.allclose(exported.affine, source.affine)
+    assert np.array_equal(np.asarray(exported.dataobj), np.asarray(source.dataobj))

@@ -1,0 +1,178 @@
+"""The session: what the window does, without a window."""
+
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from helpers import SHAPE, small_project, write_case
+from napari_segmatch.config import configure
+from napari_segmatch.errors import ProjectError
+from napari_segmatch.events import PseudoMask
+from napari_segmatch.io import FoundCase
+from napari_segmatch.session import Session
+from napari_segmatch.types import Region
+
+
+@pytest.fixture
+def session(tmp_path):
+    small_project(tmp_path).close()
+    live = Session()
+    live.said = []
+    live.message.connect(lambda text, wrong: live.said.append((text, wrong)))
+    live.open_project(tmp_path / "project")
+    yield live
+    live.close()
+
+
+def _config(**changes):
+    return configure(**({"size": 32, "batch": 2, "features": 8, "steps": 100_000, "propose_every": 5, "proposals": 4,
+                         "device": "cpu"} | changes))  # fmt: skip
+
+
+def _until(session, condition, seconds=60):
+    """Poll, as the window's timer does, until something is true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it never happened"
+        session.poll()
+        session.run and threading.Event().wait(0.01)
+
+
+def test_saving_is_told_when_it_is_on_disk(session):
+    """mask_saved comes after the version is in the store."""
+    heard = []
+    session.mask_saved.connect(lambda case: heard.append(session.project.case(case).labelled))
+    session.save_mask("c", np.zeros(SHAPE, np.uint8), done=[1])
+    session.wait()
+    assert heard == [(1,)]
+    assert session.case("c").labelled == (1,)
+    assert session.saved_at is not None
+
+
+def test_array_may_change_after_saving(session):
+    """The session copies: painting on while the disk works changes nothing that was saved."""
+    labels = np.zeros(SHAPE, np.uint8)
+    session.save_mask("c", labels, done=[1])
+    labels[:] = 1
+    session.wait()
+    assert session.mask("c")[1].max() == 0
+
+
+def test_failed_verb_speaks_and_the_list_is_true_again(session):
+    """A save that is refused is a sentence, and nothing else."""
+    session.save_mask("c", np.full(SHAPE, 9, np.uint8))
+    session.wait()
+    assert session.said[-1][1]
+    assert "label 9" in session.said[-1][0]
+
+
+def test_broken_case_is_set_aside_and_the_rest_goes_on(session, tmp_path):
+    """Importing a folder with one bad file."""
+    bad = tmp_path / "bad.nii.gz"
+    bad.write_bytes(b"")
+    images, mask = write_case(tmp_path / "good", 7)
+    session.add_cases([FoundCase("x", {"flair": bad}, None), FoundCase("y", images, mask)])
+    session.wait()
+    assert session.case("x").problem
+    assert session.case("y").labelled == tuple(range(SHAPE[0]))
+
+
+def test_live_loop_from_training_to_correction(session):
+    """Train in a thread, review a proposal, correct it, and see the trainer take it up. No sleeping for luck."""
+    session.start_training(_config())
+    _until(session, lambda: session.proposals and session.history.steps)
+    assert session.is_training
+    item = session.proposals[0]
+    session.decide(item, "corrected", mask=np.ones(SHAPE[1:], np.uint8))
+    _until(session, lambda: any("has seen your 1 new slice" in text for text, _ in session.said))
+    saved = session.project.case(item.case)
+    assert item.z in saved.labelled
+    session.stop_training()
+    _until(session, lambda: session.run_state == "stopped")
+    assert not session.is_training
+
+
+def test_pause_and_resume(session):
+    """A paused run takes no steps; resuming goes on with the same run."""
+    session.start_training(_config())
+    _until(session, lambda: session.history.steps)
+    session.pause_training()
+    _until(session, lambda: session.run_state == "paused")
+    run, steps = session.run.id, session.history.steps[-1].step
+    session.resume_training()
+    _until(session, lambda: session.history.steps[-1].step > steps)
+    assert session.run.id == run
+
+
+def test_stopped_run_is_resumed_from_its_checkpoint(session):
+    """Stop, then resume: the step number goes on."""
+    session.start_training(_config())
+    _until(session, lambda: session.history.steps)
+    session.stop_training()
+    _until(session, lambda: session.run_state == "stopped" and not session.is_training)
+    stopped_at = session.history.last.step
+    session.resume_training()
+    _until(session, lambda: session.history.steps[-1].step > stopped_at)
+    assert session.history.started.step == stopped_at
+
+
+def test_training_without_labels_is_refused(tmp_path):
+    """Before a thread is started."""
+    small_project(tmp_path, labelled=0).close()
+    live = Session()
+    live.open_project(tmp_path / "project")
+    with pytest.raises(ProjectError, match="mark at least one slice"):
+        live.start_training(_config())
+    live.close()
+
+
+def test_verbs_without_a_project_are_refused():
+    """A sentence, not an AttributeError."""
+    live = Session()
+    with pytest.raises(ProjectError, match="No project is open"):
+        live.start_training(_config())
+    live.close()
+
+
+def test_closing_stops_training_and_leaves_no_thread(session):
+    """The run ends with a checkpoint, the threads are gone."""
+    session.start_training(_config())
+    _until(session, lambda: session.history.steps)
+    run = session.run
+    session.close()
+    assert not [thread.name for thread in threading.enumerate() if thread.name.startswith("segmatch")]
+    assert list(run.checkpoints.glob("[0-9]*"))
+
+
+def test_decisions_show_at_once_and_can_be_taken_back(session):
+    """The list is ahead of the disk; the disk follows."""
+    run = session.project.new_run(_config())
+    for z in (1, 2):
+        session.project.add_proposals(
+            run, 1, 1, [PseudoMask(Region("c", z), np.ones(SHAPE[1:], np.uint8), 0.9, "accepted")]
+        )
+    session.open_project(session.project.path)
+    first, second = session.proposals
+    session.decide(first, "accepted")
+    session.decide(second, "rejected")
+    assert [item.decision for item in session.proposals] == ["accepted", "rejected"]
+    assert session.agreement() == {("accepted", "accepted"): 1, ("accepted", "rejected"): 1}
+    assert session.take_back().id == second.id
+    assert session.take_back().id == first.id
+    session.wait()
+    assert session.take_back() is None
+    assert [item.decision for item in session.proposals] == [None, None]
+    assert session.project.case("c").labelled == ()
+
+
+def test_reopened_project_shows_its_last_run(session):
+    """History is rebuilt from the run's events."""
+    session.start_training(_config(steps=6))
+    _until(session, lambda: session.run_state == "finished")
+    again = Session()
+    again.open_project(session.project.path)
+    assert again.history.steps
+    assert again.run_state == "finished"
+    again.close()

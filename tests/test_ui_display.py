@@ -1,0 +1,188 @@
+"""The pure parts of the window: turning voxels, slices, strokes, queue, sentences."""
+
+import numpy as np
+import pytest
+
+from napari_segmatch.events import Step
+from napari_segmatch.session import History
+from napari_segmatch.types import Case, Geometry, Proposal, Region
+from napari_segmatch.ui.adding import chosen, from_files, held_out
+from napari_segmatch.ui.diagnosis import diagnose
+from napari_segmatch.ui.display import Flip, edge_letters, window
+from napari_segmatch.ui.queue import Choice, interval, is_blind, is_spot_check, overturned, select, threshold
+from napari_segmatch.ui.slices import between, fill_gaps, painted, worth_a_look
+from napari_segmatch.ui.strokes import Strokes, touched
+
+
+def affine(z, y, x):
+    """An affine whose columns are the world directions of (z, y, x)."""
+    result = np.eye(4)
+    result[:3, :3] = np.array([z, y, x], float).T
+    return result
+
+
+R, L, A, P, S, I = (1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)  # noqa: E741
+
+
+@pytest.mark.parametrize("z", [S, I])
+@pytest.mark.parametrize("y", [A, P])
+@pytest.mark.parametrize("x", [R, L])
+def test_any_axial_file_shows_front_up_and_patient_right_on_the_left(z, y, x):
+    geometry = Geometry((4, 5, 6), affine(z, y, x))
+    flip = Flip.of(geometry)
+    corner = flip.to_view(np.arange(4 * 5 * 6).reshape(4, 5, 6))[0, 0, 0]
+    index = [*np.unravel_index(corner, (4, 5, 6)), 1]
+    world = geometry.affine @ index
+    others = np.array([geometry.affine @ [*np.unravel_index(i, (4, 5, 6)), 1] for i in range(120)])
+    assert np.allclose(world[:3], others[:, :3].max(axis=0))  # the most right, front, head voxel comes first
+    assert edge_letters(flip, (1, 2)) == {"top": "A", "bottom": "P", "left": "R", "right": "L"}
+    assert edge_letters(flip, (0, 2)) == {"top": "S", "bottom": "I", "left": "R", "right": "L"}
+    assert edge_letters(flip, (0, 1)) == {"top": "S", "bottom": "I", "left": "A", "right": "P"}
+
+
+def test_painting_in_the_view_writes_the_right_voxel():
+    flip = Flip((True, False, True))
+    stored = np.zeros((3, 4, 5), np.uint8)
+    flip.to_view(stored)[flip.z_to_view(2, 3), 1, 0] = 7
+    assert stored[2, 1, 4] == 7
+    assert np.array_equal(flip.from_view(flip.to_view(stored)), stored)
+    assert all(flip.z_from_view(flip.z_to_view(z, 3), 3) == z for z in range(3))
+
+
+def test_a_slice_is_turned_like_its_volume():
+    flip = Flip((True, True, False))
+    volume = np.arange(24).reshape(2, 3, 4)
+    assert np.array_equal(flip.to_view(volume)[flip.z_to_view(1, 2)], flip.to_view(volume[1]))
+
+
+def test_unknown_orientation_is_said():
+    assert edge_letters(Flip.of(Geometry((1, 1, 1), affine(S, A, R), known=False)), (1, 2))["top"] == "orientation unknown"
+
+
+def test_a_flat_image_has_a_window_too():
+    low, high = window(np.zeros((4, 5, 6)))
+    assert high > low
+
+
+def disc(radius, size=41):
+    y, x = np.mgrid[:size, :size] - size // 2
+    return (y**2 + x**2 <= radius**2).astype(np.uint8)
+
+
+def test_interpolation_gives_the_size_between():
+    middle = between(disc(5), disc(15), 0.5)
+    assert disc(8).sum() < middle.sum() < disc(12).sum()
+    assert np.array_equal(between(disc(5), disc(15), 0), disc(5))
+
+
+def test_gaps_are_filled_and_finished_slices_left_alone():
+    labels = np.full((7, 41, 41), 255, np.uint8)
+    labels[1][disc(5) > 0] = labels[5][disc(9) > 0] = 1
+    assert sorted(fill_gaps(labels, 3, done={2})) == [3, 4]
+    assert fill_gaps(labels[:3], 0, done=()) == {}
+    assert list(np.flatnonzero(painted(labels))) == [1, 5]
+
+
+def test_where_to_look_next():
+    labels = np.full((9, 4, 4), 255, np.uint8)
+    assert worth_a_look(0, labels, (), {})[0] in (4, 5)
+    assert worth_a_look(0, labels, (), {7: 0.9, 2: 0.55})[0] == 2
+    labels[3, 0, 0] = 1
+    assert worth_a_look(0, labels, (), {}) == (3, "painted, but not marked as done")
+    assert worth_a_look(3, labels, (3,), {})[0] in (2, 4)
+    assert worth_a_look(3, labels, range(9), {}) is None
+
+
+def test_undo_and_redo_outlive_a_change_of_slice():
+    labels = np.zeros((3, 2, 2), np.uint8)
+    strokes = Strokes(labels)
+    labels[0, 0, 0] = 1
+    assert strokes.note() == [0]
+    labels[2] = 2
+    assert strokes.note([2]) == [2]
+    assert strokes.undo() == [2] and not labels[2].any()
+    assert strokes.undo() == [0] and not labels.any()
+    assert strokes.undo() == []
+    assert strokes.redo() == [0] and labels[0, 0, 0] == 1
+    labels[1] = 1
+    strokes.note()
+    assert not strokes.can_redo
+
+
+def test_both_of_naparis_ways_to_say_what_changed():
+    class Atom:
+        slice_key = (slice(2, 3), slice(0, 4), slice(0, 4))
+
+    assert touched([Atom()]) == [2]
+    assert touched([((np.array([1, 1, 4]), np.array([0]), np.array([0])), 0, 1)]) == [1, 4]
+    assert touched([object()]) is None
+
+
+def proposals(n=40):
+    return [
+        Proposal(i, 1, Region(f"case-{i % 4}", i), i / n, "accepted" if i >= n / 2 else "rejected", 1, 1)
+        for i in range(n)
+    ]
+
+
+def test_the_queue_filters_and_sorts():
+    found = proposals()
+    assert [p.score for p in select(found, Choice(order="surest first"))] == sorted((p.score for p in found), reverse=True)
+    worth = select(found, Choice())
+    assert abs(worth[0].score - threshold(found)) <= abs(worth[-1].score - threshold(found))
+    assert [p.region for p in select(found, Choice(order="by case"))] == sorted(p.region for p in found)
+    assert {p.id for p in select(found, Choice(order="random"))} == {p.id for p in found}
+
+
+def test_a_spot_check_is_in_no_list_that_gives_its_verdict_away():
+    found = proposals(200)
+    assert 20 < sum(map(is_blind, found)) < 60
+    assert not any(map(is_blind, select(found, Choice("accepted")) + select(found, Choice("rejected"))))
+
+
+def test_how_often_spot_checks_were_overturned():
+    decided = [
+        Proposal(p.id, 1, p.region, p.score, p.verdict, 1, 1, "rejected" if p.id % 2 else "accepted")
+        for p in proposals(200)
+        if is_spot_check(p) and p.verdict == "accepted"
+    ]
+    changed, judged = overturned(decided)
+    assert judged == len(decided) and 0 < changed < judged
+    low, high = interval(1, 42)
+    assert (round(100 * low, 1), round(100 * high, 1)) == (0.1, 12.6)
+    assert interval(0, 5)[0] == 0 and interval(5, 5)[1] == 1
+
+
+def case(id, labelled=(), validation=False):
+    return Case(id, id, ("flair",), Geometry((4, 4, 4), np.eye(4)), validation, labelled)
+
+
+def steps(accepted):
+    history = History()
+    for i in range(30):
+        history.add(Step(i, 0.1, 10, 1, 1, 1, accepted, 1))
+    return history
+
+
+def test_the_sentence_of_diagnosis():
+    cases = [case("a", (1,)), case("b", (1,), validation=True)]
+    assert "nothing to learn from" in diagnose(History(), [case("a")], ["lesion"], None)
+    assert "cut off" in diagnose(History(), cases, ["lesion"], "interrupted")
+    assert "accepts everything" in diagnose(steps(1.0), cases, ["lesion"], "running")
+    assert "accepts nothing" in diagnose(steps(0.0), cases, ["lesion"], "running")
+    assert "Warming up" in diagnose(steps(None), cases, ["lesion"], "running")
+    assert "held out" in diagnose(steps(0.5), cases[:1], ["lesion"], "running")
+    assert diagnose(steps(0.5), cases, ["lesion"], "running") == ""
+
+
+def test_which_masks_are_finished_and_who_is_held_out(tmp_path):
+    files = [tmp_path / f"p{i}_{s}.nii.gz" for i in (1, 2) for s in ("t1", "flair")]
+    found = from_files(files, ("flair", "t1"))
+    assert [(item.id, sorted(item.images)) for item in found] == [("p1", ["flair", "t1"]), ("p2", ["flair", "t1"])]
+    from napari_segmatch.io.patterns import FoundCase
+
+    found = [FoundCase(f"c{i}", {}, files[0] if i != 1 else None) for i in range(6)]
+    assert chosen(found, "the first …", 2, "") == ["c0", "c2"]
+    assert chosen(found, "these: …", 2, "c3, c5") == ["c3", "c5"]
+    assert held_out(found, ["c0", "c2"], 2) == ["c4", "c5"]
+    assert held_out(found, ["c0"], 0) == []

@@ -1,0 +1,287 @@
+"""The window itself, driven by real keys on a real (Xvfb) screen."""
+
+import gc
+import subprocess
+import sys
+import threading
+import time
+import weakref
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
+
+pytest.importorskip("napari")
+
+Key, Control, Shift = Qt.Key, Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
+
+
+def press(dock, key, modifier=Qt.KeyboardModifier.NoModifier, times=1):
+    """Press a key as the window system would: over the whole window, whatever has the focus."""
+    for _ in range(times):
+        QTest.keyClick(dock.window().windowHandle(), key, modifier)
+
+
+def paint(dock, radius=6):
+    """Paint a disc on the slice on the screen, as napari's own tools do."""
+    mask = dock.desk.layers.mask
+    _, height, width = mask.data.shape
+    y, x = np.nonzero((np.mgrid[:height] - height // 2)[:, None] ** 2 + (np.mgrid[:width] - width // 2) ** 2 < radius**2)
+    mask.data_setitem((np.full(len(y), dock.desk.layers.z), y, x), 1)
+
+
+@pytest.fixture
+def on_case(dock, project, settle):
+    """Open the project's third case in Annotate."""
+    dock.session.open_project(project)
+    dock.annotate_case("case-03")
+    settle(dock, lambda: dock.desk.case_id == "case-03")
+    return dock
+
+
+def test_nothing_is_open_and_the_next_step_is_said(dock):
+    assert dock.session.project is None
+    assert not dock.cases.sample_button.isHidden()
+    assert dock.status.words == "no project"
+
+
+def test_a_painted_slice_is_saved_by_itself_and_trains_once_done(on_case, settle):
+    dock, session = on_case, on_case.session
+    z = dock.desk.z
+    paint(dock)
+    settle(dock, lambda: dock.desk.dirty)
+    settle(dock, lambda: session.mask("case-03")[z].max() != 255 or (session.mask("case-03")[z] == 1).any())
+    assert session.case("case-03").labelled == ()
+    press(dock, Key.Key_Return)
+    settle(dock, lambda: session.case("case-03").labelled == (z,))
+    assert set(np.unique(session.mask("case-03")[z])) == {0, 1}
+    assert dock.desk.shown(dock.desk.z) == dock.desk.shown(z) + 1
+
+
+def test_no_lesion_is_one_key_and_can_be_reopened(on_case, settle):
+    dock, session = on_case, on_case.session
+    z = dock.desk.z
+    press(dock, Key.Key_N)
+    settle(dock, lambda: session.case("case-03").labelled == (z,))
+    assert not session.mask("case-03")[z].any()
+    dock.desk.z = z
+    dock.annotate.reopen()
+    settle(dock, lambda: session.case("case-03").labelled == ())
+
+
+def test_undo_reaches_back_over_slices(on_case, settle):
+    dock = on_case
+    first = dock.desk.z
+    paint(dock)
+    settle(dock, lambda: dock.desk.strokes.can_undo)
+    dock.desk.step(2)
+    press(dock, Key.Key_Z, Control)
+    assert dock.desk.z == first and not dock.desk.drawn[first]
+    press(dock, Key.Key_Z, Control | Shift)
+    assert dock.desk.drawn[first]
+
+
+def test_keys_work_whichever_layer_is_active(on_case, settle):
+    dock = on_case
+    for layer in [*dock.desk.layers.images.values(), dock.desk.layers.proposal, dock.desk.layers.mask]:
+        dock.viewer.layers.selection.active = layer
+        before = dock.desk.layers.outlined
+        press(dock, Key.Key_W)
+        assert dock.desk.layers.outlined is not before
+    press(dock, Key.Key_J)
+    settle(dock, lambda: dock.desk.case_id == "case-04")
+
+
+def test_holding_q_hides_the_mask_until_it_is_let_go(on_case):
+    dock, window = on_case, on_case.window().windowHandle()
+    QTest.keyPress(window, Key.Key_Q)
+    assert not dock.desk.layers.mask.visible
+    QTest.keyRelease(window, Key.Key_Q)
+    assert dock.desk.layers.mask.visible
+
+
+def test_keys_leave_text_fields_and_other_tabs_alone(on_case):
+    dock = on_case
+    dock.show_tab("Cases")
+    dock.cases.search.setFocus()
+    press(dock, Key.Key_N)
+    assert dock.cases.search.text() == "n"
+    assert dock.session.case("case-03").labelled == ()
+
+
+def test_keys_are_unbound_while_the_dock_is_hidden(on_case):
+    dock = on_case
+    assert dock.keys.on
+    dock.parent().hide()
+    assert not dock.keys.on
+    dock.parent().show()
+    assert dock.keys.on
+
+
+def test_interpolate_and_copy(on_case, settle):
+    dock = on_case
+    middle = dock.desk.layers.z
+    for z in (middle - 2, middle + 2):
+        dock.desk.layers.z = z
+        paint(dock)
+        settle(dock, lambda: not dock.desk._heard)
+    dock.desk.layers.z = middle
+    press(dock, Key.Key_I)
+    assert dock.desk.drawn.sum() == 5
+    dock.desk.layers.z = middle + 3
+    dock.annotate.copy_from(-1)
+    assert dock.desk.drawn.sum() == 6
+
+
+def test_our_layers_come_back_and_others_are_left_alone(on_case, settle):
+    dock, viewer = on_case, on_case.viewer
+    theirs = viewer.add_image(np.zeros((4, 4)), name="your mask")
+    dock.desk.layers.set_mode("pan_zoom")
+    viewer.layers.remove(dock.desk.layers.mask)
+    settle(dock, lambda: dock.desk.layers.mask in viewer.layers)
+    dock.session.close_project()
+    dock.session.project_changed.emit()
+    assert list(viewer.layers) == [theirs]
+
+
+def test_the_review_loop_by_keys(dock, proposed, settle):
+    session = dock.session
+    session.open_project(proposed)
+    dock.show_tab("Review")
+    reviewer = dock.review.reviewer
+    settle(dock, lambda: reviewer.on_screen)
+    assert dock.desk.layers.proposal.data.any()
+
+    first = reviewer.current
+    began = time.perf_counter()
+    press(dock, Key.Key_A)
+    settle(dock, lambda: reviewer.on_screen)
+    assert time.perf_counter() - began < 1.0  # 0.3 s on an idle machine
+    settle(dock, lambda: first.z in session.case(first.case).labelled)
+    second = reviewer.current
+    assert second.id != first.id
+
+    press(dock, Key.Key_R)
+    settle(dock, lambda: reviewer.on_screen and reviewer.current.id != second.id)
+    third = reviewer.current
+    press(dock, Key.Key_C)
+    assert reviewer.correcting
+    paint(dock, 4)
+    settle(dock, lambda: not dock.desk._heard)
+    press(dock, Key.Key_Return)
+    settle(dock, lambda: not session.is_saving)
+    said = {item.id: item.decision for item in session.proposals}
+    assert (said[first.id], said[second.id], said[third.id]) == ("accepted", "rejected", "corrected")
+
+    press(dock, Key.Key_Backspace)
+    settle(dock, lambda: not session.is_saving and reviewer.current.id == third.id)
+    assert third.z not in session.case(third.case).labelled
+    press(dock, Key.Key_Z, Control | Shift)
+    settle(dock, lambda: not session.is_saving)
+    assert {item.id: item.decision for item in session.proposals}[third.id] == "corrected"
+    assert sum(session.agreement().values()) == 3
+
+
+def test_a_correction_can_be_cancelled(dock, proposed, settle):
+    dock.session.open_project(proposed)
+    dock.show_tab("Review")
+    reviewer = dock.review.reviewer
+    settle(dock, lambda: reviewer.on_screen)
+    press(dock, Key.Key_C)
+    reviewer.cancel_correction()
+    assert not reviewer.correcting and not dock.desk.drawn[reviewer.current.z]
+    press(dock, Key.Key_J)
+    press(dock, Key.Key_K)
+    settle(dock, lambda: reviewer.on_screen)
+
+
+def test_what_training_says_is_shown(dock, proposed, settle):
+    dock.session.open_project(proposed)
+    dock.show_tab("Train")
+    settle(dock, lambda: dock.train.bar.value() == 1000)
+    assert "Run 1: finished" in dock.train._status.text()
+    assert dock.train.runs.count() == 1
+    assert "Dice 0.800 (n = 1)" in dock.status.words or dock.status.redraw() or "Dice 0.800" in dock.status.words
+
+
+def test_export_lists_what_was_written(dock, project, tmp_path, settle):
+    dock.session.open_project(project)
+    dock.show_tab("Export")
+    dock.export.folder.setText(str(tmp_path / "out"))
+    dock.export.export()
+    settle(dock, lambda: dock.export.list.count() > 0)
+    assert (tmp_path / "out" / "case-01.nii.gz").exists()
+
+
+def test_adding_a_folder_previews_first_and_sets_a_broken_file_aside(dock, project, tmp_path, settle):
+    images = project / "images"
+    (images / "case-09").mkdir()
+    (images / "case-09" / "flair.nii.gz").write_bytes(b"no image")
+    dock.session.create_project(tmp_path / "new", ["lesion"], ["flair"])
+    form = dock.cases.form
+    form.folder.setText(str(images))
+    form.find()
+    assert "with masks" in form._preview.text() and not dock.session.cases
+    form.hold.setValue(1)
+    form._want()
+    settle(dock, lambda: len(dock.session.cases) == len(form.found) or len(dock.session.cases) == 5)
+    settle(dock, lambda: not dock.session._jobs)
+    states = {case.id: (bool(case.labelled), case.validation, case.problem is not None) for case in dock.session.cases}
+    assert states["case-01"] == (True, False, False)
+    assert states["case-09"][2]
+    assert sum(validation for _, validation, _ in states.values()) == 1
+    assert dock.banner.sentence
+
+
+def test_a_refused_verb_becomes_a_sentence(dock, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").write_text("x")
+    dock.cases.path.setText(str(tmp_path / "full"))
+    dock.cases.create_button.click()
+    assert "not empty" in dock.banner.sentence
+    dock.banner.dismiss()
+    assert not dock.banner.sentence
+
+
+def test_closing_the_viewer_saves_what_is_unsaved(make_viewer, project, settle):
+    from napari_segmatch import Project
+    from napari_segmatch.ui.dock import SegmatchDock
+
+    viewer = make_viewer(show=True)
+    dock = SegmatchDock(viewer)
+    viewer.window.add_dock_widget(dock, name="SegMatch")
+    dock.session.open_project(project)
+    dock.annotate_case("case-03")
+    settle(dock, lambda: dock.desk.case_id == "case-03")
+    z = dock.desk.z
+    paint(dock)
+    viewer.close()
+    with Project.open(project) as opened:
+        assert (opened.mask("case-03")[z] == 1).any()
+    assert not [t for t in threading.enumerate() if t.name.startswith("segmatch")]
+
+
+def test_closing_the_dock_ends_everything_and_leaves_nothing_behind(make_viewer, project, settle, qtbot):
+    from napari_segmatch.ui.dock import SegmatchDock
+
+    viewer = make_viewer(show=True)
+    dock = SegmatchDock(viewer)
+    holder = viewer.window.add_dock_widget(dock, name="SegMatch")
+    dock.session.open_project(project)
+    dock.annotate_case("case-03")
+    settle(dock, lambda: dock.desk.case_id == "case-03")
+    session, kept = dock.session, weakref.ref(dock)
+    holder.destroyOnClose()
+    qtbot.waitUntil(lambda: session.project is None, timeout=5000)
+    assert not viewer.layers
+    del dock, holder
+    qtbot.wait(100)
+    gc.collect()
+    qtbot.waitUntil(lambda: kept() is None, timeout=3000)
+    assert not [t for t in threading.enumerate() if t.name.startswith("segmatch")]
+
+
+def test_the_window_opens_without_torch():
+    code = "import sys, napari_segmatch.ui.dock; sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
