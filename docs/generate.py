@@ -34,7 +34,10 @@ def renewed(text: str) -> str:
     """Return the page with its generated parts up to date."""
     for name, part in (("settings", settings()), ("presets", presets())):
         text = re.sub(
-            rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda found, part=part: found[1] + part + "\n" + found[2], text, flags=re.S
+            rf"(<!-- {name} -->\n).*?(<!-- end -->)",
+            lambda found, part=part: f"{found[1]}{part}\n{found[2]}",
+            text,
+            flags=re.S,
         )
     return text
 

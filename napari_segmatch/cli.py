@@ -66,7 +66,7 @@ def add(
     image: Images,
     mask: Annotated[str | None, typer.Option(help="Pattern of label files, as {case}/mask.nii.gz.")] = None,
     labelled: Annotated[
-        str | None, typer.Option(help="Cases whose masks are finished labels: CASE,CASE or all or none.  [default: all]")
+        str | None, typer.Option(help="Cases whose masks are finished labels: CASE,CASE, all (default) or none.")
     ] = None,
     labelled_file: Annotated[Path | None, typer.Option(help="The same, from a file with one case a line.")] = None,
     validation: Annotated[str, typer.Option(help="CASE,CASE to freeze for validation: never trained on.")] = "",
@@ -79,7 +79,8 @@ def add(
     with Project.open(project) as opened:
         unknown = sorted(set().union(*(item.images for item in found)) - set(opened.sequences))
         if unknown:
-            raise ImportProblem(f"--image names {unknown[0]!r}; the project's sequences are {', '.join(opened.sequences)}.")
+            known = ", ".join(opened.sequences)
+            raise ImportProblem(f"--image names {unknown[0]!r}; the project's sequences are {known}.")
         taken = {case.id for case in opened.cases if case.problem is None}
         for item in found:
             if item.id in taken:
@@ -138,13 +139,13 @@ def train(
     project: Folder,
     preset: Annotated[str, typer.Option(help=f"Where to start from: {', '.join(PRESETS)}.")] = "standard",
     selector: Annotated[str | None, typer.Option(help=f"{', '.join(SELECTORS)}.")] = None,
-    objective: Annotated[str | None, typer.Option(help=f"What the discriminator learns: {', '.join(OBJECTIVES)}.")] = None,
+    objective: Annotated[str | None, typer.Option(help=f"Of the discriminator: {', '.join(OBJECTIVES)}.")] = None,
     steps: Annotated[int | None, typer.Option(help="Length of the run in steps.")] = None,
     minutes: Annotated[float | None, typer.Option(help="Length of the run in minutes, instead.")] = None,
     device: Device = None,
     seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None,
     size: Annotated[int | None, typer.Option(help="Slices are scaled to fit this many pixels.")] = None,
-    set: Annotated[  # noqa: A002
+    set: Annotated[
         list[str] | None, typer.Option("--set", help="Any other setting, as batch=4; see the reference page.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
@@ -256,7 +257,9 @@ def _event_line(event: TrainEvent) -> str:
 @app.command()
 def predict(
     project: Folder,
-    root: Annotated[Path | None, typer.Argument(metavar="[ROOT]", help="New cases; the project's unlabelled ones if left out.")] = None,
+    root: Annotated[
+        Path | None, typer.Argument(metavar="[ROOT]", help="New cases; the project's unlabelled ones if left out.")
+    ] = None,
     image: Annotated[list[str] | None, typer.Option("--image", help="NAME=PATTERN, once for each sequence.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for the masks and scores.csv.")] = Path("predictions"),
     run: Annotated[int | None, typer.Option(help="Number of the run; the newest by default.")] = None,
@@ -316,8 +319,8 @@ WORDS = {"accept": "accepted", "reject": "rejected", "defer": "deferred"}
 def decide(
     project: Folder,
     proposal: Annotated[int, typer.Argument(metavar="PROPOSAL", help="Its number, from segmatch review.")],
-    word: Annotated[str, typer.Argument(metavar="accept|reject|defer|undo", help="undo takes the last decision back.")],
-    mask: Annotated[Path | None, typer.Option(help="With accept: a corrected mask of the case; its slice is taken.")] = None,
+    word: Annotated[str, typer.Argument(metavar="accept|reject|defer|undo", help="undo takes the last one back.")],
+    mask: Annotated[Path | None, typer.Option(help="With accept: a corrected mask; its slice is taken.")] = None,
 ) -> None:
     """Record your decision on a proposal. A running training learns of it within a step."""
     if word not in (*WORDS, "undo"):
@@ -338,7 +341,7 @@ def export(
     project: Folder,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")],
     include_accepted: Annotated[
-        bool, typer.Option("--include-accepted", help="Also proposals that the discriminator accepted and nobody checked.")
+        bool, typer.Option("--include-accepted", help="Also proposals that only the discriminator accepted.")
     ] = False,
 ) -> None:
     """Write checked masks on their source grids, volumes.csv, slices.csv and decisions.csv."""

@@ -29,7 +29,9 @@ class TrainConfig:
     """Settings of one run. Construct through :func:`configure` to start from a preset."""
 
     # What decides which pseudo masks may train the model
-    selector: str = _setting("discriminator", "Who decides whether a pseudo mask may train the model", choices=SELECTORS)
+    selector: str = _setting(
+        "discriminator", "Who decides whether a pseudo mask may train the model", choices=SELECTORS
+    )
     objective: str = _setting(
         "quality", "What the discriminator learns: whether Dice is at least 0.8, or the paper's equation 1",
         choices=OBJECTIVES,
@@ -78,13 +80,22 @@ class TrainConfig:
         return from_dict({**dataclasses.asdict(self), **changes})
 
 
+_KINDS: dict[str, tuple[type, ...]] = {
+    "int": (int,),
+    "float": (int, float),
+    "float | None": (int, float),
+    "bool": (bool,),
+    "str": (str,),
+}
+
+
 def _check(spec: dataclasses.Field[Any], value: Any) -> None:
     low, high, choices = spec.metadata["low"], spec.metadata["high"], spec.metadata["choices"]
     if choices and value not in choices:
         raise ConfigError(f"{spec.name} is {value!r}; choose one of {', '.join(choices)}.")
     if value is None and spec.default is None:
         return
-    wanted = {"int": int, "float": (int, float), "float | None": (int, float), "bool": bool, "str": str}[spec.type]
+    wanted = _KINDS[str(spec.type)]
     if not isinstance(value, wanted) or (isinstance(value, bool) and spec.type != "bool"):
         raise ConfigError(f"{spec.name} is {value!r}; a value of type {spec.type} is needed.")
     if low is not None and not low <= value <= high:

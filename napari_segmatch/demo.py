@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import typer
 
 from .config import TrainConfig, configure
@@ -98,7 +99,7 @@ def _picture(project: Project, path: Path) -> None:
     contact_sheet(tiles, captions).save(path)
 
 
-def _shown(project: Project) -> Iterator[tuple[object, object, str]]:
+def _shown(project: Project) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
     """Twelve proposals that the discriminator accepted and twelve that it rejected, best first."""
     newest = project.run().id
     items = sorted((item for item in project.proposals() if item.run == newest), key=lambda item: -item.score)

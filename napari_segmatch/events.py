@@ -163,5 +163,3 @@ def decode(line: str) -> TrainEvent | None:
         return KINDS[fields.pop("kind")](**fields)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-
-

@@ -11,6 +11,7 @@ import io
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -72,8 +73,16 @@ class FileLock:
         self._path = path
         self._handle: int | None = None
 
-    def acquire(self) -> bool:
-        """Take the lock; False when another process (or another lock object) holds it."""
+    def acquire(self, patience: float = 0.0) -> bool:
+        """Take the lock, trying for ``patience`` seconds; False when somebody else keeps it."""
+        end = time.monotonic() + patience
+        while not self._try():
+            if time.monotonic() >= end:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def _try(self) -> bool:
         self._path.parent.mkdir(parents=True, exist_ok=True)
         handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -97,7 +106,7 @@ class FileLock:
             self._handle = None
 
     def __enter__(self) -> FileLock:
-        if not self.acquire():
+        if not self.acquire(patience=1.0):  # who only looks whether it is free holds it for a moment
             raise ProjectError(f"{self._path.parent.name} is in use by another process.")
         return self
 

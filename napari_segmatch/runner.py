@@ -168,9 +168,12 @@ def _exhaust(project_path: Path, run_id: int, resume: bool) -> None:
         pass
 
 
-
 def predict_cases(
-    project_path: Path, found: Sequence[FoundCase] | None, out: Path, run_id: int | None = None, device: str | None = None
+    project_path: Path,
+    found: Sequence[FoundCase] | None,
+    out: Path,
+    run_id: int | None = None,
+    device: str | None = None,
 ) -> Iterator[tuple[str, str | None, int]]:
     """Segment cases with a run's newest checkpoint; writes ``{case}.nii.gz`` and ``scores.csv`` into ``out``.
 

@@ -172,9 +172,7 @@ class Session:
     def _add(self, item: FoundCase, finished: bool, validation: bool) -> str | None:
         project = self._open()
         try:
-            project.add_case(
-                item.id, item.images, item.mask, "all" if finished else "none", validation=validation
-            )
+            project.add_case(item.id, item.images, item.mask, "all" if finished else "none", validation=validation)
         except SegmatchError as error:
             if item.id not in {case.id for case in project.cases}:
                 project.set_aside(item.id, str(error))

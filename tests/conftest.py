@@ -2,6 +2,7 @@
 
 import shutil
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -62,7 +63,7 @@ def dock(make_napari_viewer):
     made = SegmatchDock(viewer)
     viewer.window.add_dock_widget(made, name="SegMatch")
     made.window().activateWindow()
-    yield made
+    yield weakref.proxy(made)  # pytest keeps what a fixture yields, and napari checks that its window has gone
     made.end()
 
 

@@ -50,7 +50,5 @@ def small_project(folder, cases=4, labelled=2, classes=("lesion",), sequences=("
         name = chr(ord("a") + index)
         images, mask = write_case(Path(folder) / "images" / name, index, classes=len(classes), sequences=sequences)
         held_out = index >= cases - validation
-        project.add_case(
-            name, images, mask, "all" if index < labelled or held_out else "none", validation=held_out
-        )
+        project.add_case(name, images, mask, "all" if index < labelled or held_out else "none", validation=held_out)
     return project

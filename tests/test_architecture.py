@@ -99,9 +99,7 @@ def test_no_torch_before_a_job_starts(module):
 def test_package_list_names_every_subpackage():
     """setuptools is told its packages by name; none may be forgotten."""
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"])
-    found = {
-        ".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")
-    }
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in PACKAGE.rglob("__init__.py")}
     assert listed == found | {"napari_segmatch_manifest"}
 
 

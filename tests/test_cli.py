@@ -1,7 +1,6 @@
 """The shell: every verb, and one sentence for every mistake."""
 
 import csv
-import os
 import signal
 import subprocess
 import sys
@@ -10,11 +9,12 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
-
 from helpers import LGG, write_case
+
 from napari_segmatch import Project
 
 SMALL = ["--size", "32", "--set", "features=8", "--set", "batch=2", "--set", "proposals=4", "--device", "cpu"]
+FLAIR = "flair={case}/flair.nii.gz"
 
 
 def segmatch(*arguments, cwd=None):
@@ -31,7 +31,7 @@ def world(tmp_path_factory):
     project = root / "project"
     assert segmatch("new", project, "--classes", "lesion", "--sequences", "flair").returncode == 0
     added = segmatch(
-        "add", project, root / "images", "--image", "flair={case}/flair.nii.gz", "--mask", "{case}/mask.nii.gz",
+        "add", project, root / "images", "--image", FLAIR, "--mask", "{case}/mask.nii.gz",
         "--labelled", "a,b", "--validation", "e",
     )  # fmt: skip
     assert added.returncode == 0, added.stderr
@@ -43,7 +43,7 @@ def world(tmp_path_factory):
 def test_whole_way_through_the_shell(world, tmp_path):
     """predict, evaluate, review, decide, export and doctor on a trained project."""
     project, out = world / "project", tmp_path / "out"
-    predicted = segmatch("predict", project, world / "images", "--image", "flair={case}/flair.nii.gz", "--out", out)
+    predicted = segmatch("predict", project, world / "images", "--image", FLAIR, "--out", out)
     assert predicted.returncode == 0, predicted.stderr
     for name in "abcde":
         mask, image = nib.load(out / f"{name}.nii.gz"), nib.load(world / "images" / name / "flair.nii.gz")
@@ -112,7 +112,7 @@ def test_interrupted_training_is_resumed(world, tmp_path):
         (["add", "{project}", "{images}", "--image", "flair=x.nii.gz"], "{case}"),
         (["add", "{project}", "{images}", "--image", "t9={case}/flair.nii.gz"], "flair"),
         (["add", "{project}", "{images}", "--image", "flair={case}/none.nii.gz"], "none.nii.gz"),
-        (["add", "{project}", "{images}", "--image", "flair={case}/flair.nii.gz", "--labelled", "zz"], "'zz'"),
+        (["add", "{project}", "{images}", "--image", FLAIR, "--labelled", "zz"], "'zz'"),
         (["predict", "{project}", "{images}", "--out", "x"], "--image"),
         (["predict", "{project}", "--run", "99"], "no run 99"),
         (["evaluate", "{images}", "{images}", "--mask", "{case}/mask.nii.gz"], "no mask of a case"),
@@ -134,7 +134,19 @@ def test_bad_input_is_one_sentence_and_exit_code_2(world, arguments, says, tmp_p
 def test_help_documents_every_command():
     """Each verb has a line, each option a help text."""
     text = segmatch("--help").stdout
-    for verb in ("new", "add", "train", "resume", "predict", "evaluate", "review", "decide", "export", "sample", "doctor"):
+    for verb in (
+        "new",
+        "add",
+        "train",
+        "resume",
+        "predict",
+        "evaluate",
+        "review",
+        "decide",
+        "export",
+        "sample",
+        "doctor",
+    ):
         assert f"  {verb} " in text
     assert "--minutes" in segmatch("train", "--help").stdout
 
@@ -145,7 +157,7 @@ def test_broken_case_is_set_aside_and_the_rest_added(tmp_path):
     (tmp_path / "images" / "bad").mkdir()
     (tmp_path / "images" / "bad" / "flair.nii.gz").write_bytes(b"\x1f\x8b broken")
     segmatch("new", tmp_path / "p")
-    done = segmatch("add", tmp_path / "p", tmp_path / "images", "--image", "flair={case}/flair.nii.gz")
+    done = segmatch("add", tmp_path / "p", tmp_path / "images", "--image", FLAIR)
     assert done.returncode == 0
     assert "bad: set aside" in done.stderr
     with Project.open(tmp_path / "p") as project:
@@ -158,7 +170,7 @@ def test_real_mri_goes_in_and_comes_out_on_its_own_grid(tmp_path):
     names = sorted(path.name for path in LGG.iterdir() if path.is_dir())[:2]
     segmatch("new", tmp_path / "p")
     for name in names:
-        os.symlink(LGG / name, tmp_path / name)
+        (tmp_path / name).symlink_to(LGG / name)
     done = segmatch("add", tmp_path / "p", tmp_path, "--image", "flair=TCGA_{case}/flair.nii.gz",
                     "--mask", "TCGA_{case}/mask.nii.gz", "--labelled", names[0].removeprefix("TCGA_"))  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -32,7 +32,8 @@ def test_readme_shell_block_runs_from_top_to_bottom(tmp_path):
 
 def test_reference_python_block_runs(tmp_path):
     """The Python example of the reference, on sample cases."""
-    subprocess.run([sys.executable, "-m", "napari_segmatch.cli", "sample", "mri", "--cases", "3"], cwd=tmp_path, check=True)
+    command = [sys.executable, "-m", "napari_segmatch.cli", "sample", "mri", "--cases", "3"]
+    subprocess.run(command, cwd=tmp_path, check=True)
     code = "\n".join(_blocks(ROOT / "docs" / "reference.md", "python"))
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -8,8 +8,8 @@ import time
 
 import numpy as np
 import pytest
-
 from helpers import SHAPE, small_project
+
 from napari_segmatch import Project
 
 WRITER = """
@@ -41,7 +41,8 @@ def test_kill_during_saves_loses_no_acknowledged_mask(tmp_path):
             assert project.store.row("PRAGMA integrity_check")[0] == "ok"
             saved = project.mask("c")
             assert any(np.array_equal(saved[n % 4], _slice(n)) for n in (acknowledged, acknowledged + 1))
-            assert all(project.objects.intact(row["object"]) for row in project.store.rows("SELECT object FROM mask_version"))
+            rows = project.store.rows("SELECT object FROM mask_version")
+            assert all(project.objects.intact(row["object"]) for row in rows)
 
 
 def _slice(number):

@@ -216,6 +216,7 @@ def test_teacher_follows_the_student():
 
 def test_same_seed_same_weights():
     """Two learners of one seed take identical steps; another seed does not."""
+
     def trained(seed):
         learner = Learner(_config(seed=seed), 1, 1)
         for _ in range(3):

@@ -5,8 +5,8 @@ import sqlite3
 import nibabel as nib
 import numpy as np
 import pytest
-
 from helpers import SHAPE, geometry, labels, small_project, write_case
+
 from napari_segmatch import Project
 from napari_segmatch.config import configure
 from napari_segmatch.errors import ImportProblem, ProjectError
@@ -308,7 +308,7 @@ def test_export_says_where_each_slice_is_from(project, tmp_path):
     assert not (tmp_path / "checked" / "d.nii.gz").exists()
     project.export(tmp_path / "all", include_accepted=True)
     slices = (tmp_path / "all" / "slices.csv").read_text()
-    assert "d,1,\"accepted proposal, not checked\"" in slices
+    assert 'd,1,"accepted proposal, not checked"' in slices
     assert "c,0,checked" in slices
     assert "c,1,not annotated" in slices
     assert "unchecked" in str(nib.load(tmp_path / "all" / "d.nii.gz").header["descrip"])

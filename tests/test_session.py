@@ -5,8 +5,8 @@ import time
 
 import numpy as np
 import pytest
-
 from helpers import SHAPE, small_project, write_case
+
 from napari_segmatch.config import configure
 from napari_segmatch.errors import ProjectError
 from napari_segmatch.events import PseudoMask

@@ -6,8 +6,8 @@ import shutil
 import numpy as np
 import pytest
 import torch
-
 from helpers import SHAPE, small_project
+
 from napari_segmatch.config import configure
 from napari_segmatch.engine.checkpoint import checkpoints, load_newest
 from napari_segmatch.engine.data import ResidentPool

@@ -31,6 +31,11 @@ def paint(dock, radius=6):
     mask.data_setitem((np.full(len(y), dock.desk.layers.z), y, x), 1)
 
 
+def ours():
+    """Return our threads that are alive."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("segmatch")]
+
+
 @pytest.fixture
 def on_case(dock, project, settle):
     """Open the project's third case in Annotate."""
@@ -244,7 +249,7 @@ def test_a_refused_verb_becomes_a_sentence(dock, tmp_path):
     assert not dock.banner.sentence
 
 
-def test_closing_the_viewer_saves_what_is_unsaved(make_viewer, project, settle):
+def test_closing_the_viewer_saves_what_is_unsaved(make_viewer, project, settle, qtbot):
     from napari_segmatch import Project
     from napari_segmatch.ui.dock import SegmatchDock
 
@@ -257,9 +262,9 @@ def test_closing_the_viewer_saves_what_is_unsaved(make_viewer, project, settle):
     z = dock.desk.z
     paint(dock)
     viewer.close()
+    qtbot.waitUntil(lambda: not ours(), timeout=5000)
     with Project.open(project) as opened:
         assert (opened.mask("case-03")[z] == 1).any()
-    assert not [t for t in threading.enumerate() if t.name.startswith("segmatch")]
 
 
 def test_closing_the_dock_ends_everything_and_leaves_nothing_behind(make_viewer, project, settle, qtbot):
@@ -279,7 +284,7 @@ def test_closing_the_dock_ends_everything_and_leaves_nothing_behind(make_viewer,
     qtbot.wait(100)
     gc.collect()
     qtbot.waitUntil(lambda: kept() is None, timeout=3000)
-    assert not [t for t in threading.enumerate() if t.name.startswith("segmatch")]
+    assert not ours()
 
 
 def test_the_window_opens_without_torch():

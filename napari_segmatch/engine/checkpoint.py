@@ -72,7 +72,7 @@ def load_newest(folder: Path, device: str | None = None, optimisers: bool = True
     TrainingProblem
         If there is none.
     """
-    skipped = []
+    skipped: list[str] = []
     for path in reversed(checkpoints(folder)):
         try:
             return _load(path, device, optimisers, tuple(skipped))

@@ -14,6 +14,7 @@ was predicted. Two objectives share the network:
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import torch
@@ -37,12 +38,10 @@ class Discriminator(nn.Module):
         super().__init__()
         widths = [channels + 1, width, 2 * width, 4 * width, 6 * width]
         blocks: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             blocks += [nn.Conv2d(before, after, 3, 2, 1), nn.GroupNorm(8, after), nn.LeakyReLU(0.2, inplace=True)]
         self.features = nn.Sequential(*blocks)
-        self.head = nn.Sequential(
-            nn.Linear(3 * widths[-1], 64), nn.LeakyReLU(0.2, inplace=True), nn.Linear(64, 1)
-        )
+        self.head = nn.Sequential(nn.Linear(3 * widths[-1], 64), nn.LeakyReLU(0.2, inplace=True), nn.Linear(64, 1))
 
     def forward(self, images: Tensor, masks: Tensor) -> Tensor:
         """Return logits (n,) for images (n, c, h, w) and binary masks (n, h, w)."""
@@ -74,7 +73,9 @@ def one_class(labels: Tensor, classes: int, generator: torch.Generator) -> tuple
     return labels == chosen[:, None, None], chosen
 
 
-def equation_1_loss(network: Discriminator, images: Tensor, masks: Tensor, unlabelled: Tensor, predicted: Tensor) -> Tensor:
+def equation_1_loss(
+    network: Discriminator, images: Tensor, masks: Tensor, unlabelled: Tensor, predicted: Tensor
+) -> Tensor:
     """Equation 1 as cross-entropy: -log D(x_l, y_l) - log(1 - D(x_u, M(x_u))).
 
     The text minimises log(1 - D(x_l, y_l)) + log D(x_u, M(x_u)), which has the same optimum for each term and
@@ -115,7 +116,7 @@ def _grow(mask: Tensor, radius: int) -> Tensor:
 
 def quality_loss(network: Discriminator, images: Tensor, truth: Tensor, candidates: Tensor) -> Tensor:
     """Cross-entropy of "Dice is at least 0.8" over candidate masks (k, n, h, w) for n images."""
-    k, n = candidates.shape[:2]
+    k = len(candidates)
     masks = candidates.flatten(0, 1)
     quality = dice_of(masks, truth.repeat(k, 1, 1))
     target = (quality >= GOOD).float() * 0.95 + 0.025

@@ -98,7 +98,8 @@ class Learner:
     def _learn(self, pool: ResidentPool, progress: float) -> tuple[Outcome, float]:
         config, generator = self.config, self.generator()
         rows = pool.sample_labelled(config.batch, config.lesion_share, generator).to(self.device)
-        labelled = (pool.images[rows], pool.labels[rows], draw_views(len(rows), config, self.policy, generator, mix=False))
+        views = draw_views(len(rows), config, self.policy, generator, mix=False)
+        labelled = (pool.images[rows], pool.labels[rows], views)
         ramp = self._ramp(progress)
         unlabelled = None
         if ramp > 0:

@@ -68,8 +68,8 @@ def _hd95(mine: np.ndarray, theirs: np.ndarray, spacing: Sequence[float]) -> flo
     from monai.metrics import compute_hausdorff_distance
 
     box = _bounding_box(mine | theirs)
-    pair = [torch.from_numpy(mask[box].astype(np.float32))[None, None] for mask in (mine, theirs)]
-    distance = compute_hausdorff_distance(*pair, include_background=True, percentile=95, spacing=list(spacing))
+    one, other = (torch.from_numpy(mask[box].astype(np.float32))[None, None] for mask in (mine, theirs))
+    distance = compute_hausdorff_distance(one, other, include_background=True, percentile=95, spacing=list(spacing))
     return float(distance[0, 0])
 
 

@@ -19,9 +19,7 @@ def unet(spatial_dims: int, in_channels: int, out_channels: int, features: int =
     from monai.networks.nets import UNet
 
     channels = [features * 2**level for level in range(5)]
-    return UNet(
-        spatial_dims, in_channels, out_channels, channels, [2] * 4, num_res_units=2, norm="instance", act=LEAKY
-    )
+    return UNet(spatial_dims, in_channels, out_channels, channels, [2] * 4, num_res_units=2, norm="instance", act=LEAKY)
 
 
 def basic_unet(spatial_dims: int, in_channels: int, out_channels: int, features: int = 16) -> nn.Module:
@@ -55,7 +53,9 @@ def build(name: str, in_channels: int, out_channels: int, features: int, spatial
         return NETWORKS[name](spatial_dims, in_channels, out_channels, **extra)
     module, _, function = name.partition(":")
     if not function:
-        raise ConfigError(f"There is no network {name!r}; choose one of {', '.join(NETWORKS)}, or package.module:function.")
+        raise ConfigError(
+            f"There is no network {name!r}; choose one of {', '.join(NETWORKS)}, or package.module:function."
+        )
     try:
         builder = getattr(importlib.import_module(module), function)
         return builder(spatial_dims, in_channels, out_channels)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +47,7 @@ FINAL_PROPOSALS = 4
 
 def train(
     pool: Pool, config: TrainConfig, folder: Path, *, resume: bool = False, spare_core: bool = False
-) -> Iterator[TrainEvent]:
+) -> Generator[TrainEvent, None, None]:
     """Train SegMatch on a pool and say what happens.
 
     Parameters
@@ -80,7 +80,9 @@ def train(
                 yield event
 
 
-def _events(pool: Pool, folder: Path, learner: Learner, clock: Clock, notes: list[str]) -> Iterator[TrainEvent]:
+def _events(
+    pool: Pool, folder: Path, learner: Learner, clock: Clock, notes: list[str]
+) -> Generator[TrainEvent, None, None]:
     config = learner.config
     data = ResidentPool(pool, config.size, learner.device)
     change = data.update()

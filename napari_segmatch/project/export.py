@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ProjectError
+from ..fsio import csv_text, write_atomic
 from ..io.nifti import encode_labels
 from ..types import NOT_ANNOTATED, Case
-from ..fsio import csv_text, write_atomic
 
 if TYPE_CHECKING:
     from . import Project
@@ -28,10 +28,10 @@ def export_project(project: Project, folder: Path, include_accepted: bool = Fals
     include_accepted
         Also fill slices that nobody checked with the proposals that the discriminator accepted.
     """
-    proposals = {item.region: item for item in project.proposals("accepted", undecided=True)} if include_accepted else {}
+    unchecked = project.proposals("accepted", undecided=True) if include_accepted else []
     written, slices, volumes = [], [], []
     for case in project.cases:
-        mine = {region.z: item for region, item in proposals.items() if region.case == case.id}
+        mine = {item.z: item for item in unchecked if item.case == case.id}
         if case.problem is not None or not (case.labelled or mine):
             continue
         labels = project.mask(case.id)

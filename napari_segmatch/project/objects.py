@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ImportProblem, ProjectError
+from ..fsio import write_atomic
 from ..io.nifti import encode_labels, read_mask
 from ..types import Geometry
-from ..fsio import write_atomic
 
 
 class ObjectStore:

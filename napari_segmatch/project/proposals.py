@@ -19,9 +19,8 @@ def write_pseudo_masks(folder: Path, step: int, masks: Sequence[PseudoMask]) -> 
     """Write a batch into a new file; returns it and the name of each mask in it."""
     members = [f"{index:05d}" for index in range(len(masks))]
     buffer = io.BytesIO()
-    np.savez_compressed(
-        buffer, **{name: item.labels.astype(np.uint8) for name, item in zip(members, masks, strict=True)}
-    )
+    arrays = {name: item.labels.astype(np.uint8) for name, item in zip(members, masks, strict=True)}
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     path = folder / f"{step:08d}-{uuid.uuid4().hex[:8]}.npz"
     write_atomic(path, buffer.getvalue())
     return path, members

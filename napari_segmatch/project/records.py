@@ -12,9 +12,6 @@ import numpy as np
 
 from ..types import NOT_ANNOTATED, Case, Decision, Geometry, Proposal, Region
 
-FORBIDDEN = set('/\\:*?"<>|')
-"""Characters that some system does not allow in a file name."""
-
 CASES = """
 SELECT c.*, v.id AS version, v.done AS done,
        (SELECT group_concat(sequence, char(31)) FROM image WHERE case_id = c.id) AS names
@@ -49,7 +46,8 @@ def to_proposal(row: Row) -> Proposal:
 
 
 def to_decision(row: Row) -> Decision:
-    return Decision(**{name: row[name] for name in ("id", "proposal", "verdict", "actor", "at", "mask_version", "seconds")})
+    fields = ("id", "proposal", "verdict", "actor", "at", "mask_version", "seconds")
+    return Decision(**{name: row[name] for name in fields})
 
 
 def insert_version(db: Connection, case: str, parent: int | None, object_name: str, done: Collection[int], origin: str,
@@ -78,15 +76,6 @@ def geometry_text(geometry: Geometry) -> str:
 def _read_geometry(text: str) -> Geometry:
     raw = json.loads(text)
     return Geometry(tuple(raw["shape"]), np.array(raw["affine"]), tuple(raw["axes"]), raw["known"])
-
-
-def good_name(name: str) -> bool:
-    return (
-        0 < len(name) <= 100
-        and not set(name) & FORBIDDEN
-        and name.isprintable()
-        and name == name.strip(" .")
-    )
 
 
 def now() -> str:

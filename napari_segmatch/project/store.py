@@ -18,13 +18,15 @@ SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE "case"(
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, patient TEXT NOT NULL,
-    validation INTEGER NOT NULL DEFAULT 0, geometry TEXT, fingerprint TEXT, problem TEXT, added_at TEXT NOT NULL) STRICT;
+    validation INTEGER NOT NULL DEFAULT 0, geometry TEXT, fingerprint TEXT, problem TEXT,
+    added_at TEXT NOT NULL) STRICT;
 CREATE TABLE image(
     case_id TEXT NOT NULL REFERENCES "case"(id), sequence TEXT NOT NULL, path TEXT NOT NULL,
     PRIMARY KEY(case_id, sequence)) STRICT;
 CREATE TABLE mask_version(
     id INTEGER PRIMARY KEY, case_id TEXT NOT NULL REFERENCES "case"(id), parent INTEGER REFERENCES mask_version(id),
-    object TEXT NOT NULL, done TEXT NOT NULL, origin TEXT NOT NULL CHECK(origin IN ('human', 'import', 'proposal', 'undo')),
+    object TEXT NOT NULL, done TEXT NOT NULL,
+    origin TEXT NOT NULL CHECK(origin IN ('human', 'import', 'proposal', 'undo')),
     proposal INTEGER REFERENCES proposal(id), author TEXT NOT NULL, at TEXT NOT NULL) STRICT;
 CREATE INDEX mask_version_case ON mask_version(case_id, id);
 CREATE TABLE run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from collections.abc import Callable
@@ -259,7 +260,16 @@ class SegmatchDock(QWidget):
         self.thumbnails.close()
         self.desk.letters.detach()
         self.session.close()
-        app = QApplication.instance()
-        if app is not None:
-            app.aboutToQuit.disconnect(self.end)
+        self._leave_window()
         self.seconds_to_end = time.monotonic() - began
+
+    def _leave_window(self) -> None:
+        """Let go of what outlives this widget; some of it may be gone already."""
+        window, self._window = self._window, None
+        for sender, signal in ((window, "destroyed"), (QApplication.instance(), "aboutToQuit")):
+            with contextlib.suppress(RuntimeError, TypeError):
+                if sender is not None:
+                    getattr(sender, signal).disconnect(self.end)
+        with contextlib.suppress(RuntimeError):
+            if window is not None:
+                window.removeEventFilter(self)

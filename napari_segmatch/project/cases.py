@@ -1,0 +1,255 @@
+"""The cases and masks of a project folder: the lower half of :class:`napari_segmatch.project.Project`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import uuid
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+
+from ..errors import ImportProblem, ProjectError
+from ..io import read_mask, read_sequences
+from ..types import (
+    MAX_CLASSES,
+    NOT_ANNOTATED,
+    Case,
+    Volume,
+)
+from .checks import check_labels, check_names, check_slices, good_name
+from .objects import ObjectStore
+from .records import (
+    CASES,
+    as_drafts,
+    geometry_text,
+    insert_version,
+    now,
+    to_case,
+)
+from .store import Store
+
+DATABASE = "segmatch.db"
+
+
+class CaseFolder:
+    """A folder of cases with versioned masks. See :class:`napari_segmatch.project.Project` for its rules."""
+
+    def __init__(self, path: Path, store: Store) -> None:
+        self.path = path
+        self.store = store
+        self.objects = ObjectStore(path / "objects")
+        meta = {row["key"]: row["value"] for row in store.rows("SELECT key, value FROM meta")}
+        self.classes: tuple[str, ...] = tuple(json.loads(meta["classes"]))
+        self.sequences: tuple[str, ...] = tuple(json.loads(meta["sequences"]))
+
+    # opening ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def create(cls, path: str | Path, classes: Sequence[str], sequences: Sequence[str]) -> Self:
+        """Make a new project in an empty or new folder.
+
+        Parameters
+        ----------
+        path
+            The folder.
+        classes
+            Names of the structures to segment, at most 50; the first gets label 1.
+        sequences
+            Names of the MRI sequences; they become the network's channels, in this order.
+
+        Raises
+        ------
+        ProjectError
+            If the folder already holds something, or a name is missing, doubled or too many.
+        """
+        path = Path(path)
+        check_names("class", classes)
+        check_names("sequence", sequences)
+        if len(classes) > MAX_CLASSES:
+            raise ProjectError(f"{len(classes)} classes are too many; at most {MAX_CLASSES} are possible.")
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ProjectError(f"{path.name} is not empty: choose a new folder, or open the project that is in it.")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ProjectError(f"The folder {path.name} cannot be made ({error.strerror}).") from error
+        store = Store(path / DATABASE, create=True)
+        with store.atomic() as db:
+            for key, value in (("classes", list(classes)), ("sequences", list(sequences)), ("uuid", str(uuid.uuid4()))):
+                db.execute("INSERT INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+        return cls(path, store)
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open an existing project; raises :class:`ProjectError` if the folder is none."""
+        path = Path(path)
+        if not path.is_dir():
+            raise ProjectError(
+                f"There is no project folder {path.name}: check the path, or make one with `segmatch new`."
+            )
+        return cls(path, Store(path / DATABASE))
+
+    def close(self) -> None:
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # cases -----------------------------------------------------------------------------------------------
+
+    @property
+    def cases(self) -> list[Case]:
+        """All cases by id, those with a problem included."""
+        return [to_case(row) for row in self.store.rows(CASES + " ORDER BY c.id")]
+
+    def case(self, id: str) -> Case:
+        row = self.store.row(CASES + " WHERE c.id = ?", id)
+        if row is None:
+            raise ProjectError(f"There is no case {id!r} in {self.path.name}; `segmatch doctor` lists the cases.")
+        return to_case(row)
+
+    def add_case(
+        self,
+        id: str,
+        images: Mapping[str, str | Path],
+        mask: str | Path | None = None,
+        labelled: Literal["none", "all"] | Iterable[int] = "none",
+        *,
+        patient: str | None = None,
+        validation: bool = False,
+    ) -> Case:
+        """Add one study.
+
+        Parameters
+        ----------
+        id
+            A name that is unique in the project; exports are named after it.
+        images
+            Sequence name to image file. All on one grid. Sequences of the project may be missing.
+        mask
+            A label file on the same grid.
+        labelled
+            Which slices of ``mask`` are finished labels: "none" (the mask is not imported), "all", or z indices.
+        patient
+            Who it is of, so that no split cuts through a patient; by default each case is its own patient.
+        validation
+            Freeze the case for validation: it is never trained on.
+
+        Raises
+        ------
+        ImportProblem
+            If a file cannot be used; the project is unchanged.
+        ProjectError
+            If the id is taken or not usable as a file name.
+        """
+        self._check_new_id(id)
+        unknown = sorted(set(images) - set(self.sequences))
+        if unknown or not images:
+            came = f"{unknown[0]!r} is not one of them" if unknown else "none was given"
+            raise ImportProblem(f"Case {id}: the project's sequences are {', '.join(self.sequences)}, and {came}.")
+        volume = read_sequences(images, self.sequences)
+        geometry, fingerprint = volume.geometry, hashlib.sha256(volume.pixels.tobytes()).hexdigest()
+        labels: np.ndarray | None = None
+        done: tuple[int, ...] = ()
+        if mask is not None and labelled != "none":
+            labels = read_mask(mask, geometry, len(self.classes)).labels
+            every = range(geometry.shape[0]) if isinstance(labelled, str) else labelled
+            done = check_slices(every, geometry)
+        elif mask is None and labelled != "none":
+            raise ImportProblem(f"Case {id} is to be labelled but no mask was given for it.")
+        object_name = self.objects.put(labels, geometry) if labels is not None else None
+        with self.store.atomic() as db:
+            db.execute('DELETE FROM "case" WHERE id = ? AND problem IS NOT NULL', (id,))
+            db.execute(
+                'INSERT INTO "case"(id, patient, validation, geometry, fingerprint, added_at) '
+                "VALUES (?, ?, ?, ?, ?, ?)",
+                (id, patient or id, int(validation), geometry_text(geometry), fingerprint, now()),
+            )
+            db.executemany(
+                "INSERT INTO image VALUES (?, ?, ?)",
+                [(id, name, self._relative(Path(path))) for name, path in images.items()],
+            )
+            if object_name is not None:
+                insert_version(db, id, None, object_name, done, "import", None)
+        return self.case(id)
+
+    def set_aside(self, id: str, problem: str) -> None:
+        """Note a case whose files cannot be used, with the sentence that says why. It can be added again later."""
+        self._check_new_id(id)
+        with self.store.atomic() as db:
+            db.execute('DELETE FROM "case" WHERE id = ? AND problem IS NOT NULL', (id,))
+            db.execute(
+                'INSERT INTO "case"(id, patient, problem, added_at) VALUES (?, ?, ?, ?)', (id, id, problem, now())
+            )
+
+    def _check_new_id(self, id: str) -> None:
+        if not good_name(id):
+            raise ProjectError(f"{id!r} cannot name a case: use up to 100 letters, digits, dots and dashes.")
+        row = self.store.row('SELECT problem FROM "case" WHERE id = ?', id)
+        if row is not None and row["problem"] is None:
+            raise ProjectError(f"There is already a case {id!r} in {self.path.name}.")
+
+    def _relative(self, path: Path) -> str:
+        try:
+            return Path(os.path.relpath(path.resolve(), self.path.resolve())).as_posix()
+        except ValueError:  # another drive
+            return path.resolve().as_posix()
+
+    def image_paths(self, case: str) -> dict[str, Path]:
+        rows = self.store.rows("SELECT sequence, path FROM image WHERE case_id = ?", case)
+        return {row["sequence"]: (self.path / row["path"]).resolve() for row in rows}
+
+    def volume(self, case: str) -> Volume:
+        """Read a case's pixels, (channel, z, y, x) float32 in the order of ``sequences``; a missing one is zeros."""
+        volume = read_sequences(self.image_paths(case), self.sequences)
+        if not volume.geometry.same_grid(self.case(case).geometry):
+            raise ImportProblem(
+                f"The images of case {case} have changed since it was added and no longer lie on the same grid: put "
+                "the old files back, or add them as a new case."
+            )
+        return volume
+
+    # masks -----------------------------------------------------------------------------------------------
+
+    def mask(self, case: str) -> np.ndarray:
+        """Return the newest labels (z, y, x) uint8, drafts included; 255 = not annotated."""
+        known = self.case(case)
+        if known.version is None:
+            return np.full(known.shape, NOT_ANNOTATED, np.uint8)
+        row = self.store.row("SELECT object FROM mask_version WHERE id = ?", known.version)
+        return self.objects.get(row["object"]) if row else np.full(known.shape, NOT_ANNOTATED, np.uint8)
+
+    def save_mask(self, case: str, labels: np.ndarray, done: Iterable[int] = (), *, reopen: Iterable[int] = ()) -> int:
+        """Save a new version of a case's labels. Returns its number once it is on disk.
+
+        Parameters
+        ----------
+        labels
+            (z, y, x) integers: 0, 1 to K, or 255.
+        done
+            Slices that are finished from now on, besides those that already are: each of their voxels counts,
+            background too. On other slices only what is painted is kept (0 becomes 255): a draft.
+        reopen
+            Slices that are no longer finished.
+        """
+        known = self.case(case)
+        labels = check_labels(labels, known, len(self.classes))
+        finished = set(known.labelled) | set(check_slices(done, known.geometry))
+        finished -= set(check_slices(reopen, known.geometry))
+        finished = {z for z in finished if (labels[z] != NOT_ANNOTATED).any()}
+        return self.save_version(known, labels, finished, "human", None)
+
+    def save_version(
+        self, case: Case, labels: np.ndarray, done: Collection[int], origin: str, proposal: int | None
+    ) -> int:
+        """Append a mask version whose labels have been checked: pixels first, then the row that names them."""
+        name = self.objects.put(as_drafts(labels, done), case.geometry)
+        with self.store.atomic() as db:
+            return insert_version(db, case.id, case.version, name, done, origin, proposal)

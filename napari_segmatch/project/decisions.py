@@ -1,0 +1,87 @@
+"""What a person's word on a proposal does to the labels, and how it is taken back."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, get_args
+
+import numpy as np
+
+from ..errors import ProjectError
+from ..types import NOT_ANNOTATED, Decision, HumanVerdict, Proposal
+from .checks import check_labels
+from .records import actor, now, to_decision
+
+if TYPE_CHECKING:
+    from . import Project
+
+
+def decide(
+    project: Project, item: Proposal, verdict: HumanVerdict, mask: np.ndarray | None, seconds: float | None
+) -> Decision:
+    """Record a decision; see :meth:`Project.decide`."""
+    if verdict not in get_args(HumanVerdict):
+        raise ProjectError(f"{verdict!r} is no decision; choose accepted, rejected, corrected or deferred.")
+    if (mask is not None and verdict in ("rejected", "deferred")) or (mask is None and verdict == "corrected"):
+        raise ProjectError("A corrected mask goes with the decision corrected (or accepted), and only with it.")
+    checked = None if mask is None else _whole(project, item, mask)
+    take_back(project, item)
+    version = None
+    if checked is not None:
+        verdict, version = "corrected", _label_slice(project, item, checked)
+    elif verdict == "accepted":
+        version = _label_slice(project, item, project.proposal_mask(item))
+    return _append(project, item, verdict, version, seconds)
+
+
+def take_back(project: Project, item: Proposal) -> Decision | None:
+    """Undo the last decision on a proposal; see :meth:`Project.take_back`."""
+    row = project.store.row("SELECT * FROM decision WHERE proposal = ? ORDER BY id DESC LIMIT 1", item.id)
+    if row is None or row["verdict"] is None:
+        return None
+    version = _unlabel_slice(project, item, row["mask_version"]) if row["mask_version"] is not None else None
+    return _append(project, item, None, version, None)
+
+
+def _append(
+    project: Project, item: Proposal, verdict: HumanVerdict | None, version: int | None, seconds: float | None
+) -> Decision:
+    with project.store.atomic() as db:
+        row = db.execute(
+            "INSERT INTO decision(proposal, verdict, actor, at, mask_version, seconds) "
+            "VALUES (?, ?, ?, ?, ?, ?) RETURNING *",
+            (item.id, verdict, actor(), now(), version, seconds),
+        ).fetchone()
+    return to_decision(row)
+
+
+def _whole(project: Project, item: Proposal, mask: np.ndarray) -> np.ndarray:
+    """Take a slice (y, x), or the proposal's slice of a volume (z, y, x), and check it."""
+    case, mask = project.case(item.case), np.asarray(mask)
+    if mask.shape == case.shape:
+        mask = mask[item.z]
+    if mask.shape != case.shape[1:]:
+        raise ProjectError(f"A slice of {case.id} has the shape {case.shape[1:]}; the mask has {mask.shape}.")
+    return check_labels(np.broadcast_to(mask, case.shape), case, len(project.classes))[item.z]
+
+
+def _label_slice(project: Project, item: Proposal, mask: np.ndarray) -> int:
+    case = project.case(item.case)
+    labels = project.mask(case.id)
+    labels[item.z] = mask
+    return project.save_version(case, labels, {*case.labelled, item.z}, "proposal", item.id)
+
+
+def _unlabel_slice(project: Project, item: Proposal, version: int) -> int | None:
+    """Give the slice back what it held before ``version``, unless somebody has changed it since."""
+    made = project.store.row("SELECT * FROM mask_version WHERE id = ?", version)
+    case, labels = project.case(item.case), project.mask(item.case)
+    if made is None or not np.array_equal(labels[item.z], project.objects.get(made["object"])[item.z]):
+        return None
+    labels[item.z] = NOT_ANNOTATED
+    done = set(case.labelled) - {item.z}
+    parent = project.store.row("SELECT * FROM mask_version WHERE id = ?", made["parent"])
+    if parent is not None:
+        labels[item.z] = project.objects.get(parent["object"])[item.z]
+        done |= {item.z} & set(json.loads(parent["done"]))
+    return project.save_version(case, labels, done, "undo", item.id)
