@@ -97,6 +97,7 @@ class Session:
             for lane in ("save", "import", "read")
         }
         self._jobs: list[tuple[Lane, Future[Any], Callable[[Any], None]]] = []
+        self._last_save: dict[str, Future[Any]] = {}
         self._volumes: OrderedDict[str, Volume] = OrderedDict()
         self._volumes_lock = threading.Lock()
 
@@ -130,6 +131,7 @@ class Session:
         self.project, self.run, self.run_state, self._background = None, None, None, None
         self.cases, self.proposals, self.saved_at, self.history = [], [], None, History()
         self._volumes.clear()
+        self._last_save.clear()
 
     def close(self) -> None:
         """End the session: see the class's policy."""
@@ -207,11 +209,12 @@ class Session:
         self.read(lambda: self.volume(case), then)
 
     def load_case(self, case: str, then: Callable[[Volume, np.ndarray], None]) -> None:
-        """Read pixels and labels off the window's thread, the labels after every save under way."""
-        saves = [future for lane, future, _ in self._jobs if lane == "save"]
+        """Read pixels and labels off the window's thread, the labels after every save of this case."""
+        saved = self._last_save.get(case)
 
         def job() -> tuple[Volume, np.ndarray]:
-            wait(saves)
+            if saved is not None:
+                wait([saved])
             return self.volume(case), self._open().mask(case)
 
         self.read(job, lambda both: then(*both))
@@ -228,7 +231,7 @@ class Session:
     def save_mask(self, case: str, labels: np.ndarray, done: Iterable[int] = (), reopen: Iterable[int] = ()) -> None:
         """Save in the background; ``mask_saved`` follows once it is on disk. The array is copied."""
         labels, done, reopen = labels.copy(), tuple(done), tuple(reopen)
-        self._submit(lambda: self._open().save_mask(case, labels, done, reopen=reopen), lambda _: self._saved(case))
+        self._submit_save(case, lambda: self._open().save_mask(case, labels, done, reopen=reopen))
 
     def save_slices(
         self,
@@ -250,7 +253,7 @@ class Session:
                 labels[z] = fresh
             return self._open().save_mask(case, labels, done, reopen=reopen)
 
-        self._submit(job, lambda _: self._saved(case))
+        self._submit_save(case, job)
 
     @property
     def is_saving(self) -> bool:
@@ -354,10 +357,7 @@ class Session:
         said: HumanVerdict = "corrected" if mask is not None else verdict
         mask = None if mask is None else mask.copy()
         self._mark(proposal, said)
-        self._submit(
-            lambda: self._open().decide(proposal, verdict, mask, seconds=seconds),
-            lambda _: self._decided(proposal.case),
-        )
+        self._submit_save(proposal.case, lambda: self._open().decide(proposal, verdict, mask, seconds=seconds))
 
     def take_back(self) -> Proposal | None:
         """Take back the last decision that stands, at any depth, and return its proposal."""
@@ -367,7 +367,7 @@ class Session:
             self.message.emit("There is no decision to take back.", False)
             return None
         self._mark(last, None)
-        self._submit(lambda: self._open().take_back(last), lambda _: self._decided(last.case))
+        self._submit_save(last.case, lambda: self._open().take_back(last))
         return replace(last, decision=None)
 
     def agreement(self) -> dict[tuple[Verdict, HumanVerdict], int]:
@@ -384,9 +384,6 @@ class Session:
             replace(item, decision=verdict) if item.id == proposal.id else item for item in self.proposals
         ]
         self.proposals_changed.emit()
-
-    def _decided(self, case: str) -> None:
-        self._saved(case)
 
     # export ----------------------------------------------------------------------------------------------
 
@@ -438,8 +435,13 @@ class Session:
         wait([future for lane, future, _ in self._jobs if lane in lanes])
         self.poll()
 
-    def _submit(self, job: Callable[[], Any], then: Callable[[Any], None], lane: Lane = "save") -> None:
-        self._jobs.append((lane, self._lanes[lane].submit(job), then))
+    def _submit(self, job: Callable[[], Any], then: Callable[[Any], None], lane: Lane = "save") -> Future[Any]:
+        future = self._lanes[lane].submit(job)
+        self._jobs.append((lane, future, then))
+        return future
+
+    def _submit_save(self, case: str, job: Callable[[], Any]) -> None:
+        self._last_save[case] = self._submit(job, lambda _: self._saved(case))
 
 
 def _say(event: TrainEvent) -> tuple[str, bool]:

@@ -56,7 +56,8 @@ def test_a_slice_is_turned_like_its_volume():
 
 
 def test_unknown_orientation_is_said():
-    assert edge_letters(Flip.of(Geometry((1, 1, 1), affine(S, A, R), known=False)), (1, 2))["top"] == "orientation unknown"
+    flip = Flip.of(Geometry((1, 1, 1), affine(S, A, R), known=False))
+    assert edge_letters(flip, (1, 2))["top"] == "orientation unknown"
 
 
 def test_a_flat_image_has_a_window_too():
@@ -127,7 +128,8 @@ def proposals(n=40):
 
 def test_the_queue_filters_and_sorts():
     found = proposals()
-    assert [p.score for p in select(found, Choice(order="surest first"))] == sorted((p.score for p in found), reverse=True)
+    surest = [p.score for p in select(found, Choice(order="surest first"))]
+    assert surest == sorted(surest, reverse=True)
     worth = select(found, Choice())
     assert abs(worth[0].score - threshold(found)) <= abs(worth[-1].score - threshold(found))
     assert [p.region for p in select(found, Choice(order="by case"))] == sorted(p.region for p in found)

@@ -27,7 +27,8 @@ def paint(dock, radius=6):
     """Paint a disc on the slice on the screen, as napari's own tools do."""
     mask = dock.desk.layers.mask
     _, height, width = mask.data.shape
-    y, x = np.nonzero((np.mgrid[:height] - height // 2)[:, None] ** 2 + (np.mgrid[:width] - width // 2) ** 2 < radius**2)
+    y, x = np.mgrid[:height, :width]
+    y, x = np.nonzero((y - height // 2) ** 2 + (x - width // 2) ** 2 < radius**2)
     mask.data_setitem((np.full(len(y), dock.desk.layers.z), y, x), 1)
 
 
@@ -275,7 +276,7 @@ def test_closing_the_dock_ends_everything_and_leaves_nothing_behind(make_viewer,
     holder = viewer.window.add_dock_widget(dock, name="SegMatch")
     dock.session.open_project(project)
     dock.annotate_case("case-03")
-    settle(dock, lambda: dock.desk.case_id == "case-03")
+    settle(dock, lambda desk=dock.desk: desk.case_id == "case-03")
     session, kept = dock.session, weakref.ref(dock)
     holder.destroyOnClose()
     qtbot.waitUntil(lambda: session.project is None, timeout=5000)

@@ -38,6 +38,12 @@ def held_out(found: Sequence[FoundCase], labelled: Sequence[str], many: int) -> 
     return rest[len(rest) - min(many, len(rest)) :]
 
 
+def suggested_validation(found: Sequence[FoundCase], labelled: int) -> int:
+    """A fifth of the cases, two to ten, as far as there are masks to spare."""
+    masks = sum(item.mask is not None for item in found)
+    return max(0, min(10, max(2, round(0.2 * len(found))), masks - labelled))
+
+
 def from_files(paths: Iterable[Path], sequences: Sequence[str]) -> list[FoundCase]:
     """Sort single files into cases: by the sequence's name in the file's name; what is left names the case."""
     cases: dict[str, dict[str, Path]] = {}
@@ -151,6 +157,8 @@ class AddForm(QWidget):
             self._forget()
             self._say(str(error))
             return
+        if not self.hold.value():
+            self.hold.setValue(suggested_validation(self.found, self.first.value()))
         self._say(preview(self.found, list(self._patterns)))
         self._add.setText(f"Add {count(len(self.found), 'case')}")
         self._add.setEnabled(True)

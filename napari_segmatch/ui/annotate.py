@@ -259,8 +259,7 @@ class AnnotatePanel(Page):
     def _opened(self) -> None:
         self._why.setText("")
         self._case.setCurrentIndex(self._case.findData(self.desk.case_id))
-        several = len(self.desk.layers.images) > 1
-        self._sequence.setVisible(several)
+        self._sequence.setVisible(self.desk.layers.several)
         self.redraw()
 
     def redraw(self) -> None:

@@ -89,7 +89,8 @@ class CasesPanel(Page):
         self._next = text("", "hint")
         close = button("Close project", "Close this project; everything is saved", self._close, "quiet")
         other = button("Open another …", "Open another project", self._open, "quiet")
-        return column(self._title, self._about, self.adding, self.search, self.table, self._next, row(close, other, 1))
+        return column(self._title, self._about, self.adding, self.search, self.table, self._next,
+                      row(close, other, 1), 0)  # fmt: skip
 
     def _table(self) -> QTableView:
         table = QTableView()
@@ -174,6 +175,8 @@ class CasesPanel(Page):
         for widget in shown_:
             widget.setVisible(bool(cases))
         self._next.setText(_next_step(self.session))
+        layout = self._body.layout()
+        layout.setStretch(layout.count() - 1, 0 if cases else 1)  # without the table, the room goes to the bottom
 
 
 def _names(words: str) -> list[str]:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 AUTOSAVE_MS = 1000
+HURRY_MS = 15
+"""How often the session is asked while somebody waits for a case."""
 
 
 class Desk(QObject):
@@ -58,6 +60,8 @@ class Desk(QObject):
         self._heard: list[Any] = []
         self._soon = QTimer(self, singleShot=True, interval=0)
         self._soon.timeout.connect(self._note_strokes)
+        self._hurry = QTimer(self, interval=HURRY_MS)
+        self._hurry.timeout.connect(session.poll)
         self._links = [
             (self.layers.painted, self._on_painted),
             (self.layers.restored, self._on_restored),
@@ -70,7 +74,7 @@ class Desk(QObject):
 
     def close(self) -> None:
         """Save what is not saved and let go of everything."""
-        self._timer.stop()
+        self._hurry.stop()
         self.save()
         for signal, slot in self._links:
             signal.disconnect(slot)
@@ -99,6 +103,7 @@ class Desk(QObject):
         if case == self._wanted:
             return
         self._wanted = case
+        self._hurry.start()
         self.opening.emit(case)
         self.session.load_case(case, lambda volume, labels: self._show(case, volume, labels))
 
@@ -106,15 +111,15 @@ class Desk(QObject):
         if case != self._wanted:
             return
         self._wanted = ""
+        self._hurry.stop()
         (z, then), self._then = self._then, [None, None]
         known = self.session.case(case)
-        channels = list(enumerate(self.session.project.sequences)) if self.session.project else []
-        present = [(i, name) for i, name in channels if name in known.sequences] or channels
         self.case_id, self.flip = case, Flip.of(volume.geometry)
         self.labels, self.strokes, self.drawn = labels, Strokes(labels), painted(labels)
         self._dirty.clear()
-        classes = len(self.session.project.classes) if self.session.project else 1
-        self.layers.show(volume, present, self.flip, labels, classes)
+        project = self.session.project
+        names, classes = (project.sequences, len(project.classes)) if project is not None else ((), 1)
+        self.layers.show(volume, names, known.sequences, self.flip, labels, classes)
         self.letters.show(self.flip)
         self.z = self._first_slice(known) if z is None else z
         self.opened.emit()
@@ -130,6 +135,7 @@ class Desk(QObject):
     def clear(self) -> None:
         """Empty the desk. What is unsaved must have been saved before."""
         self._timer.stop()
+        self._hurry.stop()
         self._heard.clear()
         self._wanted, self.case_id = "", ""
         self.labels = np.zeros((0, 0, 0), np.uint8)

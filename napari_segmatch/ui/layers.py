@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -42,70 +42,86 @@ class Layers:
         self._classes = 1
         self._thickness = 2
         self._working = False
+        self._present: list[str] = []
         self._hidden: list[Layer] = []
         viewer.layers.events.removed.connect(self._on_removed)
 
     # showing ---------------------------------------------------------------------------------------------
 
-    def show(self, volume: Volume, sequences: Sequence[tuple[int, str]], flip: Flip, labels: np.ndarray,
-             classes: int) -> None:  # fmt: skip
+    def show(
+        self,
+        volume: Volume,
+        names: Sequence[str],
+        present: Collection[str],
+        flip: Flip,
+        labels: np.ndarray,
+        classes: int,
+    ) -> None:
         """Show a case.
 
         Parameters
         ----------
-        sequences
-            Channel and name of each image to show.
+        names
+            Name of each channel. Each keeps a layer of its own: making one anew takes napari longer than all the rest.
+        present
+            Those that this case has; the others stay hidden.
         labels
             (z, y, x) as stored; painting writes into this very array.
         """
-        self._classes = classes
+        recolour, self._classes = classes != self._classes, classes
         spacing = volume.geometry.spacing
-        first = not self._ours()
-        visible = self.sequence
+        first, visible = not self._ours(), self.sequence
+        self._present = [name for name in names if name in present]
+        visible = visible if visible in self._present else next(iter(self._present), "")
         self._working = True
         try:
-            self._drop([self.images.pop(name) for name in set(self.images) - {name for _, name in sequences}])
-            for channel, name in sequences:
-                self._show_image(name, flip.to_view(volume.pixels[channel]), spacing)
+            for channel, name in enumerate(names):
+                self._show_image(name, flip.to_view(volume.pixels[channel]), spacing, name == visible)
             empty = np.zeros(labels.shape, np.uint8)
-            self.proposal = self._show_labels(self.proposal, PROPOSAL, flip.to_view(empty), spacing)
-            self.mask = self._show_labels(self.mask, MASK, flip.to_view(labels), spacing)
+            self.proposal = self._show_labels(self.proposal, PROPOSAL, flip.to_view(empty), spacing, recolour)
+            self.mask = self._show_labels(self.mask, MASK, flip.to_view(labels), spacing, recolour)
         finally:
             self._working = False
         self._thickness = 1 if max(labels.shape[1:]) <= 160 else 2
         self.set_outline(self.outlined)
         self.set_proposal_outline(True)
-        self._show_only(visible if visible in self.images else next(iter(self.images), ""))
+        self._show_only(visible)
         self.viewer.layers.selection.active = self.mask
         if first:
             self.viewer.reset_view()
 
-    def _show_image(self, name: str, pixels: np.ndarray, spacing: tuple[float, ...]) -> None:
+    def _show_image(self, name: str, pixels: np.ndarray, spacing: tuple[float, ...], visible: bool) -> None:
+        """A hidden layer costs napari little: it is hidden before it gets other pixels."""
         layer, limits = self.images.get(name), window(pixels)
-        if layer is not None and self._alive(layer):
-            layer.data, layer.scale = pixels, spacing
-            layer.contrast_limits_range = (min(limits[0], float(pixels.min())), float(pixels.max()) + 1e-6)
-            layer.contrast_limits = limits
-            return
-        layer = Image(pixels, name=name, scale=spacing, units="mm", axis_labels=_AXES, contrast_limits=limits)
-        layer.contrast_limits_range = (min(limits[0], float(pixels.min())), float(pixels.max()) + 1e-6)
+        if layer is None or not self._alive(layer):
+            layer = Image(pixels, name=name, scale=spacing, units="mm", axis_labels=_AXES, contrast_limits=limits)
+            layer.visible = visible
+            self.images[name] = layer
+            self.viewer.layers.insert(self._first_place(), layer)
+            _lock(layer)
+        else:
+            layer.visible = visible
+            layer.data = pixels
+            _rescale(layer, spacing)
+        layer.contrast_limits_range = (min(limits[0], float(pixels.min())), max(limits[1], float(pixels.max())))
         layer.contrast_limits = limits
-        self.images[name] = layer
-        self.viewer.layers.insert(self._first_place(), layer)
-        _lock(layer)
 
     def _first_place(self) -> int:
         """Images go below our masks, above whatever the user has."""
         places = [self.viewer.layers.index(x) for x in (self.mask, self.proposal) if x and self._alive(x)]
         return min(places, default=len(self.viewer.layers))
 
-    def _show_labels(self, layer: Labels | None, name: str, data: np.ndarray, spacing: Sequence[float]) -> Labels:
+    def _show_labels(
+        self, layer: Labels | None, name: str, data: np.ndarray, spacing: Sequence[float], recolour: bool
+    ) -> Labels:
         colours = CLASS_COLOURS if name == MASK else PROPOSAL_COLOURS
         if layer is not None and self._alive(layer):
-            layer.data, layer.scale = data, spacing
+            layer.data = data
+            _rescale(layer, spacing)
             layer.editable = False  # forgets napari's own undo steps, which belong to the case before
             layer.editable = True
-            layer.colormap = _colormap(colours, self._classes)
+            if recolour:
+                layer.colormap = _colormap(colours, self._classes)
             return layer
         layer = Labels(data, name=name, scale=spacing, units="mm", axis_labels=_AXES, opacity=_OPACITY)
         layer.colormap = _colormap(colours, self._classes)
@@ -159,20 +175,26 @@ class Layers:
     # sequences -------------------------------------------------------------------------------------------
 
     @property
+    def several(self) -> bool:
+        """Whether there is another sequence to change to."""
+        return len(self._present) > 1
+
+    @property
     def sequence(self) -> str:
         """Name of the sequence on the screen."""
         return next((name for name, layer in self.images.items() if layer.visible), "")
 
     def next_sequence(self) -> str:
-        names = list(self.images)
+        names = self._present
         if names:
             here = self.sequence
-            self._show_only(names[(names.index(here) + 1) % len(names)] if here else names[0])
+            self._show_only(names[(names.index(here) + 1) % len(names)] if here in names else names[0])
         return self.sequence
 
     def _show_only(self, name: str) -> None:
         for other, layer in self.images.items():
-            layer.visible = other == name
+            if layer.visible != (other == name):
+                layer.visible = other == name
 
     # masks -----------------------------------------------------------------------------------------------
 
@@ -248,6 +270,11 @@ class Layers:
         if self.mask is not None:
             world = self.mask.data_to_world((value, 0, 0))[0]
             self.viewer.dims.set_point(self.viewer.dims.ndim - 3, world)
+
+
+def _rescale(layer: Layer, spacing: Sequence[float]) -> None:
+    if not np.allclose(layer.scale, spacing):
+        layer.scale = spacing
 
 
 def _lock(layer: Layer) -> None:
