@@ -37,6 +37,9 @@ class TrainConfig:
         choices=OBJECTIVES,
     )  # fmt: skip
     tau: float | None = _setting(None, "Threshold of the selector; empty takes the selector's own", 0, 1)
+    pixel_tau: float = _setting(
+        0.0, "Inside a mask that the discriminator accepts, pixels less sure than this do not count", 0, 1
+    )
     lambda_u: float = _setting(1.0, "Weight of the consistency loss", 0, 100)
     mu: float = _setting(1.0, "Unlabelled slices for each labelled slice in a step", 0.25, 16)
     warmup: float = _setting(0.15, "Share of the run that trains on labelled slices alone", 0, 1)

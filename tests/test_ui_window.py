@@ -9,8 +9,9 @@ import weakref
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QOpenGLWidget
 
 pytest.importorskip("napari")
 
@@ -63,6 +64,25 @@ def test_a_painted_slice_is_saved_by_itself_and_trains_once_done(on_case, settle
     settle(dock, lambda: session.case("case-03").labelled == (z,))
     assert set(np.unique(session.mask("case-03")[z])) == {0, 1}
     assert dock.desk.shown(dock.desk.z) == dock.desk.shown(z) + 1
+
+
+def test_a_stroke_of_the_mouse_lands_in_the_right_voxel(on_case, settle):
+    dock = on_case
+    canvas = dock.window().findChild(QOpenGLWidget)
+    centre = canvas.rect().center()
+    dock.desk.layers.set_mode("paint")
+    QTest.mouseMove(canvas, centre)
+    QTest.mousePress(canvas, Qt.MouseButton.LeftButton, pos=centre)
+    for step in range(1, 6):
+        QTest.mouseMove(canvas, centre + QPoint(-8 * step, -8 * step))
+        QTest.qWait(20)
+    QTest.mouseRelease(canvas, Qt.MouseButton.LeftButton, pos=centre + QPoint(-40, -40))
+    settle(dock, lambda: dock.desk.dirty)
+    where = np.argwhere(dock.desk.labels == 1)
+    assert set(where[:, 0]) == {dock.desk.z}
+    world = dock.desk.case.geometry.affine @ [*where.mean(axis=0), 1]
+    middle = dock.desk.case.geometry.affine @ [dock.desk.z, *(n / 2 for n in dock.desk.case.shape[1:]), 1]
+    assert world[0] > middle[0] and world[1] > middle[1]  # up and left on the screen: front and right in the patient
 
 
 def test_no_lesion_is_one_key_and_can_be_reopened(on_case, settle):
@@ -202,13 +222,67 @@ def test_a_correction_can_be_cancelled(dock, proposed, settle):
     settle(dock, lambda: reviewer.on_screen)
 
 
+def test_an_unfinished_correction_is_never_lost(dock, proposed, settle):
+    session = dock.session
+    session.open_project(proposed)
+    dock.show_tab("Review")
+    reviewer = dock.review.reviewer
+    settle(dock, lambda: reviewer.on_screen)
+    item = reviewer.current
+    press(dock, Key.Key_C)
+    press(dock, Key.Key_R)
+    dock.review._clicked(dock.review.model.index(2))
+    assert reviewer.correcting and reviewer.current.id == item.id and "first" in dock.status._message.text()
+    dock.show_tab("Train")
+    assert not reviewer.correcting and dock.desk.drawn[item.z]
+    settle(dock, lambda: (session.mask(item.case)[item.z] == 1).any())
+    assert item.z not in session.case(item.case).labelled
+
+
+def test_a_newer_proposal_does_not_take_the_old_one_from_the_screen(dock, proposed, settle):
+    from napari_segmatch.events import PseudoMask
+
+    session = dock.session
+    session.open_project(proposed)
+    dock.show_tab("Review")
+    reviewer = dock.review.reviewer
+    settle(dock, lambda: reviewer.on_screen)
+    item = reviewer.current
+    labels = np.zeros(session.case(item.case).shape[1:], np.uint8)
+    project = session.project
+    project.add_proposals(project.run(), 200, 1, [PseudoMask(item.region, labels, 0.9, "accepted")])
+    session.proposals = project.proposals()
+    session.proposals_changed.emit()
+    assert reviewer.current.id == item.id
+    press(dock, Key.Key_A)
+    settle(dock, lambda: item.z in session.case(item.case).labelled)
+    assert (session.mask(item.case)[item.z] == 1).any()
+
+
+def test_classes_have_keys_and_colours_and_no_label_beyond_them(dock, project, tmp_path, settle):
+    from napari_segmatch.io import find_cases
+
+    session = dock.session
+    session.create_project(tmp_path / "two", ["core", "edema"], ["flair"])
+    session.add_cases(find_cases(project / "images", {"flair": "{case}/flair.nii.gz"}))
+    settle(dock, lambda: len(session.cases) == 4)
+    dock.annotate_case("case-01")
+    settle(dock, lambda: dock.desk.case_id == "case-01")
+    chips = [chip.text() for chip in dock.annotate._class_group.buttons()]
+    assert chips == ["core", "edema"]
+    mask = dock.desk.layers.mask
+    mask.selected_label = 9
+    assert mask.selected_label == 2
+    assert mask.colormap.map(255)[-1] == 0 and mask.colormap.map(2)[-1] == 1
+
+
 def test_what_training_says_is_shown(dock, proposed, settle):
     dock.session.open_project(proposed)
     dock.show_tab("Train")
     settle(dock, lambda: dock.train.bar.value() == 1000)
     assert "Run 1: finished" in dock.train._status.text()
     assert dock.train.runs.count() == 1
-    assert "Dice 0.800 (n = 1)" in dock.status.words or dock.status.redraw() or "Dice 0.800" in dock.status.words
+    settle(dock, lambda: "Dice 0.800 (n = 1)" in dock.status.words)
 
 
 def test_export_lists_what_was_written(dock, project, tmp_path, settle):

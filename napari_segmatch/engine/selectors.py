@@ -96,9 +96,9 @@ class DiscriminatorSelector(nn.Module):
 
     default_tau = 0.5
 
-    def __init__(self, tau: float, channels: int, classes: int) -> None:
+    def __init__(self, tau: float, pixel_tau: float, channels: int, classes: int) -> None:
         super().__init__()
-        self.tau = tau
+        self.tau, self.pixel_tau = tau, pixel_tau
         self.network = Discriminator(channels)
         self.classes = classes
 
@@ -106,7 +106,8 @@ class DiscriminatorSelector(nn.Module):
     def forward(self, images: Tensor, probabilities: Tensor) -> Selection:
         score = self.network.score(images, hard(probabilities), self.classes)
         accepted = score > self.tau
-        return Selection(accepted.float()[:, None, None].expand_as(probabilities[:, 0]), score, accepted)
+        sure = (probabilities.amax(1) >= self.pixel_tau).float()
+        return Selection(accepted.float()[:, None, None] * sure, score, accepted)
 
 
 _SIMPLE: dict[str, type[NoSelector]] = {
@@ -120,8 +121,7 @@ _SIMPLE: dict[str, type[NoSelector]] = {
 def build_selector(config: TrainConfig, channels: int, classes: int) -> nn.Module:
     """Build the selector that a configuration names."""
     if config.selector == "discriminator":
-        return DiscriminatorSelector(
-            DiscriminatorSelector.default_tau if config.tau is None else config.tau, channels, classes
-        )
+        tau = DiscriminatorSelector.default_tau if config.tau is None else config.tau
+        return DiscriminatorSelector(tau, config.pixel_tau, channels, classes)
     simple = _SIMPLE[config.selector]
     return simple(simple.default_tau if config.tau is None else config.tau)

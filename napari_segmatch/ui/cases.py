@@ -15,9 +15,7 @@ from .cases_model import CASE_ROLE, SORT_ROLE, CasesModel, summary
 from .desk import Desk
 from .style import Fold, Page, button, column, holder, row, text
 
-_WELCOME = (
-    "A project is a folder that holds labels, proposals, decisions and models. Your scans stay where they are."
-)
+_WELCOME = "A project is a folder that holds labels, proposals, decisions and models. Your scans stay where they are."
 
 
 class CasesPanel(Page):

@@ -64,7 +64,7 @@ def _control(spec: dataclasses.Field[Any]) -> QWidget:
     made.setToolTip(meta["help"])
     made.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     made.setMinimumWidth(90)
-    made.wheelEvent = lambda event: event.ignore()  # type: ignore[method-assign]  scrolling past changes nothing
+    made.wheelEvent = lambda event: event.ignore()  # type: ignore[method-assign]  # scrolling past changes nothing
     return made
 
 

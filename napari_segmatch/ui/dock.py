@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QSize, QTimer
 from qtpy.QtWidgets import QApplication, QLabel, QTabWidget, QVBoxLayout, QWidget
@@ -63,7 +63,7 @@ class SegmatchDock(QWidget):
         self.keys = KeyFilter(self, self.tabs_name, self._find_action)
         self.timer = QTimer(self, interval=POLL_MS)
         self.timer.timeout.connect(self._beat)
-        self._links = (
+        self._links: tuple[tuple[Any, Callable[..., None]], ...] = (
             (self.session.message, self._say),
             (self.session.project_changed, self._project_changed),
             (self.session.proposals_changed, self._count_review),
@@ -119,9 +119,8 @@ class SegmatchDock(QWidget):
         self.tabs.setCurrentIndex(list(self.panels()).index(name))
 
     def _tab_changed(self) -> None:
-        if self.review.reviewer.correcting and self.tabs_name() != "Review":
-            self.review.reviewer.cancel_correction()
         if self.tabs_name() != "Review":
+            self.review.reviewer.set_aside()
             self.desk.show_proposal(None)
         panel = self.panels()[self.tabs_name()]
         if self.session.project is not None and hasattr(panel, "shown_for_work"):
@@ -205,6 +204,7 @@ class SegmatchDock(QWidget):
             self.cases.sample_button.setEnabled(True)
             self.desk.save()
             self.session.open_project(path)
+            self.session.message.emit(f"This project lies in {path}.", False)
 
         self.session.read(make, made)
 

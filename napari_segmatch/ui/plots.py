@@ -63,6 +63,8 @@ class RunPlots(QWidget):
         self._titles[2].setText(_legend("Loss", [entry[1:] for entry in _LOSSES]))
 
     def _show_dice(self, history: History, classes: Sequence[str], validation: int) -> None:
+        for part in (self._dice, self._titles[0]):
+            part.setVisible(bool(history.evaluations))
         self._dice.clear()
         x = [item.step for item in history.evaluations]
         words = []

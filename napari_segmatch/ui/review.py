@@ -13,7 +13,7 @@ from ..types import Proposal
 from .desk import Desk
 from .display import slider_number
 from .keys import REVIEW, shown
-from .queue import ORDERS, PROPOSAL_ROLE, Choice, QueueModel, is_blind, select
+from .queue import ORDERS, PROPOSAL_ROLE, Choice, QueueModel, Which, is_blind, select
 from .queue_view import QueueView
 from .reviewer import Reviewer
 from .scoreboard import Scoreboard
@@ -134,7 +134,7 @@ class ReviewPanel(Page):
     @property
     def choice(self) -> Choice:
         chip = self._which.checkedButton()
-        which = chip.property("which") if chip is not None else "all"
+        which: Which = chip.property("which") if chip is not None else "all"
         return Choice(which, self._undecided.isChecked(), ORDERS[max(0, self._order.currentIndex())])
 
     def _number(self, item: Proposal) -> int:
@@ -222,9 +222,11 @@ class ReviewPanel(Page):
     def _facts_of(self, item: Proposal) -> str:
         where = f"{item.case}, slice {self._number(item)}"
         if is_blind(item):
-            return f"{where}: spot check. Your word first."
-        words = f"{where}: {'sure' if item.verdict == 'accepted' else 'unsure'}, score {item.score:.2f}"
-        return f"{words}. You {item.decision} it." if item.decision else f"{words}."
+            words = f"{where}: spot check, your word first."
+        else:
+            words = f"{where}: {'sure' if item.verdict == 'accepted' else 'unsure'}, score {item.score:.2f}."
+        words += " It proposes an empty slice." if self.reviewer.is_empty else ""
+        return f"{words} You {item.decision} it." if item.decision else words
 
     def _redraw_ribbon(self) -> None:
         if not self.isVisible() or not self.desk.count:

@@ -58,22 +58,42 @@ class Reviewer:
         self.mode_changed.emit()
 
     def refresh(self) -> None:
-        """Take the current proposal anew from the session, whose list has changed."""
-        if self.current is not None:
-            id = self.current.id
-            self.current = next((item for item in self.session.proposals if item.id == id), None)
+        """Take the current proposal anew from the session, whose list has changed.
+
+        The trainer may have proposed another mask for the slice meanwhile. The person goes on judging the one
+        they see; only when somebody has labelled the slice by hand is there nothing left to judge.
+        """
+        shown = self.current
+        if shown is None:
+            return
+        found = next((item for item in self.session.proposals if item.id == shown.id), None)
+        labelled = next((case.labelled for case in self.session.cases if case.id == shown.case), ())
+        if found is not None:
+            self.current = found
+        elif shown.decision is None and shown.z in labelled:
+            self.current = None
 
     # showing ---------------------------------------------------------------------------------------------
 
     def show(self, item: Proposal) -> None:
         """Bring a proposal to the screen."""
         if self.correcting and (self.current is None or item.id != self.current.id):
-            self.cancel_correction()
+            self.session.message.emit("Save or cancel the correction first.", False)
+            self.moved.emit()
+            return
         self.current = item
         self._since = time.monotonic()
         self.moved.emit()
         self.desk.open(item.case, item.z, then=lambda: self._draw(item))
         self._look_ahead(item)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the proposal says that there is nothing on this slice."""
+        if self.current is None or not self.thumbnails.has(self.current):
+            return False
+        preview = self.thumbnails.preview(self.current)
+        return preview is not None and not ((preview.labels > 0) & (preview.labels != NOT_ANNOTATED)).any()
 
     @property
     def on_screen(self) -> bool:
@@ -132,12 +152,12 @@ class Reviewer:
             self._decide("accepted", preview.labels if preview is not None else None)
 
     def reject(self) -> None:
-        self.cancel_correction()
-        self._decide("rejected")
+        if not self.correcting:
+            self._decide("rejected")
 
     def defer(self) -> None:
-        self.cancel_correction()
-        self._decide("deferred")
+        if not self.correcting:
+            self._decide("deferred")
 
     def enter(self) -> None:
         """Accept, or save the correction that is under way."""
@@ -189,6 +209,12 @@ class Reviewer:
         if self.correcting and self.current is not None and self._before is not None:
             self.desk.write({self.current.z: self._before})
             self._leave_correction()
+
+    def set_aside(self) -> None:
+        """Somebody goes elsewhere in the middle of a correction: what they painted stays, as a draft."""
+        if self.correcting:
+            self._leave_correction()
+            self.session.message.emit("The correction is not finished; what you painted is kept as a draft.", False)
 
     def _save_correction(self) -> None:
         if self.current is not None:

@@ -49,13 +49,12 @@ class StatusLine(QWidget):
         if session.run is None:
             return "not trained yet"
         started, step = session.history.started, next(reversed(session.history.steps), None)
-        words = [started.device] if started is not None else []
-        words.append(session.run_state or "")
+        words = [f"{started.device}: {session.run_state}" if started is not None else f"{session.run_state}"]
         if step is not None:
             words.append(f"step {step.step}")
             if session.is_training and session.run_state == "running":
                 words.append(f"{duration(step.seconds_left)} left")
-        return " ".join(words)
+        return ", ".join(words)
 
     def _dice(self) -> str:
         evaluations = self.session.history.evaluations

@@ -91,9 +91,7 @@ def text(words: str = "", role: str = "") -> QLabel:
     return label
 
 
-def button(
-    words: str, tip: str, slot: Callable[[], Any] | None = None, role: str = "", key: str = ""
-) -> QPushButton:
+def button(words: str, tip: str, slot: Callable[[], Any] | None = None, role: str = "", key: str = "") -> QPushButton:
     """A button with its key printed on it. A click does not take the keyboard away from the picture."""
     made = QPushButton(f"{words}   {key}" if key else words)
     made.setToolTip(f"{tip} (key: {key})" if key else tip)

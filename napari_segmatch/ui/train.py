@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any, get_args
+from typing import Any
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QListWidget, QListWidgetItem, QProgressBar, QWidget
 
 from ..errors import SegmatchError
 from ..events import Step
-from ..runner import Mode
 from ..session import Session
 from ..types import Proposal
 from .config_form import ConfigForm
@@ -25,6 +24,7 @@ PRESETS = {"quick look": "quick", "standard": "standard", "overnight": "overnigh
 _PRESET_TIPS = (
     "Quick look: a few minutes. Standard: the usual choice. Overnight: larger images and a larger network; wants a GPU."
 )
+MODES = ("thread", "process")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _REDRAW_SECONDS = 0.25
 _ENDED = ("stopped", "interrupted", "failed", "paused")
@@ -58,22 +58,7 @@ class TrainPanel(Page):
                             "primary")  # fmt: skip
         self.pause = button("Pause", "Pause; the model stays in memory", self._pause)
         self.stop = button("Stop", "Write a checkpoint and stop; you can resume", self._stop)
-        self.preset = QComboBox()
-        self.preset.addItems(PRESETS)
-        self.preset.setCurrentText("standard")
-        self.preset.setToolTip(_PRESET_TIPS)
-        self.device = QComboBox()
-        self.device.addItems(DEVICES)
-        self.device.setToolTip("Where to compute; auto takes a GPU if there is one")
-        self.mode = QComboBox()
-        self.mode.addItems(get_args(Mode))
-        self.mode.setToolTip("Thread: starts at once. Process: a program of its own beside this window")
-        self.form = ConfigForm()
-        self.preset.currentTextChanged.connect(lambda name: self.form.show_preset(PRESETS[name]))
-        choices = QFormLayout()
-        choices.setContentsMargins(0, 0, 0, 0)
-        choices.addRow("preset", self.preset)
-        choices.addRow("device", self.device)
+        choices = self._build_choices()
         advanced = column(text("Changes to a preset hold for the next run.", "hint"), _one_row("run in", self.mode),
                           self.form)  # fmt: skip
         self.bar = QProgressBar()
@@ -97,6 +82,25 @@ class TrainPanel(Page):
             row(self.start), row(self.pause, self.stop), choices, Fold("Advanced", holder(advanced)), self.bar,
             self._status, self._advice, self.plots, self._recent, self._older, 1,
         )  # fmt: skip
+
+    def _build_choices(self) -> QFormLayout:
+        self.preset = QComboBox()
+        self.preset.addItems(PRESETS)
+        self.preset.setCurrentText("standard")
+        self.preset.setToolTip(_PRESET_TIPS)
+        self.device = QComboBox()
+        self.device.addItems(DEVICES)
+        self.device.setToolTip("Where to compute; auto takes a GPU if there is one")
+        self.mode = QComboBox()
+        self.mode.addItems(MODES)
+        self.mode.setToolTip("Thread: starts at once. Process: a program of its own beside this window")
+        self.form = ConfigForm()
+        self.preset.currentTextChanged.connect(lambda name: self.form.show_preset(PRESETS[name]))
+        choices = QFormLayout()
+        choices.setContentsMargins(0, 0, 0, 0)
+        choices.addRow("preset", self.preset)
+        choices.addRow("device", self.device)
+        return choices
 
     # verbs -----------------------------------------------------------------------------------------------
 
@@ -157,21 +161,21 @@ class TrainPanel(Page):
             self._late.start(int(wait * 1000) + 1)
 
     def redraw(self) -> None:
-        if self.session.project is None or not self.isVisible():
+        session, project = self.session, self.session.project
+        if project is None or not self.isVisible():
             return
         self._drawn = time.monotonic()
-        session = self.session
         self._show_controls()
         step = next(reversed(session.history.steps), None)
         progress = 1.0 if session.run_state == "finished" else step.progress if step else 0.0
         self.bar.setValue(round(1000 * progress))
         self._status.setText(progress_sentence(session))
-        advice = diagnose(session.history, session.cases, session.project.classes, session.run_state)
+        advice = diagnose(session.history, session.cases, project.classes, session.run_state)
         self._advice.setText(advice)
         self._advice.setVisible(bool(advice))
         self.plots.setVisible(bool(session.history.steps or session.history.evaluations))
         if not self.plots.isHidden():
-            self.plots.show_history(session.history, session.project.classes, validation_count(session))
+            self.plots.show_history(session.history, project.classes, validation_count(session))
         self._show_pictures()
         self._show_runs()
 
@@ -197,10 +201,10 @@ class TrainPanel(Page):
                 picture.setToolTip(f"{item.case}, {'sure' if item.verdict == 'accepted' else 'unsure'}")
 
     def _show_runs(self) -> None:
-        runs = self.session.runs()
-        self._older.setVisible(bool(runs))
-        words = [(run.id, f"Run {run.id}: {state}") for run, state in reversed(runs)]
         here = self.session.run.id if self.session.run else None
+        runs = [(run.id, self.session.run_state if run.id == here else state) for run, state in self.session.runs()]
+        self._older.setVisible(bool(runs))
+        words = [(id_, f"Run {id_}: {state}") for id_, state in reversed(runs)]
         if words != [(self.runs.item(i).data(256), self.runs.item(i).text()) for i in range(self.runs.count())]:
             self.runs.clear()
             for id_, sentence in words:
@@ -253,5 +257,3 @@ def _where(step: Step, session: Session) -> str:
     if session.is_training and session.run_state == "running":
         words += f", {duration(step.seconds_left)} left"
     return words
-
-
