@@ -13,7 +13,9 @@ RESULTS = ROOT / "benchmarks" / "results"
 
 def provenance():
     """Return commit, machine and date as a dict."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True
+    ).stdout.strip()
     dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=ROOT, capture_output=True, text=True).stdout
     return {
         "commit": commit + ("+" if dirty.strip() else ""),

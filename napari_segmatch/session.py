@@ -8,55 +8,28 @@ signals are emitted from there.
 
 from __future__ import annotations
 
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field, replace
+from concurrent.futures import Future, wait
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from psygnal import Signal
 
 from .config import TrainConfig
 from .errors import ProjectError, SegmatchError
-from .events import Evaluated, Failed, Noted, PoolChanged, Proposed, Started, Step, TrainEvent
+from .events import Proposed
+from .history import History, sentence
 from .io import FoundCase
+from .jobs import Jobs, Lane, VolumeCache
 from .project import Project, Run
 from .runner import Background, Mode
 from .types import Case, HumanVerdict, Proposal, RunState, Verdict, Volume
 
 T = TypeVar("T")
-
-Lane = Literal["save", "import", "read"]
-
-_VOLUME_BYTES = 512 * 2**20
-"""Pixels of cases opened lately that are kept, so that going back and forth reads no file."""
-
-
-@dataclass
-class History:
-    """What the plots of one run show; rebuilt from its event file."""
-
-    steps: list[Step] = field(default_factory=list)
-    evaluations: list[Evaluated] = field(default_factory=list)
-    started: Started | None = None
-    pool: PoolChanged | None = None
-    last: TrainEvent | None = None
-
-    def add(self, event: TrainEvent) -> None:
-        self.last = event
-        if isinstance(event, Step):
-            self.steps.append(event)
-        elif isinstance(event, Evaluated):
-            self.evaluations.append(event)
-        elif isinstance(event, Started):
-            self.started = event
-        elif isinstance(event, PoolChanged):
-            self.pool = event
 
 
 class Session:
@@ -92,14 +65,9 @@ class Session:
         self.saved_at: float | None = None
         self._background: Background | None = None
         self._offset = 0
-        self._lanes: dict[Lane, ThreadPoolExecutor] = {
-            lane: ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"segmatch-{lane}")
-            for lane in ("save", "import", "read")
-        }
-        self._jobs: list[tuple[Lane, Future[Any], Callable[[Any], None]]] = []
+        self._jobs = Jobs(self._failed)
         self._last_save: dict[str, Future[Any]] = {}
-        self._volumes: OrderedDict[str, Volume] = OrderedDict()
-        self._volumes_lock = threading.Lock()
+        self._volumes = VolumeCache(lambda case: self._open().volume(case))
 
     # project ---------------------------------------------------------------------------------------------
 
@@ -122,9 +90,7 @@ class Session:
         if self._background is not None and self._background.is_alive() and self.run is not None:
             self.run.ask("stop")
             self._background.join(timeout)
-        for lane, future, _ in self._jobs:
-            if lane != "save":
-                future.cancel()
+        self._jobs.cancel("import", "read")
         self.wait()
         if self.project is not None:
             self.project.close()
@@ -136,8 +102,7 @@ class Session:
     def close(self) -> None:
         """End the session: see the class's policy."""
         self.close_project()
-        for thread in self._lanes.values():
-            thread.shutdown(wait=True)
+        self._jobs.close()
 
     def _open(self) -> Project:
         if self.project is None:
@@ -169,7 +134,7 @@ class Session:
         for item in found:
             finished = item.mask is not None and (chosen is None or item.id in chosen)
             job = partial(self._add, item, finished, item.id in held_out)
-            self._submit(job, self._added, "import")
+            self._jobs.submit("import", job, self._added)
 
     def _add(self, item: FoundCase, finished: bool, validation: bool) -> str | None:
         project = self._open()
@@ -192,17 +157,7 @@ class Session:
 
     def volume(self, case: str) -> Volume:
         """Read a case's pixels, or take them from those read lately. Any thread may ask."""
-        with self._volumes_lock:
-            volume = self._volumes.pop(case, None)
-            if volume is None:
-                volume = self._open().volume(case)
-            self._volumes[case] = volume
-            while len(self._volumes) > 1 and self._kept_bytes() > _VOLUME_BYTES:
-                self._volumes.popitem(last=False)
-        return volume
-
-    def _kept_bytes(self) -> int:
-        return sum(volume.pixels.nbytes for volume in self._volumes.values())
+        return self._volumes.get(case)
 
     def load_volume(self, case: str, then: Callable[[Volume], None]) -> None:
         """Read pixels off the window's thread; ``then`` is called from :meth:`poll`."""
@@ -221,7 +176,7 @@ class Session:
 
     def read(self, job: Callable[[], T], then: Callable[[T], None]) -> None:
         """Run a job that only reads in the reading thread; ``then`` gets its result from :meth:`poll`."""
-        self._submit(job, then, "read")
+        self._jobs.submit("read", job, then)
 
     def mask(self, case: str) -> np.ndarray:
         return self._open().mask(case)
@@ -258,7 +213,7 @@ class Session:
     @property
     def is_saving(self) -> bool:
         """Whether something that a person did is not on disk yet."""
-        return any(lane == "save" for lane, _, _ in self._jobs)
+        return self._jobs.pending("save")
 
     def _saved(self, case: str) -> None:
         self.saved_at = time.time()
@@ -331,9 +286,10 @@ class Session:
         if self.run is None:
             return
         fresh = []
-        for event, self._offset in self.run.events(self._offset):
+        for event, offset in self.run.events(self._offset):
             self.history.add(event)
             fresh.append(event)
+            self._offset = offset
         if not fresh or quiet:
             return
         self.run_state = self._open().run_state(self.run.id)
@@ -341,9 +297,9 @@ class Session:
             self.proposals = self._open().proposals()
             self.proposals_changed.emit()
         for event in fresh:
-            sentence, wrong = _say(event)
-            if sentence:
-                self.message.emit(sentence, wrong)
+            words, wrong = sentence(event)
+            if words:
+                self.message.emit(words, wrong)
         self.run_changed.emit()
 
     # review ----------------------------------------------------------------------------------------------
@@ -361,7 +317,7 @@ class Session:
 
     def take_back(self) -> Proposal | None:
         """Take back the last decision that stands, at any depth, and return its proposal."""
-        self._finish("save")
+        self._jobs.finish("save")
         last = self._open().last_decided()
         if last is None:
             self.message.emit("There is no decision to take back.", False)
@@ -388,7 +344,8 @@ class Session:
     # export ----------------------------------------------------------------------------------------------
 
     def export(self, folder: Path, include_accepted: bool = False) -> None:
-        self._submit(
+        self._jobs.submit(
+            "save",
             lambda: self._open().export(folder, include_accepted=include_accepted),
             lambda files: self._exported(folder, files),
         )
@@ -401,23 +358,14 @@ class Session:
 
     def poll(self) -> None:
         """Bring in what the threads have finished. Call this on the window's thread, ten times a second."""
-        for entry in [entry for entry in self._jobs if entry[1].done()]:
-            if entry in self._jobs:  # a listener may have polled meanwhile
-                self._jobs.remove(entry)
-                self._conclude(*entry)
+        self._jobs.poll()
         if self.project is not None:
             self._read_events()
             self._notice_silent_end()
 
-    def _conclude(self, lane: Lane, future: Future[Any], then: Callable[[Any], None]) -> None:
-        if future.cancelled():
-            return
-        error = future.exception()
-        if error is None:
-            then(future.result())
-            return
-        sentence = str(error) if isinstance(error, SegmatchError) else f"Something went wrong: {error!r}."
-        self.message.emit(sentence, True)
+    def _failed(self, lane: Lane, error: BaseException) -> None:
+        words = str(error) if isinstance(error, SegmatchError) else f"Something went wrong: {error!r}."
+        self.message.emit(words, True)
         if self.project is not None and lane != "read":
             self._reload()
 
@@ -429,33 +377,11 @@ class Session:
 
     def wait(self) -> None:
         """Finish everything that is under way, then poll."""
-        self._finish("save", "import", "read")
-
-    def _finish(self, *lanes: Lane) -> None:
-        wait([future for lane, future, _ in self._jobs if lane in lanes])
+        self._jobs.finish()
         self.poll()
 
-    def _submit(self, job: Callable[[], Any], then: Callable[[Any], None], lane: Lane = "save") -> Future[Any]:
-        future = self._lanes[lane].submit(job)
-        self._jobs.append((lane, future, then))
-        return future
-
     def _submit_save(self, case: str, job: Callable[[], Any]) -> None:
-        self._last_save[case] = self._submit(job, lambda _: self._saved(case))
+        self._last_save[case] = self._jobs.submit("save", job, lambda _: self._saved(case))
 
 
-def _say(event: TrainEvent) -> tuple[str, bool]:
-    """Return what the status line says of an event, and whether it is bad news."""
-    if isinstance(event, PoolChanged) and event.added:
-        n = len(event.added)
-        return f"The trainer has seen your {n} new {'slice' if n == 1 else 'slices'}.", False
-    if isinstance(event, PoolChanged):
-        return "The trainer has seen your decisions.", False
-    if isinstance(event, Noted):
-        return event.message, False
-    if isinstance(event, Failed):
-        return event.message, True
-    return "", False
-
-
-__all__ = ["History", "Session"]
+__all__ = ["History", "Mode", "Session"]

@@ -191,6 +191,14 @@ def test_newest_proposal_of_a_slice_is_the_one_shown(project):
     assert [item.id for item in project.proposals()] == [newer.id]
 
 
+def test_judged_proposal_is_not_pushed_out_by_a_newer_one(project):
+    """A proposal that arrives for a slice which somebody has just rejected does not ask again."""
+    judged = _propose(project)
+    project.decide(judged, "rejected")
+    _propose(project, score=0.7)
+    assert [(item.id, item.decision) for item in project.proposals()] == [(judged.id, "rejected")]
+
+
 def test_slice_labelled_by_hand_has_no_open_proposal(project):
     """Nobody is asked to review what they have just drawn."""
     _propose(project, z=2)

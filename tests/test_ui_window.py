@@ -306,7 +306,7 @@ def test_adding_a_folder_previews_first_and_sets_a_broken_file_aside(dock, proje
     form.hold.setValue(1)
     form._want()
     settle(dock, lambda: len(dock.session.cases) == len(form.found) or len(dock.session.cases) == 5)
-    settle(dock, lambda: not dock.session._jobs)
+    settle(dock, lambda: not dock.session._jobs.pending())
     states = {case.id: (bool(case.labelled), case.validation, case.problem is not None) for case in dock.session.cases}
     assert states["case-01"] == (True, False, False)
     assert states["case-09"][2]
@@ -356,9 +356,7 @@ def test_closing_the_dock_ends_everything_and_leaves_nothing_behind(make_viewer,
     qtbot.waitUntil(lambda: session.project is None, timeout=5000)
     assert not viewer.layers
     del dock, holder
-    qtbot.wait(100)
-    gc.collect()
-    qtbot.waitUntil(lambda: kept() is None, timeout=3000)
+    qtbot.waitUntil(lambda: gc.collect() >= 0 and kept() is None, timeout=5000)
     assert not ours()
 
 

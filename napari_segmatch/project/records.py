@@ -20,7 +20,13 @@ FROM "case" c LEFT JOIN mask_version v ON v.id = (SELECT max(id) FROM mask_versi
 PROPOSALS = """
 SELECT p.*, (SELECT verdict FROM decision WHERE proposal = p.id ORDER BY id DESC LIMIT 1) AS decision FROM proposal p
 """
-NEWEST = " WHERE p.id IN (SELECT max(id) FROM proposal GROUP BY case_id, z)"
+NEWEST = """
+WHERE p.id IN (SELECT coalesce(max(CASE WHEN id IN (
+    SELECT proposal FROM decision WHERE id IN (SELECT max(id) FROM decision GROUP BY proposal)
+    AND verdict IN ('accepted', 'rejected', 'corrected')) THEN id END), max(id)) FROM proposal GROUP BY case_id, z)
+"""
+"""Of each slice the proposal that a person has judged, else the newest."""
+
 
 _NO_GEOMETRY = Geometry((0, 0, 0), np.eye(4), known=False)
 

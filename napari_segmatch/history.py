@@ -1,0 +1,43 @@
+"""The story of one run as the window tells it: what the plots show, and a sentence for what happened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .events import Evaluated, Failed, Noted, PoolChanged, Started, Step, TrainEvent
+
+
+@dataclass
+class History:
+    """What the plots of one run show; rebuilt from its event file."""
+
+    steps: list[Step] = field(default_factory=list)
+    evaluations: list[Evaluated] = field(default_factory=list)
+    started: Started | None = None
+    pool: PoolChanged | None = None
+    last: TrainEvent | None = None
+
+    def add(self, event: TrainEvent) -> None:
+        self.last = event
+        if isinstance(event, Step):
+            self.steps.append(event)
+        elif isinstance(event, Evaluated):
+            self.evaluations.append(event)
+        elif isinstance(event, Started):
+            self.started = event
+        elif isinstance(event, PoolChanged):
+            self.pool = event
+
+
+def sentence(event: TrainEvent) -> tuple[str, bool]:
+    """Return what the status line says of an event, and whether it is bad news."""
+    if isinstance(event, PoolChanged) and event.added:
+        n = len(event.added)
+        return f"The trainer has seen your {n} new {'slice' if n == 1 else 'slices'}.", False
+    if isinstance(event, PoolChanged):
+        return "The trainer has seen your decisions.", False
+    if isinstance(event, Noted):
+        return event.message, False
+    if isinstance(event, Failed):
+        return event.message, True
+    return "", False
