@@ -106,9 +106,15 @@ def main():
             for q in (50, 95, 99, 100)
         }
         ratio = round(quantiles["training_p99_ms"] / quantiles["idle_p99_ms"], 2)
-        row = {"mode": given.mode, "rounds": given.rounds, "seconds": given.seconds, **quantiles,
-               "p99_ratio": ratio,
-               "steps_per_second": round(steps / (given.rounds * given.seconds), 2), "voxels_painted": painted}  # fmt: skip
+        row = {
+            "mode": given.mode,
+            "rounds": given.rounds,
+            "seconds": given.seconds,
+            **quantiles,
+            "p99_ratio": ratio,
+            "steps_per_second": round(steps / (given.rounds * given.seconds), 2),
+            "voxels_painted": painted,
+        }
         print(append("latency", row))
         viewer.close()
 

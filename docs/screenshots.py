@@ -6,6 +6,7 @@ Opens napari with the plugin, walks the whole way (cases, annotate, train, revie
 a real training, and saves each tab into docs/images, or into FOLDER.
 """
 
+import contextlib
 import sys
 import tempfile
 import time
@@ -102,9 +103,10 @@ def walk(robot, scratch):
 def main():
     theme = sys.argv[1] if len(sys.argv) > 1 else "dark"
     folder = Path(sys.argv[2]) if len(sys.argv) > 2 else Path(__file__).parent / "images"
-    with tempfile.TemporaryDirectory() as scratch:
+    folder = folder.resolve()
+    with tempfile.TemporaryDirectory() as scratch, contextlib.chdir(scratch):  # so that no picture shows a path
         robot = Robot(theme, folder)
-        walk(robot, Path(scratch))
+        walk(robot, Path("tutorial"))
         robot.viewer.close()
         robot.wait(0.5)
 

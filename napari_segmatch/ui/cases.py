@@ -87,8 +87,10 @@ class CasesPanel(Page):
         self._next = text("", "hint")
         close = button("Close project", "Close this project; everything is saved", self._close, "quiet")
         other = button("Open another …", "Open another project", self._open, "quiet")
-        return column(self._title, self._about, self.adding, self.search, self.table, self._next,
-                      row(close, other, 1), 0)  # fmt: skip
+        links = row(close, other, 1)
+        body = column(self._title, self._about, self.adding, self.search, self.table, self._next, links)
+        body.setStretchFactor(self.table, 1)
+        return body
 
     def _table(self) -> QTableView:
         table = QTableView()
