@@ -15,9 +15,9 @@ test: install
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
-install: $(STAMP) system
+install: $(STAMP)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt | system
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
 	@touch $(STAMP)
@@ -27,4 +27,4 @@ system:
 	@bash .ci/system-libraries
 
 clean:
-	rm -rf $(VENV) demo build *.egg-info
+	rm -rf $(VENV) build *.egg-info

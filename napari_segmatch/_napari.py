@@ -11,7 +11,7 @@ import numpy as np
 
 from . import sample
 from .errors import ImportProblem
-from .io import read_mask, read_volume
+from .io import read_mask, read_volume, unknown_geometry
 from .io import write_labels as write_nifti
 from .types import MAX_CLASSES, Geometry
 
@@ -98,16 +98,13 @@ def _attributes(geometry: Geometry) -> dict[str, Any]:
 
 
 def _layer_geometry(shape: tuple[int, ...], meta: dict[str, Any]) -> Geometry:
-    """Geometry that a layer was opened with, if it still has that shape; else its scale and translate."""
+    """Geometry that a layer was opened with, if it still has that shape; else its scale alone."""
     z, y, x = shape
     kept = (meta.get("metadata") or {}).get(_KEY)
     if kept and tuple(kept["shape"]) == shape:
         return Geometry((z, y, x), np.array(kept["affine"], float), tuple(kept["axes"]), kept["known"])
-    scale, translate = _last_three(meta.get("scale"), 1.0), _last_three(meta.get("translate"), 0.0)
-    affine = np.eye(4)[:, [2, 1, 0, 3]]  # x to the right, y to the front, z up
-    affine[:3, :3] *= scale
-    affine[:3, 3] = translate[::-1]
-    return Geometry((z, y, x), affine, known=False)
+    spacing = _last_three(meta.get("scale"), 1.0)
+    return unknown_geometry((z, y, x), (spacing[0], spacing[1], spacing[2]))
 
 
 def _last_three(values: Sequence[float] | None, default: float) -> np.ndarray:

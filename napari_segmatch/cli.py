@@ -20,7 +20,7 @@ from .events import Evaluated, Failed, Finished, Noted, PoolChanged, Started, St
 from .io import FoundCase, find_cases, parse_image_option, read_mask
 from .project import Project, Run
 from .project.doctor import examine
-from .runner import evaluate_folder, predict_cases, training
+from .runner import check_settings, evaluate_folder, predict_cases, training
 
 app = typer.Typer(
     help="Segment MRI with almost no labels. Research use only, not for diagnosis.",
@@ -72,24 +72,47 @@ def add(
     validation: Annotated[str, typer.Option(help="CASE,CASE to freeze for validation: never trained on.")] = "",
 ) -> None:
     """Add cases. A file that cannot be used is set aside with the reason, and the rest goes on."""
-    found = find_cases(root, dict(parse_image_option(text) for text in image), mask)
+    patterns = _patterns(image)
+    found = find_cases(root, patterns, mask)
     held_out = set(_known(_split(validation), found, "--validation"))
     finished = set(_labelled_cases(labelled, labelled_file, mask, found)) | held_out
-    added = 0
     with Project.open(project) as opened:
-        unknown = sorted(set().union(*(item.images for item in found)) - set(opened.sequences))
+        unknown = sorted(set(patterns) - set(opened.sequences))
         if unknown:
             known = ", ".join(opened.sequences)
             raise ImportProblem(f"--image names {unknown[0]!r}; the project's sequences are {known}.")
-        taken = {case.id for case in opened.cases if case.problem is None}
-        for item in found:
-            if item.id in taken:
-                typer.echo(f"{item.id}: already in the project, left as it is.", err=True)
-                continue
-            added += _add_one(opened, item, item.id in finished, item.id in held_out)
-    _say(f"{added} of {len(found)} cases added; {len(finished)} with labels, {len(held_out)} frozen for validation.")
-    if not added and not taken:
+        kept = _kept_as_they_are(opened, found, held_out)
+        added = sum(
+            _add_one(opened, item, item.id in finished, item.id in held_out) for item in found if item.id not in kept
+        )
+        for name in patterns:
+            have = sum(name in item.images for item in found)
+            if have < len(found):
+                _say(f"{name}: found for {have} of {len(found)} cases; the others are used without it.")
+        now = [case for case in opened.cases if case.id in {item.id for item in found}]
+    labels, frozen = sum(bool(case.labelled) for case in now), sum(case.validation for case in now)
+    _say(f"{added} of {len(found)} cases added; of these {len(found)}, {labels} have labels and {frozen} are frozen.")
+    if not added and not kept:
         raise ImportProblem("No case could be added; the reasons stand above.")
+
+
+def _patterns(options: Iterable[str]) -> dict[str, str]:
+    pairs = [parse_image_option(text) for text in options]
+    doubled = [name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1]
+    if doubled:
+        raise ConfigError(f"--image gives {doubled[0]} twice; one pattern for each sequence is possible.")
+    return dict(pairs)
+
+
+def _kept_as_they_are(project: Project, found: list[FoundCase], held_out: set[str]) -> set[str]:
+    """Return the cases that have labels or proposals already: adding them again changes nothing."""
+    kept = {item.id for item in found if project.is_in_use(item.id)}
+    late = sorted(case.id for case in project.cases if case.id in kept & held_out and not case.validation)
+    if late:
+        raise ProjectError(f"{late[0]} cannot be frozen for validation any more: it has labels or proposals.")
+    for name in sorted(kept):
+        typer.echo(f"{name}: already in the project with labels or proposals, left as it is.", err=True)
+    return kept
 
 
 def _add_one(project: Project, item: FoundCase, finished: bool, held_out: bool) -> int:
@@ -98,6 +121,9 @@ def _add_one(project: Project, item: FoundCase, finished: bool, held_out: bool) 
     except ImportProblem as error:
         project.set_aside(item.id, str(error))
         typer.echo(f"{item.id}: set aside. {error}", err=True)
+        return 0
+    except ProjectError as error:
+        typer.echo(f"{item.id}: left out. {error}", err=True)
         return 0
     return 1
 
@@ -115,7 +141,10 @@ def _labelled_cases(labelled: str | None, file: Path | None, mask: str | None, f
     if file is not None:
         if not file.is_file():
             raise ImportProblem(f"There is no file {file.name} for --labelled-file.")
-        names = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()]
+        try:
+            names = [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
+        except UnicodeError as error:
+            raise ImportProblem(f"{file.name} is not plain text in UTF-8: save it as UTF-8.") from error
     elif labelled in (None, "all"):
         names = [item.id for item in found if item.mask is not None]
     else:
@@ -151,11 +180,13 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
 ) -> None:
     """Train a model on the labelled and unlabelled slices of a project. Ctrl+C stops with a checkpoint."""
-    config = configure(
-        preset, selector=selector, objective=objective, steps=steps, minutes=minutes, device=device, seed=seed,
-        size=size, **dict(_setting(text) for text in set or []),
-    )  # fmt: skip
+    if steps is not None and minutes is not None:
+        raise ConfigError("Give --steps or --minutes, not both.")
+    flags = {"selector": selector, "objective": objective, "steps": steps, "minutes": minutes, "device": device,
+             "seed": seed, "size": size}  # fmt: skip
+    config = configure(preset, **(flags | dict(_setting(text) for text in set or [])))
     with Project.open(project) as opened:
+        check_settings(config)
         run = opened.new_run(config)
     _follow(project, run, resume=False, quiet=quiet)
 
@@ -170,6 +201,8 @@ def resume(
     """Go on with a run that was stopped or interrupted, from its newest checkpoint."""
     with Project.open(project) as opened:
         chosen = opened.run(run)
+    if not courteous:  # the window, when it starts us, has already said what it wants
+        chosen.ask("run")
     _follow(project, chosen, resume=True, quiet=quiet, courteous=courteous)
 
 
@@ -197,8 +230,9 @@ def _setting(text: str) -> tuple[str, Any]:
 
 def _follow(project: Path, run: Run, *, resume: bool, quiet: bool, courteous: bool = False) -> None:
     """Train in the foreground and show how it goes."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: run.ask("stop"))
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: run.ask("stop"))
     progress = Progress(quiet)
     for event in training(project, run.id, resume=resume, courteous=courteous):
         progress.show(event)
@@ -268,7 +302,7 @@ def predict(
     """Segment cases with a trained model, on each source's own grid, with a score and verdict for each slice."""
     if root is not None and not image:
         raise ConfigError("New cases need patterns: give --image, as --image 'flair={case}/flair.nii.gz'.")
-    found = find_cases(root, dict(parse_image_option(text) for text in image or []), None) if root else None
+    found = find_cases(root, _patterns(image or []), None) if root else None
     for name, problem in _shown(predict_cases(project, found, out, run, device)):
         if problem:
             typer.echo(f"{name}: {problem}", err=True)
@@ -379,6 +413,8 @@ def main() -> None:
         code = app(standalone_mode=False)
     except SegmatchError as error:
         code = _complain(str(error))
+    except KeyboardInterrupt:
+        code = _complain("stopped; what was done so far is kept.")
     except OSError as error:
         code = _complain(f"{error.filename or 'A file'}: {error.strerror}.")
     except Exception as error:

@@ -17,10 +17,10 @@ OBJECTIVES = ("quality", "equation-1")
 
 
 def _setting(default: Any, help: str, low: float | None = None, high: float | None = None, unit: str = "",
-             choices: tuple[str, ...] = ()) -> Any:  # fmt: skip
+             choices: tuple[str, ...] = (), multiple: int = 1) -> Any:  # fmt: skip
     return field(
         default=default,
-        metadata={"help": help, "low": low, "high": high, "unit": unit, "choices": choices},
+        metadata={"help": help, "low": low, "high": high, "unit": unit, "choices": choices, "multiple": multiple},
     )
 
 
@@ -45,15 +45,18 @@ class TrainConfig:
     warmup: float = _setting(0.15, "Share of the run that trains on labelled slices alone", 0, 1)
     ramp: float = _setting(0.1, "Share of the run over which the consistency loss grows to its full weight", 0, 1)
 
+    discriminator_every: int = _setting(2, "Steps from one update of the discriminator to the next", 1, 1000, "steps")
+    dice: bool = _setting(True, "Dice is added to cross-entropy in both losses")
+
     # How long, how large
     steps: int = _setting(1500, "Length of the run, unless minutes are given", 1, 10_000_000, "steps")
     minutes: float = _setting(0.0, "Length of the run by the clock; 0 counts steps instead", 0, 100_000, "min")
-    size: int = _setting(128, "Slices are scaled to fit a square of this side", 32, 1024, "pixels")
+    size: int = _setting(128, "Slices are scaled to fit a square of this side", 32, 1024, "pixels", multiple=16)
     batch: int = _setting(8, "Labelled slices in a step", 1, 1024, "slices")
 
     # Network and optimiser
     network: str = _setting("unet", "A network by name, or your own as package.module:function")
-    features: int = _setting(16, "Channels of the network's first level", 4, 128, "channels")
+    features: int = _setting(16, "Channels of the network's first level", 8, 128, "channels", multiple=8)
     learning_rate: float = _setting(2e-3, "Peak learning rate of AdamW", 1e-6, 1)
     weight_decay: float = _setting(1e-2, "Weight decay of AdamW", 0, 1)
     ema: float = _setting(0.99, "How much of the teacher stays at each step", 0, 1)
@@ -68,7 +71,7 @@ class TrainConfig:
 
     # Manners
     seed: int = _setting(0, "Same seed, same data, same machine: same result", 0, 2**31 - 1)
-    device: str = _setting("auto", "auto, cpu, cuda, cuda:1 or mps")
+    device: str = _setting("auto", "auto (a CUDA GPU if there is one, else the CPU), cpu, cuda, cuda:1 or mps")
     evaluate_every: int = _setting(200, "Steps between looks at the validation cases", 1, 10_000_000, "steps")
     propose_every: int = _setting(100, "Steps between proposals for review", 1, 10_000_000, "steps")
     proposals: int = _setting(48, "Slices proposed for review each time", 0, 10_000, "slices")
@@ -104,6 +107,8 @@ def _check(spec: dataclasses.Field[Any], value: Any) -> None:
     if low is not None and not low <= value <= high:
         unit = f" {spec.metadata['unit']}" if spec.metadata["unit"] else ""
         raise ConfigError(f"{spec.name} is {value}; allowed is {low:g} to {high:g}{unit}.")
+    if value % spec.metadata["multiple"] if spec.metadata["multiple"] > 1 else False:
+        raise ConfigError(f"{spec.name} is {value}; it must be a multiple of {spec.metadata['multiple']}.")
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -113,7 +118,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "objective": "equation-1", "steps": 11_100, "size": 256, "features": 32, "batch": 16, "mu": 1.0,
         "warmup": 0.0, "ramp": 0.0, "ema": 0.0, "learning_rate": 1e-4, "cutmix": 0.0, "labelled_strong": False,
-        "lesion_share": 0.0,
+        "lesion_share": 0.0, "dice": False, "discriminator_every": 1,
     },
 }  # fmt: skip
 """Named starting points. *paper* keeps to the text: one model as its own teacher, no warm-up, no mixing."""

@@ -22,15 +22,18 @@ from .sample import make_project, write_cases
 
 STEPS = 500
 UNSEEN = 6
+MARK = ".made-by-demo"
 
 
 def main() -> None:
     """Open the sample project in napari; without a display, train on it and write what came out."""
-    folder = Path("demo")
-    if _has_display():
-        _open_window(folder)
-    else:
-        _headless(folder)
+    try:
+        if _has_display():
+            _open_window(Path("demo"))
+        else:
+            _headless(Path("demo-headless"))
+    except SegmatchError as error:
+        sys.exit(str(error))
 
 
 def _has_display() -> bool:
@@ -52,7 +55,11 @@ def _open_window(folder: Path) -> None:
 
 
 def _headless(folder: Path) -> None:
+    if folder.exists() and not (folder / MARK).exists():
+        raise SegmatchError(f"{folder} holds something else: move it away first.")
     shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    (folder / MARK).write_text("Made by `make demo`, which replaces this folder.\n")
     typer.echo("No display: the same job without a window. Two of twelve synthetic cases are labelled.")
     with make_project(folder / "project") as project:
         write_cases(folder / "unseen", UNSEEN, seed=1)

@@ -107,7 +107,7 @@ class Checkpointed(TrainEvent):
 
 @dataclass(frozen=True)
 class Noted(TrainEvent):
-    """A sentence for the person who watches ("out of memory: the batch was halved")."""
+    """A sentence for the person who watches ("case 12 is left out: its file is truncated")."""
 
     kind: ClassVar[str] = "noted"
     step: int

@@ -18,6 +18,9 @@ from types import TracebackType
 
 from .errors import ProjectError
 
+_UMASK = os.umask(0o022)
+os.umask(_UMASK)
+
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Put ``data`` at ``path`` so that a kill at any moment leaves the old file or the new one, never half.
@@ -29,14 +32,16 @@ def write_atomic(path: Path, data: bytes) -> None:
     """
     temporary = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        made = _make_folders(path.parent)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".tmp-")
         with os.fdopen(handle, "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        Path(temporary).chmod(0o666 & ~_UMASK)  # a temporary file is the owner's alone; colleagues share folders
         Path(temporary).replace(path)
-        sync_folder(path.parent)
+        for folder in (path.parent, *made):
+            sync_folder(folder)
     except OSError as error:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
@@ -44,6 +49,13 @@ def write_atomic(path: Path, data: bytes) -> None:
             f"{path.name} could not be written ({error.strerror}): free some space or check that the folder "
             "may be written to, then save again."
         ) from error
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Make a folder and those above it; returns the folders in which a new name has to be made durable."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    return [one.parent for one in missing]
 
 
 def sync_folder(folder: Path) -> None:
@@ -83,8 +95,10 @@ class FileLock:
         return True
 
     def _try(self) -> bool:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:
+            return False
         try:
             if sys.platform == "win32":
                 import msvcrt

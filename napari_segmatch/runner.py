@@ -16,18 +16,21 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
+from .config import TrainConfig
 from .errors import ImportProblem, ProjectError, SegmatchError
 from .events import Checkpointed, Failed, Finished, Paused, Proposed, Step, Stopped, TrainEvent
 from .fsio import csv_text, write_atomic
 from .io import FoundCase, encode_labels, read_mask, read_sequences
 from .project import Project, ProjectPool, Run
-from .types import NOT_ANNOTATED, Volume
+from .types import NOT_ANNOTATED, Mask, RunState, Volume
 
 Mode = Literal["thread", "process"]
+
+MAX_LABEL = NOT_ANNOTATED - 1
 
 _QUIET_SECONDS = 0.2
 """Step events closer together than this are not written down; every other event is."""
@@ -48,21 +51,18 @@ def training(project_path: Path, run_id: int, *, resume: bool = False, courteous
     """
     with Project.open(project_path) as project, project.run(run_id).lock():
         run = project.run(run_id)
-        run.ask("run")
         project.set_run_state(run_id, "running")
         if courteous:
             _give_way()
-        state: Literal["finished", "stopped", "failed"] = "failed"
+        state: RunState = "stopped"  # unless it says how it ended
         try:
             for event in _guarded(project, run, resume, courteous):
-                if isinstance(event, Stopped | Finished | Failed):
-                    state = event.kind  # type: ignore[assignment]
+                if isinstance(event, Finished | Failed):
+                    state = "finished" if isinstance(event, Finished) else "failed"
                 yield event
-        except GeneratorExit:
-            state = "stopped"
-            raise
         finally:
-            project.set_run_state(run_id, state)
+            with contextlib.suppress(ProjectError):  # a full disk: the lock is freed, so the run reads "interrupted"
+                project.set_run_state(run_id, state)
 
 
 def _guarded(project: Project, run: Run, resume: bool, courteous: bool) -> Iterator[TrainEvent]:
@@ -72,12 +72,13 @@ def _guarded(project: Project, run: Run, resume: bool, courteous: bool) -> Itera
             step = getattr(event, "step", step)
             yield event
     except Exception as error:  # whatever it is, the person gets a sentence and the run an ending
-        with (run.folder / "log.txt").open("a", encoding="utf-8") as log:
+        with contextlib.suppress(OSError), (run.folder / "log.txt").open("a", encoding="utf-8") as log:
             log.write(traceback.format_exc())
         known = isinstance(error, SegmatchError)
         message = str(error) if known else f"Training stopped on an internal error ({type(error).__name__}: {error})."
         failed = Failed(step, message)
-        run.record(failed)
+        with contextlib.suppress(OSError):
+            run.record(failed)
         yield failed
 
 
@@ -132,10 +133,21 @@ def _give_way() -> None:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
 
 
+def check_settings(config: TrainConfig) -> None:
+    """Raise if the device or the network of a configuration cannot be had: better now than in a run's first second."""
+    from .engine.learner import choose_device
+    from .engine.networks import build
+
+    choose_device(config.device)
+    build(config.network, 1, 2, config.features)
+
+
 class Background:
     """A run that trains beside the window. ``join`` waits for its end; stopping is a wish in its folder."""
 
     def __init__(self, project_path: Path, run_id: int, *, mode: Mode = "thread", resume: bool = False) -> None:
+        self.problem = ""
+        """Why it could not even start, if so."""
         self._process: subprocess.Popen[bytes] | None = None
         self._thread: threading.Thread | None = None
         if mode == "process":
@@ -144,9 +156,16 @@ class Background:
             self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         else:
             self._thread = threading.Thread(
-                target=_exhaust, args=(project_path, run_id, resume), name=f"segmatch-run-{run_id}", daemon=True
+                target=self._exhaust, args=(project_path, run_id, resume), name=f"segmatch-run-{run_id}", daemon=True
             )
             self._thread.start()
+
+    def _exhaust(self, project_path: Path, run_id: int, resume: bool) -> None:
+        try:
+            for _ in training(project_path, run_id, resume=resume, courteous=True):
+                pass
+        except SegmatchError as error:
+            self.problem = str(error)
 
     def is_alive(self) -> bool:
         if self._process is not None:
@@ -161,11 +180,6 @@ class Background:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout)
         return not self.is_alive()
-
-
-def _exhaust(project_path: Path, run_id: int, resume: bool) -> None:
-    for _ in training(project_path, run_id, resume=resume, courteous=True):
-        pass
 
 
 def predict_cases(
@@ -191,8 +205,9 @@ def predict_cases(
     from .engine.predict import predict_volume, scores_rows
 
     with Project.open(project_path) as project:
-        loaded = load_newest(project.run(run_id).checkpoints, device, optimisers=False)
+        loaded = load_newest(_trained(project, run_id).checkpoints, device, optimisers=False)
         jobs = _reading_jobs(project, found, loaded.sequences)
+        _refuse_overwriting([out / f"{name}.nii.gz" for name, _ in jobs], project, found)
         rows: list[tuple[object, ...]] = []
         for name, read in jobs:
             try:
@@ -210,6 +225,21 @@ def predict_cases(
     write_atomic(out / "scores.csv", csv_text(("case", "slice", "score", "verdict"), rows).encode())
 
 
+def _trained(project: Project, run_id: int | None) -> Run:
+    """Return the run asked for, or the newest that has a checkpoint."""
+    runs = [run for run, _ in project.runs() if any(run.checkpoints.glob("[0-9]*"))]
+    return runs[-1] if run_id is None and runs else project.run(run_id)
+
+
+def _refuse_overwriting(targets: Sequence[Path], project: Project, found: Sequence[FoundCase] | None) -> None:
+    """Raise if a mask would take the place of somebody's image."""
+    files = [path for item in found or () for path in item.images.values()]
+    sources = {path.resolve() for path in files} | project.all_image_paths()
+    for target in targets:
+        if target.resolve() in sources:
+            raise ProjectError(f"{target.name} would take the place of an image: choose another folder for the masks.")
+
+
 def _reading_jobs(
     project: Project, found: Sequence[FoundCase] | None, sequences: Sequence[str]
 ) -> list[tuple[str, Callable[[], Volume]]]:
@@ -221,43 +251,56 @@ def _reading_jobs(
     return [(case, partial(project.volume, case)) for case in cases]
 
 
+COLUMNS = ("dice", "lesion-slice dice", "hd95 mm", "empty-slice fp")
+
+
 def evaluate_folder(folder: Path, truths: Mapping[str, Path]) -> Iterator[str]:
-    """Compare ``{case}.nii.gz`` in ``folder`` with true masks; yields a table's lines, writes ``evaluation.csv`` and
-    ``evaluation_means.csv``.
+    """Compare ``{case}.nii.gz`` in ``folder`` with true masks; yields a table's lines.
+
+    Also writes ``evaluation.csv`` and ``evaluation_means.csv``. A case that has no prediction, or whose masks cannot
+    be compared, is named and left out of the means.
 
     Raises
     ------
     ImportProblem
-        If no case has both masks, or one cannot be read.
+        If no case could be compared.
     """
-    from .engine.metrics import confidence_interval, score_case
+    from .engine.metrics import score_case
 
-    pairs = {case: folder / f"{case}.nii.gz" for case in sorted(truths) if (folder / f"{case}.nii.gz").is_file()}
+    pairs: dict[str, tuple[Mask, Mask]] = {}
+    for case, path in sorted(truths.items()):
+        try:
+            prediction = read_mask(folder / f"{case}.nii.gz")
+            pairs[case] = prediction, read_mask(path, prediction.geometry, MAX_LABEL)
+        except ImportProblem as error:
+            yield f"{case}: left out. {error}"
     if not pairs:
-        raise ImportProblem(f"{folder.name} holds no mask of a case for which there is a true one.")
-    columns = ("dice", "lesion-slice dice", "hd95 mm", "empty-slice fp")
-    table: dict[str, list[tuple[float | None, ...]]] = {}
+        raise ImportProblem(f"{folder.name} holds no mask of a case that can be compared with a true one.")
+    labels = _labels_in(*(mask.labels for pair in pairs.values() for mask in pair))
     rows: list[tuple[object, ...]] = []
-    means: list[tuple[object, ...]] = []
-    yield f"{'case':<28} {'class':>5}  " + "  ".join(f"{column:>17}" for column in columns)
-    for case, path in pairs.items():
-        prediction = read_mask(path)
-        truth = read_mask(truths[case], prediction.geometry)
-        for label in _labels_in(truth.labels, prediction.labels):
+    yield f"{'case':<28} {'class':>5}  " + "  ".join(f"{column:>17}" for column in COLUMNS)
+    for case, (prediction, truth) in pairs.items():
+        for label in labels:
             scores = score_case(prediction.labels, truth.labels, label, truth.geometry.spacing)
             values = (scores.dice, scores.slice_dice, scores.hd95, scores.false_positive)
             rows.append((case, label, *values))
-            table.setdefault(str(label), []).append(values)
             yield f"{case:<28} {label:>5}  " + "  ".join(_cell(value) for value in values)
-    for label_name, found in table.items():
-        for index, column in enumerate(columns):
-            known = [value for values in found if (value := values[index]) is not None]
-            if known:
-                mean, low, high = confidence_interval(known)
-                means.append((label_name, column, mean, low, high, len(known)))
-                yield f"class {label_name}: mean {column} {mean:.3f} (95 % CI {low:.3f} to {high:.3f}, n={len(known)})"
     header = ("case", "class", "dice", "lesion_slice_dice", "hd95_mm", "empty_slice_fp")
     write_atomic(folder / "evaluation.csv", csv_text(header, rows).encode())
+    yield from _means(folder, rows, labels)
+
+
+def _means(folder: Path, rows: Sequence[tuple[Any, ...]], labels: Sequence[int]) -> Iterator[str]:
+    from .engine.metrics import confidence_interval
+
+    means: list[tuple[object, ...]] = []
+    for label in labels:
+        for index, column in enumerate(COLUMNS, 2):
+            known = [row[index] for row in rows if row[1] == label and row[index] is not None]
+            if known:
+                mean, low, high = confidence_interval(known)
+                means.append((label, column, mean, low, high, len(known)))
+                yield f"class {label}: mean {column} {mean:.3f} (95 % CI {low:.3f} to {high:.3f}, n={len(known)})"
     header = ("class", "metric", "mean", "ci95_low", "ci95_high", "cases")
     write_atomic(folder / "evaluation_means.csv", csv_text(header, means).encode())
 

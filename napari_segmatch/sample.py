@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import ndimage
 
+from .errors import ProjectError
 from .io import read_mask, write_image, write_labels
 from .types import Geometry
 
@@ -80,7 +81,9 @@ def write_cases(folder: str | Path, count: int, seed: int = 0, first: int = 0) -
     written = []
     for number in range(first, first + count):
         case = Path(folder) / f"case-{number + 1:02d}"
-        case.mkdir(parents=True, exist_ok=True)
+        if case.exists():
+            raise ProjectError(f"{case.name} is already in {case.parent.name}: choose another folder for the samples.")
+        case.mkdir(parents=True)
         image, labels = phantom(10_000 * seed + number)
         write_image(case / "flair.nii.gz", image, geometry(image.shape))
         write_labels(case / "mask.nii.gz", labels, geometry(labels.shape))

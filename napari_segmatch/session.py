@@ -65,6 +65,7 @@ class Session:
         self.saved_at: float | None = None
         self._background: Background | None = None
         self._offset = 0
+        self._stale = False
         self._jobs = Jobs(self._failed)
         self._last_save: dict[str, Future[Any]] = {}
         self._volumes = VolumeCache(lambda case: self._open().volume(case))
@@ -223,6 +224,7 @@ class Session:
         self.mask_saved.emit(case)
         if fresh.labelled != before.labelled:
             self.cases_changed.emit()
+            self._renew_proposals()
 
     # training --------------------------------------------------------------------------------------------
 
@@ -294,8 +296,7 @@ class Session:
             return
         self.run_state = self._open().run_state(self.run.id)
         if any(isinstance(event, Proposed) for event in fresh):
-            self.proposals = self._open().proposals()
-            self.proposals_changed.emit()
+            self._renew_proposals()
         for event in fresh:
             words, wrong = sentence(event)
             if words:
@@ -335,6 +336,13 @@ class Session:
                 table[key] = table.get(key, 0) + 1
         return table
 
+    def _renew_proposals(self) -> None:
+        """Read the list anew; if decisions on their way to the disk are ahead of it, as soon as they are there."""
+        self._stale = self.is_saving
+        if not self._stale:
+            self.proposals = self._open().proposals()
+            self.proposals_changed.emit()
+
     def _mark(self, proposal: Proposal, verdict: HumanVerdict | None) -> None:
         self.proposals = [
             replace(item, decision=verdict) if item.id == proposal.id else item for item in self.proposals
@@ -362,6 +370,8 @@ class Session:
         if self.project is not None:
             self._read_events()
             self._notice_silent_end()
+            if self._stale:
+                self._renew_proposals()
 
     def _failed(self, lane: Lane, error: BaseException) -> None:
         words = str(error) if isinstance(error, SegmatchError) else f"Something went wrong: {error!r}."
@@ -370,6 +380,9 @@ class Session:
             self._reload()
 
     def _notice_silent_end(self) -> None:
+        if self._background is not None and self._background.problem:
+            self.message.emit(self._background.problem, True)
+            self._background.problem = ""
         if self.run is not None and self.run_state in ("running", "paused") and not self.is_training:
             self.run_state = self._open().run_state(self.run.id)
             if self.run_state not in ("running", "paused"):

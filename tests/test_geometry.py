@@ -1,12 +1,15 @@
 """Views: exactness of T1, composition, and the alignment that the consistency loss rests on."""
 
+import dataclasses
+
 import pytest
 import torch
 
 from napari_segmatch.config import configure
 from napari_segmatch.engine.geometry import identity, inside, seen_after, warp, weak
+from napari_segmatch.engine.losses import consistency_loss
 from napari_segmatch.engine.policy import GEOMETRIC, Drawn, RandAugment
-from napari_segmatch.engine.selectors import Identity
+from napari_segmatch.engine.selectors import Identity, Selection
 from napari_segmatch.engine.step import algorithm_1, draw_views
 
 SIZE = 64
@@ -63,32 +66,114 @@ def test_every_geometric_operation_moves_pixels():
 
 
 def _pointwise(images):
-    """An equivariant toy network: each pixel's logits depend on its own grey value alone."""
-    return torch.cat([-20 * images, 20 * images], 1)
+    """An equivariant toy network, and a very sure one: each pixel's logits depend on its own grey value alone."""
+    return torch.cat([-60 * images, 60 * images], 1)
 
 
-def test_equivariant_network_has_no_consistency_loss_on_valid_pixels():
-    """Pseudo mask and aligned prediction agree wherever the strong view shows something."""
-    config = configure(size=SIZE, cutmix=1.0)
-    policy = RandAugment(2)
-    policy.apply = lambda images, drawn: images  # geometry alone
-    images = _smooth_images(8)
-    images = images + 0.4 * images.sign()  # no pixel sits on the decision's edge
-    labels = torch.zeros(8, SIZE, SIZE, dtype=torch.uint8)
-    views = draw_views(8, config, policy, _generator(7), mix=False)
-    aligned = []
+def _patches(n=8):
+    """Images of a bright, asymmetric patch on black, and their labels: no grey value is near the decision."""
+    images = torch.full((n, 1, SIZE, SIZE), -1.0)
+    images[:, :, 18:38, 24:50] = 1.0
+    images[:, :, 30:46, 24:32] = 1.0
+    return images, (images[:, 0] > 0).to(torch.uint8)
 
-    def student(batch):
-        logits = _pointwise(batch)
-        aligned.append(warp(logits[8:], torch.linalg.inv(views.beyond)))
-        return logits
 
-    outcome = algorithm_1(student, _pointwise, Identity(0.9), policy, (images, labels, views), (images, views))
-    seen = (inside(views.weak, SIZE) * seen_after(views.beyond, SIZE)).bool()
-    clear = seen & ((outcome.weak_view[:, 0].abs()) > 0.6)
-    agree = aligned[0].argmax(1) == outcome.pseudo
-    assert clear.float().mean() > 0.2
-    assert agree[clear].float().mean() > 0.995
+class Geometry(RandAugment):
+    """The strong view's geometry alone; ``wrong`` tells a false story about where pixels went."""
+
+    def __init__(self, wrong=False):
+        super().__init__(3)
+        self.wrong = wrong
+
+    def apply(self, images, drawn):
+        return images.flip(-1) if self.wrong else images
+
+
+def _step(policy, cutmix=0.0, selector=None, student=_pointwise, seed=7, labelled_strong=True):
+    images, labels = _patches()
+    config = configure(size=SIZE, cutmix=cutmix)
+    views = draw_views(8, config, policy, _generator(seed), mix=True)
+    calm = draw_views(8, config, policy, _generator(seed + 1), mix=False)
+    return algorithm_1(
+        student, _pointwise, selector or Identity(0.9), policy, (images, labels, calm), (images, views), labelled_strong
+    )
+
+
+@pytest.mark.parametrize("cutmix", [0.0, 1.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_equivariant_network_has_no_consistency_loss(cutmix, seed):
+    """Where the strong view shows something, the aligned prediction is the pseudo mask: with CutMix too.
+
+    Only edges that two resamplings blur may differ. A prediction that is aligned the wrong way, or not at all,
+    or compared with another slice's pseudo mask, is many times worse.
+    """
+    right = float(_step(Geometry(), cutmix, seed=seed).consistency)
+    wrong = float(_step(Geometry(wrong=True), cutmix, seed=seed).consistency)
+    assert right < 1.0
+    assert wrong > 4 * right
+
+
+def test_pixels_out_of_view_carry_no_weight(monkeypatch):
+    """What the strong view lost is not compared with the copies of the border that stand in its place."""
+    import napari_segmatch.engine.step as step
+
+    policy, half_out = Geometry(), identity(8)
+    half_out[:, 0, 2] = 1.0  # the strong view shows the left half alone; the patch is cut
+    policy.matrix = lambda drawn: half_out
+    assert float(_step(policy).consistency) < 0.01
+    monkeypatch.setattr(step, "seen_after", lambda matrix, size, device: torch.ones(len(matrix), size, size))
+    monkeypatch.setattr(step, "inside", lambda matrix, size, device: torch.ones(len(matrix), size, size))
+    assert float(_step(policy).consistency) > 0.1
+
+
+@pytest.mark.parametrize("strong", [False, True])
+def test_labels_move_with_their_image(strong):
+    """A network that is right about every pixel has next to no supervised loss in any view."""
+    right = float(_step(Geometry(), labelled_strong=strong).supervised)
+    assert right < 1.0
+    if strong:
+        assert float(_step(Geometry(wrong=True), labelled_strong=True).supervised) > 4 * right
+
+
+def test_verdicts_travel_with_mixed_pixels():
+    """Of two slices, one rejected: with a box from its partner each slice learns from accepted pixels alone."""
+
+    class First(torch.nn.Module):
+        def forward(self, images, probabilities):
+            weight = torch.zeros_like(probabilities[:, 0])
+            weight[0] = 1
+            return Selection(weight, weight.mean((1, 2)), weight.mean((1, 2)) > 0)
+
+    seen = []
+
+    def loss(logits, target, weight, dice):
+        seen.append(weight)
+        return logits.mean() * 0
+
+    import napari_segmatch.engine.step as step
+
+    images, labels = _patches(2)
+    policy, config = Geometry(), configure(size=SIZE, cutmix=1.0)
+    policy.matrix = lambda drawn: identity(2)
+    views = dataclasses.replace(
+        draw_views(2, config, policy, _generator(1), mix=True), weak=identity(2), partner=torch.tensor([1, 0])
+    )
+    original, step.consistency_loss = step.consistency_loss, loss
+    try:
+        algorithm_1(_pointwise, _pointwise, First(), policy, (images, labels, views), (images, views))
+    finally:
+        step.consistency_loss = original
+    assert torch.equal(seen[0][0] > 0, ~views.box[0])
+    assert torch.equal(seen[0][1] > 0, views.box[1])
+
+
+def test_rejected_slices_count_in_the_denominator():
+    """With half of the slices rejected the cross-entropy of the other half counts half: the text's 1 / mu B."""
+    logits, target = torch.randn(4, 2, 8, 8), torch.ones(4, 8, 8, dtype=torch.long)
+    weight = torch.ones(4, 8, 8)
+    weight[2:] = 0
+    alone = consistency_loss(logits[:2], target[:2], weight[:2], dice=False)
+    torch.testing.assert_close(consistency_loss(logits, target, weight, dice=False), alone / 2)
 
 
 def test_pixels_that_the_strong_view_lost_have_no_weight():

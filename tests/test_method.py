@@ -4,10 +4,18 @@ import pytest
 import torch
 
 from napari_segmatch.config import SELECTORS, configure
-from napari_segmatch.engine.discriminator import Discriminator, dice_of, equation_1_loss, quality_loss, quality_pairs
+from napari_segmatch.engine.discriminator import (
+    Discriminator,
+    dice_of,
+    equation_1_loss,
+    one_question,
+    quality_loss,
+    quality_pairs,
+)
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.losses import consistency_loss, hard, supervised_loss
 from napari_segmatch.engine.selectors import ConfidenceMap, Identity, MeanConfidence, NoSelector, build_selector
+from napari_segmatch.engine.step import draw_views
 
 
 def _generator(seed=0):
@@ -48,7 +56,8 @@ def test_every_selector_trains(selector, objective):
     before = {name: value.clone() for name, value in learner.model.state_dict().items()}
     outcome, judged = learner.learn(TinyPool(), 0.5)
     assert torch.isfinite(outcome.supervised)
-    assert (float(outcome.consistency) == 0) == (selector == "none" or float(outcome.selection.weight.sum()) == 0)
+    silent = selector == "none" or float(outcome.selection.weight.sum()) == 0
+    assert (float(outcome.consistency.detach()) == 0) == silent
     assert any(not torch.equal(before[name], value) for name, value in learner.model.state_dict().items())
     assert (judged > 0) == (selector == "discriminator")
 
@@ -64,12 +73,13 @@ def test_discriminator_sends_no_gradient_into_the_segmenter():
     """After the discriminator's update the model's gradients are those of its own losses alone."""
     learner = Learner(_config(selector="discriminator"), 1, 1)
     outcome, _ = learner.learn(TinyPool(), 0.5)
-    for tensor in (outcome.labelled_prediction, outcome.pseudo, outcome.weak_view, outcome.selection.weight,
-                   outcome.selection.score):  # fmt: skip
+    for tensor in (outcome.labelled_prediction, outcome.pseudo, outcome.selection.weight, outcome.selection.score):
         assert not tensor.requires_grad
     for parameter in learner.model.parameters():
         parameter.grad = None
-    learner._teach_discriminator(TinyPool(), outcome)
+    pool = TinyPool()
+    views = draw_views(3, learner.config, learner.policy, _generator(), mix=False)
+    learner._teach_discriminator(pool, outcome, (pool.images[:3], pool.labels[:3], views))
     assert all(parameter.grad is None for parameter in learner.model.parameters())
 
 
@@ -87,7 +97,7 @@ def test_rejected_masks_teach_nothing():
     logits = torch.randn(2, 2, 8, 8, requires_grad=True)
     loss = consistency_loss(logits, torch.ones(2, 8, 8, dtype=torch.long), torch.zeros(2, 8, 8))
     loss.backward()
-    assert float(loss) == 0
+    assert float(loss.detach()) == 0
     assert float(logits.grad.abs().max()) == 0
 
 
@@ -167,13 +177,47 @@ def test_equation_1_drives_people_to_one_and_predictions_to_zero():
 
 
 def test_quality_pairs_cover_good_and_bad_masks():
-    """The lessons hold the truth, near misses and plain wrongs, with true Dice from 0 to 1."""
-    truth = _disc(16, size=64, radius=12)
+    """The lessons hold the truth, near misses on both sides of Dice 0.8, and plain wrongs."""
+    truth = _disc(64, size=128, radius=12).roll((30, -25), (1, 2))  # far from the centre
     pairs = quality_pairs(truth, truth.roll(3, 2), _generator(1))
-    quality = dice_of(pairs.flatten(0, 1), truth.repeat(len(pairs), 1, 1))
-    assert quality[:16].min() == 1
-    assert quality.min() == 0
-    assert ((quality > 0.3) & (quality < 0.8)).any()
+    quality = dice_of(pairs.flatten(0, 1), truth.repeat(len(pairs), 1, 1)).view(len(pairs), -1)
+    assert quality[0].min() == 1
+    assert quality[-1].max() == 0
+    for made in (quality[2], quality[4]):  # deformed; grown or shrunk
+        assert 0.15 < (made >= 0.8).float().mean() < 0.85
+        assert ((made >= 0.5) & (made < 0.8)).float().mean() > 0.15
+    assert (quality[2] < 0.2).float().mean() < 0.1
+
+
+def test_equal_candidates_count_once():
+    """An empty slice, whose truth cannot be deformed, must not say six times that an empty mask is good."""
+    network = Discriminator(1)
+    images, nothing = torch.randn(2, 1, 32, 32), torch.zeros(2, 32, 32, dtype=torch.bool)
+    once = quality_loss(network, images, nothing, nothing[None])
+    often = quality_loss(network, images, nothing, torch.stack([nothing] * 6))
+    torch.testing.assert_close(once, often)
+
+
+def test_unjudged_pixels_belong_to_no_mask():
+    """A prediction is not called bad for what nobody has judged."""
+    truth = torch.full((1, 16, 16), 255)
+    truth[:, :8], truth[:, 2:6, 2:6] = 0, 1
+    predicted = torch.zeros(1, 16, 16, dtype=torch.long)
+    predicted[:, 2:6, 2:6], predicted[:, 10:] = 1, 1
+    mask, guess = one_question(truth, predicted, 1, _generator())
+    assert dice_of(guess, mask) == 1
+
+
+def test_absent_classes_are_not_asked_about():
+    """Of several classes only those that are in the truth or the prediction are questions, and everything at once."""
+    truth, predicted = torch.zeros(40, 8, 8, dtype=torch.long), torch.zeros(40, 8, 8, dtype=torch.long)
+    truth[:, :2], predicted[:, 4:6] = 2, 4
+    asked = {
+        (bool(mask.any()), bool(guess.any()))
+        for seed in range(3)
+        for mask, guess in zip(*one_question(truth, predicted, 5, _generator(seed)), strict=True)
+    }
+    assert asked == {(True, True), (True, False), (False, True)}
 
 
 def test_quality_critic_learns_whether_a_mask_fits_the_image():
@@ -232,3 +276,52 @@ def test_warm_up_trains_on_labels_alone():
     learner = Learner(_config(warmup=0.5), 1, 1)
     assert learner.learn(TinyPool(), 0.2)[0].selection is None
     assert learner.learn(TinyPool(), 0.6)[0].selection is not None
+
+
+def _trained(steps=4, pool=None, **changes):
+    learner = Learner(_config(**changes), 1, 1)
+    for _ in range(steps):
+        learner.learn(pool or TinyPool(), 0.9)
+    return learner
+
+
+def _flat(module):
+    return torch.cat([parameter.detach().flatten() for parameter in module.parameters()])
+
+
+def test_consistency_loss_reaches_the_model():
+    """lambda_u decides how much: with 1 the model learns markedly otherwise than with next to nothing."""
+    with_it, without = (_flat(_trained(8, lambda_u=weight, selector="identity").model) for weight in (1.0, 1e-6))
+    assert (with_it - without).abs().max() > 1e-4
+
+
+def test_people_s_decisions_reach_the_discriminator():
+    """With lessons it learns otherwise than without."""
+    taught = TinyPool()
+    taught.lessons = (torch.tensor([6]), torch.ones(1, 32, 32, dtype=torch.bool), torch.tensor([0.0]))
+    assert not torch.equal(_flat(_trained(pool=taught).selector), _flat(_trained().selector))
+
+
+def test_teacher_has_the_student_s_buffers():
+    """Batch statistics are copied: a teacher that forgets them predicts nonsense."""
+    learner = _trained(network="tests_networks:with_statistics")
+    mean = next(name for name, _ in learner.model.named_buffers() if name.endswith("running_mean"))
+    assert torch.equal(dict(learner.teacher.named_buffers())[mean], dict(learner.model.named_buffers())[mean])
+    assert dict(learner.model.named_buffers())[mean].abs().max() > 0
+
+
+def test_pixel_tau_leaves_unsure_pixels_out_of_accepted_masks():
+    """The verdict is on the whole mask; inside it, pixels can be weighed too."""
+    images, p = torch.randn(1, 1, 32, 32), _probabilities(0.6, 0.99)
+    both = build_selector(_config(tau=0.0, pixel_tau=0.9), 1, 1)(images, p)
+    assert both.accepted.all()
+    assert torch.equal(both.weight[0] == 0, _disc(1)[0])
+
+
+def test_paper_preset_is_cross_entropy_alone():
+    """H of the text is cross-entropy; ours adds Dice."""
+    logits, labels = torch.randn(2, 2, 8, 8), torch.ones(2, 8, 8, dtype=torch.long)
+    paper = configure("paper")
+    expected = torch.nn.functional.cross_entropy(logits, labels)
+    torch.testing.assert_close(supervised_loss(logits, labels, paper.dice), expected)
+    assert supervised_loss(logits, labels, True) > expected

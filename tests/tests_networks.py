@@ -24,3 +24,9 @@ class _Broken(nn.Conv2d):
 
 def broken(spatial_dims, in_channels, out_channels):
     return _Broken(in_channels, out_channels, 1)
+
+
+def with_statistics(spatial_dims, in_channels, out_channels):
+    return nn.Sequential(
+        nn.Conv2d(in_channels, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, out_channels, 1)
+    )

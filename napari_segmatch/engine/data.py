@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 
 from ..errors import SegmatchError, TrainingProblem
-from ..types import NOT_ANNOTATED, Pool, PoolSnapshot, Region
+from ..types import NOT_ANNOTATED, Pool, PoolSnapshot, Region, Reviewed
 from .discriminator import GOOD, dice_of
 from .prepare import Frame, to_network
+
+QUEUE = 64
+"""At most so many slices wait to be seen first; more at once is an import, not a correction."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,7 @@ class ResidentPool:
         self._fresh: list[int] = []
         self._mask_versions: dict[str, int] = {}
         self._broken: set[str] = set()
+        self._proposals: dict[int, Tensor] = {}
         self.snapshot = PoolSnapshot(-1, {}, {})
         self.labelled = self.unlabelled = torch.zeros(0, dtype=torch.long)
         self._showing: list[Tensor] = []
@@ -63,20 +67,34 @@ class ResidentPool:
             return None
         before, self.snapshot = self.snapshot, self._pool.snapshot()
         problems = self._load(sorted({*self.snapshot.labelled, *self.snapshot.unlabelled}))
-        changed = {
-            case for case, version in self.snapshot.masks.items() if self._mask_versions.get(case) != version
-        } & set(self._first)
-        for case in sorted(changed):
-            self._load_labels(case)
-        self._mask_versions = dict(self.snapshot.masks)
-        old, new = set(before.regions("labelled")), set(self.snapshot.regions("labelled"))
-        self._index()
-        first_time = before.version < 0
+        if not self._first and problems:
+            raise TrainingProblem(f"No case can be read. {problems[0]}")
+        old = set(before.regions("labelled"))
+        new = {region for region in self.snapshot.regions("labelled") if region.case in self._first}
+        rewritten = self._load_changed_labels(new)
+        self._index(new)
         added = sorted(new - old)
-        rewritten = [region for region in sorted(new & old) if region.case in changed and not first_time]
-        self._fresh += [] if first_time else [self.row(r) for r in [*added, *rewritten] if r.case in self._first]
-        self._learn_lessons()
+        if before.version >= 0:
+            self._queue([region for region in (*added, *rewritten) if region in new])
+        problems += self._learn_lessons()
         return Change(added, sorted(old - new), problems)
+
+    def _load_changed_labels(self, labelled: set[Region]) -> list[Region]:
+        """Bring in masks that are new; returns the slices on which something differs."""
+        changed = []
+        for case in sorted({region.case for region in labelled} | (set(self._mask_versions) & set(self._first))):
+            version = self.snapshot.masks.get(case, 0)
+            if self._mask_versions.get(case) == version:
+                continue
+            changed += [Region(case, z) for z in self._load_labels(case)]
+            self._mask_versions[case] = version
+        return changed
+
+    def _queue(self, regions: list[Region]) -> None:
+        """Put slices first in line for the next labelled batches, the latest before earlier ones."""
+        rows = dict.fromkeys([*(self.row(region) for region in regions), *self._fresh])
+        labelled = set(self.labelled.tolist())
+        self._fresh = [row for row in rows if row in labelled][:QUEUE]
 
     def row(self, region: Region) -> int:
         return self._first[region.case] + region.z
@@ -102,53 +120,74 @@ class ResidentPool:
         self.labels = torch.cat([self.labels, missing.to(self._device)])
         return problems
 
-    def _load_labels(self, case: str) -> None:
+    def _load_labels(self, case: str) -> list[int]:
+        """Bring in a case's mask; returns the slices on which it differs from the one before."""
         labels = torch.from_numpy(np.ascontiguousarray(self._pool.mask(case)))
-        first = self._first[case]
-        small = self.frames[case].shrink_labels(labels, self.classes)
-        self.labels[first : first + len(labels)] = small.to(self._device)
+        mine = self.labels[self._first[case] :][: len(labels)]
+        small = self.frames[case].shrink_labels(labels, self.classes).to(self._device)
+        differs = (mine != small).flatten(1).any(1).nonzero()[:, 0].tolist()
+        mine.copy_(small)
+        return differs
 
-    def _index(self) -> None:
-        def rows(regions: list[Region]) -> Tensor:
-            return torch.tensor([self.row(r) for r in regions if r.case in self._first], dtype=torch.long)
-
-        self.labelled = rows(self.snapshot.regions("labelled"))
-        self.unlabelled = rows(self.snapshot.regions("unlabelled"))
+    def _index(self, labelled: set[Region]) -> None:
+        rest = [region for region in self.snapshot.regions("unlabelled") if region.case in self._first]
+        self.labelled = torch.tensor([self.row(region) for region in sorted(labelled)], dtype=torch.long)
+        self.unlabelled = torch.tensor([self.row(region) for region in rest], dtype=torch.long)
         if not len(self.labelled):
             raise TrainingProblem("No slice is labelled: mark at least one slice as done, then start training.")
         chosen = self.labels[self.labelled.to(self._device)]
         showing = [(chosen == label).flatten(1).any(1).cpu() for label in range(1, self.classes + 1)]
         self._showing = [self.labelled[mask] for mask in showing if mask.any()]
 
-    def _learn_lessons(self) -> None:
-        """Turn decisions into pairs of image and mask whose quality a person has told."""
-        rows, masks, targets = [], [], []
+    def _learn_lessons(self) -> list[str]:
+        """Turn decisions into pairs of image and mask whose quality a person has told. Returns what went wrong."""
+        rows, masks, targets, problems = [], [], [], []
+        labelled = set(self.labelled.tolist())
         for item in self.snapshot.reviewed:
             if item.region.case not in self._first or item.verdict == "deferred":
                 continue
             row = self.row(item.region)
-            mask = torch.from_numpy(self._pool.proposal_mask(item.proposal))[None]
-            small = self.frames[item.region.case].shrink_labels(mask, self.classes).to(self._device)
-            truth = self.labels[row][None]
-            for label in range(1, self.classes + 1):
-                wrong = item.verdict == "rejected"
-                good = not wrong and bool(dice_of(small == label, truth == label) >= GOOD)
-                rows.append(row)
-                masks.append((small == label)[0])
-                targets.append(float(good))
+            if item.verdict == "corrected" and row not in labelled:
+                continue  # the slice was reopened: nobody knows what the proposal's Dice would be
+            try:
+                mask = self._proposal(item)
+            except SegmatchError as error:
+                problems.append(f"A decision teaches nothing: {error}")
+                continue
+            good = item.verdict == "accepted"
+            if row in labelled and item.verdict != "rejected":
+                truth = (self.labels[row] > 0) & (self.labels[row] != NOT_ANNOTATED)
+                good = bool(dice_of(mask[None], truth[None]) >= GOOD)
+            rows.append(row)
+            masks.append(mask)
+            targets.append(float(good))
         self.lessons = (
             (torch.tensor(rows), torch.stack(masks), torch.tensor(targets, device=self._device)) if rows else None
         )
+        return problems
+
+    def _proposal(self, item: Reviewed) -> Tensor:
+        """Return all that a judged proposal segments, (size, size) bool; read once."""
+        if item.proposal not in self._proposals:
+            labels = torch.from_numpy(self._pool.proposal_mask(item.proposal))[None]
+            small = self.frames[item.region.case].shrink_labels(labels, self.classes)
+            self._proposals[item.proposal] = ((small > 0) & (small != NOT_ANNOTATED))[0].to(self._device)
+        return self._proposals[item.proposal]
 
     # sampling --------------------------------------------------------------------------------------------
 
     def sample_labelled(self, n: int, lesion_share: float, generator: torch.Generator) -> Tensor:
-        """Draw n labelled rows. What a person has just labelled comes first; then a share shows a structure."""
-        fresh, self._fresh = self._fresh[:n], self._fresh[n:]
+        """Draw n labelled rows: up to half of what people have just labelled; of the rest a share shows a structure.
+
+        That share goes round the classes, so that each gets its turn.
+        """
+        first = max(1, n // 2)
+        fresh, self._fresh = self._fresh[:first], self._fresh[first:]
         rest = n - len(fresh)
         wanted = round(lesion_share * rest) if self._showing else 0
         rows = [torch.tensor(fresh, dtype=torch.long)]
-        for index in range(wanted):
+        start = int(torch.randint(max(1, len(self._showing)), (1,), generator=generator))
+        for index in range(start, start + wanted):
             showing = self._showing[index % len(self._showing)]
             rows.append(_draw(showing, 1, generator))
         rows.append(_draw(self.labelled, rest - wanted, generator))

@@ -92,9 +92,9 @@ def sharpen(x: Tensor, level: Tensor, sign: Tensor, generator: torch.Generator) 
 @operation
 def low_resolution(x: Tensor, level: Tensor, sign: Tensor, generator: torch.Generator) -> Tensor:
     """Fewer phase-encoding lines along one axis: a soft cut of high frequencies in y."""
-    keep = 0.5 * (1 - 0.7 * level)
+    keep = 0.6 * (1 - 0.75 * level)
     fy = torch.fft.fftfreq(x.shape[2], device=x.device).abs().view(1, 1, -1, 1)
-    return _in_k_space(x, torch.sigmoid((keep - fy) / 0.02))
+    return _in_k_space(x, torch.sigmoid((keep - fy) / 0.015))
 
 
 @operation

@@ -13,14 +13,18 @@ from torch import Tensor, nn
 from ..config import TrainConfig
 from ..errors import ConfigError
 from .data import ResidentPool
-from .discriminator import annotated, equation_1_loss, one_class, quality_loss, quality_pairs
+from .discriminator import Discriminator, annotated, equation_1_loss, one_question, quality_loss, quality_pairs
 from .networks import build
 from .policy import RandAugment
 from .selectors import DiscriminatorSelector, build_selector
-from .step import Outcome, algorithm_1, draw_views
+from .step import Outcome, Views, algorithm_1, draw_views, labelled_view, pseudo_masks
 
-DISCRIMINATOR_EVERY = 2
 LESSONS = 8
+"""People's decisions that the discriminator is reminded of in one update."""
+
+
+Labelled = tuple[Tensor, Tensor, Views]
+"""Labelled slices, their labels and the views drawn for them."""
 
 
 def choose_device(name: str) -> torch.device:
@@ -32,9 +36,7 @@ def choose_device(name: str) -> torch.device:
         If the device does not exist on this machine.
     """
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
@@ -45,11 +47,16 @@ def choose_device(name: str) -> torch.device:
 
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Compute in bfloat16 where the device is good at it."""
-    if device.type == "cuda" and torch.cuda.is_bf16_supported():
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.autocast("cuda", torch.bfloat16)
-    if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if device.type == "cpu" and _cpu_has_bfloat16():
         return torch.autocast("cpu", torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def _cpu_has_bfloat16() -> bool:
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private, and not in every build
+    return torch.backends.mkldnn.is_available() and any(getattr(torch.cpu, name, bool)() for name in asked)
 
 
 class Learner:
@@ -76,6 +83,8 @@ class Learner:
         self.judge_optimiser = torch.optim.AdamW(judged, 1e-3, weight_decay=1e-2, fused=fused) if judged else None
         self.step = 0
         self.elapsed = 0.0
+        self.judged = 0.0
+        """The discriminator's last loss."""
 
     def generator(self, purpose: int = 0) -> torch.Generator:
         """Return the source of chance of this step; one for each purpose."""
@@ -108,13 +117,21 @@ class Learner:
             unlabelled = (pool.images[taken], draw_views(count, config, self.policy, generator, mix=True))
         self.model.train()
         outcome = algorithm_1(
-            self.student, self.mean_teacher, self.selector, self.policy, labelled, unlabelled, config.labelled_strong
+            self.student,
+            self.mean_teacher,
+            self.selector,
+            self.policy,
+            labelled,
+            unlabelled,
+            config.labelled_strong,
+            config.dice,
         )
         _update(self.optimiser, outcome.supervised + ramp * outcome.consistency, self._rate(progress))
         self._follow()
-        judged = self._teach_discriminator(pool, outcome) if self.step % DISCRIMINATOR_EVERY == 0 else 0.0
+        if self.step % config.discriminator_every == 0:
+            self.judged = self._teach_discriminator(pool, outcome, labelled)
         self.step += 1
-        return outcome, judged
+        return outcome, self.judged
 
     def _ramp(self, progress: float) -> float:
         if self.config.selector == "none" or progress < self.config.warmup:
@@ -133,36 +150,47 @@ class Learner:
             for mine, theirs in zip(self.teacher.buffers(), self.model.buffers(), strict=True):
                 mine.copy_(theirs)
 
-    def _teach_discriminator(self, pool: ResidentPool, outcome: Outcome) -> float:
+    def _teach_discriminator(self, pool: ResidentPool, outcome: Outcome, labelled: Labelled) -> float:
         """Lines 8 and 9: update the discriminator; its gradient never reaches the model."""
         if not isinstance(self.selector, DiscriminatorSelector) or self.judge_optimiser is None:
             return 0.0
-        usable = annotated(outcome.labelled_mask)
-        if not usable.any():
-            return 0.0
         generator, network = self.generator(1), self.selector.network
-        truth, chosen = one_class(outcome.labelled_mask[usable], self.classes, generator)
-        images = outcome.labelled_view[usable]
         if self.config.objective == "equation-1":
-            if outcome.weak_view is None or outcome.pseudo is None:
-                return 0.0
-            fake, _ = one_class(outcome.pseudo, self.classes, generator)
-            loss = equation_1_loss(network, images, truth, outcome.weak_view, fake)
+            loss = self._equation_1(network, pool, labelled, generator)
         else:
-            predicted = outcome.labelled_prediction[usable] == chosen[:, None, None]
-            loss = quality_loss(network, images, truth, quality_pairs(truth, predicted, generator))
-        loss = loss + self._lesson_loss(pool, generator)
+            usable = annotated(outcome.labelled_mask)
+            if not usable.any():
+                return self.judged
+            truth, predicted = one_question(
+                outcome.labelled_mask[usable], outcome.labelled_prediction[usable], self.classes, generator
+            )
+            pairs = quality_pairs(truth, predicted, generator)
+            loss = quality_loss(network, outcome.labelled_view[usable], truth, pairs)
+        loss = loss + self._lesson_loss(network, pool, generator)
         _update(self.judge_optimiser, loss, 1e-3)
         return float(loss.detach())
 
-    def _lesson_loss(self, pool: ResidentPool, generator: torch.Generator) -> Tensor | float:
-        """Learn from people's decisions on proposals."""
-        if pool.lessons is None or not isinstance(self.selector, DiscriminatorSelector):
+    def _equation_1(
+        self, network: Discriminator, pool: ResidentPool, labelled: Labelled, generator: torch.Generator
+    ) -> Tensor:
+        """Equation 1 on weak views of both kinds: another kind of view on one side would give the answer away."""
+        x_l, y_l = labelled_view(*labelled, self.policy, strong=False)
+        rows = pool.sample_unlabelled(len(x_l), generator).to(self.device)
+        views = draw_views(len(rows), self.config, self.policy, generator, mix=False)
+        x_u, pseudo, _ = pseudo_masks(self.mean_teacher, self.selector, pool.images[rows], views)
+        truth, _ = one_question(y_l, y_l, self.classes, generator)
+        fake, _ = one_question(pseudo, pseudo, self.classes, generator)
+        return equation_1_loss(network, x_l, truth, x_u, fake)
+
+    def _lesson_loss(self, network: Discriminator, pool: ResidentPool, generator: torch.Generator) -> Tensor | float:
+        """Learn from people's decisions on proposals, the more of them there are the more."""
+        if pool.lessons is None:
             return 0.0
         rows, masks, targets = pool.lessons
         taken = torch.randint(len(rows), (LESSONS,), generator=generator)
-        logits = self.selector.network(pool.images[rows[taken].to(self.device)], masks[taken.to(self.device)])
-        return F.binary_cross_entropy_with_logits(logits, targets[taken.to(self.device)] * 0.95 + 0.025)
+        logits = network(pool.images[rows[taken].to(self.device)], masks[taken.to(self.device)])
+        loss = F.binary_cross_entropy_with_logits(logits, targets[taken.to(self.device)] * 0.95 + 0.025)
+        return 0.5 * min(1.0, len(rows) / 20) * loss
 
     # state -----------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ def hard(scores: Tensor) -> Tensor:
     return label
 
 
-def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
+def supervised_loss(logits: Tensor, labels: Tensor, dice: bool = True) -> Tensor:
     """Cross-entropy plus Dice against people's labels.
 
     Parameters
@@ -33,10 +33,10 @@ def supervised_loss(logits: Tensor, labels: Tensor) -> Tensor:
         (n, h, w) int64; 255 is ignored.
     """
     weight = (labels != NOT_ANNOTATED).float()
-    return weighted_loss(logits, labels * weight.long(), weight, weight.sum())
+    return weighted_loss(logits, labels * weight.long(), weight, weight.sum(), dice)
 
 
-def consistency_loss(logits: Tensor, pseudo: Tensor, weight: Tensor) -> Tensor:
+def consistency_loss(logits: Tensor, pseudo: Tensor, weight: Tensor, dice: bool = True) -> Tensor:
     """Loss of an aligned prediction against a pseudo mask (line 6 of Algorithm 1).
 
     The denominator counts all pixels of the batch, rejected ones too: when little is accepted, little is learnt.
@@ -50,14 +50,15 @@ def consistency_loss(logits: Tensor, pseudo: Tensor, weight: Tensor) -> Tensor:
     weight
         (n, h, w); 0 where the selector said no or the strong view saw nothing.
     """
-    return weighted_loss(logits, pseudo, weight, torch.tensor(float(weight.numel())))
+    return weighted_loss(logits, pseudo, weight, torch.tensor(float(weight.numel())), dice)
 
 
-def weighted_loss(logits: Tensor, target: Tensor, weight: Tensor, total: Tensor) -> Tensor:
-    """Cross-entropy over ``total`` pixels, plus soft Dice where there is weight."""
+def weighted_loss(logits: Tensor, target: Tensor, weight: Tensor, total: Tensor, dice: bool) -> Tensor:
+    """Cross-entropy over ``total`` pixels, plus (``dice``) soft Dice where there is weight."""
     logits = logits.float()
     entropy = (F.cross_entropy(logits, target, reduction="none") * weight).sum() / total.clamp_min(1).to(logits.device)
+    if not dice:
+        return entropy
     classes = logits.shape[1]
     hot = F.one_hot(target, classes).movedim(-1, 1) * weight[:, None]
-    dice = _dice(logits.softmax(1) * weight[:, None], hot)
-    return entropy + dice * weight.mean()
+    return entropy + _dice(logits.softmax(1) * weight[:, None], hot) * weight.mean()

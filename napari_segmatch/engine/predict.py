@@ -43,7 +43,11 @@ def probabilities(learner: Learner, images: Tensor, flips: bool = False) -> Tens
 
 @torch.no_grad()
 def predict_slices(learner: Learner, images: Tensor, frame: Frame, flips: bool = True) -> Prediction:
-    """Predict prepared slices of one case (z, c, size, size) on the case's own grid."""
+    """Predict prepared slices of one case (z, c, size, size) on the case's own grid.
+
+    ``flips`` averages the mirrored prediction in, unless the run was told that left and right differ (``flip`` 0).
+    """
+    flips = flips and learner.config.flip > 0
     labels, scores, accepted = [], [], []
     for part in images.split(CHUNK):
         part = part.to(learner.device)

@@ -46,10 +46,29 @@ class Frame:
         return F.pad(small, self._padding, value=fill)
 
     def shrink_labels(self, labels: Tensor, classes: int) -> Tensor:
-        """Bring labels (n, height, width) uint8 into the frame; each pixel gets the label that covers most of it."""
-        hot = F.one_hot(labels.long().clamp_max(classes + 1), classes + 2).movedim(-1, 1).float()
-        best = self.shrink(hot, 0.0).argmax(1)
-        return torch.where(best == classes + 1, NOT_ANNOTATED, best).to(torch.uint8)
+        """Bring labels (n, height, width) uint8 into the frame; each pixel gets the label that covers most of it.
+
+        A structure too small to cover most of any pixel keeps the one that it covers best: it must not turn
+        into "nothing here".
+        """
+        best = self._coverage(labels == 0)
+        small = torch.zeros_like(best, dtype=torch.uint8)
+        present = [
+            label for label in labels.unique().tolist() if label and (label <= classes or label == NOT_ANNOTATED)
+        ]
+        for label in present:
+            coverage = self._coverage(labels == label)
+            small = torch.where(coverage > best, label, small).to(torch.uint8)
+            best = torch.maximum(best, coverage)
+        for label in present:
+            lost = (labels == label).flatten(1).any(1) & ~(small == label).flatten(1).any(1)
+            for row in lost.nonzero()[:, 0].tolist() if label != NOT_ANNOTATED else ():
+                small[row].view(-1)[self._coverage(labels[row : row + 1] == label).argmax()] = label
+        return small
+
+    def _coverage(self, masks: Tensor) -> Tensor:
+        """Share of each pixel of the frame that masks (n, height, width) cover, (n, size, size)."""
+        return self.shrink(masks[:, None].float(), 0.0)[:, 0]
 
     def restore(self, probabilities: Tensor) -> Tensor:
         """Bring probabilities (n, k, size, size) back to the case's grid, (n, k, height, width).
@@ -90,7 +109,7 @@ def frame_of(normal: np.ndarray, size: int) -> Frame:
     """Find the part of the slices that holds the body, over the whole volume (channel, z, y, x).
 
     A row or column belongs to the body when 2 % of its voxels are brighter than the image's floor by a tenth
-    of its range in any sequence. An eighth of margin is never cut.
+    of its range in any sequence. Four pixels of margin are kept.
     """
     _, _, height, width = normal.shape
     floor = normal.min((1, 2, 3), keepdims=True)
@@ -102,7 +121,7 @@ def frame_of(normal: np.ndarray, size: int) -> Frame:
 
 def _extent(share: np.ndarray, length: int, margin: int = 4) -> tuple[int, int]:
     inside = np.flatnonzero(share > 0.02)
-    if len(inside) < length // 4:
+    if not len(inside) or len(inside) < length // 4:
         return 0, length
     return max(0, int(inside[0]) - margin), min(length, int(inside[-1]) + 1 + margin)
 
@@ -112,4 +131,5 @@ def to_network(pixels: np.ndarray, size: int) -> tuple[Tensor, Frame]:
     normal = normalise(pixels)
     frame = frame_of(normal, size)
     slices = torch.from_numpy(np.ascontiguousarray(normal.swapaxes(0, 1)))
-    return frame.shrink(slices, float(normal.min())), frame
+    floor = torch.from_numpy(normal.min((1, 2, 3)))[:, None, None]  # each sequence is padded with its own black
+    return frame.shrink(slices - floor, 0.0) + floor, frame

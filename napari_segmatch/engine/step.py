@@ -67,7 +67,6 @@ class Outcome:
     labelled_view: Tensor
     labelled_mask: Tensor
     labelled_prediction: Tensor
-    weak_view: Tensor | None = None
     pseudo: Tensor | None = None
     selection: Selection | None = None
 
@@ -99,6 +98,7 @@ def algorithm_1(
     labelled: tuple[Tensor, Tensor, Views],
     unlabelled: tuple[Tensor, Views] | None,
     labelled_strong: bool = True,
+    dice: bool = True,
 ) -> Outcome:
     """Compute L_s and L_u of one step.
 
@@ -112,6 +112,10 @@ def algorithm_1(
         x_l (B, c, h, w), y_l (B, h, w) and their views.
     unlabelled
         x_u (mu B, c, h, w) and their views; None during warm-up.
+    labelled_strong
+        Whether x_l is seen in its strong view.
+    dice
+        Whether H is cross-entropy plus Dice, or the paper's cross-entropy alone.
 
     Notes
     -----
@@ -122,7 +126,7 @@ def algorithm_1(
     x_l, y_l = labelled_view(labelled[0], labelled[1], labelled[2], policy, labelled_strong)
     if unlabelled is None:
         logits = student(x_l)
-        return Outcome(supervised_loss(logits, y_l), logits.new_zeros(()), x_l, y_l, hard(logits.detach()))
+        return Outcome(supervised_loss(logits, y_l, dice), logits.new_zeros(()), x_l, y_l, hard(logits.detach()))
 
     x_u, views = unlabelled
     weak_view, pseudo, selection = pseudo_masks(teacher, selector, x_u, views)
@@ -137,12 +141,11 @@ def algorithm_1(
     logits_l, logits_u = logits[: len(x_l)], logits[len(x_l) :]
     aligned = warp(logits_u, torch.linalg.inv(views.beyond))
     return Outcome(
-        supervised=supervised_loss(logits_l, y_l),
-        consistency=consistency_loss(aligned, target, weight),
+        supervised=supervised_loss(logits_l, y_l, dice),
+        consistency=consistency_loss(aligned, target, weight, dice),
         labelled_view=x_l,
         labelled_mask=y_l,
         labelled_prediction=hard(logits_l.detach()),
-        weak_view=weak_view,
         pseudo=pseudo,
         selection=selection,
     )

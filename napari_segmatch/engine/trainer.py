@@ -33,13 +33,16 @@ from ..events import (
     TrainEvent,
 )
 from ..types import Pool, Volume
-from .checkpoint import load_newest, save_checkpoint
+from .checkpoint import checkpoints, load_newest, save_checkpoint
 from .data import Change, ResidentPool
 from .learner import Learner
 from .metrics import class_dice
 from .predict import predict_slices, propose
 from .prepare import Frame, to_network
 from .step import Outcome
+
+CHECKPOINT_SECONDS = 180
+"""A checkpoint is written after this much work even if its number of steps is not over."""
 
 FINAL_PROPOSALS = 4
 """At the end of a run this many times the usual number of slices is proposed."""
@@ -57,7 +60,8 @@ def train(
     folder
         For checkpoints.
     resume
-        Go on from the newest whole checkpoint in ``folder``.
+        Go on from the newest whole checkpoint in ``folder``, with the settings that it was made with; from the
+        start if there is none yet.
     spare_core
         Leave one processor core to others.
 
@@ -98,7 +102,7 @@ def _events(
         yield Noted(learner.step, note)
     examination = Examination(pool, data.snapshot.validation, config.size)
     clock.start()
-    saved = -1
+    saved, saved_at = -1, learner.elapsed
     try:
         while clock.progress < 1:
             change = data.update()
@@ -112,12 +116,14 @@ def _events(
                 yield from examination.hold(learner)
             if _due(learner.step, config.propose_every, clock):
                 yield _propose(learner, data, config.proposals * (FINAL_PROPOSALS if clock.progress >= 1 else 1))
-            if _due(learner.step, config.checkpoint_every, clock):
-                saved = learner.step
+            late = learner.elapsed - saved_at > CHECKPOINT_SECONDS
+            if late or _due(learner.step, config.checkpoint_every, clock):
+                _refuse_broken_weights(learner)
+                saved, saved_at = learner.step, learner.elapsed
                 yield Checkpointed(saved, save_checkpoint(folder, learner, pool.classes, pool.sequences).name)
         yield Finished(learner.step)
     finally:
-        if saved != learner.step and np.isfinite(_norm(learner)):
+        if saved != learner.step and _is_whole(learner):
             save_checkpoint(folder, learner, pool.classes, pool.sequences)
 
 
@@ -194,7 +200,7 @@ class Examination:
 
 
 def _start(pool: Pool, config: TrainConfig, folder: Path, resume: bool) -> tuple[Learner, list[str]]:
-    if not resume:
+    if not resume or not checkpoints(folder):
         return Learner(config, len(pool.sequences), len(pool.classes)), []
     loaded = load_newest(folder)
     return loaded.learner, [f"Checkpoint {name} is damaged; the one before it was used." for name in loaded.skipped]
@@ -203,7 +209,10 @@ def _start(pool: Pool, config: TrainConfig, folder: Path, resume: bool) -> tuple
 def _threads(spare_core: bool) -> int:
     """All cores, or all but one; OMP_NUM_THREADS overrules."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdigit() and int(asked) else max(1, (os.cpu_count() or 1) - int(spare_core))
+    if asked.isdigit() and int(asked):
+        return int(asked)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores - int(spare_core))
 
 
 def _due(step: int, every: int, clock: Clock) -> bool:
@@ -243,8 +252,18 @@ def _propose(learner: Learner, data: ResidentPool, count: int) -> Proposed:
     return Proposed(learner.step, data.version, accepted, len(masks) - accepted, masks)
 
 
-def _norm(learner: Learner) -> float:
-    return float(sum(float(parameter.detach().float().norm()) for parameter in learner.model.parameters()))
+def _is_whole(learner: Learner) -> bool:
+    """Whether every weight, the discriminator's too, is a number."""
+    weights = [*learner.model.parameters(), *learner.selector.parameters()]
+    return all(bool(torch.isfinite(weight).all()) for weight in weights)
+
+
+def _refuse_broken_weights(learner: Learner) -> None:
+    if not _is_whole(learner):
+        raise TrainingProblem(
+            f"The model's weights are not numbers any more at step {learner.step}: lower the learning rate; the last "
+            "checkpoint is whole."
+        )
 
 
 def _cpu_name() -> str:

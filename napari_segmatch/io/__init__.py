@@ -1,6 +1,7 @@
 """Files of the world to volumes and masks, and back. The only place that permutes axes."""
 
 from .nifti import encode_labels, read_mask, read_volume, write_image, write_labels
+from .orientation import unknown_geometry
 from .patterns import FoundCase, find_cases, parse_image_option
 from .sequences import describe, read_sequences
 
@@ -13,6 +14,7 @@ __all__ = [
     "read_mask",
     "read_sequences",
     "read_volume",
+    "unknown_geometry",
     "write_image",
     "write_labels",
 ]

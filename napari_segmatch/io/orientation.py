@@ -44,6 +44,15 @@ def source_geometry(shape: tuple[int, ...], affine: np.ndarray, known: bool, nam
     return Geometry((z, y, x), affine[:, [*axes, 3]], axes, known)
 
 
+def unknown_geometry(shape: tuple[int, int, int], spacing: tuple[float, float, float]) -> Geometry:
+    """Geometry of an array (z, y, x) of which only the voxel size in mm is known, as NIfTI assumes it then."""
+    size, step = np.array(shape[::-1]), np.diag(np.array(spacing[::-1]) * (-1, 1, 1))
+    affine = np.eye(4)
+    affine[:3, :3] = step
+    affine[:3, 3] = -step @ ((size - 1) / 2)
+    return Geometry(shape, affine[:, [2, 1, 0, 3]], known=False)
+
+
 def source_axes(affine: np.ndarray) -> tuple[int, int, int]:
     """Which axes of a file become z, y and x.
 

@@ -72,6 +72,9 @@ def find_cases(root: str | os.PathLike[str], images: Mapping[str, str], mask: st
     if not ids:
         wanted = " or ".join(images.values()) or "any image pattern"
         raise ImportProblem(f"Nothing in {root.name or root} looks like {wanted}: check folder and pattern.")
+    for wanted, files in [*zip(images.values(), found.values(), strict=True), *([(mask, masks)] if mask else [])]:
+        if not files:
+            raise ImportProblem(f"No file in {root.name or root} looks like {wanted}: check this pattern.")
     images_of = {case: {name: files[case] for name, files in found.items() if case in files} for case in ids}
     return [FoundCase(case, images_of[case], masks.get(case)) for case in ids]
 
@@ -117,4 +120,6 @@ def _expression(pattern: str) -> str:
 
 def _require_case(pattern: str) -> None:
     if _CASE not in pattern:
-        raise ImportProblem(f"{pattern} does not say where the case's id stands: write it like {_EXAMPLE}.")
+        raise ImportProblem(
+            f"{pattern} does not say where the case's id stands: write {{case}} in it, as in {{case}}/scan.nii.gz."
+        )

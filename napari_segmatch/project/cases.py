@@ -13,6 +13,7 @@ from typing import Literal, Self
 import numpy as np
 
 from ..errors import ImportProblem, ProjectError
+from ..fsio import sync_folder
 from ..io import read_mask, read_sequences
 from ..types import (
     MAX_CLASSES,
@@ -42,6 +43,7 @@ class CaseFolder:
         self.path = path
         self.store = store
         self.objects = ObjectStore(path / "objects")
+        self._read: dict[str, int] = {}  # which version of a case's mask was handed out last
         meta = {row["key"]: row["value"] for row in store.rows("SELECT key, value FROM meta")}
         self.classes: tuple[str, ...] = tuple(json.loads(meta["classes"]))
         self.sequences: tuple[str, ...] = tuple(json.loads(meta["sequences"]))
@@ -71,17 +73,24 @@ class CaseFolder:
         check_names("sequence", sequences)
         if len(classes) > MAX_CLASSES:
             raise ProjectError(f"{len(classes)} classes are too many; at most {MAX_CLASSES} are possible.")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise ProjectError(f"{path.name} is not empty: choose a new folder, or open the project that is in it.")
+        half_made = path / f".new-{DATABASE}"  # what a kill during an earlier attempt may have left
+        if path.exists() and (not path.is_dir() or set(path.iterdir()) - {half_made}):
+            raise ProjectError(
+                f"{path.resolve().name} is not empty: choose a new folder, or open the project that is in it."
+            )
         try:
             path.mkdir(parents=True, exist_ok=True)
+            half_made.unlink(missing_ok=True)
         except OSError as error:
-            raise ProjectError(f"The folder {path.name} cannot be made ({error.strerror}).") from error
-        store = Store(path / DATABASE, create=True)
+            raise ProjectError(f"The folder {path.resolve().name} cannot be made ({error.strerror}).") from error
+        store = Store(half_made, create=True)
         with store.atomic() as db:
             for key, value in (("classes", list(classes)), ("sequences", list(sequences)), ("uuid", str(uuid.uuid4()))):
                 db.execute("INSERT INTO meta VALUES (?, ?)", (key, json.dumps(value)))
-        return cls(path, store)
+        store.close()
+        half_made.replace(path / DATABASE)
+        sync_folder(path)
+        return cls(path, Store(path / DATABASE))
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
@@ -147,7 +156,7 @@ class CaseFolder:
         ImportProblem
             If a file cannot be used; the project is unchanged.
         ProjectError
-            If the id is taken or not usable as a file name.
+            If the id is taken by a case with labels or proposals, or not usable as a file name.
         """
         self._check_new_id(id)
         unknown = sorted(set(images) - set(self.sequences))
@@ -155,18 +164,18 @@ class CaseFolder:
             came = f"{unknown[0]!r} is not one of them" if unknown else "none was given"
             raise ImportProblem(f"Case {id}: the project's sequences are {', '.join(self.sequences)}, and {came}.")
         volume = read_sequences(images, self.sequences)
-        geometry, fingerprint = volume.geometry, hashlib.sha256(volume.pixels.tobytes()).hexdigest()
+        geometry, fingerprint = volume.geometry, _fingerprint(volume)
         labels: np.ndarray | None = None
         done: tuple[int, ...] = ()
         if mask is not None and labelled != "none":
             labels = read_mask(mask, geometry, len(self.classes)).labels
             every = range(geometry.shape[0]) if isinstance(labelled, str) else labelled
-            done = check_slices(every, geometry)
+            done = tuple(z for z in check_slices(every, geometry) if (labels[z] != NOT_ANNOTATED).any())
         elif mask is None and labelled != "none":
             raise ImportProblem(f"Case {id} is to be labelled but no mask was given for it.")
         object_name = self.objects.put(labels, geometry) if labels is not None else None
         with self.store.atomic() as db:
-            db.execute('DELETE FROM "case" WHERE id = ? AND problem IS NOT NULL', (id,))
+            self._clear(id)
             db.execute(
                 'INSERT INTO "case"(id, patient, validation, geometry, fingerprint, added_at) '
                 "VALUES (?, ?, ?, ?, ?, ?)",
@@ -184,7 +193,7 @@ class CaseFolder:
         """Note a case whose files cannot be used, with the sentence that says why. It can be added again later."""
         self._check_new_id(id)
         with self.store.atomic() as db:
-            db.execute('DELETE FROM "case" WHERE id = ? AND problem IS NOT NULL', (id,))
+            self._clear(id)
             db.execute(
                 'INSERT INTO "case"(id, patient, problem, added_at) VALUES (?, ?, ?, ?)', (id, id, problem, now())
             )
@@ -192,9 +201,25 @@ class CaseFolder:
     def _check_new_id(self, id: str) -> None:
         if not good_name(id):
             raise ProjectError(f"{id!r} cannot name a case: use up to 100 letters, digits, dots and dashes.")
-        row = self.store.row('SELECT problem FROM "case" WHERE id = ?', id)
-        if row is not None and row["problem"] is None:
+        if self.is_in_use(id):
             raise ProjectError(f"There is already a case {id!r} in {self.path.name}.")
+
+    def is_in_use(self, id: str) -> bool:
+        """Whether a case has labels or proposals. One that has none may be added again, with other files."""
+        row = self.store.row(
+            "SELECT EXISTS(SELECT 1 FROM mask_version WHERE case_id = ?) "
+            "OR EXISTS(SELECT 1 FROM proposal WHERE case_id = ?) AS used",
+            id,
+            id,
+        )
+        return bool(row and row["used"])
+
+    def _clear(self, id: str) -> None:
+        """Forget the files of a case that nobody has worked on."""
+        with self.store.atomic() as db:
+            self._check_new_id(id)
+            db.execute("DELETE FROM image WHERE case_id = ?", (id,))
+            db.execute('DELETE FROM "case" WHERE id = ?', (id,))
 
     def _relative(self, path: Path) -> str:
         try:
@@ -206,13 +231,19 @@ class CaseFolder:
         rows = self.store.rows("SELECT sequence, path FROM image WHERE case_id = ?", case)
         return {row["sequence"]: (self.path / row["path"]).resolve() for row in rows}
 
+    def all_image_paths(self) -> set[Path]:
+        """Every image file that the project refers to."""
+        return {(self.path / row["path"]).resolve() for row in self.store.rows("SELECT path FROM image")}
+
     def volume(self, case: str) -> Volume:
         """Read a case's pixels, (channel, z, y, x) float32 in the order of ``sequences``; a missing one is zeros."""
         volume = read_sequences(self.image_paths(case), self.sequences)
-        if not volume.geometry.same_grid(self.case(case).geometry):
+        row = self.store.row('SELECT fingerprint FROM "case" WHERE id = ?', case)
+        same_grid = volume.geometry.same_grid(self.case(case).geometry)
+        if not same_grid or row is None or row["fingerprint"] != _fingerprint(volume):
             raise ImportProblem(
-                f"The images of case {case} have changed since it was added and no longer lie on the same grid: put "
-                "the old files back, or add them as a new case."
+                f"The images of case {case} have changed since it was added, so its masks may not fit them any more: "
+                "put the old files back, or add them as a new case."
             )
         return volume
 
@@ -220,11 +251,23 @@ class CaseFolder:
 
     def mask(self, case: str) -> np.ndarray:
         """Return the newest labels (z, y, x) uint8, drafts included; 255 = not annotated."""
-        known = self.case(case)
-        if known.version is None:
-            return np.full(known.shape, NOT_ANNOTATED, np.uint8)
-        row = self.store.row("SELECT object FROM mask_version WHERE id = ?", known.version)
-        return self.objects.get(row["object"]) if row else np.full(known.shape, NOT_ANNOTATED, np.uint8)
+        with self.store.atomic():
+            known = self.case(case)
+            if known.version is not None:
+                self._read[case] = known.version
+            return self.newest_labels(known)
+
+    def newest_labels(self, case: Case) -> np.ndarray:
+        """Return what :meth:`mask` does, for code that changes and saves it within one transaction."""
+        if case.version is None:
+            return np.full(case.shape, NOT_ANNOTATED, np.uint8)
+        return self._labels(case.version)
+
+    def _labels(self, version: int) -> np.ndarray:
+        row = self.store.row("SELECT object FROM mask_version WHERE id = ?", version)
+        if row is None:
+            raise ProjectError(f"There is no version {version} of a mask in {self.path.name}.")
+        return self.objects.get(row["object"])
 
     def save_mask(self, case: str, labels: np.ndarray, done: Iterable[int] = (), *, reopen: Iterable[int] = ()) -> int:
         """Save a new version of a case's labels. Returns its number once it is on disk.
@@ -238,18 +281,39 @@ class CaseFolder:
             background too. On other slices only what is painted is kept (0 becomes 255): a draft.
         reopen
             Slices that are no longer finished.
+
+        Notes
+        -----
+        If somebody else has saved this case since it was last read here, their slices stay where this mask has not
+        changed, and this one wins where both have. Every version stays on disk.
         """
-        known = self.case(case)
-        labels = check_labels(labels, known, len(self.classes))
-        finished = set(known.labelled) | set(check_slices(done, known.geometry))
-        finished -= set(check_slices(reopen, known.geometry))
-        finished = {z for z in finished if (labels[z] != NOT_ANNOTATED).any()}
-        return self.save_version(known, labels, finished, "human", None)
+        with self.store.atomic():
+            known = self.case(case)
+            labels = check_labels(labels, known, len(self.classes))
+            done, reopen = set(check_slices(done, known.geometry)), set(check_slices(reopen, known.geometry))
+            labels = self._merged(known, labels, done | reopen)
+            finished = {z for z in (set(known.labelled) | done) - reopen if (labels[z] != NOT_ANNOTATED).any()}
+            self._read[case] = self.save_version(known, labels, finished, "human", None)
+            return self._read[case]
+
+    def _merged(self, case: Case, labels: np.ndarray, mine: Collection[int]) -> np.ndarray:
+        """Take from the newest version the slices which the caller has left as they were when last read."""
+        base = self._read.get(case.id, case.version)
+        if base == case.version or base is None or case.version is None:
+            return labels
+        before = self._labels(base)
+        untouched = [z for z in range(len(labels)) if z not in mine and np.array_equal(labels[z], before[z])]
+        labels[untouched] = self._labels(case.version)[untouched]
+        return labels
 
     def save_version(
         self, case: Case, labels: np.ndarray, done: Collection[int], origin: str, proposal: int | None
     ) -> int:
         """Append a mask version whose labels have been checked: pixels first, then the row that names them."""
-        name = self.objects.put(as_drafts(labels, done), case.geometry)
         with self.store.atomic() as db:
+            name = self.objects.put(as_drafts(labels, done), case.geometry)
             return insert_version(db, case.id, case.version, name, done, origin, proposal)
+
+
+def _fingerprint(volume: Volume) -> str:
+    return hashlib.sha256(volume.pixels.tobytes()).hexdigest()

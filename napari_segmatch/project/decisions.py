@@ -24,23 +24,29 @@ def decide(
         raise ProjectError(f"{verdict!r} is no decision; choose accepted, rejected, corrected or deferred.")
     if (mask is not None and verdict in ("rejected", "deferred")) or (mask is None and verdict == "corrected"):
         raise ProjectError("A corrected mask goes with the decision corrected (or accepted), and only with it.")
-    checked = None if mask is None else _whole(project, item, mask)
-    take_back(project, item)
-    version = None
-    if checked is not None:
-        verdict, version = "corrected", _label_slice(project, item, checked)
-    elif verdict == "accepted":
-        version = _label_slice(project, item, project.proposal_mask(item))
-    return _append(project, item, verdict, version, seconds)
+    with project.store.atomic():
+        take_back(project, item)
+        if verdict in ("accepted", "corrected") and item.z in project.case(item.case).labelled:
+            raise ProjectError(
+                f"Slice {item.z} of {item.case} has been labelled since proposal {item.id} was made: reopen the slice "
+                "first if the proposal is to take its place."
+            )
+        version = None
+        if mask is not None:
+            verdict, version = "corrected", _label_slice(project, item, _whole(project, item, mask))
+        elif verdict == "accepted":
+            version = _label_slice(project, item, project.proposal_mask(item))
+        return _append(project, item, verdict, version, seconds)
 
 
 def take_back(project: Project, item: Proposal) -> Decision | None:
     """Undo the last decision on a proposal; see :meth:`Project.take_back`."""
-    row = project.store.row("SELECT * FROM decision WHERE proposal = ? ORDER BY id DESC LIMIT 1", item.id)
-    if row is None or row["verdict"] is None:
-        return None
-    version = _unlabel_slice(project, item, row["mask_version"]) if row["mask_version"] is not None else None
-    return _append(project, item, None, version, None)
+    with project.store.atomic():
+        row = project.store.row("SELECT * FROM decision WHERE proposal = ? ORDER BY id DESC LIMIT 1", item.id)
+        if row is None or row["verdict"] is None:
+            return None
+        version = _unlabel_slice(project, item, row["mask_version"]) if row["mask_version"] is not None else None
+        return _append(project, item, None, version, None)
 
 
 def _append(
@@ -67,7 +73,7 @@ def _whole(project: Project, item: Proposal, mask: np.ndarray) -> np.ndarray:
 
 def _label_slice(project: Project, item: Proposal, mask: np.ndarray) -> int:
     case = project.case(item.case)
-    labels = project.mask(case.id)
+    labels = project.newest_labels(case)
     labels[item.z] = mask
     return project.save_version(case, labels, {*case.labelled, item.z}, "proposal", item.id)
 
@@ -75,7 +81,8 @@ def _label_slice(project: Project, item: Proposal, mask: np.ndarray) -> int:
 def _unlabel_slice(project: Project, item: Proposal, version: int) -> int | None:
     """Give the slice back what it held before ``version``, unless somebody has changed it since."""
     made = project.store.row("SELECT * FROM mask_version WHERE id = ?", version)
-    case, labels = project.case(item.case), project.mask(item.case)
+    case = project.case(item.case)
+    labels = project.newest_labels(case)
     if made is None or not np.array_equal(labels[item.z], project.objects.get(made["object"])[item.z]):
         return None
     labels[item.z] = NOT_ANNOTATED

@@ -29,6 +29,7 @@ def export_project(project: Project, folder: Path, include_accepted: bool = Fals
         Also fill slices that nobody checked with the proposals that the discriminator accepted.
     """
     unchecked = project.proposals("accepted", undecided=True) if include_accepted else []
+    sources = project.all_image_paths()
     written, slices, volumes = [], [], []
     for case in project.cases:
         mine = {item.z: item for item in unchecked if item.case == case.id}
@@ -41,6 +42,8 @@ def export_project(project: Project, folder: Path, include_accepted: bool = Fals
         labels[labels == NOT_ANNOTATED] = 0
         note = "checked + unchecked proposals" if mine else "checked slices only"
         path = folder / f"{case.id}.nii.gz"
+        if path.resolve() in sources:
+            raise ProjectError(f"{path.name} would take the place of an image: choose another folder to export to.")
         write_atomic(path, encode_labels(labels, case.geometry, f"SegMatch: {note}; research use only"))
         written.append(path)
         slices += [(case.id, z, _origin(z, case, mine)) for z in range(case.shape[0])]

@@ -46,8 +46,15 @@ class Run:
     # the trainer's side ----------------------------------------------------------------------------------
 
     def record(self, event: TrainEvent) -> None:
-        with (self.folder / "events.jsonl").open("a", encoding="utf-8") as file:
-            file.write(encode(event) + "\n")
+        with (self.folder / "events.jsonl").open("ab") as file:
+            if file.tell() and not self._ends_whole():
+                file.write(b"\n")  # a kill tore the last line; it must not take this one along
+            file.write(encode(event).encode() + b"\n")
+
+    def _ends_whole(self) -> bool:
+        with (self.folder / "events.jsonl").open("rb") as file:
+            file.seek(-1, 2)
+            return file.read(1) == b"\n"
 
     def wish(self) -> Wish:
         """Return what the person wants of this run at present."""
@@ -67,6 +74,9 @@ class Run:
         write_atomic(self.folder / "wish", wish.encode())
 
     def is_live(self) -> bool:
+        """Whether somebody trains this run at this moment."""
+        if not (self.folder / "lock").exists():
+            return False
         lock = self.lock()
         free = lock.acquire()
         lock.release()

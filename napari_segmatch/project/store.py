@@ -17,7 +17,7 @@ APPLICATION_ID = 0x5345474D  # "SEGM"
 SCHEMA = """
 CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
 CREATE TABLE "case"(
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, patient TEXT NOT NULL,
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, patient TEXT NOT NULL,
     validation INTEGER NOT NULL DEFAULT 0, geometry TEXT, fingerprint TEXT, problem TEXT,
     added_at TEXT NOT NULL) STRICT;
 CREATE TABLE image(
@@ -61,6 +61,7 @@ class Store:
 
     def __init__(self, path: Path, create: bool = False) -> None:
         self._lock = threading.RLock()
+        self._depth = 0
         if not create and not path.is_file():
             raise ProjectError(f"{path.parent.name} is not a SegMatch project: it holds no {path.name}.")
         try:
@@ -74,8 +75,8 @@ class Store:
                 self._db.execute(f"PRAGMA {pragma}")
         except sqlite3.DatabaseError as error:
             raise ProjectError(
-                f"{path.parent.name}/{path.name} cannot be used as a project database ({error}): "
-                "run `segmatch doctor` on the folder, or restore the file from a backup."
+                f"{path.parent.name}/{path.name} cannot be used as a project database ({error}): restore the file "
+                "from a backup; the masks in objects/ are not affected."
             ) from error
 
     def _create(self) -> None:
@@ -97,30 +98,49 @@ class Store:
 
     @contextmanager
     def atomic(self) -> Iterator[sqlite3.Connection]:
-        """Write several rows as one: all of them are on disk when the block ends, or none."""
-        with self._lock:
-            try:
+        """Write several rows as one: all of them are on disk when the outermost block ends, or none.
+
+        Nobody else writes to the project meanwhile, so what is read inside still holds when the block ends.
+        """
+        with self._lock, self._readable():
+            if self._depth == 0:
                 self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._db
-                except BaseException:
+            self._depth += 1
+            try:
+                yield self._db
+                if self._depth == 1:
+                    self._db.commit()
+            except BaseException:
+                if self._depth == 1 and self._db.in_transaction:
                     self._db.rollback()
-                    raise
-                self._db.commit()
-            except sqlite3.OperationalError as error:
-                if self._db.in_transaction:
-                    self._db.rollback()
-                raise ProjectError(
-                    f"The project could not be saved ({error}): free some space, or close the other program that "
-                    "uses it, and try again."
-                ) from error
+                raise
+            finally:
+                self._depth -= 1
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        """Turn what SQLite says of disks and damage into a sentence; broken rules of ours stay bugs."""
+        try:
+            yield
+        except (sqlite3.IntegrityError, sqlite3.ProgrammingError):
+            raise
+        except sqlite3.OperationalError as error:
+            raise ProjectError(
+                f"The project could not be read or saved ({error}): free some space, or close the other program that "
+                "uses it, and try again."
+            ) from error
+        except sqlite3.DatabaseError as error:
+            raise ProjectError(
+                f"The project's database is damaged ({error}): restore segmatch.db from a backup; the masks in "
+                "objects/ are not affected."
+            ) from error
 
     def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
-        with self._lock:
+        with self._lock, self._readable():
             return self._db.execute(query, values).fetchall()
 
     def row(self, query: str, *values: Any) -> sqlite3.Row | None:
-        with self._lock:
+        with self._lock, self._readable():
             found: sqlite3.Row | None = self._db.execute(query, values).fetchone()
             return found
 
