@@ -115,6 +115,11 @@ def test_interrupted_training_is_resumed(world, tmp_path):
         (["add", "{project}", "{images}", "--image", FLAIR, "--labelled", "zz"], "'zz'"),
         (["predict", "{project}", "{images}", "--out", "x"], "--image"),
         (["predict", "{project}", "--run", "99"], "no run 99"),
+        (["train", "{project}", "--steps", "3", "--minutes", "1"], "not both"),
+        (["train", "{project}", "--size", "100"], "multiple of 16"),
+        (["add", "{project}", "{images}", "--image", FLAIR, "--mask", "{case}/typo.nii.gz"], "typo.nii.gz"),
+        (["add", "{project}", "{images}", "--image", FLAIR, "--image", FLAIR], "twice"),
+        (["add", "{project}", "{images}", "--image", FLAIR, "--validation", "a"], "frozen"),
         (["evaluate", "{images}", "{images}", "--mask", "{case}/mask.nii.gz"], "no mask of a case"),
         (["decide", "{project}", "9999", "accept"], "no proposal 9999"),
         (["decide", "{project}", "1", "maybe"], "choose accept"),
@@ -179,3 +184,41 @@ def test_real_mri_goes_in_and_comes_out_on_its_own_grid(tmp_path):
     source = nib.load(LGG / names[0] / "mask.nii.gz")
     assert np.allclose(exported.affine, source.affine)
     assert np.array_equal(np.asarray(exported.dataobj), np.asarray(source.dataobj))
+
+
+def test_prediction_never_takes_an_image_s_place(world, tmp_path):
+    """Segmenting a flat folder of scans into itself is refused, and the scans are untouched."""
+    scan = tmp_path / "a.nii.gz"
+    scan.write_bytes((world / "images" / "a" / "flair.nii.gz").read_bytes())
+    before = scan.read_bytes()
+    done = segmatch("predict", world / "project", tmp_path, "--image", "flair={case}.nii.gz", "--out", tmp_path)
+    assert done.returncode == 2
+    assert "place of an image" in done.stderr
+    assert scan.read_bytes() == before
+
+
+def test_wrong_device_leaves_no_empty_run_behind(world, tmp_path):
+    """After a typo `predict` still finds the run that was trained."""
+    assert segmatch("train", world / "project", "--device", "abacus").returncode == 2
+    with Project.open(world / "project") as project:
+        assert [run.id for run, _ in project.runs()] == [1]
+
+
+def test_evaluation_names_what_it_leaves_out(world, tmp_path):
+    """A case without a prediction is said, not dropped."""
+    segmatch("predict", world / "project", world / "images", "--image", FLAIR, "--out", tmp_path)
+    (tmp_path / "b.nii.gz").unlink()
+    done = segmatch("evaluate", tmp_path, world / "images", "--mask", "{case}/mask.nii.gz")
+    assert done.returncode == 0
+    assert "b: left out" in done.stdout
+    assert "n=4" in done.stdout
+
+
+def test_labelled_file_may_come_from_windows(world, tmp_path):
+    """A byte-order mark and CRLF line ends."""
+    (tmp_path / "list.txt").write_bytes(b"\xef\xbb\xbfa\r\nb\r\n")
+    segmatch("new", tmp_path / "p")
+    done = segmatch("add", tmp_path / "p", world / "images", "--image", FLAIR, "--mask", "{case}/mask.nii.gz",
+                    "--labelled-file", tmp_path / "list.txt")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "2 have labels" in done.stdout

@@ -8,7 +8,7 @@ import time
 
 import numpy as np
 import pytest
-from helpers import SHAPE, small_project
+from helpers import SHAPE, small_project, write_case
 
 from napari_segmatch import Project
 
@@ -67,3 +67,26 @@ def test_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         fsio.write_atomic(target, b"new")
     assert target.read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["x.bin"]
+
+
+SHARER = """
+import sys
+from napari_segmatch import Project
+project, first = Project.open(sys.argv[1]), int(sys.argv[2])
+for z in range(first, 24, 2):
+    labels = project.mask("x")
+    labels[z] = 1
+    project.save_mask("x", labels, done=[z])
+"""
+
+
+def test_two_processes_on_one_case_lose_nothing(tmp_path):
+    """One saves the even slices, the other the odd ones, at the same time: all of them are there."""
+    project = small_project(tmp_path)
+    images, _ = write_case(tmp_path / "x", shape=(24, 32, 40))
+    project.add_case("x", images)
+    writers = [subprocess.Popen([sys.executable, "-c", SHARER, str(project.path), str(n)]) for n in (0, 1)]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert project.case("x").labelled == tuple(range(24))
+    assert (project.mask("x") == 1).all()
+    project.close()

@@ -206,6 +206,116 @@ def test_slice_labelled_by_hand_has_no_open_proposal(project):
     assert project.proposals() == []
 
 
+def test_two_windows_lose_nothing_of_each_other(project):
+    """Both read the mask, both save another slice: the newest version has both, whoever was second."""
+    with Project.open(project.path) as other:
+        mine, theirs = project.mask("c"), other.mask("c")
+        mine[0], theirs[1] = 1, 1
+        project.save_mask("c", mine, done=[0])
+        other.save_mask("c", theirs, done=[1])
+        assert project.case("c").labelled == (0, 1)
+        assert (project.mask("c")[:2] == 1).all()
+
+
+def test_decision_does_not_vanish_under_an_old_array(project):
+    """An array that was read before a proposal was accepted does not wipe the accepted slice when it is saved."""
+    old = project.mask("c")
+    item = _propose(project)
+    project.decide(item, "accepted")
+    old[0] = 1
+    project.save_mask("c", old, done=[0])
+    assert project.case("c").labelled == (0, 2)
+    assert np.array_equal(project.mask("c")[2], project.proposal_mask(item))
+
+
+def test_stale_proposal_does_not_replace_a_drawn_slice(project):
+    """What a person has drawn since is not overwritten by accepting the machine's mask."""
+    item = _propose(project)
+    drawn = np.zeros(SHAPE, np.uint8)
+    drawn[2, :3] = 1
+    project.save_mask("c", drawn, done=[2])
+    with pytest.raises(ProjectError, match="labelled since"):
+        project.decide(item, "accepted")
+    assert np.array_equal(project.mask("c")[2], drawn[2])
+    assert project.decisions() == []
+
+
+def test_decision_is_whole_or_not_at_all(project, monkeypatch):
+    """If the decision's row cannot be written, no label is left behind, and an earlier decision still stands."""
+    from napari_segmatch.project import decisions
+
+    item = _propose(project)
+    project.decide(item, "rejected")
+
+    def fail(*_):
+        raise ProjectError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(decisions, "insert_decision", fail)
+        with pytest.raises(ProjectError, match="full"):
+            project.decide(item, "accepted")
+    assert project.case("c").labelled == ()
+    assert project.proposal(item.id).decision == "rejected"
+
+
+def test_mask_of_0_and_255_is_refused(project, tmp_path):
+    """A very common export: 255 is the lesion there, and must not silently become "not annotated"."""
+    images, mask = write_case(tmp_path / "new", 3)
+    image = nib.load(mask)
+    nib.save(nib.Nifti1Image(np.asarray(image.dataobj) * np.uint8(255), image.affine), mask)
+    with pytest.raises(ImportProblem, match="save it as 1"):
+        project.add_case("x", images, mask, "all")
+
+
+def test_wholly_unjudged_slices_are_not_imported_as_labels(project, tmp_path):
+    """A slice of 255 alone is nobody's label."""
+    images, mask = write_case(tmp_path / "new", 3)
+    image = nib.load(mask)
+    data = np.asarray(image.dataobj).copy()
+    data[..., 3] = 255
+    nib.save(nib.Nifti1Image(data, image.affine), mask)
+    assert project.add_case("x", images, mask, "all").labelled == (0, 1, 2)
+
+
+def test_case_without_work_can_be_added_again(project, tmp_path):
+    """A wrong pattern is mended by adding the case once more; a case with labels is protected."""
+    images, mask = write_case(tmp_path / "again", 5)
+    assert project.add_case("c", images, mask, "all").labelled == (0, 1, 2, 3)
+    with pytest.raises(ProjectError, match="already a case"):
+        project.add_case("c", images)
+
+
+def test_export_never_takes_an_image_s_place(tmp_path):
+    """Exporting into the folder of the scans must not write a mask over a scan of the same name."""
+    images, mask = write_case(tmp_path / "scans")
+    scan = images["flair"].rename(tmp_path / "scans" / "a.nii.gz")
+    before = scan.read_bytes()
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", {"flair": scan}, mask, "all")
+        with pytest.raises(ProjectError, match="place of an image"):
+            project.export(tmp_path / "scans")
+    assert scan.read_bytes() == before
+
+
+def test_interrupted_creation_can_be_repeated(tmp_path):
+    """A kill while a project is made leaves a folder in which it can be made."""
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / ".new-segmatch.db").write_bytes(b"half")
+    Project.create(tmp_path / "p", ["lesion"], ["flair"]).close()
+    Project.open(tmp_path / "p").close()
+
+
+def test_damaged_database_is_a_sentence(project):
+    """A page of zeros in the middle of the file."""
+    project.close()
+    path = project.path / "segmatch.db"
+    data = bytearray(path.read_bytes())
+    data[4096 : 4096 * 6] = bytes(4096 * 5)
+    path.write_bytes(data)
+    with pytest.raises(ProjectError, match=r"damaged|cannot be used"), Project.open(project.path) as opened:
+        opened.mask("a")
+
+
 def test_pool_version_moves_with_every_fact(project):
     """The trainer's one cheap question answers yes after a mask, a decision and a new case."""
     pool, seen = ProjectPool(project), []
@@ -345,9 +455,10 @@ def test_doctor_finds_damage(project):
     assert any("interrupted" in text for text in sentences)
 
 
-def test_image_that_changed_its_grid_is_noticed(project, tmp_path):
-    """A file replaced by one of another shape is not silently used."""
-    other, _ = write_case(tmp_path / "other", shape=(6, 32, 40))
+@pytest.mark.parametrize("shape", [(6, 32, 40), SHAPE])
+def test_image_that_was_replaced_is_noticed(project, tmp_path, shape):
+    """Another patient's file under the same name, of another shape or not, is not silently used."""
+    other, _ = write_case(tmp_path / "other", 9, shape=shape)
     project.image_paths("a")["flair"].write_bytes(other["flair"].read_bytes())
     with pytest.raises(ImportProblem, match="have changed"):
         project.volume("a")

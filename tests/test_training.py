@@ -181,6 +181,8 @@ def test_not_a_number_ends_in_a_sentence(project):
     events = list(training(project.path, run.id))
     assert isinstance(events[-1], Failed)
     assert "not a number" in events[-1].message
+    assert project.run_state(run.id) == "failed"
+    assert not checkpoints(run.checkpoints) or load_newest(run.checkpoints)
 
 
 def test_internal_error_ends_in_a_sentence_with_a_log(project):
@@ -305,13 +307,31 @@ def test_scaling_there_and_back_keeps_the_place(shape):
     assert overlap > 0.8
 
 
-def test_small_structures_and_unknown_pixels_survive_the_labels_path():
+def test_unknown_pixels_survive_the_labels_path():
     """Shrinking labels keeps 255 apart from classes and invents no label."""
     _, frame = to_network(np.random.default_rng(0).random((1, 2, 64, 64)).astype(np.float32), 32)
     labels = np.zeros((2, 64, 64), np.uint8)
     labels[:, :20], labels[:, 40:] = 2, 255
     small = frame.shrink_labels(torch.from_numpy(labels), 2)
     assert set(small.unique().tolist()) == {0, 2, 255}
+
+
+def test_tiny_structure_does_not_become_no_lesion():
+    """A lesion of 3 x 3 pixels in 512 keeps a pixel at a size of 128, on its place."""
+    _, frame = to_network(np.random.default_rng(0).random((1, 2, 512, 512)).astype(np.float32), 128)
+    labels = np.zeros((2, 512, 512), np.uint8)
+    labels[0, 201:204, 401:404] = 1
+    small = frame.shrink_labels(torch.from_numpy(labels), 1)
+    assert small[0].nonzero().tolist() == [[50, 100]]
+    assert not small[1].any()
+
+
+def test_missing_sequence_is_padded_with_its_own_black():
+    """A channel of zeros stays flat: no box shows where the image ends."""
+    pixels = np.zeros((2, 2, 60, 30), np.float32)
+    pixels[0, :, 10:50, 5:25] = 100
+    slices, _ = to_network(pixels, 64)
+    assert slices[:, 1].std() == 0
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((1, 2, 8, 8)), np.full((1, 2, 8, 8), 7.0), np.eye(8)[None, None] * 1e9])
@@ -362,6 +382,51 @@ def test_pool_of_ten_lines_is_enough(tmp_path):
             return np.zeros((2, 32, 32), np.uint8)
 
     assert isinstance(list(train(Pool(), _config(), tmp_path))[-1], Finished)
+    resident = ResidentPool(Pool(), 32, torch.device("cpu"))
+    resident.update()
+    assert (resident.labels[:2] == 0).all()  # its labels are read although it states no mask versions
+
+
+def test_every_class_is_sampled(tmp_path):
+    """Six classes and a batch of two: each gets its turn."""
+    with small_project(tmp_path, cases=2, labelled=1, classes=tuple("abcdef")) as project:
+        pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
+        pool._showing = [torch.tensor([label]) for label in range(6)]
+        pool.labelled = torch.tensor([0])
+        drawn = {
+            int(row) for seed in range(60) for row in pool.sample_labelled(2, 1.0, torch.Generator().manual_seed(seed))
+        }
+        assert drawn == set(range(6))
+
+
+def test_correcting_one_slice_queues_one_slice(project):
+    """Saving one slice of a labelled case does not put all its slices first in line."""
+    pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
+    pool.update()
+    labels = project.mask("a")
+    labels[1, 2:20, 2:20] = 1
+    project.save_mask("a", labels)
+    pool.update()
+    assert pool._fresh == [pool.row(Region("a", 1))]
+
+
+def test_lessons_survive_a_lost_proposal_file(project):
+    """Deleting an old run's folder costs its lessons, not the next training."""
+    run = project.new_run(_config())
+    list(training(project.path, run.id))
+    project.decide(project.proposals()[0], "rejected")
+    shutil.rmtree(run.folder / "proposals")
+    pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
+    assert any("teaches nothing" in problem for problem in pool.update().problems)
+
+
+def test_lost_images_are_named_as_the_reason(project):
+    """A project that was copied without its images says so, not that nothing is labelled."""
+    for case in project.cases:
+        project.image_paths(case.id)["flair"].unlink()
+    run = project.new_run(_config())
+    failed = list(training(project.path, run.id))[-1]
+    assert "flair.nii.gz" in failed.message
 
 
 def test_checkpoint_holds_no_pickle(project, tmp_path):

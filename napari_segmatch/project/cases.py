@@ -43,7 +43,7 @@ class CaseFolder:
         self.path = path
         self.store = store
         self.objects = ObjectStore(path / "objects")
-        self._read: dict[str, int] = {}  # which version of a case's mask was handed out last
+        self._read: dict[str, int | None] = {}  # which version of a case's mask was handed out last
         meta = {row["key"]: row["value"] for row in store.rows("SELECT key, value FROM meta")}
         self.classes: tuple[str, ...] = tuple(json.loads(meta["classes"]))
         self.sequences: tuple[str, ...] = tuple(json.loads(meta["sequences"]))
@@ -253,8 +253,7 @@ class CaseFolder:
         """Return the newest labels (z, y, x) uint8, drafts included; 255 = not annotated."""
         with self.store.atomic():
             known = self.case(case)
-            if known.version is not None:
-                self._read[case] = known.version
+            self._read[case] = known.version
             return self.newest_labels(known)
 
     def newest_labels(self, case: Case) -> np.ndarray:
@@ -293,15 +292,16 @@ class CaseFolder:
             done, reopen = set(check_slices(done, known.geometry)), set(check_slices(reopen, known.geometry))
             labels = self._merged(known, labels, done | reopen)
             finished = {z for z in (set(known.labelled) | done) - reopen if (labels[z] != NOT_ANNOTATED).any()}
-            self._read[case] = self.save_version(known, labels, finished, "human", None)
-            return self._read[case]
+            version = self.save_version(known, labels, finished, "human", None)
+            self._read[case] = version
+            return version
 
     def _merged(self, case: Case, labels: np.ndarray, mine: Collection[int]) -> np.ndarray:
         """Take from the newest version the slices which the caller has left as they were when last read."""
         base = self._read.get(case.id, case.version)
-        if base == case.version or base is None or case.version is None:
+        if base == case.version or case.version is None:
             return labels
-        before = self._labels(base)
+        before = np.full_like(labels, NOT_ANNOTATED) if base is None else self._labels(base)
         untouched = [z for z in range(len(labels)) if z not in mine and np.array_equal(labels[z], before[z])]
         labels[untouched] = self._labels(case.version)[untouched]
         return labels

@@ -36,7 +36,7 @@ def decide(
             verdict, version = "corrected", _label_slice(project, item, _whole(project, item, mask))
         elif verdict == "accepted":
             version = _label_slice(project, item, project.proposal_mask(item))
-        return _append(project, item, verdict, version, seconds)
+        return insert_decision(project, item, verdict, version, seconds)
 
 
 def take_back(project: Project, item: Proposal) -> Decision | None:
@@ -46,10 +46,10 @@ def take_back(project: Project, item: Proposal) -> Decision | None:
         if row is None or row["verdict"] is None:
             return None
         version = _unlabel_slice(project, item, row["mask_version"]) if row["mask_version"] is not None else None
-        return _append(project, item, None, version, None)
+        return insert_decision(project, item, None, version, None)
 
 
-def _append(
+def insert_decision(
     project: Project, item: Proposal, verdict: HumanVerdict | None, version: int | None, seconds: float | None
 ) -> Decision:
     with project.store.atomic() as db:
