@@ -12,7 +12,7 @@ from qtpy.QtGui import QColor
 from ..types import Case, Proposal
 from .style import BAD, GOOD, OWN, count
 
-COLUMNS = ("Case", "State", "Proposals")
+COLUMNS = ("Case", "State", "Review")
 SORT_ROLE = int(Qt.ItemDataRole.UserRole)
 CASE_ROLE = SORT_ROLE + 1
 
@@ -22,10 +22,11 @@ def state(case: Case) -> str:
     if case.problem is not None:
         return "broken"
     done, slices = len(case.labelled), case.shape[0]
-    words = f"labelled {done} of {slices}" if 0 < done < slices else "labelled" if done else "new"
+    if case.validation:
+        return "validation" if done else "validation, no labels"
     if case.version is not None and not done:
-        words = "draft"
-    return f"validation, {words}" if case.validation else words
+        return "draft"
+    return f"{done} of {slices} done" if 0 < done < slices else "labelled" if done else "new"
 
 
 def explain(case: Case) -> str:
@@ -34,7 +35,7 @@ def explain(case: Case) -> str:
         return f"{case.problem} The case is set aside; add it again once the file is in order."
     size = " × ".join(str(n) for n in case.shape)
     spacing = " × ".join(f"{mm:.2g}" for mm in case.geometry.spacing)
-    words = f"{size} voxels of {spacing} mm (z, y, x); {', '.join(case.sequences)}."
+    words = f"{case.id}: {size} voxels of {spacing} mm (z, y, x); {', '.join(case.sequences)}."
     if case.validation:
         words += " Held out: it judges the model and never trains it."
     return words + " Double click to open it."
