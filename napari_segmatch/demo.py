@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import typer
 
+from .batch import predict_cases
 from .config import TrainConfig, configure
 from .errors import SegmatchError
 from .events import Failed, Step
 from .io import find_cases, read_mask, read_volume
 from .pictures import contact_sheet, outlined
 from .project import Project
-from .runner import predict_cases, training
+from .runner import training
 from .sample import make_project, write_cases
 
 STEPS = 500

@@ -27,8 +27,13 @@ TABLE = {
     "engine": (VOCABULARY, QT | {"psygnal", "nibabel", "sqlite3"}),
     "project": (VOCABULARY | {"io"}, QT | {"torch", "monai", "psygnal"}),
     "runner": (VOCABULARY | {"io", "project", "engine"}, QT | {"psygnal"}),
+    "batch": (VOCABULARY | {"io", "project", "engine"}, QT | {"psygnal"}),
+    "progress": (VOCABULARY, QT | {"torch", "nibabel"}),
     "session": (VOCABULARY | {"history", "io", "jobs", "project", "runner"}, QT | {"torch", "monai", "nibabel"}),
-    "cli": (VOCABULARY | {"io", "project", "runner", "sample", ""}, QT | {"torch", "monai", "nibabel", "psygnal"}),
+    "cli": (
+        VOCABULARY | {"batch", "io", "progress", "project", "runner", "sample", ""},
+        QT | {"torch", "monai", "nibabel", "psygnal"},
+    ),
     "sample": (VOCABULARY | {"io", "project"}, QT | {"torch", "monai", "psygnal"}),
     "ui": (VOCABULARY | {"io", "session", "sample", "pictures"}, {"torch", "monai", "nibabel", "sqlite3"}),
     "_napari": (VOCABULARY | {"io", "sample"}, QT | {"torch", "monai", "psygnal"}),
@@ -75,9 +80,10 @@ def test_every_room_keeps_to_the_dependency_table(path):
         assert outer not in never, f"{room} imports {outer}"
 
 
-def test_runner_imports_the_engine_only_inside_functions():
-    """The window opens without torch, so the runner may load it only when a job starts."""
-    tree = ast.parse((PACKAGE / "runner.py").read_text("utf-8"))
+@pytest.mark.parametrize("module", ["runner", "batch"])
+def test_engine_is_imported_only_inside_functions(module):
+    """The window and the shell open without torch, so it may be loaded only when a job starts."""
+    tree = ast.parse((PACKAGE / f"{module}.py").read_text("utf-8"))
     top = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
     assert not any((node.module or "").startswith("engine") for node in top)
 

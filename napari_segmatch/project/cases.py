@@ -13,12 +13,12 @@ from typing import Literal, Self
 import numpy as np
 
 from ..errors import ImportProblem, ProjectError
-from ..fsio import sync_folder
 from ..io import read_mask, read_sequences
 from ..types import (
     MAX_CLASSES,
     NOT_ANNOTATED,
     Case,
+    Geometry,
     Volume,
 )
 from .checks import check_labels, check_names, check_slices, good_name
@@ -31,7 +31,7 @@ from .records import (
     now,
     to_case,
 )
-from .store import Store
+from .store import Store, create_database, half_made_name
 
 DATABASE = "segmatch.db"
 
@@ -73,23 +73,16 @@ class CaseFolder:
         check_names("sequence", sequences)
         if len(classes) > MAX_CLASSES:
             raise ProjectError(f"{len(classes)} classes are too many; at most {MAX_CLASSES} are possible.")
-        half_made = path / f".new-{DATABASE}"  # what a kill during an earlier attempt may have left
-        if path.exists() and (not path.is_dir() or set(path.iterdir()) - {half_made}):
+        if path.exists() and (not path.is_dir() or set(path.iterdir()) - {half_made_name(path / DATABASE)}):
             raise ProjectError(
                 f"{path.resolve().name} is not empty: choose a new folder, or open the project that is in it."
             )
+        meta = {"classes": list(classes), "sequences": list(sequences), "uuid": str(uuid.uuid4())}
         try:
             path.mkdir(parents=True, exist_ok=True)
-            half_made.unlink(missing_ok=True)
+            create_database(path / DATABASE, {key: json.dumps(value) for key, value in meta.items()})
         except OSError as error:
-            raise ProjectError(f"The folder {path.resolve().name} cannot be made ({error.strerror}).") from error
-        store = Store(half_made, create=True)
-        with store.atomic() as db:
-            for key, value in (("classes", list(classes)), ("sequences", list(sequences)), ("uuid", str(uuid.uuid4()))):
-                db.execute("INSERT INTO meta VALUES (?, ?)", (key, json.dumps(value)))
-        store.close()
-        half_made.replace(path / DATABASE)
-        sync_folder(path)
+            raise ProjectError(f"The project {path.resolve().name} cannot be made ({error.strerror}).") from error
         return cls(path, Store(path / DATABASE))
 
     @classmethod
@@ -165,14 +158,7 @@ class CaseFolder:
             raise ImportProblem(f"Case {id}: the project's sequences are {', '.join(self.sequences)}, and {came}.")
         volume = read_sequences(images, self.sequences)
         geometry, fingerprint = volume.geometry, _fingerprint(volume)
-        labels: np.ndarray | None = None
-        done: tuple[int, ...] = ()
-        if mask is not None and labelled != "none":
-            labels = read_mask(mask, geometry, len(self.classes)).labels
-            every = range(geometry.shape[0]) if isinstance(labelled, str) else labelled
-            done = tuple(z for z in check_slices(every, geometry) if (labels[z] != NOT_ANNOTATED).any())
-        elif mask is None and labelled != "none":
-            raise ImportProblem(f"Case {id} is to be labelled but no mask was given for it.")
+        labels, done = self._import_labels(id, mask, labelled, geometry)
         object_name = self.objects.put(labels, geometry) if labels is not None else None
         with self.store.atomic() as db:
             self._clear(id)
@@ -188,6 +174,18 @@ class CaseFolder:
             if object_name is not None:
                 insert_version(db, id, None, object_name, done, "import", None)
         return self.case(id)
+
+    def _import_labels(
+        self, id: str, mask: str | Path | None, labelled: Literal["none", "all"] | Iterable[int], geometry: Geometry
+    ) -> tuple[np.ndarray | None, tuple[int, ...]]:
+        """Read a case's labels; returns them, or None, and the slices of them that are finished."""
+        if isinstance(labelled, str) and labelled == "none":
+            return None, ()
+        if mask is None:
+            raise ImportProblem(f"Case {id} is to be labelled but no mask was given for it.")
+        labels = read_mask(mask, geometry, len(self.classes)).labels
+        wanted = check_slices(range(geometry.shape[0]) if isinstance(labelled, str) else labelled, geometry)
+        return labels, tuple(z for z in wanted if (labels[z] != NOT_ANNOTATED).any())
 
     def set_aside(self, id: str, problem: str) -> None:
         """Note a case whose files cannot be used, with the sentence that says why. It can be added again later."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..errors import ProjectError
+from ..fsio import sync_folder
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 0x5345474D  # "SEGM"
@@ -54,6 +55,23 @@ def _triggers() -> str:
         for table in IMMUTABLE
         for verb in ("UPDATE", "DELETE")
     )
+
+
+def create_database(path: Path, meta: Mapping[str, str]) -> None:
+    """Make a project's database. It appears under its name when it is whole; a kill before leaves no project."""
+    half_made = half_made_name(path)
+    half_made.unlink(missing_ok=True)
+    store = Store(half_made, create=True)
+    with store.atomic() as db:
+        db.executemany("INSERT INTO meta VALUES (?, ?)", meta.items())
+    store.close()
+    half_made.replace(path)
+    sync_folder(path.parent)
+
+
+def half_made_name(path: Path) -> Path:
+    """Return the name under which a database is while it is being made."""
+    return path.with_name(f".new-{path.name}")
 
 
 class Store:

@@ -1,0 +1,148 @@
+"""Segmenting and judging whole folders: what a trained run is for. Torch is imported inside the functions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import ImportProblem, ProjectError
+from .fsio import csv_text, write_atomic
+from .io import FoundCase, encode_labels, read_mask, read_sequences
+from .project import Project, Run
+from .types import NOT_ANNOTATED, Mask, Volume
+
+MAX_LABEL = NOT_ANNOTATED - 1
+COLUMNS = ("dice", "lesion-slice dice", "hd95 mm", "empty-slice fp")
+
+
+def predict_cases(
+    project_path: Path,
+    found: Sequence[FoundCase] | None,
+    out: Path,
+    run_id: int | None = None,
+    device: str | None = None,
+) -> Iterator[tuple[str, str | None, int]]:
+    """Segment cases with a run's newest checkpoint; writes ``{case}.nii.gz`` and ``scores.csv`` into ``out``.
+
+    Parameters
+    ----------
+    found
+        New cases, or None for the project's own cases without labels.
+
+    Yields
+    ------
+    tuple
+        Case, what was wrong with it or None, and how many cases there are.
+    """
+    from .engine.checkpoint import load_newest
+    from .engine.predict import predict_volume, scores_rows
+
+    with Project.open(project_path) as project:
+        loaded = load_newest(_trained(project, run_id).checkpoints, device, optimisers=False)
+        jobs = _reading_jobs(project, found, loaded.sequences)
+        _refuse_overwriting([out / f"{name}.nii.gz" for name, _ in jobs], project, found)
+        rows: list[tuple[object, ...]] = []
+        for name, read in jobs:
+            try:
+                volume = read()
+                prediction = predict_volume(loaded.learner, volume.pixels)
+                note = "SegMatch prediction, not reviewed; research use only"
+                write_atomic(out / f"{name}.nii.gz", encode_labels(prediction.labels, volume.geometry, note))
+                rows += scores_rows(name, prediction)
+                problem = None
+            except ImportProblem as error:
+                problem = str(error)
+            yield name, problem, len(jobs)
+    if not rows:
+        raise ImportProblem("No case could be segmented; the reasons stand above.")
+    write_atomic(out / "scores.csv", csv_text(("case", "slice", "score", "verdict"), rows).encode())
+
+
+def _trained(project: Project, run_id: int | None) -> Run:
+    """Return the run asked for, or the newest that has a checkpoint."""
+    runs = [run for run, _ in project.runs() if any(run.checkpoints.glob("[0-9]*"))]
+    return runs[-1] if run_id is None and runs else project.run(run_id)
+
+
+def _refuse_overwriting(targets: Sequence[Path], project: Project, found: Sequence[FoundCase] | None) -> None:
+    """Raise if a mask would take the place of somebody's image."""
+    files = [path for item in found or () for path in item.images.values()]
+    sources = {path.resolve() for path in files} | project.all_image_paths()
+    for target in targets:
+        if target.resolve() in sources:
+            raise ProjectError(f"{target.name} would take the place of an image: choose another folder for the masks.")
+
+
+def _reading_jobs(
+    project: Project, found: Sequence[FoundCase] | None, sequences: Sequence[str]
+) -> list[tuple[str, Callable[[], Volume]]]:
+    if found is not None:
+        return [(item.id, partial(read_sequences, item.images, sequences)) for item in found]
+    cases = [case.id for case in project.cases if case.problem is None and not case.labelled]
+    if not cases:
+        raise ProjectError(f"Every case of {project.path.name} is labelled: name a folder of new cases.")
+    return [(case, partial(project.volume, case)) for case in cases]
+
+
+def evaluate_folder(folder: Path, truths: Mapping[str, Path]) -> Iterator[str]:
+    """Compare ``{case}.nii.gz`` in ``folder`` with true masks; yields a table's lines.
+
+    Also writes ``evaluation.csv`` and ``evaluation_means.csv``. A case that has no prediction, or whose masks cannot
+    be compared, is named and left out of the means.
+
+    Raises
+    ------
+    ImportProblem
+        If no case could be compared.
+    """
+    from .engine.metrics import score_case
+
+    pairs: dict[str, tuple[Mask, Mask]] = {}
+    for case, path in sorted(truths.items()):
+        try:
+            prediction = read_mask(folder / f"{case}.nii.gz")
+            pairs[case] = prediction, read_mask(path, prediction.geometry, MAX_LABEL)
+        except ImportProblem as error:
+            yield f"{case}: left out. {error}"
+    if not pairs:
+        raise ImportProblem(f"{folder.name} holds no mask of a case that can be compared with a true one.")
+    labels = _labels_in(*(mask.labels for pair in pairs.values() for mask in pair))
+    rows: list[tuple[object, ...]] = []
+    yield f"{'case':<28} {'class':>5}  " + "  ".join(f"{column:>17}" for column in COLUMNS)
+    for case, (prediction, truth) in pairs.items():
+        for label in labels:
+            scores = score_case(prediction.labels, truth.labels, label, truth.geometry.spacing)
+            values = (scores.dice, scores.slice_dice, scores.hd95, scores.false_positive)
+            rows.append((case, label, *values))
+            yield f"{case:<28} {label:>5}  " + "  ".join(_cell(value) for value in values)
+    header = ("case", "class", "dice", "lesion_slice_dice", "hd95_mm", "empty_slice_fp")
+    write_atomic(folder / "evaluation.csv", csv_text(header, rows).encode())
+    yield from _means(folder, rows, labels)
+
+
+def _means(folder: Path, rows: Sequence[tuple[Any, ...]], labels: Sequence[int]) -> Iterator[str]:
+    from .engine.metrics import confidence_interval
+
+    means: list[tuple[object, ...]] = []
+    for label in labels:
+        for index, column in enumerate(COLUMNS, 2):
+            known = [row[index] for row in rows if row[1] == label and row[index] is not None]
+            if known:
+                mean, low, high = confidence_interval(known)
+                means.append((label, column, mean, low, high, len(known)))
+                yield f"class {label}: mean {column} {mean:.3f} (95 % CI {low:.3f} to {high:.3f}, n={len(known)})"
+    header = ("class", "metric", "mean", "ci95_low", "ci95_high", "cases")
+    write_atomic(folder / "evaluation_means.csv", csv_text(header, means).encode())
+
+
+def _labels_in(*masks: np.ndarray) -> list[int]:
+    found = {int(label) for mask in masks for label in np.unique(mask)} - {0, NOT_ANNOTATED}
+    return sorted(found) or [1]
+
+
+def _cell(value: float | None) -> str:
+    return f"{'-' if value is None else format(value, '.3f'):>17}"
