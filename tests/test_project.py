@@ -448,8 +448,12 @@ def test_doctor_finds_damage(project):
     project.image_paths("d")["flair"].unlink()
     run = project.new_run(configure())
     project.set_run_state(run.id, "running")
+    broken = run.checkpoints / "00000005"
+    broken.mkdir(parents=True)
+    (broken / "state.json").write_text("{}")
     sentences = examine(project.path)
-    assert len(sentences) == 3
+    assert len(sentences) == 4
+    assert any("Checkpoint 00000005" in text for text in sentences)
     assert any("mask of a" in text for text in sentences)
     assert any("case d" in text for text in sentences)
     assert any("interrupted" in text for text in sentences)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 from ..errors import ImportProblem, SegmatchError
@@ -16,8 +18,14 @@ def examine(path: str | Path) -> list[str]:
     ProjectError
         If the folder cannot be opened as a project at all.
     """
+    problems: list[str] = []
     with Project.open(path) as project:
-        return [*_database(project), *_masks(project), *_images(project), *_runs(project)]
+        for look in (_database, _masks, _images, _runs):
+            try:
+                problems += look(project)
+            except SegmatchError as error:  # what is too damaged to be looked at is a finding too
+                problems.append(str(error))
+    return problems
 
 
 def _database(project: Project) -> list[str]:
@@ -60,7 +68,21 @@ def _runs(project: Project) -> list[str]:
             run.config  # noqa: B018  reading it is the check
         except SegmatchError as error:
             problems.append(str(error))
+        problems += [
+            f"Checkpoint {folder.name} of run {run.id} is damaged: the one before it will be used."
+            for folder in sorted(run.checkpoints.glob("[0-9]*"))
+            if not _checkpoint_is_whole(folder)
+        ]
     for row in project.store.rows("SELECT DISTINCT file FROM proposal"):
         if not (project.path / row["file"]).is_file():
             problems.append(f"A file of proposals is missing ({row['file']}): train again to get new ones.")
     return problems
+
+
+def _checkpoint_is_whole(folder: Path) -> bool:
+    try:
+        state = json.loads((folder / "state.json").read_text("utf-8"))
+        data = (folder / "tensors.safetensors").read_bytes()
+        return bool(state["sha256"] == hashlib.sha256(data).hexdigest())
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
