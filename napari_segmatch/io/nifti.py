@@ -249,7 +249,7 @@ def _check_classes(labels: np.ndarray, classes: int, name: str) -> None:
         raise ImportProblem(
             f"{name} holds label {unknown[0]}, the project ends at {classes}: renumber it or add a class."
         )
-    if NOT_ANNOTATED in present and not ((present > 0) & (present < NOT_ANNOTATED)).any():
+    if present.tolist() == [0, NOT_ANNOTATED]:
         raise ImportProblem(
             f"{name} holds only 0 and 255, and 255 means not annotated here: if it is your structure, save it as 1."
         )

@@ -121,5 +121,5 @@ def _expression(pattern: str) -> str:
 def _require_case(pattern: str) -> None:
     if _CASE not in pattern:
         raise ImportProblem(
-            f"{pattern} does not say where the case's id stands: write {{case}} in it, as in {{case}}/scan.nii.gz."
+            f"{pattern} does not say where the case's id stands: write {{case}} in it, as in {_EXAMPLE}."
         )
