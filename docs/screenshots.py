@@ -64,7 +64,6 @@ class Robot:
 
 def walk(robot, scratch):
     dock, session = robot.dock, robot.session
-    robot.picture("empty")
     dock.open_sample(scratch)
     robot.wait(60, lambda: session.project is not None)
     robot.picture("cases")
@@ -87,8 +86,7 @@ def walk(robot, scratch):
     robot.paint(44, 50, 5)
     robot.picture("correct")
     robot.press(Key.Key_Return)
-    robot.wait(10)
-    robot.picture("reviewed")
+    robot.wait(5)
     session.stop_training()
     robot.wait(30, lambda: not session.is_training)
     dock.show_tab("Export")
