@@ -86,7 +86,9 @@ def _obedient(project: Project, run: Run, resume: bool, courteous: bool) -> Iter
             step = getattr(event, "step", step)
             if isinstance(event, Proposed):
                 project.add_proposals(run, event.step, event.pool_version, event.masks)
-            if not isinstance(event, Step) or time.monotonic() - recorded > _QUIET_SECONDS:
+            if not isinstance(event, Step):
+                run.record(event)
+            elif time.monotonic() - recorded > _QUIET_SECONDS:
                 run.record(event)
                 recorded = time.monotonic()
             yield event

@@ -206,6 +206,14 @@ def test_runner_records_events_and_proposals(project):
     assert mask.shape == SHAPE[1:]
 
 
+def test_steps_are_recorded_however_often_other_events_come(project):
+    """Proposals at every step must not keep the steps of a fast machine out of the event file."""
+    run = project.new_run(_config(steps=10_000, propose_every=1, proposals=1, minutes=0.05))
+    taken = sum(isinstance(event, Step) for event in training(project.path, run.id))
+    written = sum(isinstance(event, Step) for event, _ in run.events())
+    assert written >= min(taken, 5)
+
+
 def test_stop_is_a_wish_in_the_folder(project):
     """Anyone may write it; the run checkpoints and ends."""
     run = project.new_run(_config(steps=10_000))
