@@ -15,7 +15,7 @@ LEAKY = ("leakyrelu", {"negative_slope": 0.1, "inplace": True})
 
 
 def unet(spatial_dims: int, in_channels: int, out_channels: int, features: int = 16) -> nn.Module:
-    """MONAI's residual U-Net: five levels, strided, two residual units a level. Strided from the start, hence quick on a CPU."""
+    """MONAI's residual U-Net: five levels, two residual units a level, strided from the start, hence quick on a CPU."""
     from monai.networks.nets import UNet
 
     channels = [features * 2**level for level in range(5)]
