@@ -1,0 +1,115 @@
+"""``segmatch new`` and ``segmatch add``: projects and their cases."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ConfigError, ImportProblem, ProjectError
+from ..io import FoundCase, find_cases
+from ..project import Project
+from .common import Folder, Images, app, patterns, say, split
+
+
+@app.command()
+def new(
+    project: Folder,
+    classes: Annotated[str, typer.Option(help="Structures to segment, separated by commas.")] = "lesion",
+    sequences: Annotated[str, typer.Option(help="MRI sequences, separated by commas.")] = "flair",
+) -> None:
+    """Make a new project in a new or empty folder."""
+    Project.create(project, split(classes), split(sequences)).close()
+    say(f"Project {project.name} is ready. Next: segmatch add {project} FOLDER --image ...")
+
+
+@app.command()
+def add(
+    project: Folder,
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="The folder that the patterns start from.")],
+    image: Images,
+    mask: Annotated[str | None, typer.Option(help="Pattern of label files, as {case}/mask.nii.gz.")] = None,
+    labelled: Annotated[
+        str | None, typer.Option(help="Cases whose masks are finished labels: CASE,CASE, all (default) or none.")
+    ] = None,
+    labelled_file: Annotated[Path | None, typer.Option(help="The same, from a file with one case a line.")] = None,
+    validation: Annotated[str, typer.Option(help="CASE,CASE to freeze for validation: never trained on.")] = "",
+) -> None:
+    """Add cases. A file that cannot be used is set aside with the reason, and the rest goes on."""
+    asked = patterns(image)
+    found = find_cases(root, asked, mask)
+    held_out = set(_known(split(validation), found, "--validation"))
+    finished = set(_labelled_cases(labelled, labelled_file, mask, found)) | held_out
+    with Project.open(project) as opened:
+        unknown = sorted(set(asked) - set(opened.sequences))
+        if unknown:
+            known = ", ".join(opened.sequences)
+            raise ImportProblem(f"--image names {unknown[0]!r}; the project's sequences are {known}.")
+        kept = _kept_as_they_are(opened, found, held_out)
+        added = sum(
+            _add_one(opened, item, item.id in finished, item.id in held_out) for item in found if item.id not in kept
+        )
+        for name in asked:
+            have = sum(name in item.images for item in found)
+            if have < len(found):
+                say(f"{name}: found for {have} of {len(found)} cases; the others are used without it.")
+        now = [case for case in opened.cases if case.id in {item.id for item in found}]
+    labels, frozen = sum(bool(case.labelled) for case in now), sum(case.validation for case in now)
+    say(f"{added} of {len(found)} cases added; of these {len(found)}, {labels} have labels and {frozen} are frozen.")
+    if not added and not kept:
+        raise ImportProblem("No case could be added; the reasons stand above.")
+
+
+def _kept_as_they_are(project: Project, found: list[FoundCase], held_out: set[str]) -> set[str]:
+    """Return the cases that have labels or proposals already: adding them again changes nothing."""
+    kept = {item.id for item in found if project.is_in_use(item.id)}
+    late = sorted(case.id for case in project.cases if case.id in kept & held_out and not case.validation)
+    if late:
+        raise ProjectError(f"{late[0]} cannot be frozen for validation any more: it has labels or proposals.")
+    for name in sorted(kept):
+        typer.echo(f"{name}: already in the project with labels or proposals, left as it is.", err=True)
+    return kept
+
+
+def _add_one(project: Project, item: FoundCase, finished: bool, held_out: bool) -> int:
+    try:
+        project.add_case(item.id, item.images, item.mask, "all" if finished else "none", validation=held_out)
+    except ImportProblem as error:
+        project.set_aside(item.id, str(error))
+        typer.echo(f"{item.id}: set aside. {error}", err=True)
+        return 0
+    except ProjectError as error:
+        typer.echo(f"{item.id}: left out. {error}", err=True)
+        return 0
+    return 1
+
+
+def _known(names: list[str], found: list[FoundCase], option: str) -> list[str]:
+    unknown = sorted(set(names) - {item.id for item in found})
+    if unknown:
+        raise ImportProblem(f"{option} names {unknown[0]!r}, but no such case was found in the folder.")
+    return names
+
+
+def _labelled_cases(labelled: str | None, file: Path | None, mask: str | None, found: list[FoundCase]) -> list[str]:
+    if labelled is not None and file is not None:
+        raise ConfigError("Give --labelled or --labelled-file, not both.")
+    if file is not None:
+        if not file.is_file():
+            raise ImportProblem(f"There is no file {file.name} for --labelled-file.")
+        try:
+            names = [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
+        except UnicodeError as error:
+            raise ImportProblem(f"{file.name} is not plain text in UTF-8: save it as UTF-8.") from error
+    elif labelled in (None, "all"):
+        names = [item.id for item in found if item.mask is not None]
+    else:
+        names = [] if labelled == "none" else split(labelled or "")
+    names = _known(names, found, "--labelled")
+    if names and mask is None:
+        raise ImportProblem("Labelled cases need masks: give --mask, as --mask '{case}/mask.nii.gz'.")
+    without = sorted({item.id for item in found if item.mask is None} & set(names))
+    if without:
+        raise ImportProblem(f"{without[0]} is to be labelled, but no mask file was found for it.")
+    return names

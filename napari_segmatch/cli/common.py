@@ -1,0 +1,47 @@
+"""What the commands share: the app, arguments that recur, and how they speak."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import __version__
+from ..errors import ConfigError
+from ..io import parse_image_option
+
+app = typer.Typer(
+    help="Segment MRI with almost no labels. Research use only, not for diagnosis.",
+    no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+)  # fmt: skip
+
+Folder = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's folder.")]
+Images = Annotated[
+    list[str], typer.Option("--image", help="NAME=PATTERN, as flair={case}/flair.nii.gz; once for each sequence.")
+]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+
+
+def split(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def say(text: str) -> None:
+    typer.echo(text)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False) -> None:
+    if version:
+        say(f"napari-segmatch {__version__}")
+        raise typer.Exit
+
+
+def patterns(options: Iterable[str]) -> dict[str, str]:
+    pairs = [parse_image_option(text) for text in options]
+    doubled = [name for name, _ in pairs if sum(name == other for other, _ in pairs) > 1]
+    if doubled:
+        raise ConfigError(f"--image gives {doubled[0]} twice; one pattern for each sequence is possible.")
+    return dict(pairs)

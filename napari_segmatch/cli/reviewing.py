@@ -1,0 +1,66 @@
+"""``segmatch review``, ``decide`` and ``export``: a person's word, and what comes of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ProjectError
+from ..io import read_mask
+from ..project import Project
+from .common import Folder, app, say
+
+
+@app.command()
+def review(
+    project: Folder,
+    verdict: Annotated[str | None, typer.Option(help="Only those that the discriminator accepted or rejected.")] = None,
+    undecided: Annotated[bool, typer.Option("--undecided", help="Only those that nobody has judged.")] = False,
+) -> None:
+    """List the newest proposal of each slice."""
+    with Project.open(project) as opened:
+        items = opened.proposals(verdict, undecided=undecided)  # type: ignore[arg-type]
+    say(f"{'proposal':>8}  {'case':<24} {'slice':>5}  {'score':>5}  {'verdict':<9} decision")
+    for item in sorted(items, key=lambda item: -item.score):
+        say(f"{item.id:>8}  {item.case:<24} {item.z:>5}  {item.score:5.2f}  {item.verdict:<9} {item.decision or ''}")
+    say(f"{len(items)} proposals.")
+
+
+WORDS = {"accept": "accepted", "reject": "rejected", "defer": "deferred"}
+
+
+@app.command()
+def decide(
+    project: Folder,
+    proposal: Annotated[int, typer.Argument(metavar="PROPOSAL", help="Its number, from segmatch review.")],
+    word: Annotated[str, typer.Argument(metavar="accept|reject|defer|undo", help="undo takes the last one back.")],
+    mask: Annotated[Path | None, typer.Option(help="With accept: a corrected mask; its slice is taken.")] = None,
+) -> None:
+    """Record your decision on a proposal. A running training learns of it within a step."""
+    if word not in (*WORDS, "undo"):
+        raise ProjectError(f"{word!r} is no decision; choose accept, reject, defer or undo.")
+    with Project.open(project) as opened:
+        item = opened.proposal(proposal)
+        if word == "undo":
+            taken = opened.take_back(item)
+            say(f"Proposal {proposal}: {'taken back' if taken else 'there was no decision'}.")
+            return
+        corrected = read_mask(mask, opened.case(item.case).geometry, len(opened.classes)).labels if mask else None
+        decision = opened.decide(item, WORDS[word], corrected)  # type: ignore[arg-type]
+    say(f"Proposal {proposal} ({item.case}, slice {item.z}): {decision.verdict}.")
+
+
+@app.command()
+def export(
+    project: Folder,
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")],
+    include_accepted: Annotated[
+        bool, typer.Option("--include-accepted", help="Also proposals that only the discriminator accepted.")
+    ] = False,
+) -> None:
+    """Write checked masks on their source grids, volumes.csv, slices.csv and decisions.csv."""
+    with Project.open(project) as opened:
+        files = opened.export(folder, include_accepted=include_accepted)
+    say(f"{len(files)} files written to {folder}.")

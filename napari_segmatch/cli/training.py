@@ -1,0 +1,94 @@
+"""``segmatch train`` and ``segmatch resume``."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ..config import OBJECTIVES, PRESETS, SELECTORS, TrainConfig, configure
+from ..errors import ConfigError, SegmatchError
+from ..events import Failed
+from ..progress import Progress
+from ..project import Project, Run
+from ..runner import check_settings, training
+from .common import Device, Folder, app
+
+
+@app.command()
+def train(
+    project: Folder,
+    preset: Annotated[str, typer.Option(help=f"Where to start from: {', '.join(PRESETS)}.")] = "standard",
+    selector: Annotated[str | None, typer.Option(help=f"{', '.join(SELECTORS)}.")] = None,
+    objective: Annotated[str | None, typer.Option(help=f"Of the discriminator: {', '.join(OBJECTIVES)}.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Length of the run in steps.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Length of the run in minutes, instead.")] = None,
+    device: Device = None,
+    seed: Annotated[int | None, typer.Option(help="Same seed, same result.")] = None,
+    size: Annotated[int | None, typer.Option(help="Slices are scaled to fit this many pixels.")] = None,
+    set: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other setting, as batch=4; see the reference page.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+) -> None:
+    """Train a model on the labelled and unlabelled slices of a project. Ctrl+C stops with a checkpoint."""
+    if steps is not None and minutes is not None:
+        raise ConfigError("Give --steps or --minutes, not both.")
+    flags = {"selector": selector, "objective": objective, "steps": steps, "minutes": minutes, "device": device,
+             "seed": seed, "size": size}  # fmt: skip
+    config = configure(preset, **(flags | dict(_setting(text) for text in set or [])))
+    with Project.open(project) as opened:
+        check_settings(config)
+        run = opened.new_run(config)
+    _follow(project, run, resume=False, quiet=quiet)
+
+
+@app.command()
+def resume(
+    project: Folder,
+    run: Annotated[int | None, typer.Option(help="Number of the run; the newest by default.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
+    courteous: Annotated[bool, typer.Option("--courteous", help="Leave a core to other programs.")] = False,
+) -> None:
+    """Go on with a run that was stopped or interrupted, from its newest checkpoint."""
+    with Project.open(project) as opened:
+        chosen = opened.run(run)
+    if not courteous:  # the window, when it starts us, has already said what it wants
+        chosen.ask("run")
+    _follow(project, chosen, resume=True, quiet=quiet, courteous=courteous)
+
+
+@app.command(hidden=True)
+def start(project: Folder, run: Annotated[int, typer.Option()], quiet: bool = False, courteous: bool = False) -> None:
+    """Train a run that the window has prepared."""
+    with Project.open(project) as opened:
+        chosen = opened.run(run)
+    _follow(project, chosen, resume=False, quiet=quiet, courteous=courteous)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    types = {name: spec.type for name, spec in TrainConfig.__dataclass_fields__.items()}
+    if not equals or name not in types:
+        raise ConfigError(f"--set {text}: write NAME=VALUE, where NAME is one of {', '.join(sorted(types))}.")
+    kind = str(types[name])
+    try:
+        if kind == "bool":
+            return name, {"true": True, "false": False}[value.lower()]
+        return name, int(value) if kind == "int" else value if kind == "str" else float(value)
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"--set {text}: {name} is of type {kind}.") from error
+
+
+def _follow(project: Path, run: Run, *, resume: bool, quiet: bool, courteous: bool = False) -> None:
+    """Train in the foreground and show how it goes."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda *_: run.ask("stop"))
+    progress = Progress(quiet)
+    for event in training(project, run.id, resume=resume, courteous=courteous):
+        progress.show(event)
+        if isinstance(event, Failed):
+            raise SegmatchError(event.message)

@@ -1,0 +1,33 @@
+"""``segmatch sample`` and ``segmatch doctor``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..project.doctor import examine
+from .common import Folder, app, say
+
+
+@app.command()
+def sample(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")],
+    cases: Annotated[int, typer.Option(min=1, max=1000, help="How many.")] = 12,
+    seed: Annotated[int, typer.Option(min=0, help="Same seed, same cases.")] = 0,
+) -> None:
+    """Write synthetic MRI with lesions and true masks, to try everything on."""
+    from ..sample import write_cases
+
+    write_cases(folder, cases, seed)
+    say(f"{cases} cases are in {folder}, each with flair.nii.gz and mask.nii.gz.")
+
+
+@app.command()
+def doctor(project: Folder) -> None:
+    """Check a project folder and say what is wrong with it."""
+    problems = examine(project)
+    for problem in problems:
+        say(problem)
+    say("The project is healthy." if not problems else f"{len(problems)} things to look at.")
