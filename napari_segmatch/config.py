@@ -12,8 +12,10 @@ from typing import Any
 
 from .errors import ConfigError
 
-SELECTORS = ("none", "identity", "mean-confidence", "confidence-map", "discriminator")
+SELECTORS = ("none", "identity", "identity-soft", "mean-confidence", "confidence-map", "discriminator")
 OBJECTIVES = ("quality", "equation-1")
+GATES = ("soft-or-sure", "soft", "hard")
+POLICIES = ("randaugment", "ctaugment")
 
 
 def _setting(default: Any, help: str, low: float | None = None, high: float | None = None, unit: str = "",
@@ -37,9 +39,10 @@ class TrainConfig:
         choices=OBJECTIVES,
     )  # fmt: skip
     tau: float | None = _setting(None, "Threshold of the selector; empty takes the selector's own", 0, 1)
-    pixel_tau: float = _setting(
-        0.0, "Inside a mask that the discriminator accepts, pixels less sure than this do not count", 0, 1
-    )
+    gate: str = _setting(
+        "soft-or-sure", "How the quality critic's word counts: as a weight or as yes and no; sure pixels count or not",
+        choices=GATES,
+    )  # fmt: skip
     lambda_u: float = _setting(1.0, "Weight of the consistency loss", 0, 100)
     mu: float = _setting(1.0, "Unlabelled slices for each labelled slice in a step", 0.25, 16)
     warmup: float = _setting(0.15, "Share of the run that trains on labelled slices alone", 0, 1)
@@ -55,6 +58,7 @@ class TrainConfig:
     batch: int = _setting(8, "Labelled slices in a step", 1, 1024, "slices")
 
     # Network and optimiser
+    neighbours: int = _setting(0, "Slices on either side that the network sees as further channels", 0, 3, "slices")
     network: str = _setting("unet", "A network by name, or your own as package.module:function")
     features: int = _setting(16, "Channels of the network's first level", 8, 128, "channels", multiple=8)
     learning_rate: float = _setting(2e-3, "Peak learning rate of AdamW", 1e-6, 1)
@@ -65,7 +69,12 @@ class TrainConfig:
     flip: float = _setting(0.5, "Weak view: chance of a left-right flip", 0, 1)
     shift: float = _setting(0.1, "Weak view: largest shift, as a share of the image", 0, 0.5)
     strong_operations: int = _setting(2, "Strong view: operations drawn for each slice", 0, 8)
+    augment: str = _setting("randaugment", "Strong view: levels by chance, or learnt by CTAugment", choices=POLICIES)
+    second_look: bool = _setting(True, "The teacher looks twice, the second time in the mirror, unless flip is 0")
     cutmix: float = _setting(0.5, "Strong view: chance that a box comes from another slice", 0, 1)
+    paste: float = _setting(
+        0.0, "Strong view: chance that such a box comes from a labelled slice, with its labels", 0, 1
+    )
     labelled_strong: bool = _setting(True, "Labelled slices are trained on their strong view, not only the weak one")
     lesion_share: float = _setting(0.5, "Share of a labelled batch that shows a labelled structure", 0, 1)
 
@@ -118,7 +127,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "objective": "equation-1", "steps": 11_100, "size": 256, "features": 32, "batch": 16, "mu": 1.0,
         "warmup": 0.0, "ramp": 0.0, "ema": 0.0, "learning_rate": 1e-4, "cutmix": 0.0, "labelled_strong": False,
-        "lesion_share": 0.0, "dice": False, "discriminator_every": 1,
+        "lesion_share": 0.0, "dice": False, "discriminator_every": 1, "second_look": False, "augment": "ctaugment",
     },
 }  # fmt: skip
 """Named starting points. *paper* keeps to the text: one model as its own teacher, no warm-up, no mixing."""
@@ -152,3 +161,24 @@ def configure(preset: str = "standard", **changes: Any) -> TrainConfig:
         raise ConfigError(f"There is no preset {preset!r}; choose one of {', '.join(PRESETS)}.")
     given = {name: value for name, value in changes.items() if value is not None}
     return from_dict({**PRESETS[preset], **given})
+
+
+def parse_setting(text: str) -> tuple[str, Any]:
+    """Read ``batch=4`` as a shell gives it.
+
+    Raises
+    ------
+    ConfigError
+        If it is not NAME=VALUE, or the value is not of the setting's type.
+    """
+    name, equals, value = text.partition("=")
+    types = {name: spec.type for name, spec in TrainConfig.__dataclass_fields__.items()}
+    if not equals or name not in types:
+        raise ConfigError(f"--set {text}: write NAME=VALUE, where NAME is one of {', '.join(sorted(types))}.")
+    kind = str(types[name])
+    try:
+        if kind == "bool":
+            return name, {"true": True, "false": False}[value.lower()]
+        return name, int(value) if kind == "int" else value if kind == "str" else float(value)
+    except (ValueError, KeyError) as error:
+        raise ConfigError(f"--set {text}: {name} is of type {kind}.") from error

@@ -76,6 +76,34 @@ class Evaluated(TrainEvent):
     cases: dict[str, float]
 
 
+@dataclass(frozen=True)
+class Examined(TrainEvent):
+    """The discriminator has met labelled slices that it had not learnt from.
+
+    Attributes
+    ----------
+    slices, good
+        Masks that it judged, and how many of them have a Dice of at least 0.8.
+    auroc
+        Chance that it scores a good mask above a bad one; None if only one kind was met.
+    tau
+        Score from which it accepts a mask.
+    bound
+        At least this share of the masks that it accepts is good (lower bound, 80 % one-sided).
+    proven
+        Whether its verdicts are used; until then it cannot tell.
+    """
+
+    kind: ClassVar[str] = "examined"
+    step: int
+    slices: int
+    good: int
+    auroc: float | None
+    tau: float | None
+    bound: float
+    proven: bool
+
+
 @dataclass(frozen=True, eq=False)
 class PseudoMask:
     """A mask (y, x) for one slice with the selector's score and verdict."""
@@ -142,7 +170,8 @@ class Failed(TrainEvent):
 KINDS: dict[str, type[TrainEvent]] = {
     cls.kind: cls
     for cls in (
-        Started, PoolChanged, Step, Evaluated, Proposed, Checkpointed, Noted, Paused, Stopped, Finished, Failed
+        Started, PoolChanged, Step, Evaluated, Examined, Proposed, Checkpointed, Noted, Paused, Stopped, Finished,
+        Failed,
     )
 }  # fmt: skip
 

@@ -28,10 +28,11 @@ TABLE = {
     "project": (VOCABULARY | {"io"}, QT | {"torch", "monai", "psygnal"}),
     "runner": (VOCABULARY | {"io", "project", "engine"}, QT | {"psygnal"}),
     "batch": (VOCABULARY | {"io", "project", "engine"}, QT | {"psygnal"}),
+    "benchmark": (VOCABULARY | {"io", "engine", ""}, QT | {"psygnal", "nibabel", "sqlite3"}),
     "progress": (VOCABULARY, QT | {"torch", "nibabel"}),
     "session": (VOCABULARY | {"history", "io", "jobs", "project", "runner"}, QT | {"torch", "monai", "nibabel"}),
     "cli": (
-        VOCABULARY | {"batch", "io", "progress", "project", "runner", "sample", ""},
+        VOCABULARY | {"batch", "benchmark", "io", "progress", "project", "runner", "sample", ""},
         QT | {"torch", "monai", "nibabel", "psygnal"},
     ),
     "sample": (VOCABULARY | {"io", "project"}, QT | {"torch", "monai", "psygnal"}),

@@ -7,10 +7,10 @@ import torch
 
 from napari_segmatch.config import configure
 from napari_segmatch.engine.geometry import identity, inside, seen_after, warp, weak
-from napari_segmatch.engine.losses import consistency_loss
+from napari_segmatch.engine.losses import consistency_loss, hard
 from napari_segmatch.engine.policy import GEOMETRIC, Drawn, RandAugment
-from napari_segmatch.engine.selectors import Identity, Selection
-from napari_segmatch.engine.step import algorithm_1, draw_views
+from napari_segmatch.engine.selectors import Identity, Look, Selection
+from napari_segmatch.engine.step import algorithm_1, draw_views, mix
 
 SIZE = 64
 
@@ -70,6 +70,12 @@ def _pointwise(images):
     return torch.cat([-60 * images, 60 * images], 1)
 
 
+def _look(images):
+    """Look once with that network."""
+    probabilities = _pointwise(images).softmax(1)
+    return Look(probabilities, hard(probabilities), hard(probabilities))
+
+
 def _patches(n=8):
     """Images of a bright, asymmetric patch on black, and their labels: no grey value is near the decision."""
     images = torch.full((n, 1, SIZE, SIZE), -1.0)
@@ -92,10 +98,10 @@ class Geometry(RandAugment):
 def _step(policy, cutmix=0.0, selector=None, student=_pointwise, seed=7, labelled_strong=True):
     images, labels = _patches()
     config = configure(size=SIZE, cutmix=cutmix)
-    views = draw_views(8, config, policy, _generator(seed), mix=True)
-    calm = draw_views(8, config, policy, _generator(seed + 1), mix=False)
+    views = draw_views(8, config, policy, _generator(seed), unlabelled=True)
+    calm = draw_views(8, config, policy, _generator(seed + 1), unlabelled=False)
     return algorithm_1(
-        student, _pointwise, selector or Identity(0.9), policy, (images, labels, calm), (images, views), labelled_strong
+        student, _look, selector or Identity(0.9), policy, (images, labels, calm), (images, views), labelled_strong
     )
 
 
@@ -139,8 +145,8 @@ def test_verdicts_travel_with_mixed_pixels():
     """Of two slices, one rejected: with a box from its partner each slice learns from accepted pixels alone."""
 
     class First(torch.nn.Module):
-        def forward(self, images, probabilities):
-            weight = torch.zeros_like(probabilities[:, 0])
+        def forward(self, images, look):
+            weight = torch.zeros_like(look.probabilities[:, 0])
             weight[0] = 1
             return Selection(weight, weight.mean((1, 2)), weight.mean((1, 2)) > 0)
 
@@ -156,11 +162,11 @@ def test_verdicts_travel_with_mixed_pixels():
     policy, config = Geometry(), configure(size=SIZE, cutmix=1.0)
     policy.matrix = lambda drawn: identity(2)
     views = dataclasses.replace(
-        draw_views(2, config, policy, _generator(1), mix=True), weak=identity(2), partner=torch.tensor([1, 0])
+        draw_views(2, config, policy, _generator(1), unlabelled=True), weak=identity(2), partner=torch.tensor([1, 0])
     )
     original, step.consistency_loss = step.consistency_loss, loss
     try:
-        algorithm_1(_pointwise, _pointwise, First(), policy, (images, labels, views), (images, views))
+        algorithm_1(_pointwise, _look, First(), policy, (images, labels, views), (images, views))
     finally:
         step.consistency_loss = original
     assert torch.equal(seen[0][0] > 0, ~views.box[0])
@@ -189,6 +195,28 @@ def test_pixels_that_the_strong_view_lost_have_no_weight():
 def test_same_seed_draws_the_same_views(seed):
     """All chance comes from the generator."""
     config, policy = configure(size=SIZE), RandAugment(2)
-    one, two = (draw_views(4, config, policy, _generator(seed), mix=True) for _ in range(2))
+    one, two = (draw_views(4, config, policy, _generator(seed), unlabelled=True) for _ in range(2))
     for name in ("weak", "beyond", "box", "partner"):
         assert torch.equal(getattr(one, name), getattr(two, name))
+
+
+@pytest.mark.parametrize("soft", [False, True])
+def test_labelled_boxes_bring_their_own_labels(soft):
+    """Pasted from a labelled slice, a box teaches that slice's labels; unannotated pixels in it teach nothing."""
+    images, target, weight = torch.zeros(2, 1, 8, 8), torch.zeros(2, 8, 8, dtype=torch.long), torch.zeros(2, 8, 8)
+    labelled = torch.ones(1, 1, 8, 8), torch.ones(1, 8, 8, dtype=torch.uint8)
+    labelled[1][:, 2] = 255
+    views = dataclasses.replace(
+        draw_views(2, configure(size=32), RandAugment(1), _generator(), unlabelled=True),
+        box=torch.zeros(2, 8, 8, dtype=torch.bool), partner=torch.tensor([1, 0]), paste=torch.tensor([True, False]),
+    )  # fmt: skip
+    views.box[:, :4] = True
+    given = torch.nn.functional.one_hot(target, 2).movedim(-1, 1).float() if soft else target
+    mixed, taught, counts = mix(views, images, given, weight, labelled)
+    taught = taught.argmax(1) if soft else taught
+    assert mixed[0, 0, :4].min() == 1
+    assert mixed[0, 0, 4:].max() == mixed[1].max() == 0
+    assert taught[0, 0].tolist() == [1] * 8
+    assert taught[0, 4:].max() == taught[1].max() == 0
+    assert counts[0, [0, 1, 3]].min() == 1
+    assert counts[0, 2].max() == counts[0, 4:].max() == counts[1].max() == 0

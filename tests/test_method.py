@@ -1,30 +1,16 @@
-"""Algorithm 1, its selectors and its discriminator."""
+"""Algorithm 1 and the learner that takes its steps."""
 
 import pytest
 import torch
 
 from napari_segmatch.config import SELECTORS, configure
-from napari_segmatch.engine.discriminator import (
-    Discriminator,
-    dice_of,
-    equation_1_loss,
-    one_question,
-    quality_loss,
-    quality_pairs,
-)
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.losses import consistency_loss, hard, supervised_loss
-from napari_segmatch.engine.selectors import ConfidenceMap, Identity, MeanConfidence, NoSelector, build_selector
 from napari_segmatch.engine.step import draw_views
 
 
 def _generator(seed=0):
     return torch.Generator().manual_seed(seed)
-
-
-def _disc(n=4, size=32, radius=8):
-    line = torch.arange(size) - size / 2
-    return ((line[:, None] ** 2 + line[None] ** 2) < radius**2).expand(n, size, size).clone()
 
 
 class TinyPool:
@@ -36,6 +22,12 @@ class TinyPool:
         for label in range(1, classes + 1):
             self.labels[:, 6 * label : 6 * label + 5, 8:20] = label
         self.lessons = None
+        self.labelled = torch.arange(5)
+        self.folds = torch.tensor([0, 0, 1, 1, 1] + [-1] * 5)
+        self.cases_labelled = 2
+
+    def slices(self, rows):
+        return self.images[rows]
 
     def sample_labelled(self, n, lesion_share, generator):
         return torch.randint(0, 5, (n,), generator=generator)
@@ -73,13 +65,13 @@ def test_discriminator_sends_no_gradient_into_the_segmenter():
     """After the discriminator's update the model's gradients are those of its own losses alone."""
     learner = Learner(_config(selector="discriminator"), 1, 1)
     outcome, _ = learner.learn(TinyPool(), 0.5)
-    for tensor in (outcome.labelled_prediction, outcome.pseudo, outcome.selection.weight, outcome.selection.score):
+    for tensor in (outcome.labelled_logits, outcome.pseudo, outcome.selection.weight, outcome.selection.score):
         assert not tensor.requires_grad
     for parameter in learner.model.parameters():
         parameter.grad = None
     pool = TinyPool()
-    views = draw_views(3, learner.config, learner.policy, _generator(), mix=False)
-    learner._teach_discriminator(pool, outcome, (pool.images[:3], pool.labels[:3], views))
+    views = draw_views(3, learner.config, learner.policy, _generator(), unlabelled=False)
+    learner._teach_discriminator(pool, torch.arange(3), outcome, (pool.images[:3], pool.labels[:3], views))
     assert all(parameter.grad is None for parameter in learner.model.parameters())
 
 
@@ -87,7 +79,7 @@ def test_segmenter_sends_no_gradient_into_the_discriminator():
     """The model's loss must not train the selector."""
     learner = Learner(_config(selector="discriminator"), 1, 1)
     before = [parameter.clone() for parameter in learner.selector.parameters()]
-    learner.step = 1  # an odd step: the discriminator's own update is not due
+    learner.step = 1  # the discriminator's own update is not due
     learner.learn(TinyPool(), 0.5)
     assert all(torch.equal(a, b) for a, b in zip(before, learner.selector.parameters(), strict=True))
 
@@ -115,134 +107,6 @@ def test_hard_is_argmax():
     """Our own argmax over classes agrees with torch's."""
     scores = torch.randn(2, 5, 16, 16)
     assert torch.equal(hard(scores), scores.argmax(1))
-
-
-def _probabilities(confidence_inside, confidence_outside):
-    inside = _disc(1)
-    p = torch.where(inside, confidence_inside, 1 - confidence_outside)
-    return torch.stack([1 - p, p], 1)
-
-
-def test_mean_confidence_is_balanced():
-    """An unsure lesion is rejected although nearly all pixels are sure background."""
-    select = MeanConfidence(0.9)
-    unsure, sure = _probabilities(0.6, 0.99), _probabilities(0.97, 0.99)
-    assert not select(None, unsure).accepted.any()
-    assert select(None, sure).accepted.all()
-
-
-def test_mean_confidence_doubts_an_empty_mask_with_a_near_lesion():
-    """Nothing segmented, but a spot with p = 0.45: that emptiness is not to be trusted."""
-    spot = torch.where(_disc(1), 0.45, 0.01)
-    empty = torch.stack([1 - spot, spot], 1)
-    assert not MeanConfidence(0.9)(None, empty).accepted.any()
-
-
-def test_confidence_map_keeps_single_pixels():
-    """Each pixel is weighed on its own."""
-    selection = ConfidenceMap(0.95)(None, _probabilities(0.6, 0.99))
-    assert torch.equal(selection.weight[0] == 0, _disc(1)[0])
-
-
-def test_identity_keeps_all_and_none_keeps_nothing():
-    """The two ends of the scale."""
-    p = _probabilities(0.6, 0.7)
-    assert Identity(0.9)(None, p).weight.min() == 1
-    assert NoSelector(0.9)(None, p).weight.max() == 0
-
-
-def test_tau_moves_the_verdict():
-    """The discriminator's verdict is score > tau."""
-    images, p = torch.randn(1, 1, 32, 32), _probabilities(0.9, 0.9)
-    strict = build_selector(_config(tau=1.0), 1, 1)
-    mild = build_selector(_config(tau=0.0), 1, 1)
-    assert not strict(images, p).accepted.any()
-    assert mild(images, p).accepted.all()
-    assert mild(images, p).weight.min() == 1
-
-
-def test_equation_1_drives_people_to_one_and_predictions_to_zero():
-    """Minimising the loss separates people's masks from predicted ones."""
-    torch.manual_seed(0)
-    network = Discriminator(1)
-    optimiser = torch.optim.Adam(network.parameters(), 1e-3)
-    images = torch.randn(8, 1, 32, 32)
-    people, predicted = _disc(8, radius=8), _disc(8, radius=3)
-    for _ in range(40):
-        optimiser.zero_grad()
-        equation_1_loss(network, images, people, images, predicted).backward()
-        optimiser.step()
-    assert network.score(images, people.long(), 1).min() > 0.7
-    assert network.score(images, predicted.long(), 1).max() < 0.3
-
-
-def test_quality_pairs_cover_good_and_bad_masks():
-    """The lessons hold the truth, near misses on both sides of Dice 0.8, and plain wrongs."""
-    truth = _disc(64, size=128, radius=12).roll((30, -25), (1, 2))  # far from the centre
-    pairs = quality_pairs(truth, truth.roll(3, 2), _generator(1))
-    quality = dice_of(pairs.flatten(0, 1), truth.repeat(len(pairs), 1, 1)).view(len(pairs), -1)
-    assert quality[0].min() == 1
-    assert quality[-1].max() == 0
-    for made in (quality[2], quality[4]):  # deformed; grown or shrunk
-        assert 0.15 < (made >= 0.8).float().mean() < 0.85
-        assert ((made >= 0.5) & (made < 0.8)).float().mean() > 0.15
-    assert (quality[2] < 0.2).float().mean() < 0.1
-
-
-def test_equal_candidates_count_once():
-    """An empty slice, whose truth cannot be deformed, must not say six times that an empty mask is good."""
-    network = Discriminator(1)
-    images, nothing = torch.randn(2, 1, 32, 32), torch.zeros(2, 32, 32, dtype=torch.bool)
-    once = quality_loss(network, images, nothing, nothing[None])
-    often = quality_loss(network, images, nothing, torch.stack([nothing] * 6))
-    torch.testing.assert_close(once, often)
-
-
-def test_unjudged_pixels_belong_to_no_mask():
-    """A prediction is not called bad for what nobody has judged."""
-    truth = torch.full((1, 16, 16), 255)
-    truth[:, :8], truth[:, 2:6, 2:6] = 0, 1
-    predicted = torch.zeros(1, 16, 16, dtype=torch.long)
-    predicted[:, 2:6, 2:6], predicted[:, 10:] = 1, 1
-    mask, guess = one_question(truth, predicted, 1, _generator())
-    assert dice_of(guess, mask) == 1
-
-
-def test_absent_classes_are_not_asked_about():
-    """Of several classes only those that are in the truth or the prediction are questions, and everything at once."""
-    truth, predicted = torch.zeros(40, 8, 8, dtype=torch.long), torch.zeros(40, 8, 8, dtype=torch.long)
-    truth[:, :2], predicted[:, 4:6] = 2, 4
-    asked = {
-        (bool(mask.any()), bool(guess.any()))
-        for seed in range(3)
-        for mask, guess in zip(*one_question(truth, predicted, 5, _generator(seed)), strict=True)
-    }
-    assert asked == {(True, True), (True, False), (False, True)}
-
-
-def test_quality_critic_learns_whether_a_mask_fits_the_image():
-    """It must look at the image: the same mask is right on one image and wrong on another."""
-    torch.manual_seed(0)
-    network = Discriminator(1)
-    optimiser = torch.optim.Adam(network.parameters(), 2e-3)
-    left, right = _disc(8).roll(-8, 2), _disc(8).roll(8, 2)
-    images = left[:, None].float() + 0.1 * torch.randn(8, 1, 32, 32)
-    mirrored = right[:, None].float() + 0.1 * torch.randn(8, 1, 32, 32)
-    for _ in range(60):
-        optimiser.zero_grad()
-        loss = quality_loss(network, torch.cat([images, mirrored]), torch.cat([left, right]),
-                            torch.stack([torch.cat([left, right]), torch.cat([right, left])]))  # fmt: skip
-        loss.backward()
-        optimiser.step()
-    assert network.score(images, left.long(), 1).min() > 0.6
-    assert network.score(images, right.long(), 1).max() < 0.4
-
-
-def test_two_empty_masks_agree():
-    """Dice of nothing with nothing is 1, of nothing with something 0."""
-    nothing, something = torch.zeros(1, 8, 8, dtype=torch.bool), torch.ones(1, 8, 8, dtype=torch.bool)
-    assert dice_of(nothing, nothing) == 1
-    assert dice_of(nothing, something) == 0
 
 
 def test_teacher_follows_the_student():
@@ -308,14 +172,6 @@ def test_teacher_has_the_student_s_buffers():
     mean = next(name for name, _ in learner.model.named_buffers() if name.endswith("running_mean"))
     assert torch.equal(dict(learner.teacher.named_buffers())[mean], dict(learner.model.named_buffers())[mean])
     assert dict(learner.model.named_buffers())[mean].abs().max() > 0
-
-
-def test_pixel_tau_leaves_unsure_pixels_out_of_accepted_masks():
-    """The verdict is on the whole mask; inside it, pixels can be weighed too."""
-    images, p = torch.randn(1, 1, 32, 32), _probabilities(0.6, 0.99)
-    both = build_selector(_config(tau=0.0, pixel_tau=0.9), 1, 1)(images, p)
-    assert both.accepted.all()
-    assert torch.equal(both.weight[0] == 0, _disc(1)[0])
 
 
 def test_paper_preset_is_cross_entropy_alone():

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from napari_segmatch.engine.intensity import OPERATIONS
-from napari_segmatch.engine.policy import ALL, GEOMETRIC, RandAugment
+from napari_segmatch.engine.losses import foreground_dice
+from napari_segmatch.engine.policy import ALL, GEOMETRIC, CTAugment, RandAugment
 
 
 def _images():
@@ -51,3 +52,45 @@ def test_applying_a_drawn_policy_is_pure():
     before, drawn = images.clone(), policy.draw(4, torch.Generator().manual_seed(2))
     assert torch.equal(policy.apply(images, drawn), policy.apply(images, drawn))
     assert torch.equal(images, before)
+
+
+def test_ctaugment_finds_the_operation_that_harms():
+    """A planted operation that ruins the prediction at high levels is no longer drawn there within 100 steps of 8."""
+    policy, generator = CTAugment(2), torch.Generator().manual_seed(0)
+    bad = ALL.index("gamma")
+    for _ in range(100):
+        drawn = policy.draw(8, generator, probe=True)
+        harmed = ((drawn.operations == bad) & (drawn.levels > 3 / 7)).any(1)
+        policy.learn(drawn, torch.where(harmed, 0.2, 0.9))
+    weights = policy.weights()
+    assert weights[bad, 4:].max() == 0
+    assert weights[bad, 0] > 0
+    assert (weights[[index for index in range(len(ALL)) if index != bad]] > 0).all()
+    levels = policy.levels(torch.full((500, 1), bad), generator)
+    assert levels.max() < 4.01 / 7
+
+
+def test_ctaugment_learns_nothing_from_empty_slices():
+    """Where no structure is there, nothing can be said of how well it was found."""
+    policy = CTAugment(2)
+    policy.learn(policy.draw(4, torch.Generator().manual_seed(0), probe=True), torch.full((4,), torch.nan))
+    assert policy.rates.min() == 1
+
+
+def test_ctaugment_probes_the_whole_range():
+    """A bin that is no longer drawn is still probed, and can come back."""
+    policy, generator = CTAugment(1), torch.Generator().manual_seed(0)
+    policy.rates[:, 3:] = 0.1
+    assert policy.draw(300, generator).levels.max() < 3.01 / 7
+    assert policy.draw(300, generator, probe=True).levels.max() > 0.9
+
+
+def test_proximity_falls_when_the_lesion_is_missed():
+    """Over all pixels it would stay near 1, for a lesion is a small part of a slice."""
+    labels = torch.zeros(3, 32, 32, dtype=torch.long)
+    labels[:2, 4:8, 4:8] = 1
+    found = torch.stack([labels == 0, labels == 1], 1) * 20.0
+    missed = torch.stack([torch.ones(3, 32, 32), torch.zeros(3, 32, 32)], 1) * 20
+    assert foreground_dice(found, labels)[:2].min() > 0.99
+    assert foreground_dice(missed, labels)[:2].max() < 0.01
+    assert foreground_dice(found, labels)[2].isnan()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from ..config import OBJECTIVES, PRESETS, SELECTORS, TrainConfig, configure
+from ..config import OBJECTIVES, PRESETS, SELECTORS, configure, parse_setting
 from ..errors import ConfigError, SegmatchError
 from ..events import Failed
 from ..progress import Progress
@@ -38,7 +38,7 @@ def train(
         raise ConfigError("Give --steps or --minutes, not both.")
     flags = {"selector": selector, "objective": objective, "steps": steps, "minutes": minutes, "device": device,
              "seed": seed, "size": size}  # fmt: skip
-    config = configure(preset, **(flags | dict(_setting(text) for text in set or [])))
+    config = configure(preset, **(flags | dict(parse_setting(text) for text in set or [])))
     with Project.open(project) as opened:
         check_settings(config)
         run = opened.new_run(config)
@@ -66,20 +66,6 @@ def start(project: Folder, run: Annotated[int, typer.Option()], quiet: bool = Fa
     with Project.open(project) as opened:
         chosen = opened.run(run)
     _follow(project, chosen, resume=False, quiet=quiet, courteous=courteous)
-
-
-def _setting(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    types = {name: spec.type for name, spec in TrainConfig.__dataclass_fields__.items()}
-    if not equals or name not in types:
-        raise ConfigError(f"--set {text}: write NAME=VALUE, where NAME is one of {', '.join(sorted(types))}.")
-    kind = str(types[name])
-    try:
-        if kind == "bool":
-            return name, {"true": True, "false": False}[value.lower()]
-        return name, int(value) if kind == "int" else value if kind == "str" else float(value)
-    except (ValueError, KeyError) as error:
-        raise ConfigError(f"--set {text}: {name} is of type {kind}.") from error
 
 
 def _follow(project: Path, run: Run, *, resume: bool, quiet: bool, courteous: bool = False) -> None:

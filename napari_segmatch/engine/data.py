@@ -35,12 +35,14 @@ class ResidentPool:
         (n, channels, size, size) float32 and (n, size, size) uint8; one row a slice, labelled or not.
     labelled, unlabelled
         Row numbers.
+    folds
+        (n,) 0 or 1 for labelled rows, -1 for others: whole cases, or the halves of the only one.
     lessons
         Rows, masks (m, size, size) bool and targets (m,): what people's decisions teach the discriminator.
     """
 
-    def __init__(self, pool: Pool, size: int, device: torch.device) -> None:
-        self._pool, self._size, self._device = pool, size, device
+    def __init__(self, pool: Pool, size: int, device: torch.device, neighbours: int = 0) -> None:
+        self._pool, self._size, self._device, self._neighbours = pool, size, device, neighbours
         self.classes = len(pool.classes)
         self.channels = len(pool.sequences)
         self.images = torch.zeros(0, self.channels, size, size, device=device)
@@ -48,6 +50,9 @@ class ResidentPool:
         self.regions: list[Region] = []
         self.frames: dict[str, Frame] = {}
         self._first: dict[str, int] = {}
+        self._ends = torch.zeros(0, 2, dtype=torch.long, device=device)
+        self._fold_of: dict[str, int] = {}
+        self.folds = torch.zeros(0, dtype=torch.long, device=device)
         self._fresh: list[int] = []
         self._mask_versions: dict[str, int] = {}
         self._broken: set[str] = set()
@@ -99,9 +104,21 @@ class ResidentPool:
     def row(self, region: Region) -> int:
         return self._first[region.case] + region.z
 
+    def slices(self, rows: Tensor) -> Tensor:
+        """Return slices (n, channels, size, size) with their neighbours as further channels, if any are wanted."""
+        if not self._neighbours:
+            return self.images[rows]
+        first, last = self._ends[rows].T
+        offsets = range(-self._neighbours, self._neighbours + 1)
+        return torch.cat([self.images[(rows + offset).clamp(first, last)] for offset in offsets], 1)
+
+    @property
+    def cases_labelled(self) -> int:
+        return len(self.snapshot.labelled)
+
     def _load(self, cases: list[str]) -> list[str]:
         """Bring in the pixels of cases that are not here yet; one that cannot be read is left out and told."""
-        parts, problems, row = [self.images], [], len(self.images)
+        parts, ends, problems, row = [self.images], [self._ends], [], len(self.images)
         for case in cases:
             if case in self._first or case in self._broken:
                 continue
@@ -113,9 +130,10 @@ class ResidentPool:
                 continue
             self._first[case] = row
             row += len(slices)
+            ends.append(torch.tensor([[self._first[case], row - 1]]).expand(len(slices), 2))
             parts.append(slices.to(self._device))
             self.regions += [Region(case, z) for z in range(len(slices))]
-        self.images = torch.cat(parts)
+        self.images, self._ends = torch.cat(parts), torch.cat([part.to(self._device) for part in ends])
         missing = torch.full((row - len(self.labels), self._size, self._size), NOT_ANNOTATED, dtype=torch.uint8)
         self.labels = torch.cat([self.labels, missing.to(self._device)])
         return problems
@@ -135,9 +153,22 @@ class ResidentPool:
         self.unlabelled = torch.tensor([self.row(region) for region in rest], dtype=torch.long)
         if not len(self.labelled):
             raise TrainingProblem("No slice is labelled: mark at least one slice as done, then start training.")
+        self._fold(sorted({region.case for region in labelled}))
         chosen = self.labels[self.labelled.to(self._device)]
         showing = [(chosen == label).flatten(1).any(1).cpu() for label in range(1, self.classes + 1)]
         self._showing = [self.labelled[mask] for mask in showing if mask.any()]
+
+    def _fold(self, cases: list[str]) -> None:
+        """Divide labelled cases into two folds; a case stays in its own for good, a lone case is cut in half."""
+        for case in cases:
+            self._fold_of.setdefault(case, len(self._fold_of) % 2)
+        self.folds = torch.full((len(self.images),), -1, dtype=torch.long, device=self._device)
+        for case in cases:
+            rows = self.labelled[(self.labelled >= self._first[case])]
+            rows = rows[rows <= int(self._ends[self._first[case], 1])].to(self._device)
+            self.folds[rows] = self._fold_of[case]
+            if len(cases) == 1:
+                self.folds[rows[: len(rows) // 2]] = 1 - self._fold_of[case]
 
     def _learn_lessons(self) -> list[str]:
         """Turn decisions into pairs of image and mask whose quality a person has told. Returns what went wrong."""

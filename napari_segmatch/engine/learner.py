@@ -7,17 +7,22 @@ import copy
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import TrainConfig
 from ..errors import ConfigError
+from .calibration import Report
 from .data import ResidentPool
-from .discriminator import Discriminator, annotated, equation_1_loss, one_question, quality_loss, quality_pairs
+from .discriminator import equation_1_loss, one_question
+from .judge import Judge, look_with
+from .losses import foreground_dice, hard
 from .networks import build
-from .policy import RandAugment
-from .selectors import DiscriminatorSelector, build_selector
+from .policy import POLICIES
+from .selectors import DiscriminatorSelector, Look, Selection, build_selector
 from .step import Outcome, Views, algorithm_1, draw_views, labelled_view, pseudo_masks
+
+JUDGE_RATE = 1e-3
+"""Learning rate of the discriminator."""
 
 LESSONS = 8
 """People's decisions that the discriminator is reminded of in one update."""
@@ -69,22 +74,24 @@ class Learner:
     def __init__(self, config: TrainConfig, channels: int, classes: int) -> None:
         self.config, self.channels, self.classes = config, channels, classes
         self.device = choose_device(config.device)
+        inputs = channels * (2 * config.neighbours + 1)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
-            self.model = build(config.network, channels, classes + 1, config.features).to(self.device)
-            self.selector = build_selector(config, channels, classes).to(self.device)
+            self.model = build(config.network, inputs, classes + 1, config.features).to(self.device)
+            self.selector = build_selector(config, inputs, classes).to(self.device)
         self.teacher = copy.deepcopy(self.model).requires_grad_(False).eval()
-        self.policy = RandAugment(config.strong_operations)
-        fused = self.device.type != "mps"
-        self.optimiser = torch.optim.AdamW(
-            self.model.parameters(), config.learning_rate, weight_decay=config.weight_decay, fused=fused
+        self.policy = POLICIES[config.augment](config.strong_operations)
+        self.optimiser = self._adam(self.model, config.learning_rate, config.weight_decay)
+        self.judge_optimiser = (
+            self._adam(self.selector, JUDGE_RATE, 1e-2) if isinstance(self.selector, DiscriminatorSelector) else None
         )
-        judged = list(self.selector.parameters())
-        self.judge_optimiser = torch.optim.AdamW(judged, 1e-3, weight_decay=1e-2, fused=fused) if judged else None
         self.step = 0
         self.elapsed = 0.0
         self.judged = 0.0
         """The discriminator's last loss."""
+
+    def _adam(self, module: nn.Module, rate: float, decay: float) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(module.parameters(), rate, weight_decay=decay, fused=self.device.type != "mps")
 
     def generator(self, purpose: int = 0) -> torch.Generator:
         """Return the source of chance of this step; one for each purpose."""
@@ -94,9 +101,16 @@ class Learner:
         with autocast(self.device):
             return self.model(images)
 
-    def mean_teacher(self, images: Tensor) -> Tensor:
+    def look(self, images: Tensor) -> Look:
+        """See slices as the teacher does: twice, the second time in the mirror, unless the run was told not to."""
         with torch.no_grad(), autocast(self.device):
-            return self.teacher(images)
+            return look_with(self.teacher, images, mirror=self.config.second_look and self.config.flip > 0)
+
+    def select(self, images: Tensor, look: Look) -> Selection:
+        """Let the selector decide on what the teacher saw."""
+        self.selector.eval()
+        with torch.no_grad(), autocast(self.device):
+            return self.selector(images, look)
 
     def learn(self, pool: ResidentPool, progress: float) -> tuple[Outcome, float]:
         """Take one step at ``progress`` (0 to 1) of the run. Returns its losses and the discriminator's."""
@@ -105,33 +119,58 @@ class Learner:
             return self._learn(pool, progress)
 
     def _learn(self, pool: ResidentPool, progress: float) -> tuple[Outcome, float]:
-        config, generator = self.config, self.generator()
-        rows = pool.sample_labelled(config.batch, config.lesion_share, generator).to(self.device)
-        views = draw_views(len(rows), config, self.policy, generator, mix=False)
-        labelled = (pool.images[rows], pool.labels[rows], views)
+        rows = self.labelled_rows(pool)
+        views = draw_views(len(rows), self.config, self.policy, self.generator(3), unlabelled=False)
+        labelled = (pool.slices(rows), pool.labels[rows], views)
         ramp = self._ramp(progress)
-        unlabelled = None
-        if ramp > 0:
-            count = max(1, round(config.mu * config.batch))
-            taken = pool.sample_unlabelled(count, generator).to(self.device)
-            unlabelled = (pool.images[taken], draw_views(count, config, self.policy, generator, mix=True))
         self.model.train()
-        outcome = algorithm_1(
+        outcome = self.outcome(labelled, self.unlabelled(pool) if ramp > 0 else None)
+        self.update(outcome.supervised + ramp * outcome.consistency, progress)
+        if self.config.labelled_strong:
+            self.policy.learn(views.strong, foreground_dice(outcome.labelled_logits, outcome.labelled_mask))
+        if self.step % self.config.discriminator_every == 0:
+            self.judged = self._teach_discriminator(pool, rows, outcome, labelled)
+        self.step += 1
+        return outcome, self.judged
+
+    def labelled_rows(self, pool: ResidentPool) -> Tensor:
+        config = self.config
+        return pool.sample_labelled(config.batch, config.lesion_share, self.generator()).to(self.device)
+
+    def unlabelled_rows(self, pool: ResidentPool) -> Tensor:
+        count = max(1, round(self.config.mu * self.config.batch))
+        return pool.sample_unlabelled(count, self.generator(6)).to(self.device)
+
+    def unlabelled(self, pool: ResidentPool) -> tuple[Tensor, Views]:
+        """Draw the unlabelled batch and its views."""
+        rows = self.unlabelled_rows(pool)
+        return pool.slices(rows), draw_views(len(rows), self.config, self.policy, self.generator(4), unlabelled=True)
+
+    def outcome(self, labelled: Labelled, unlabelled: tuple[Tensor, Views] | None) -> Outcome:
+        """Compute the losses of a step."""
+        config = self.config
+        return algorithm_1(
             self.student,
-            self.mean_teacher,
-            self.selector,
+            self.look,
+            self.select,
             self.policy,
             labelled,
             unlabelled,
             config.labelled_strong,
             config.dice,
+            soft=config.selector == "identity-soft",
         )
-        _update(self.optimiser, outcome.supervised + ramp * outcome.consistency, self._rate(progress))
-        self._follow()
-        if self.step % config.discriminator_every == 0:
-            self.judged = self._teach_discriminator(pool, outcome, labelled)
-        self.step += 1
-        return outcome, self.judged
+
+    def update(self, loss: Tensor, progress: float) -> None:
+        """Follow the gradient, and let the teacher follow the student."""
+        config = self.config
+        rate = config.learning_rate * min(1.0, (self.step + 1) / 50) * max(1 - progress, 0.0) ** 0.9
+        _descend(self.optimiser, loss, rate)
+        keep = min(config.ema, (self.step + 1) / (self.step + 10))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(self.teacher.parameters()), list(self.model.parameters()), 1 - keep)
+            for mine, theirs in zip(self.teacher.buffers(), self.model.buffers(), strict=True):
+                mine.copy_(theirs)
 
     def _ramp(self, progress: float) -> float:
         if self.config.selector == "none" or progress < self.config.warmup:
@@ -139,64 +178,65 @@ class Learner:
         over = (progress - self.config.warmup) / self.config.ramp if self.config.ramp else 1.0
         return self.config.lambda_u * min(1.0, over + 0.05)
 
-    def _rate(self, progress: float) -> float:
-        return self.config.learning_rate * min(1.0, (self.step + 1) / 50) * max(1 - progress, 0.0) ** 0.9
+    # the discriminator -----------------------------------------------------------------------------------
 
-    def _follow(self) -> None:
-        """Move the teacher towards the student, buffers included."""
-        keep = min(self.config.ema, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.teacher.parameters()), list(self.model.parameters()), 1 - keep)
-            for mine, theirs in zip(self.teacher.buffers(), self.model.buffers(), strict=True):
-                mine.copy_(theirs)
-
-    def _teach_discriminator(self, pool: ResidentPool, outcome: Outcome, labelled: Labelled) -> float:
+    def _teach_discriminator(self, pool: ResidentPool, rows: Tensor, outcome: Outcome, labelled: Labelled) -> float:
         """Lines 8 and 9: update the discriminator; its gradient never reaches the model."""
-        if not isinstance(self.selector, DiscriminatorSelector) or self.judge_optimiser is None:
+        judge, optimiser, generator = self.selector, self.judge_optimiser, self.generator(1)
+        if not isinstance(judge, DiscriminatorSelector) or optimiser is None:
             return 0.0
-        generator, network = self.generator(1), self.selector.network
-        if self.config.objective == "equation-1":
-            loss = self._equation_1(network, pool, labelled, generator)
-        else:
-            usable = annotated(outcome.labelled_mask)
-            if not usable.any():
-                return self.judged
-            truth, predicted = one_question(
-                outcome.labelled_mask[usable], outcome.labelled_prediction[usable], self.classes, generator
-            )
-            pairs = quality_pairs(truth, predicted, generator)
-            loss = quality_loss(network, outcome.labelled_view[usable], truth, pairs)
-        loss = loss + self._lesson_loss(network, pool, generator)
-        _update(self.judge_optimiser, loss, 1e-3)
+        judge.train()
+        with autocast(self.device):
+            if isinstance(judge, Judge):
+                loss = judge.loss(
+                    outcome.labelled_view, outcome.labelled_mask, pool.folds[rows], hard(outcome.labelled_logits),
+                    generator, self.config.dice,
+                )  # fmt: skip
+            else:
+                loss = self._equation_1(judge, pool, labelled, generator)
+            loss = loss + self._lesson_loss(judge, pool, generator)
+        _descend(optimiser, loss, JUDGE_RATE)
         return float(loss.detach())
 
     def _equation_1(
-        self, network: Discriminator, pool: ResidentPool, labelled: Labelled, generator: torch.Generator
+        self, judge: DiscriminatorSelector, pool: ResidentPool, labelled: Labelled, generator: torch.Generator
     ) -> Tensor:
         """Equation 1 on weak views of both kinds: another kind of view on one side would give the answer away."""
         x_l, y_l = labelled_view(*labelled, self.policy, strong=False)
         rows = pool.sample_unlabelled(len(x_l), generator).to(self.device)
-        views = draw_views(len(rows), self.config, self.policy, generator, mix=False)
-        x_u, pseudo, _ = pseudo_masks(self.mean_teacher, self.selector, pool.images[rows], views)
-        truth, _ = one_question(y_l, y_l, self.classes, generator)
-        fake, _ = one_question(pseudo, pseudo, self.classes, generator)
-        return equation_1_loss(network, x_l, truth, x_u, fake)
+        views = draw_views(len(rows), self.config, self.policy, generator, unlabelled=True)
+        x_u, look, _ = pseudo_masks(self.look, self.select, pool.slices(rows), views)
+        truth, _ = one_question(y_l, y_l[None], self.classes, generator)
+        fake, _ = one_question(look.labels, look.labels[None], self.classes, generator)
+        return equation_1_loss(judge.critics[0], x_l, truth, x_u, fake)
 
-    def _lesson_loss(self, network: Discriminator, pool: ResidentPool, generator: torch.Generator) -> Tensor | float:
+    def _lesson_loss(
+        self, judge: DiscriminatorSelector, pool: ResidentPool, generator: torch.Generator
+    ) -> Tensor | float:
         """Learn from people's decisions on proposals, the more of them there are the more."""
         if pool.lessons is None:
             return 0.0
         rows, masks, targets = pool.lessons
         taken = torch.randint(len(rows), (LESSONS,), generator=generator)
-        logits = network(pool.images[rows[taken].to(self.device)], masks[taken.to(self.device)])
-        loss = F.binary_cross_entropy_with_logits(logits, targets[taken.to(self.device)] * 0.95 + 0.025)
+        here = taken.to(self.device)
+        loss = judge.lesson_loss(pool.slices(rows[taken].to(self.device)), masks[here], targets[here])
         return 0.5 * min(1.0, len(rows) / 20) * loss
+
+    def examine(self, pool: ResidentPool) -> Report | None:
+        """Examine the quality critic on labelled slices that it has not seen; None for other selectors."""
+        if not isinstance(self.selector, Judge):
+            return None
+        self.selector.eval()
+        with autocast(self.device):
+            return self.selector.examine(
+                pool, mirror=self.config.second_look and self.config.flip > 0, generator=self.generator(5)
+            )
 
     # state -----------------------------------------------------------------------------------------------
 
     def tensors(self) -> dict[str, Tensor]:
         """Return every tensor of the state by name, optimisers included."""
-        found: dict[str, Tensor] = {}
+        found = {f"policy.{name}": value for name, value in self.policy.state.items()}
         for name, module in self._modules().items():
             found |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
         for name, optimiser in self._optimisers().items():
@@ -206,6 +246,8 @@ class Learner:
 
     def load_tensors(self, tensors: dict[str, Tensor], optimisers: bool = True) -> None:
         """Restore what :meth:`tensors` returned."""
+        for name, mine in self.policy.state.items():
+            mine.copy_(tensors[f"policy.{name}"])
         for name, module in self._modules().items():
             prefix = f"{name}."
             module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
@@ -225,7 +267,7 @@ class Learner:
         return {name: value for name, value in pairs.items() if value is not None}
 
 
-def _update(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
+def _descend(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
     for group in optimiser.param_groups:
         group["lr"] = rate
     optimiser.zero_grad(set_to_none=True)

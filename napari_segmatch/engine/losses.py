@@ -46,7 +46,7 @@ def consistency_loss(logits: Tensor, pseudo: Tensor, weight: Tensor, dice: bool 
     logits
         (n, classes + 1, h, w), in the weak view's frame.
     pseudo
-        (n, h, w) int64.
+        (n, h, w) int64, or probabilities (n, classes + 1, h, w).
     weight
         (n, h, w); 0 where the selector said no or the strong view saw nothing.
     """
@@ -59,6 +59,23 @@ def weighted_loss(logits: Tensor, target: Tensor, weight: Tensor, total: Tensor,
     entropy = (F.cross_entropy(logits, target, reduction="none") * weight).sum() / total.clamp_min(1).to(logits.device)
     if not dice:
         return entropy
-    classes = logits.shape[1]
-    hot = F.one_hot(target, classes).movedim(-1, 1) * weight[:, None]
+    hot = target if target.ndim == 4 else F.one_hot(target, logits.shape[1]).movedim(-1, 1)
+    hot = hot * weight[:, None]
     return entropy + _dice(logits.softmax(1) * weight[:, None], hot) * weight.mean()
+
+
+def foreground_dice(logits: Tensor, labels: Tensor) -> Tensor:
+    """Soft Dice (n,) of all structures together; NaN on slices that show none.
+
+    Parameters
+    ----------
+    logits
+        (n, classes + 1, h, w).
+    labels
+        (n, h, w) int64; 255 is ignored.
+    """
+    known = (labels != NOT_ANNOTATED).float()
+    truth = ((labels > 0) * known).flatten(1)
+    guess = ((1 - logits.float().softmax(1)[:, 0]) * known).flatten(1)
+    total = truth.sum(1)
+    return torch.where(total > 0, 2 * (truth * guess).sum(1) / (total + guess.sum(1)), torch.nan)

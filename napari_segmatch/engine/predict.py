@@ -14,7 +14,7 @@ from ..types import Region
 from .data import ResidentPool
 from .learner import Learner
 from .losses import hard
-from .prepare import Frame, to_network
+from .prepare import Frame, to_network, with_neighbours
 
 CHUNK = 16
 
@@ -29,40 +29,24 @@ class Prediction:
 
 
 @torch.no_grad()
-def probabilities(learner: Learner, images: Tensor, flips: bool = False) -> Tensor:
-    """Return the teacher's class probabilities (n, k, size, size) float32 for slices (n, c, size, size).
-
-    With ``flips`` the left-right mirrored prediction is averaged in.
-    """
-    chance = learner.mean_teacher(images).float().softmax(1)
-    if flips:
-        mirrored = learner.mean_teacher(images.flip(-1)).float().softmax(1).flip(-1)
-        chance = (chance + mirrored) / 2
-    return chance
-
-
-@torch.no_grad()
-def predict_slices(learner: Learner, images: Tensor, frame: Frame, flips: bool = True) -> Prediction:
-    """Predict prepared slices of one case (z, c, size, size) on the case's own grid.
-
-    ``flips`` averages the mirrored prediction in, unless the run was told that left and right differ (``flip`` 0).
-    """
-    flips = flips and learner.config.flip > 0
+def predict_slices(learner: Learner, images: Tensor, frame: Frame) -> Prediction:
+    """Predict all prepared slices of one case, (z, c, size, size), on the case's own grid."""
+    images = with_neighbours(images, learner.config.neighbours)
     labels, scores, accepted = [], [], []
     for part in images.split(CHUNK):
         part = part.to(learner.device)
-        chance = probabilities(learner, part, flips)
-        selection = learner.selector(part, chance)
-        labels.append(hard(frame.restore(chance)).to(torch.uint8).cpu())
+        look = learner.look(part)
+        selection = learner.select(part, look)
+        labels.append(hard(frame.restore(look.probabilities)).to(torch.uint8).cpu())
         scores.append(selection.score.float().cpu())
         accepted.append(selection.accepted.cpu())
     return Prediction(torch.cat(labels).numpy(), torch.cat(scores).numpy(), torch.cat(accepted).numpy())
 
 
-def predict_volume(learner: Learner, pixels: np.ndarray, flips: bool = True) -> Prediction:
+def predict_volume(learner: Learner, pixels: np.ndarray) -> Prediction:
     """Predict a whole case from its pixels (channel, z, y, x), channels in the order of training."""
     images, frame = to_network(pixels, learner.config.size)
-    return predict_slices(learner, images, frame, flips)
+    return predict_slices(learner, images, frame)
 
 
 @torch.no_grad()
@@ -78,12 +62,14 @@ def propose(learner: Learner, pool: ResidentPool, count: int) -> tuple[PseudoMas
     rows = pool.unlabelled[order]
     found, shows = [], []
     for part in rows.split(CHUNK):
-        images = pool.images[part.to(learner.device)]
-        chance = probabilities(learner, images)
-        selection = learner.selector(images, chance)
+        images = pool.slices(part.to(learner.device))
+        look = learner.look(images)
+        selection = learner.select(images, look)
         for index, row in enumerate(part.tolist()):
             region = pool.regions[row]
-            labels = hard(pool.frames[region.case].restore(chance[index : index + 1]))[0].to(torch.uint8).cpu()
+            labels = (
+                hard(pool.frames[region.case].restore(look.probabilities[index : index + 1]))[0].to(torch.uint8).cpu()
+            )
             found.append(_pseudo_mask(region, labels, selection.score[index], selection.accepted[index]))
             shows.append(bool(labels.any()))
     ranked = sorted(range(len(found)), key=lambda index: not shows[index])[:count]

@@ -133,3 +133,10 @@ def to_network(pixels: np.ndarray, size: int) -> tuple[Tensor, Frame]:
     slices = torch.from_numpy(np.ascontiguousarray(normal.swapaxes(0, 1)))
     floor = torch.from_numpy(normal.min((1, 2, 3)))[:, None, None]  # each sequence is padded with its own black
     return frame.shrink(slices - floor, 0.0) + floor, frame
+
+
+def with_neighbours(slices: Tensor, count: int) -> Tensor:
+    """Give each slice of a case (z, c, h, w) its ``count`` neighbours on either side as further channels."""
+    place = torch.arange(len(slices))
+    offsets = range(-count, count + 1)
+    return torch.cat([slices[(place + offset).clamp(0, len(slices) - 1)] for offset in offsets], 1)

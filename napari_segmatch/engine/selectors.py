@@ -1,19 +1,42 @@
 """Who decides which pseudo masks may train the model: the paper's D and the simpler choices beside it.
 
-A selector is an ``nn.Module`` that is given weak views and the teacher's probabilities on them, and returns a
+A selector is an ``nn.Module`` that is given weak views and how the teacher sees them, and returns a
 :class:`Selection`. It never sends a gradient into the segmentation network.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import TrainConfig
 from .discriminator import Discriminator
 from .losses import hard
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a model sees n slices.
+
+    Attributes
+    ----------
+    probabilities
+        (n, classes + 1, h, w); of two looks, at the slice and at its mirror image, the mean.
+    first, second
+        Labels (n, h, w) of either look; the same where it looked once. How far they agree says how sure it is.
+    """
+
+    probabilities: Tensor
+    first: Tensor
+    second: Tensor
+
+    @cached_property
+    def labels(self) -> Tensor:
+        return hard(self.probabilities)
 
 
 @dataclass(frozen=True)
@@ -28,26 +51,39 @@ class Selection:
         (n,) between 0 and 1, for people to sort by.
     accepted
         (n,) bool: the verdict on the whole mask.
+    class_scores
+        (n, classes), NaN where a class is not segmented; None from selectors that judge the slice alone.
     """
 
     weight: Tensor
     score: Tensor
     accepted: Tensor
+    class_scores: Tensor | None = None
 
 
-def balanced_confidence(probabilities: Tensor) -> Tensor:
-    """Mean confidence of a mask (n,), the smaller of foreground and background.
+def mask_confidence(probabilities: Tensor, mask: Tensor) -> Tensor:
+    """Mean confidence (n,) inside and outside of masks (n, h, w) bool, the smaller of both.
 
-    Over all pixels nearly every mask has 0.99, for most of an image is easy background. Where nothing is
-    segmented, the hundredth of the pixels that look most like a lesion stands for the foreground.
+    Over all pixels nearly every mask has 0.99, for most of an image is easy background.
     """
-    best, foreground = probabilities.amax(1), hard(probabilities) > 0
+    best, mask = probabilities.amax(1), mask.float()
+    inner = (best * mask).flatten(1).sum(1) / mask.flatten(1).sum(1).clamp_min(1)
+    outer = (best * (1 - mask)).flatten(1).sum(1) / (1 - mask).flatten(1).sum(1).clamp_min(1)
+    return torch.minimum(inner, outer)
+
+
+def emptiness(probabilities: Tensor) -> Tensor:
+    """How sure (n,) it is that nothing is there: 1 less the mean of the hundredth that looks most like a lesion."""
     doubt = (1 - probabilities[:, 0]).flatten(1)
-    top = doubt.topk(max(1, doubt.shape[1] // 100), 1).values.mean(1)
-    count = foreground.flatten(1).sum(1)
-    inner = (best * foreground).flatten(1).sum(1) / count.clamp_min(1)
-    outer = (best * ~foreground).flatten(1).sum(1) / (~foreground).flatten(1).sum(1).clamp_min(1)
-    return torch.where(count > 0, torch.minimum(inner, outer), 1 - top)
+    return 1 - doubt.topk(max(1, doubt.shape[1] // 100), 1).values.mean(1)
+
+
+def balanced_confidence(look: Look) -> Tensor:
+    """Mean confidence of a whole mask (n,), or how sure it is that there is nothing."""
+    shown = look.labels > 0
+    return torch.where(
+        shown.flatten(1).any(1), mask_confidence(look.probabilities, shown), emptiness(look.probabilities)
+    )
 
 
 class NoSelector(nn.Module):
@@ -59,26 +95,27 @@ class NoSelector(nn.Module):
         super().__init__()
         self.tau = tau
 
-    def forward(self, images: Tensor, probabilities: Tensor) -> Selection:
-        score = balanced_confidence(probabilities)
-        return Selection(torch.zeros_like(probabilities[:, 0]), score, score >= self.tau)
+    def forward(self, images: Tensor, look: Look) -> Selection:
+        score = balanced_confidence(look)
+        accepted = score >= self.tau
+        return Selection(self.weight(look, accepted), score, accepted)
+
+    def weight(self, look: Look, accepted: Tensor) -> Tensor:
+        return torch.zeros_like(look.probabilities[:, 0])
 
 
 class Identity(NoSelector):
     """Every pixel of every pseudo mask trains: plain consistency."""
 
-    def forward(self, images: Tensor, probabilities: Tensor) -> Selection:
-        score = balanced_confidence(probabilities)
-        return Selection(torch.ones_like(probabilities[:, 0]), score, score >= self.tau)
+    def weight(self, look: Look, accepted: Tensor) -> Tensor:
+        return torch.ones_like(look.probabilities[:, 0])
 
 
 class MeanConfidence(NoSelector):
     """Whole masks whose mean confidence passes tau: FixMatch for segmentation."""
 
-    def forward(self, images: Tensor, probabilities: Tensor) -> Selection:
-        score = balanced_confidence(probabilities)
-        accepted = score >= self.tau
-        return Selection(accepted.float()[:, None, None].expand_as(probabilities[:, 0]), score, accepted)
+    def weight(self, look: Look, accepted: Tensor) -> Tensor:
+        return accepted.float()[:, None, None].expand_as(look.probabilities[:, 0])
 
 
 class ConfidenceMap(NoSelector):
@@ -86,33 +123,73 @@ class ConfidenceMap(NoSelector):
 
     default_tau = 0.95
 
-    def forward(self, images: Tensor, probabilities: Tensor) -> Selection:
-        score = balanced_confidence(probabilities)
-        return Selection((probabilities.amax(1) >= self.tau).float(), score, score >= self.tau)
+    def weight(self, look: Look, accepted: Tensor) -> Tensor:
+        return (look.probabilities.amax(1) >= self.tau).float()
 
 
 class DiscriminatorSelector(nn.Module):
-    """Whole masks that a CNN, given image *and* hard mask, passes at tau: SegMatch."""
+    """Whole masks that a CNN, given image *and* hard mask, passes at tau: SegMatch as the paper has it.
 
-    default_tau = 0.5
+    Class by class: the pixels of a class whose mask is not accepted do not count, and the background counts where
+    everything segmented is accepted. Whether a class that is *not* there should be cannot be asked without naming it.
+    """
 
-    def __init__(self, tau: float, pixel_tau: float, channels: int, classes: int) -> None:
+    def __init__(self, tau: float, channels: int, classes: int) -> None:
         super().__init__()
-        self.tau, self.pixel_tau = tau, pixel_tau
-        self.network = Discriminator(channels)
-        self.classes = classes
+        self.tau, self.classes = tau, classes
+        self.critics = nn.ModuleList([Discriminator(channels)])
 
-    @torch.no_grad()
-    def forward(self, images: Tensor, probabilities: Tensor) -> Selection:
-        score = self.network.score(images, hard(probabilities), self.classes)
-        accepted = score > self.tau
-        sure = (probabilities.amax(1) >= self.pixel_tau).float()
-        return Selection(accepted.float()[:, None, None] * sure, score, accepted)
+    def forward(self, images: Tensor, look: Look) -> Selection:
+        asked = self.class_chances(images, look)
+        chances = torch.where(asked.isnan(), 1.0, asked)
+        score = chances.amin(1)
+        return Selection(self.weight(chances, look), score, score > self.tau, asked[:, 1:])
+
+    def weight(self, chances: Tensor, look: Look) -> Tensor:
+        """Return the weight of each pixel (n, h, w), from the chances (n, classes + 1) of the masks."""
+        return of_pixels((chances > self.tau).float(), look)
+
+    def class_chances(self, images: Tensor, look: Look) -> Tensor:
+        """Return the chance that everything segmented is right and that each class is, (n, classes + 1).
+
+        NaN where a class is not segmented.
+        """
+        chances = torch.full((len(images), self.classes + 1), torch.nan, device=images.device)
+        for label in range(self.classes + 1) if self.classes > 1 else (0,):
+            mask = look.labels == label if label else look.labels > 0
+            rows = mask.flatten(1).any(1) if label else torch.ones(len(images), dtype=torch.bool, device=images.device)
+            if rows.any():
+                chances[rows, label] = self.mask_chance(images[rows], mask[rows], _rows_of(look, rows), label)
+        if self.classes == 1:
+            chances[:, 1] = torch.where((look.labels > 0).flatten(1).any(1), chances[:, 0], torch.nan)
+        return chances
+
+    def mask_chance(self, images: Tensor, masks: Tensor, look: Look, label: int) -> Tensor:
+        return torch.sigmoid(self.opinion(images, masks))
+
+    def opinion(self, images: Tensor, masks: Tensor) -> Tensor:
+        """Return the critics' mean logit (n,) on binary masks."""
+        return torch.stack([critic(images, masks) for critic in self.critics]).float().mean(0)
+
+    def lesson_loss(self, images: Tensor, masks: Tensor, targets: Tensor) -> Tensor:
+        """Return the critics' loss on binary masks (n, h, w) that people have judged; targets (n,)."""
+        logits = torch.cat([critic(images, masks) for critic in self.critics])
+        return F.binary_cross_entropy_with_logits(logits, targets.repeat(len(self.critics)) * 0.95 + 0.025)
+
+
+def of_pixels(values: Tensor, look: Look) -> Tensor:
+    """Give each pixel (n, h, w) the value of its class: values (n, classes + 1), the first for the background."""
+    return values.gather(1, look.labels.flatten(1)).view_as(look.labels)
+
+
+def _rows_of(look: Look, rows: Tensor) -> Look:
+    return Look(look.probabilities[rows], look.first[rows], look.second[rows])
 
 
 _SIMPLE: dict[str, type[NoSelector]] = {
     "none": NoSelector,
     "identity": Identity,
+    "identity-soft": Identity,
     "mean-confidence": MeanConfidence,
     "confidence-map": ConfidenceMap,
 }
@@ -121,7 +198,10 @@ _SIMPLE: dict[str, type[NoSelector]] = {
 def build_selector(config: TrainConfig, channels: int, classes: int) -> nn.Module:
     """Build the selector that a configuration names."""
     if config.selector == "discriminator":
-        tau = DiscriminatorSelector.default_tau if config.tau is None else config.tau
-        return DiscriminatorSelector(tau, config.pixel_tau, channels, classes)
+        from .judge import Judge
+
+        if config.objective == "equation-1":
+            return DiscriminatorSelector(0.5 if config.tau is None else config.tau, channels, classes)
+        return Judge(config, channels, classes)
     simple = _SIMPLE[config.selector]
     return simple(simple.default_tau if config.tau is None else config.tau)

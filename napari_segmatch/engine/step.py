@@ -6,16 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import TrainConfig
 from ..types import NOT_ANNOTATED
 from .geometry import inside, seen_after, warp, weak
-from .losses import consistency_loss, hard, supervised_loss
+from .losses import consistency_loss, supervised_loss
 from .policy import Drawn, Policy
-from .selectors import Selection
+from .selectors import Look, Selection
 
 Network = Callable[[Tensor], Tensor]
+Teacher = Callable[[Tensor], Look]
+Selector = Callable[[Tensor, Look], Selection]
 
 
 @dataclass(frozen=True)
@@ -31,17 +34,22 @@ class Views:
     beyond: Tensor
     box: Tensor
     partner: Tensor
+    paste: Tensor
 
 
-def draw_views(n: int, config: TrainConfig, policy: Policy, generator: torch.Generator, mix: bool) -> Views:
-    """Draw the views of n slices. The only place where the step meets chance."""
-    strong = policy.draw(n, generator)
+def draw_views(n: int, config: TrainConfig, policy: Policy, generator: torch.Generator, unlabelled: bool) -> Views:
+    """Draw the views of n slices. The only place where the step meets chance.
+
+    Unlabelled ones are mixed; labelled ones are the probes that the policy learns from.
+    """
+    strong = policy.draw(n, generator, probe=not unlabelled)
     return Views(
         weak=weak(n, config.size, config.flip, config.shift, generator),
         strong=strong,
         beyond=policy.matrix(strong),
-        box=_boxes(n, config.size, config.cutmix if mix else 0.0, generator),
+        box=_boxes(n, config.size, config.cutmix if unlabelled else 0.0, generator),
         partner=torch.randperm(n, generator=generator),
+        paste=torch.rand(n, generator=generator) < (config.paste if unlabelled else 0.0),
     )
 
 
@@ -66,7 +74,7 @@ class Outcome:
     consistency: Tensor
     labelled_view: Tensor
     labelled_mask: Tensor
-    labelled_prediction: Tensor
+    labelled_logits: Tensor
     pseudo: Tensor | None = None
     selection: Selection | None = None
 
@@ -81,24 +89,51 @@ def labelled_view(images: Tensor, labels: Tensor, views: Views, policy: Policy, 
     return seen, torch.where(inside(matrix, images.shape[-1], images.device) > 0, moved, NOT_ANNOTATED)
 
 
-def pseudo_masks(teacher: Network, selector: Callable[[Tensor, Tensor], Selection], images: Tensor,
-                 views: Views) -> tuple[Tensor, Tensor, Selection]:  # fmt: skip
-    """Line 5: predict on T1(x_u) and let the selector decide. Returns view, hard masks and selection."""
+def pseudo_masks(teacher: Teacher, selector: Selector, images: Tensor, views: Views) -> tuple[Tensor, Look, Selection]:
+    """Line 5: predict on T1(x_u) and let the selector decide. Returns the view, how it is seen, and the selection."""
     with torch.no_grad():
         view = warp(images, views.weak)
-        probabilities = teacher(view).float().softmax(1)
-        return view, hard(probabilities), selector(view, probabilities)
+        look = teacher(view)
+        return view, look, selector(view, look)
+
+
+def mix(
+    views: Views, images: Tensor, target: Tensor, weight: Tensor, labelled: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Fill each slice's box from its partner in the batch (CutMix), or from a labelled slice with its labels.
+
+    Pixels take their targets (n, h, w), or (n, k, h, w) where these are soft, and their weights along.
+    """
+    device = images.device
+    box, partner, paste = views.box.to(device), views.partner.to(device), views.paste.to(device)
+    donors, targets, weights = images[partner], target[partner], weight[partner]
+    if views.paste.any():
+        rows = partner % len(labelled[0])
+        known = labelled[1][rows] != NOT_ANNOTATED
+        theirs = torch.where(known, labelled[1][rows], 0).long()
+        if target.ndim == 4:
+            theirs = F.one_hot(theirs, target.shape[1]).movedim(-1, 1).to(target.dtype)
+        donors = torch.where(paste[:, None, None, None], labelled[0][rows], donors)
+        targets = torch.where(paste.view(-1, *[1] * (target.ndim - 1)), theirs, targets)
+        weights = torch.where(paste[:, None, None], known.float(), weights)
+    wide = box[:, None] if target.ndim == 4 else box
+    return (
+        torch.where(box[:, None], donors, images),
+        torch.where(wide, targets, target),
+        torch.where(box, weights, weight),
+    )
 
 
 def algorithm_1(
     student: Network,
-    teacher: Network,
-    selector: Callable[[Tensor, Tensor], Selection],
+    teacher: Teacher,
+    selector: Selector,
     policy: Policy,
     labelled: tuple[Tensor, Tensor, Views],
     unlabelled: tuple[Tensor, Views] | None,
     labelled_strong: bool = True,
     dice: bool = True,
+    soft: bool = False,
 ) -> Outcome:
     """Compute L_s and L_u of one step.
 
@@ -116,6 +151,8 @@ def algorithm_1(
         Whether x_l is seen in its strong view.
     dice
         Whether H is cross-entropy plus Dice, or the paper's cross-entropy alone.
+    soft
+        Whether a pseudo mask is the probabilities themselves (the paper's Identity: D(x, y) = y) or their argmax.
 
     Notes
     -----
@@ -126,15 +163,16 @@ def algorithm_1(
     x_l, y_l = labelled_view(labelled[0], labelled[1], labelled[2], policy, labelled_strong)
     if unlabelled is None:
         logits = student(x_l)
-        return Outcome(supervised_loss(logits, y_l, dice), logits.new_zeros(()), x_l, y_l, hard(logits.detach()))
+        return Outcome(supervised_loss(logits, y_l, dice), logits.new_zeros(()), x_l, y_l, logits.detach())
 
     x_u, views = unlabelled
-    weak_view, pseudo, selection = pseudo_masks(teacher, selector, x_u, views)
-    box, partner = views.box.to(x_u.device), views.partner.to(x_u.device)
-    weight = selection.weight * inside(views.weak, x_u.shape[-1], x_u.device)
-    mixed = torch.where(box[:, None], weak_view[partner], weak_view)
-    target = torch.where(box, pseudo[partner], pseudo)
-    weight = torch.where(box, weight[partner], weight) * seen_after(views.beyond, x_u.shape[-1], x_u.device)
+    weak_view, look, selection = pseudo_masks(teacher, selector, x_u, views)
+    size, device = x_u.shape[-1], x_u.device
+    mixed, target, weight = mix(
+        views, weak_view, look.probabilities if soft else look.labels,
+        selection.weight * inside(views.weak, size, device), labelled[:2],
+    )  # fmt: skip
+    weight = weight * seen_after(views.beyond, size, device)
     strong_view = policy.apply(warp(mixed, views.beyond), views.strong)
 
     logits = student(torch.cat([x_l, strong_view]))
@@ -145,7 +183,7 @@ def algorithm_1(
         consistency=consistency_loss(aligned, target, weight, dice),
         labelled_view=x_l,
         labelled_mask=y_l,
-        labelled_prediction=hard(logits_l.detach()),
-        pseudo=pseudo,
+        labelled_logits=logits_l.detach(),
+        pseudo=look.labels,
         selection=selection,
     )

@@ -24,6 +24,7 @@ from ..errors import SegmatchError, TrainingProblem
 from ..events import (
     Checkpointed,
     Evaluated,
+    Examined,
     Finished,
     Noted,
     PoolChanged,
@@ -40,6 +41,9 @@ from .metrics import class_dice
 from .predict import predict_slices, propose
 from .prepare import Frame, to_network
 from .step import Outcome
+
+EXAMINE_EVERY = 100
+"""Steps from one examination of the discriminator to the next."""
 
 CHECKPOINT_SECONDS = 180
 """A checkpoint is written after this much work even if its number of steps is not over."""
@@ -88,7 +92,7 @@ def _events(
     pool: Pool, folder: Path, learner: Learner, clock: Clock, notes: list[str]
 ) -> Generator[TrainEvent, None, None]:
     config = learner.config
-    data = ResidentPool(pool, config.size, learner.device)
+    data = ResidentPool(pool, config.size, learner.device, config.neighbours)
     change = data.update()
     yield Started(
         step=learner.step,
@@ -114,6 +118,8 @@ def _events(
             yield _step(learner, clock, data, outcome, judged)
             if _due(learner.step, config.evaluate_every, clock):
                 yield from examination.hold(learner)
+            if _due(learner.step, EXAMINE_EVERY, clock):
+                yield from _examine(learner, data)
             if _due(learner.step, config.propose_every, clock):
                 yield _propose(learner, data, config.proposals * (FINAL_PROPOSALS if clock.progress >= 1 else 1))
             late = learner.elapsed - saved_at > CHECKPOINT_SECONDS
@@ -188,7 +194,7 @@ class Examination:
         if not self._papers:
             return
         each = {
-            case: class_dice(predict_slices(learner, images, frame, flips=False).labels, truth, learner.classes)
+            case: class_dice(predict_slices(learner, images, frame).labels, truth, learner.classes)
             for case, (images, frame, truth) in self._papers.items()
         }
         means = np.mean(list(each.values()), 0)
@@ -244,6 +250,15 @@ def _pool_changed(learner: Learner, data: ResidentPool, change: Change) -> PoolC
         removed=[[region.case, region.z] for region in change.removed],
         reviewed=len(data.snapshot.reviewed),
     )
+
+
+def _examine(learner: Learner, data: ResidentPool) -> Iterator[Examined]:
+    report = learner.examine(data)
+    if report is not None:
+        area = report.auroc if report.auroc == report.auroc else None
+        yield Examined(
+            learner.step, report.slices, report.good, area, report.tau, report.bound, report.proven
+        )  # fmt: skip
 
 
 def _propose(learner: Learner, data: ResidentPool, count: int) -> Proposed:

@@ -1,0 +1,1 @@
+"""Measure the method on a folder of cases whose true masks are known. Nothing here is needed to train or review."""

@@ -1,0 +1,92 @@
+"""How good is the discriminator's word? Its scores against the truth, beside what costs nothing: three baselines."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..engine.calibration import auroc
+from ..engine.discriminator import GOOD, dice_of
+from ..engine.learner import Learner
+from ..engine.prepare import Frame, with_neighbours
+from ..engine.selectors import Look, mask_confidence
+
+SIGNALS = ("score", "confidence", "agreement", "certainty")
+
+
+def judged_slices(learner: Learner, slices: Tensor, frame: Frame, truth: np.ndarray) -> list[dict[str, float]]:
+    """Return what is known and what is true of each slice of a case that shows a lesion and got a mask.
+
+    Parameters
+    ----------
+    slices
+        Prepared slices (z, c, size, size).
+    truth
+        Labels (z, y, x) on the case's own grid.
+    """
+    rows = []
+    images = with_neighbours(slices, learner.config.neighbours)
+    wanted = frame.shrink_labels(torch.from_numpy(np.ascontiguousarray(truth)), learner.classes)
+    for part, target in zip(images.split(16), wanted.split(16), strict=True):
+        look = learner.look(part.to(learner.device))
+        said = learner.select(part.to(learner.device), look)
+        mask, true = look.labels.cpu() > 0, target > 0
+        signals = {
+            "score": said.score, "confidence": mask_confidence(look.probabilities, look.labels > 0),
+            "agreement": dice_of(look.first > 0, look.second > 0), "certainty": _certainty(look),
+            "dice": dice_of(mask, true), "accepted": said.accepted.float(),
+        }  # fmt: skip
+        shown = mask.flatten(1).any(1) & true.flatten(1).any(1)
+        for index in shown.nonzero()[:, 0].tolist():
+            rows.append({name: float(values[index]) for name, values in signals.items()})
+    return rows
+
+
+def _certainty(look: Look) -> Tensor:
+    """Return 1 less the mean entropy (n,) over the pixels that were segmented or nearly so."""
+    p = look.probabilities
+    entropy = -(p * p.clamp_min(1e-6).log()).sum(1) / np.log(p.shape[1])
+    near = (p[:, 0] < 0.9).float()
+    return 1 - (entropy * near).flatten(1).sum(1) / near.flatten(1).sum(1).clamp_min(1)
+
+
+def summary(rows: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Summarise judged slices: for each signal AUROC, AUPRC and Spearman; of the score also how it is calibrated."""
+    from scipy.stats import spearmanr
+
+    table = {name: np.array([row[name] for row in rows]) for name in (*SIGNALS, "dice", "accepted")} if rows else {}
+    if not table:
+        return {"slices": 0}
+    good, accepted = table["dice"] >= GOOD, table["accepted"] > 0
+    found: dict[str, float] = {"slices": len(good), "good": float(good.mean())}
+    for name in SIGNALS:
+        found[f"auroc_{name}"] = auroc(table[name], good)
+        found[f"auprc_{name}"] = auprc(table[name], good)
+        varied = len(set(table[name])) > 1 and len(set(table["dice"])) > 1
+        found[f"spearman_{name}"] = float(spearmanr(table[name], table["dice"]).statistic) if varied else np.nan
+    found["calibration_error"] = calibration_error(table["score"], good)
+    found["accepted"] = float(accepted.mean())
+    found["precision"] = float(good[accepted].mean()) if accepted.any() else np.nan
+    for share in (0.3, 0.5, 0.8):
+        best = np.argsort(-table["score"], kind="stable")[: max(1, round(share * len(good)))]
+        found[f"precision_at_{share:.0%}"] = float(good[best].mean())
+    return found
+
+
+def auprc(scores: np.ndarray, good: np.ndarray) -> float:
+    """Average precision of good ones ranked by score."""
+    if not good.any():
+        return float("nan")
+    ranked = good[np.argsort(-scores, kind="stable")]
+    return float((np.cumsum(ranked) / np.arange(1, len(ranked) + 1))[ranked].mean())
+
+
+def calibration_error(scores: np.ndarray, good: np.ndarray, bins: int = 10) -> float:
+    """Mean distance between the promised and the found share of good ones, over equal bins of the score."""
+    which = np.clip((scores * bins).astype(int), 0, bins - 1)
+    return float(
+        sum(abs(scores[which == b].mean() - good[which == b].mean()) * (which == b).mean() for b in np.unique(which))
+    )

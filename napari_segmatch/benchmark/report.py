@@ -1,0 +1,139 @@
+"""What the rows of a benchmark say: tables in words, and two figures."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .table import read
+
+DRAWS = 10_000
+Row = dict[str, str]
+
+
+def chosen(table: Path, methods: Sequence[str], settings: str, last: bool = True) -> list[Row]:
+    """Return the rows of these methods and settings; only those of finished runs if ``last``."""
+    return [
+        row for row in read(table)
+        if row["method"] in methods and row["settings"] == settings and (not last or row["step"] == row["marks"])
+    ]  # fmt: skip
+
+
+def describe(table: Path, methods: Sequence[str], settings: str) -> Iterator[str]:
+    """Yield the table of mean Dice, each with its paired difference to the first method."""
+    rows = chosen(table, methods, settings)
+    head = f"{'method':<16} {'labelled':>8} {'seeds':>5}  {'validation':>10}  {'test (95 % CI)':<24} "
+    yield f"{head}against {methods[0]}"
+    for budget in sorted({int(row["labelled"]) for row in rows}):
+        first = per_seed(rows, methods[0], budget)
+        for method in methods:
+            mine = per_seed(rows, method, budget)
+            if not mine:
+                continue
+            validation = np.mean([float(row["validation_dice"] or "nan") for row in mine.values()])
+            line = f"{method:<16} {budget:>8} {len(mine):>5}  {validation:>10.3f}  "
+            test = np.array([cases(row) for row in mine.values()])
+            if test.size:
+                line += f"{_interval(test):<24} "
+            both = sorted(set(mine) & set(first))
+            if test.size and method != methods[0] and both:
+                gain = np.array([cases(mine[seed]) - cases(first[seed]) for seed in both])
+                line += _interval(gain, sign=True)
+            yield line
+
+
+def per_seed(rows: Sequence[Row], method: str, budget: int) -> dict[str, Row]:
+    return {row["seed"]: row for row in rows if row["method"] == method and int(row["labelled"]) == budget}
+
+
+def cases(row: Row) -> np.ndarray:
+    """Return the Dice of each test patient."""
+    return np.array([float(value) for value in row["cases"].split()])
+
+
+def interval(values: np.ndarray, draws: int = DRAWS) -> tuple[float, float, float]:
+    """Return the mean of (seeds, patients) and its 95 % interval, by bootstrap over seeds and over patients."""
+    chance = np.random.default_rng(0)
+    seeds, patients = values.shape
+    means = [
+        values[np.ix_(chance.integers(0, seeds, seeds), chance.integers(0, patients, patients))].mean()
+        for _ in range(draws)
+    ]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(values.mean()), float(low), float(high)
+
+
+def _interval(values: np.ndarray, sign: bool = False) -> str:
+    mean, low, high = interval(values)
+    return f"{mean:+.3f} ({low:+.3f} to {high:+.3f})" if sign else f"{mean:.3f} ({low:.3f} to {high:.3f})"
+
+
+def describe_judge(table: Path, settings: str) -> Iterator[str]:
+    """Yield, for every budget, how well scores tell good masks from bad ones: means over the seeds."""
+    groups: dict[tuple[str, int], list[dict[str, float]]] = defaultdict(list)
+    for row in chosen(table, ("segmatch", "equation-1"), settings):
+        if row["judge"]:
+            pairs = (word.split("=") for word in row["judge"].split())
+            groups[row["method"], int(row["labelled"])].append({name: float(value) for name, value in pairs})
+    for (method, budget), found in sorted(groups.items()):
+        yield f"{method}, {budget} labelled patients, {len(found)} seeds"
+        for name in found[0]:
+            values = [each[name] for each in found if name in each and each[name] == each[name]]
+            if values:
+                yield f"  {name:<22} {np.mean(values):.3f}   ({min(values):.3f} to {max(values):.3f})"
+
+
+def draw_budgets(table: Path, methods: Sequence[str], settings: str, picture: Path) -> Path:
+    """Draw Dice over labelled patients, one line a method, a band of one standard error over the seeds."""
+    rows, (figure, axes) = chosen(table, methods, settings), _canvas()
+    for method in methods:
+        budgets = sorted({int(row["labelled"]) for row in rows if row["method"] == method})
+        dice = [[float(row["test_dice"]) for row in per_seed(rows, method, budget).values()] for budget in budgets]
+        _line(axes, budgets, dice, method)
+    axes.set_xlabel("labelled patients")
+    axes.set_xticks(sorted({int(row["labelled"]) for row in rows}))
+    return _save(figure, axes, picture)
+
+
+def draw_minutes(table: Path, methods: Sequence[str], settings: str, picture: Path) -> Path:
+    """Draw Dice over minutes of one processor core, one line a method."""
+    rows, (figure, axes) = chosen(table, methods, settings, last=False), _canvas()
+    for method in methods:
+        mine = [row for row in rows if row["method"] == method]
+        steps = sorted({int(row["step"]) for row in mine})
+        at = [[row for row in mine if int(row["step"]) == step] for step in steps]
+        minutes = [float(np.mean([float(row["cpu_seconds"]) for row in group])) / 60 for group in at]
+        _line(axes, minutes, [[float(row["test_dice"]) for row in group] for group in at], method)
+    axes.set_xlabel("minutes of one processor core")
+    return _save(figure, axes, picture)
+
+
+def _canvas() -> tuple[Any, Any]:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    return pyplot.subplots(figsize=(7.5, 4.5), dpi=130)
+
+
+def _line(axes: Any, places: Sequence[float], values: Sequence[Sequence[float]], name: str) -> None:
+    if not places:
+        return
+    means = np.array([np.mean(group) for group in values])
+    errors = np.array([np.std(group, ddof=1) / len(group) ** 0.5 if len(group) > 1 else 0.0 for group in values])
+    (drawn,) = axes.plot(places, means, marker="o", label=name, linewidth=2.6 if name == "segmatch" else 1.4)
+    axes.fill_between(places, means - errors, means + errors, color=drawn.get_color(), alpha=0.12, linewidth=0)
+
+
+def _save(figure: Any, axes: Any, picture: Path) -> Path:
+    axes.set_ylabel("volumetric Dice, mean of unseen patients")
+    axes.grid(alpha=0.25)
+    axes.legend(frameon=False, fontsize=9)
+    figure.tight_layout()
+    figure.savefig(picture)
+    return picture

@@ -1,0 +1,132 @@
+"""One run of a benchmark: a method trains on a few labelled patients, and is measured on patients it never met."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..config import TrainConfig, configure
+from ..engine.data import ResidentPool
+from ..engine.learner import Learner
+from ..engine.metrics import class_dice
+from ..engine.predict import predict_slices
+from ..engine.prepare import to_network
+from ..engine.trainer import EXAMINE_EVERY
+from .cases import BenchmarkPool, Material, Split
+from .judging import judged_slices, summary
+from .rivals import METHODS, Oracle
+
+
+@dataclass(frozen=True)
+class Task:
+    """What one run is to do. Two tasks that are equal would give the same figures.
+
+    Attributes
+    ----------
+    settings
+        Changes to the configuration, as ``name=value`` words.
+    marks
+        Steps at which it is measured; the last is the length of the run.
+    """
+
+    method: str
+    labelled: int
+    seed: int
+    marks: tuple[int, ...]
+    settings: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return (self.method, str(self.labelled), str(self.seed), str(self.marks[-1]), self.settings)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs share."""
+
+    cases: Mapping[str, Material]
+    split: Split
+    sequences: tuple[str, ...]
+    classes: tuple[str, ...]
+    strata: str
+    device: str
+    tuning: bool = False
+    """Measure on validation patients alone: what is chosen by them must not have seen the others."""
+
+    @property
+    def test(self) -> tuple[str, ...]:
+        return () if self.tuning else self.split.test
+
+
+def run(bench: Bench, task: Task, changes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Train as the task says; yields a row at every mark.
+
+    Time is processor time of this process, measuring left out: it does not depend on what else the machine does.
+    """
+    kind, needs = METHODS[task.method]
+    config = configure(**{"device": bench.device, "seed": task.seed, **changes, **needs})
+    labelled = bench.split.labelled(task.labelled, task.seed, bench.strata)
+    learner, data = _prepared(bench, kind, config, labelled)
+    exams = {name: to_network(bench.cases[name].volume.pixels, config.size) for name in
+             (*bench.split.validation, *bench.test)}  # fmt: skip
+    spent, since, accepted = 0.0, time.process_time(), []
+    while learner.step < task.marks[-1]:
+        outcome, _ = learner.learn(data, learner.step / task.marks[-1])
+        if outcome.selection is not None:
+            accepted.append(outcome.selection.weight.mean().detach())
+        if learner.step % EXAMINE_EVERY == 0:
+            learner.examine(data)
+        if learner.step in task.marks:
+            spent += time.process_time() - since
+            share = float(torch.stack(accepted[-200:]).mean()) if accepted else None
+            yield _row(bench, task, learner, exams, spent, share)
+            since = time.process_time()
+
+
+def _prepared(
+    bench: Bench, kind: type[Learner], config: TrainConfig, labelled: Sequence[str]
+) -> tuple[Learner, ResidentPool]:
+    rest = [name for name in bench.split.pool if name not in labelled]
+    pool = BenchmarkPool(bench.cases, labelled, rest, bench.sequences, bench.classes)
+    learner = kind(config, len(bench.sequences), len(bench.classes))
+    data = ResidentPool(pool, config.size, learner.device, config.neighbours)
+    data.update()
+    if isinstance(learner, Oracle):
+        parts = []
+        for name in dict.fromkeys(region.case for region in data.regions):
+            truth = torch.from_numpy(np.ascontiguousarray(bench.cases[name].truth))
+            parts.append(data.frames[name].shrink_labels(truth, learner.classes))
+        learner.truth = torch.cat(parts).to(learner.device)
+    return learner, data
+
+
+def _row(
+    bench: Bench, task: Task, learner: Learner, exams: Mapping[str, Any], seconds: float, accepted: float | None
+) -> dict[str, Any]:
+    dice, judged = {}, []
+    for name, (slices, frame) in exams.items():
+        truth = bench.cases[name].truth
+        labels = predict_slices(learner, slices, frame).labels
+        dice[name] = class_dice(labels, truth, learner.classes)
+        if (name in bench.test or bench.tuning) and task.method in ("segmatch", "equation-1"):
+            judged += judged_slices(learner, slices, frame, truth)
+    test = [float(np.mean(dice[name])) for name in bench.test]
+    fields = asdict(task) | {"marks": task.marks[-1]}
+    return fields | {
+        "size": learner.config.size, "step": learner.step, "cpu_seconds": round(seconds, 2),
+        "accepted": "" if accepted is None else round(accepted, 3),
+        "validation_dice": _mean([np.mean(dice[name]) for name in bench.split.validation]),
+        "test_dice": _mean(test), "test_median": round(float(np.median(test)), 4) if test else "",
+        "class_dice": " ".join(f"{v:.4f}" for v in np.mean([dice[name] for name in bench.test], 0)) if test
+        else "", "cases": " ".join(f"{value:.4f}" for value in test),
+        "judge": " ".join(f"{name}={value:.4f}" for name, value in summary(judged).items()) if judged else "",
+    }  # fmt: skip
+
+
+def _mean(values: Sequence[Any]) -> float | str:
+    return round(float(np.mean(values)), 4) if len(values) else ""

@@ -1,0 +1,98 @@
+"""From what is known of a mask to the chance that it is good: a small logistic rule, and how far to trust it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+RIDGE = 0.02
+"""Pull of the coefficients towards 0, as a share of the mean loss."""
+
+
+def fit_rule(features: Tensor, good: Tensor) -> Tensor:
+    """Fit a logistic rule: coefficients (f + 1,), the constant last.
+
+    Parameters
+    ----------
+    features
+        (n, f), each a reason to believe in a mask: no coefficient is negative.
+    good
+        (n,) bool.
+    """
+    centre, spread = features.mean(0), features.std(0, correction=0).clamp_min(1e-3)
+    x = torch.cat([(features - centre) / spread, torch.ones(len(features), 1)], 1).double()
+    y = good.double() * (1 - 2 / (len(good) + 4)) + 1 / (len(good) + 4)  # Platt's targets: never quite 0 or 1
+    pull = torch.full((x.shape[1],), RIDGE, dtype=torch.float64)
+    pull[-1] = 0
+    step = 1 / (0.25 * float(torch.linalg.matrix_norm(x.T @ x, 2)) / len(x) + RIDGE)
+    rule = torch.zeros(x.shape[1], dtype=torch.float64)
+    for _ in range(400):
+        rule = rule - step * (x.T @ (torch.sigmoid(x @ rule) - y) / len(x) + pull * rule)
+        rule[:-1].clamp_(min=0)
+    slopes = rule[:-1].float() / spread
+    return torch.cat([slopes, (rule[-1].float() - (slopes * centre).sum())[None]])
+
+
+def chance(features: Tensor, rule: Tensor) -> Tensor:
+    """Return the chance (n,) that a rule gives to features (n, f)."""
+    return torch.sigmoid((features * rule[:-1]).sum(1) + rule[-1])  # a product would be rounded to bfloat16
+
+
+def auroc(scores: np.ndarray, good: np.ndarray) -> float:
+    """Chance that a good one is scored above a bad one; NaN if there is only one kind."""
+    from scipy.stats import rankdata
+
+    positive = int(good.sum())
+    negative = len(good) - positive
+    if not positive or not negative:
+        return float("nan")
+    return float((rankdata(scores)[good].sum() - positive * (positive + 1) / 2) / (positive * negative))
+
+
+def precision_bound(good: int, accepted: int, level: float = 0.8) -> float:
+    """Lower bound of the share of good ones (Clopper and Pearson, one-sided)."""
+    from scipy.stats import beta
+
+    return float(beta.ppf(1 - level, good, accepted - good + 1)) if good else 0.0
+
+
+def threshold(scores: np.ndarray, good: np.ndarray, bound: float) -> float | None:
+    """Return the smallest threshold above which the share of good ones is at least ``bound``, by its lower bound."""
+    order = np.argsort(-scores, kind="stable")
+    found = None
+    for count, right in enumerate(np.cumsum(good[order]), 1):
+        last_of_equals = count == len(scores) or scores[order[count]] < scores[order[count - 1]]
+        if last_of_equals and precision_bound(int(right), count) >= bound:
+            found = float(scores[order[count - 1]]) - 1e-6
+    return found
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an examination on labelled slices that a judge had not seen has shown.
+
+    Attributes
+    ----------
+    slices, good
+        How many masks were judged, and how many of them have a Dice of at least 0.8.
+    auroc
+        How well the scores tell good from bad; NaN if only one kind was met.
+    tau
+        Score from which masks are accepted; None while the labels do not suffice to state one.
+    bound
+        Lower bound of the share of good masks among those accepted, at that threshold.
+    """
+
+    slices: int
+    good: int
+    auroc: float
+    tau: float | None
+    bound: float
+
+    @property
+    def proven(self) -> bool:
+        """Whether the verdicts may be used."""
+        return min(self.good, self.slices - self.good) >= 3 and self.auroc >= 0.7

@@ -1,0 +1,234 @@
+"""``segmatch benchmark``: patients kept apart, nested budgets, resumed tables, rivals that learn."""
+
+import csv
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from helpers import LGG, write_case
+
+from napari_segmatch.benchmark.cases import load, split, spread
+from napari_segmatch.benchmark.judging import summary
+from napari_segmatch.benchmark.report import describe, describe_judge, interval
+from napari_segmatch.benchmark.rivals import METHODS, CrossPseudoSupervision, Oracle, UniMatch
+from napari_segmatch.benchmark.runs import Bench, Task, run
+from napari_segmatch.benchmark.table import append, carry_out, measured, read
+from napari_segmatch.cli.common import app
+from napari_segmatch.errors import ConfigError, ImportProblem
+from napari_segmatch.io import find_cases
+
+SMALL = {"size": 32, "batch": 2, "features": 8, "warmup": 0.0, "ramp": 0.0, "discriminator_every": 1}
+WORDS = " ".join(f"{name}={value}" for name, value in SMALL.items())
+PATIENTS = [f"{site}-{index}" for site, count in (("A", 12), ("B", 6), ("C", 2)) for index in range(count)]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """Six patients of two classes: one to test on, one to validate, four in the pool."""
+    root = tmp_path_factory.mktemp("cases")
+    for index in range(6):
+        write_case(root / f"p{index}", index, classes=2)
+    found = find_cases(root, {"flair": "{case}/flair.nii.gz"}, "{case}/mask.nii.gz")
+    cases = load(found, ["flair"], 2)
+    return Bench(cases, split(cases, 1, 1), ("flair",), ("core", "edge"), "", "cpu")
+
+
+def test_nobody_is_in_two_parts_and_strata_are_spread():
+    """Test, validation and pool are disjoint and complete; each holds every large hospital in proportion."""
+    parts = split(PATIENTS, 6, 4, r"(\w)-")
+    assert sorted((*parts.test, *parts.validation, *parts.pool)) == sorted(PATIENTS)
+    assert sum(name.startswith("A") for name in parts.test) in (3, 4)
+    assert sum(name.startswith("B") for name in parts.test) in (1, 2)
+
+
+def test_larger_budgets_contain_smaller_ones():
+    """With one seed the five labelled patients are the first of the ten; another seed draws others."""
+    parts = split(PATIENTS, 4, 4, r"(\w)-")
+    assert parts.labelled(2, 0) == parts.labelled(5, 0)[:2]
+    assert parts.labelled(5, 0) != parts.labelled(5, 1)
+    with pytest.raises(ConfigError, match="1 to 12"):
+        parts.labelled(13, 0)
+
+
+def test_order_is_drawn_once():
+    """The same patients are tested whatever the order in which they were found."""
+    assert spread(PATIENTS, 7, r"(\w)-") == spread(reversed(PATIENTS), 7, r"(\w)-")
+
+
+def test_too_few_patients_are_refused():
+    """One sentence with the numbers."""
+    with pytest.raises(ConfigError, match="20 patients are too few for 15 of the test and 5"):
+        split(PATIENTS, 15, 5)
+
+
+def test_cases_without_masks_are_refused(tmp_path):
+    """A benchmark needs the truth."""
+    write_case(tmp_path / "p0")
+    with pytest.raises(ImportProblem, match="needs true masks"):
+        load(find_cases(tmp_path, {"flair": "{case}/flair.nii.gz"}), ["flair"], 1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_learns_and_is_measured(bench, method):
+    """Each rival takes its steps on two classes and yields a row at every mark."""
+    rows = list(run(bench, Task(method, 2, 0, (2, 4), WORDS), SMALL))
+    assert [row["step"] for row in rows] == [2, 4]
+    assert all(0 <= row["test_dice"] <= 1 for row in rows)
+    assert len(rows[-1]["class_dice"].split()) == 2
+    assert 0 < rows[0]["cpu_seconds"] <= rows[1]["cpu_seconds"]
+    assert (rows[-1]["accepted"] == "") == (method in {"supervised", "mean-teacher", "cps", "unimatch", "bcp"})
+
+
+def test_tuning_never_measures_test_patients(bench):
+    """What settings are chosen by must not have seen the patients of the final figures."""
+    row = next(run(dataclasses.replace(bench, tuning=True), Task("segmatch", 2, 0, (2,), WORDS), SMALL))
+    assert row["test_dice"] == row["cases"] == ""
+    assert row["validation_dice"] != ""
+
+
+def _learner(bench, method):
+    from napari_segmatch.benchmark.runs import _prepared
+    from napari_segmatch.config import configure
+
+    kind, needs = METHODS[method]
+    return _prepared(bench, kind, configure(**{"device": "cpu", **SMALL, **needs}), bench.split.labelled(2, 0))
+
+
+def test_oracle_accepts_by_the_truth(bench):
+    """With the truth itself as pseudo mask everything is accepted, with its mirror image nothing."""
+    learner, pool = _learner(bench, "oracle")
+    assert isinstance(learner, Oracle)
+    for spoil, expected in ((0, 1.0), (9, 0.0)):
+        outcome = None
+
+        def look(images, spoil=spoil):
+            from napari_segmatch.engine.geometry import warp
+            from napari_segmatch.engine.selectors import Look
+
+            truth = warp(learner.truth[learner._rows, None].float(), learner.seen.weak, mode="nearest")[:, 0].long()
+            labels = truth.roll(spoil, 1)
+            hot = torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).float()
+            return Look(hot, labels, labels)
+
+        unlabelled = learner.unlabelled
+
+        def remember(pool, unlabelled=unlabelled):
+            images, learner.seen = unlabelled(pool)
+            return images, learner.seen
+
+        learner.look, learner.unlabelled = look, remember
+        outcome, _ = learner.learn(pool, 0.5)
+        showing = (learner.truth[learner._rows] > 0).flatten(1).any(1)
+        assert (outcome.selection.accepted[showing].float() == expected).all()
+        learner.unlabelled = unlabelled
+
+
+def test_cross_supervision_trains_both_networks(bench):
+    """The second network moves too."""
+    learner, pool = _learner(bench, "cps")
+    assert isinstance(learner, CrossPseudoSupervision)
+    before = [parameter.clone() for parameter in learner.other.parameters()]
+    learner.learn(pool, 0.5)
+    assert any(not torch.equal(a, b) for a, b in zip(before, learner.other.parameters(), strict=True))
+
+
+def test_unimatch_drops_features_only_while_asked(bench):
+    """Its hooks are gone afterwards: a prediction must not be random."""
+    learner, pool = _learner(bench, "unimatch")
+    assert isinstance(learner, UniMatch)
+    learner.learn(pool, 0.5)
+    learner.model.eval()
+    images = torch.randn(2, 1, 32, 32)
+    assert torch.equal(learner.model(images), learner.model(images))
+
+
+def test_table_is_resumed_not_repeated(bench, tmp_path):
+    """What is in the table is not run again; a run that was broken off is."""
+    path, tasks = tmp_path / "runs.csv", [Task("supervised", 2, seed, (1, 2), WORDS) for seed in (0, 1)]
+    assert [task.seed for task, _ in carry_out(bench, tasks[:1], path, 1)] == [0]
+    assert [task.seed for task, _ in carry_out(bench, tasks, path, 1)] == [1]
+    rows = read(path)
+    assert len(rows) == 4
+    assert {row["commit"] for row in rows} == {rows[0]["commit"]}
+    assert measured(rows[:3]) == {tasks[0].key}
+    lines = list(describe(path, ["supervised"], WORDS))
+    assert len(lines) == 2
+
+
+def test_interval_covers_seeds_and_patients():
+    """The mean of all, with an interval that is wider when seeds disagree."""
+    chance = np.random.default_rng(0)
+    calm = chance.normal(0.7, 0.1, (3, 20))
+    torn = calm + np.array([[-0.2], [0.0], [0.2]])
+    widths = [high - low for _, low, high in (interval(values, 2000) for values in (calm, torn))]
+    assert widths[1] > 1.5 * widths[0]
+
+
+def test_judge_summary_of_a_perfect_and_a_blind_judge(tmp_path):
+    """A score that is the truth has AUROC 1; the promised shares are compared with the found ones."""
+    dice = np.linspace(0.5, 1, 40)
+    rows = [
+        {
+            "score": float(d >= 0.8),
+            "confidence": 0.5,
+            "agreement": 1 - d,
+            "certainty": d,
+            "dice": d,
+            "accepted": d >= 0.8,
+        }
+        for d in dice
+    ]
+    found = summary(rows)
+    assert found["auroc_score"] == found["auroc_certainty"] == found["precision"] == 1
+    assert found["auroc_agreement"] == 0
+    assert found["auroc_confidence"] == 0.5
+    assert found["calibration_error"] == pytest.approx(0)
+    words = " ".join(f"{name}={value:.4f}" for name, value in found.items())
+    row = {"method": "segmatch", "labelled": 2, "seed": 0, "marks": 4, "settings": "", "step": 4, "judge": words}
+    append(tmp_path / "runs.csv", [row])
+    assert any("auroc_score" in line and "1.000" in line for line in describe_judge(tmp_path / "runs.csv", ""))
+
+
+def test_shell_draws_figure_2(tmp_path):
+    """From files to the table and the picture, through the command itself; then nothing is left to run."""
+    from typer.testing import CliRunner
+
+    for index in range(4):
+        write_case(tmp_path / "cases" / f"p{index}", index)
+    words = [
+        "benchmark", "figure2", str(tmp_path / "cases"), "--image", "flair={case}/flair.nii.gz",
+        "--mask", "{case}/mask.nii.gz", "--test", "1", "--validation", "1", "--labelled", "1", "--seeds", "0",
+        "--marks", "2", "--methods", "supervised,segmatch", "--out", str(tmp_path / "out"),
+        *(part for name, value in SMALL.items() for part in ("--set", f"{name}={value}")),
+    ]  # fmt: skip
+    first = CliRunner().invoke(app, words)
+    assert first.exit_code == 0, first.output
+    assert "segmatch" in first.output
+    assert (tmp_path / "out" / "figure2.png").stat().st_size > 5000
+    with (tmp_path / "out" / "runs.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 2
+    again = CliRunner().invoke(app, words)
+    assert "Dice" not in again.output.splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [(["--methods", "magic"], "There is no method magic"), (["--labelled", "few"], "write whole numbers")],
+)
+def test_bad_plans_are_one_sentence(tmp_path, change, sentence):
+    """No run starts."""
+    from typer.testing import CliRunner
+
+    words = ["benchmark", "figure2", str(tmp_path), "--image", "flair={case}.nii.gz", "--mask", "{case}m.nii.gz"]
+    done = CliRunner().invoke(app, [*words, *change])
+    assert done.exit_code != 0
+    assert sentence in str(done.exception)
+
+
+@pytest.mark.skipif(not LGG.is_dir(), reason="the LGG data is not beside the project")
+def test_split_of_real_patients_is_stratified():
+    """Every large hospital is in the test."""
+    names = [path.name for path in LGG.iterdir() if path.is_dir()]
+    parts = split(names, 20, 15, r"TCGA_(..)_")
+    assert {name[5:7] for name in parts.test} >= {"CS", "DU", "FG", "HT"}

@@ -1,0 +1,190 @@
+"""The quality critic: honest lessons, examinations on slices it has not met, and chances that hold."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from napari_segmatch.benchmark.judging import auprc, calibration_error
+from napari_segmatch.config import configure
+from napari_segmatch.engine.calibration import Report, auroc, chance, fit_rule, precision_bound, threshold
+from napari_segmatch.engine.data import ResidentPool
+from napari_segmatch.engine.judge import Judge
+from napari_segmatch.engine.learner import Learner
+from napari_segmatch.engine.losses import hard
+from napari_segmatch.engine.selectors import Look
+from napari_segmatch.types import PoolSnapshot
+
+
+def _generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+class Cases:
+    """A pool of cases with a bright square on each slice; any number of them labelled."""
+
+    classes, sequences = ("lesion",), ("flair",)
+
+    def __init__(self, labelled, unlabelled=1, slices=6):
+        names = [f"case-{index}" for index in range(labelled + unlabelled)]
+        everything = tuple(range(slices))
+        self._snapshot = PoolSnapshot(
+            1, dict.fromkeys(names[:labelled], everything), dict.fromkeys(names[labelled:], everything)
+        )
+        chance_ = np.random.default_rng(0)
+        self._masks, self._images = {}, {}
+        for name in names:
+            mask = np.zeros((slices, 32, 32), np.uint8)
+            for z in range(slices):
+                y, x = chance_.integers(2, 16, 2)
+                mask[z, y : y + 12, x : x + 12] = 1
+            self._masks[name] = mask
+            self._images[name] = (mask * 2.0 + chance_.normal(0, 0.3, mask.shape) + 1).astype(np.float32)[None]
+
+    def version(self):
+        return 1
+
+    def snapshot(self):
+        return self._snapshot
+
+    def volume(self, case):
+        return type("Volume", (), {"pixels": self._images[case]})
+
+    def mask(self, case):
+        return self._masks[case]
+
+
+def _pool(labelled, **more):
+    pool = ResidentPool(Cases(labelled, **more), 32, torch.device("cpu"))
+    pool.update()
+    return pool
+
+
+def _learner(**changes):
+    return Learner(configure(**({"size": 32, "batch": 4, "features": 8, "device": "cpu"} | changes)), 1, 1)
+
+
+def test_folds_never_cut_through_a_case():
+    """Whole cases are on one side, labelled rows alone have a fold, and both folds have cases."""
+    pool = _pool(5)
+    by_case = {}
+    for row, region in enumerate(pool.regions):
+        by_case.setdefault(region.case, set()).add(int(pool.folds[row]))
+    assert all(len(folds) == 1 for folds in by_case.values())
+    assert by_case["case-5"] == {-1}
+    assert set.union(*(by_case[f"case-{index}"] for index in range(5))) == {0, 1}
+
+
+def test_the_only_case_is_cut_in_half():
+    """With one labelled case the halves of its slices stand in for cases."""
+    assert sorted(_pool(1).folds.tolist()) == [-1] * 6 + [0] * 3 + [1] * 3
+
+
+def test_nobody_in_a_fold_learns_from_the_other():
+    """Understudy and critic 0 get no gradient from slices of fold 1: otherwise the examination would prove nothing."""
+    judge = Judge(configure(), 1, 1)
+    images, labels = torch.randn(2, 1, 32, 32), torch.zeros(2, 32, 32, dtype=torch.long)
+    labels[:, 4:20, 4:20] = 1
+    loss = judge.loss(images, labels, torch.tensor([1, 1]), labels.roll(2, 1), _generator(), dice=True)
+    loss.backward()
+    for module, touched in ((judge.understudies, (False, True)), (judge.critics, (False, True))):
+        for part, expected in zip(module, touched, strict=True):
+            assert any(p.grad is not None and bool(p.grad.any()) for p in part.parameters()) == expected
+
+
+def test_examination_asks_about_slices_of_the_other_fold(monkeypatch):
+    """Understudy 0 is only ever shown fold 1, and the reverse."""
+    pool, learner = _pool(4), _learner()
+    met = {0: set(), 1: set()}
+    for fold, understudy in enumerate(learner.selector.understudies):
+
+        def note(module, inputs, output, fold=fold):
+            for image in inputs[0].float():
+                rows = [row for row in range(len(pool.images)) if torch.allclose(pool.images[row], image, atol=1e-3)]
+                met[fold] |= {int(pool.folds[row]) for row in rows}
+
+        understudy.register_forward_hook(note)
+    learner.examine(pool)
+    assert met == {0: {1}, 1: {0}}
+
+
+def test_verdicts_wait_for_a_passed_examination():
+    """Before it, sure pixels train and no verdict does; after it, the chances weigh whole masks."""
+    judge = Judge(configure(gate="soft"), 1, 1).eval()
+    p = torch.full((1, 2, 32, 32), 0.0)
+    p[:, 0], p[:, 1, 4:20, 4:20] = 0.97, 0.6
+    p[:, 0, 4:20, 4:20] = 0.4
+    look = Look(p, hard(p), hard(p))
+    assert not judge.report.proven
+    before = judge(torch.zeros(1, 1, 32, 32), look)
+    assert before.weight[0, 5, 5] == 0
+    assert before.weight[0, 30, 30] == 1
+    judge.record.copy_(torch.tensor([40.0, 20.0, 0.9, 0.6, 0.8]))
+    assert judge.report.proven
+    after = judge(torch.zeros(1, 1, 32, 32), look)
+    assert 0 < float(after.weight[0, 5, 5]) < 1
+    assert judge.tau == pytest.approx(0.6)
+
+
+def test_a_judge_that_learns_passes_its_examination():
+    """On easy slices the chances come to tell good masks from bad ones that nobody trained on."""
+    torch.manual_seed(0)
+    pool, learner = _pool(6, slices=8), _learner(selector="discriminator", discriminator_every=1)
+    report = None
+    for step in range(60):
+        learner.learn(pool, 0.1 + step / 100)
+        if step % 20 == 19:
+            report = learner.examine(pool)
+    assert report.slices > 0
+    assert isinstance(report, Report)
+    assert learner.tensors()["selector.record"].shape == (5,)
+
+
+def test_rule_gives_chances_that_hold():
+    """Fitted on one half, promised and found shares agree on the other; no reason counts against a mask."""
+    generator = _generator(1)
+    known = torch.randn(4000, 3, generator=generator)
+    wanted = torch.sigmoid(1.5 * known[:, 0] - 0.5)  # the second says nothing, the third speaks against
+    known[:, 2] -= wanted
+    good = torch.rand(4000, generator=generator) < wanted
+    rule = fit_rule(known[:2000], good[:2000])
+    assert (rule[:-1] >= 0).all()
+    promised = chance(known[2000:], rule)
+    assert calibration_error(promised.numpy(), good[2000:].numpy()) < 0.05
+    assert auroc(promised.numpy(), good[2000:].numpy()) > 0.75
+
+
+def test_auroc_and_average_precision_of_known_rankings():
+    """By hand: 3 of 4 pairs in order; precision 1 and 2/3 at the two good ones."""
+    scores, good = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, False, True, False])
+    assert auroc(scores, good) == 0.75
+    assert auprc(scores, good) == pytest.approx((1 + 2 / 3) / 2)
+    assert auroc(np.array([1.0, 1.0]), np.array([True, False])) == 0.5
+    assert math.isnan(auroc(scores, np.ones(4, bool)))
+
+
+def test_threshold_is_the_lowest_that_keeps_the_bound():
+    """With few masks no threshold can be stated; with many, one a little lower would break the bound."""
+    few = threshold(np.linspace(1, 0.5, 5), np.ones(5, bool), 0.85)
+    assert few is None
+    scores = np.linspace(1, 0, 60)
+    good = scores > 0.4
+    tau = threshold(scores, good, 0.85)
+    accepted = scores > tau
+    assert tau < 0.4
+    assert precision_bound(int(good[accepted].sum()), int(accepted.sum())) >= 0.85
+    lower = scores > scores[~accepted].max() - 1e-9
+    assert precision_bound(int(good[lower].sum()), int(lower.sum())) < 0.85
+
+
+@pytest.mark.parametrize(("good", "accepted", "expected"), [(10, 10, 0.2**0.1), (0, 5, 0.0)])
+def test_precision_bound(good, accepted, expected):
+    """Clopper and Pearson: of ten of ten good at level 0.8 the bound is 0.2 to the power of a tenth."""
+    assert precision_bound(good, accepted) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("record", [(40, 2, 0.9), (40, 38, 0.9), (40, 20, 0.6), (40, 20, math.nan)])
+def test_too_few_or_too_poor_examples_prove_nothing(record):
+    """Both kinds of masks must have been met, and told apart."""
+    assert not Report(*record, 0.5, 0.8).proven
