@@ -126,12 +126,20 @@ class Learner:
         self.model.train()
         outcome = self.outcome(labelled, self.unlabelled(pool) if ramp > 0 else None)
         self.update(outcome.supervised + ramp * outcome.consistency, progress)
-        if self.config.labelled_strong:
-            self.policy.learn(views.strong, foreground_dice(outcome.labelled_logits, outcome.labelled_mask))
+        if self.policy.state:
+            self.policy.learn(views.strong, self._proximity(outcome, labelled))
         if self.step % self.config.discriminator_every == 0:
             self.judged = self._teach_discriminator(pool, rows, outcome, labelled)
         self.step += 1
         return outcome, self.judged
+
+    def _proximity(self, outcome: Outcome, labelled: Labelled) -> Tensor:
+        """How well (n,) the model still finds the structures on the policy's probes: the labelled strong views."""
+        if self.config.labelled_strong:
+            return foreground_dice(outcome.labelled_logits, outcome.labelled_mask)
+        probe, truth = labelled_view(*labelled, self.policy, strong=True)
+        with torch.no_grad():
+            return foreground_dice(self.student(probe), truth)
 
     def labelled_rows(self, pool: ResidentPool) -> Tensor:
         config = self.config
@@ -192,6 +200,8 @@ class Learner:
                     outcome.labelled_view, outcome.labelled_mask, pool.folds[rows], hard(outcome.labelled_logits),
                     generator, self.config.dice,
                 )  # fmt: skip
+                if outcome.look is not None and outcome.unlabelled_view is not None:
+                    loss = loss + judge.unlabelled_loss(outcome.unlabelled_view, outcome.look, generator)
             else:
                 loss = self._equation_1(judge, pool, labelled, generator)
             loss = loss + self._lesson_loss(judge, pool, generator)
