@@ -106,12 +106,16 @@ class Examined(TrainEvent):
 
 @dataclass(frozen=True, eq=False)
 class PseudoMask:
-    """A mask (y, x) for one slice with the selector's score and verdict."""
+    """A mask (y, x) for one slice with the selector's score and verdict.
+
+    ``agreement`` is its Dice with the model's mask for the mirrored slice; None if that was not asked.
+    """
 
     region: Region
     labels: np.ndarray
     score: float
     verdict: Verdict
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)

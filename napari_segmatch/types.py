@@ -22,6 +22,9 @@ Verdict = Literal["accepted", "rejected"]
 HumanVerdict = Literal["accepted", "rejected", "corrected", "deferred"]
 """A person's word on a proposal."""
 
+REASONS = ("wrong place", "leaks out", "misses part", "wrong class", "bad scan")
+"""Why somebody rejected a proposal, if they care to say."""
+
 RunState = Literal["created", "running", "paused", "stopped", "finished", "failed", "interrupted"]
 
 
@@ -115,6 +118,10 @@ class Proposal:
         The selector's number between 0 and 1; what it means depends on the run's selector.
     decision
         The last thing that a person said of it, or None.
+    area
+        Voxels that it segments; None in projects from before this was written down.
+    agreement
+        Dice of the mask with the model's mask for the mirrored slice; None if nobody looked.
     """
 
     id: int
@@ -125,6 +132,8 @@ class Proposal:
     step: int
     pool_version: int
     decision: HumanVerdict | None = None
+    area: int | None = None
+    agreement: float | None = None
 
     @property
     def case(self) -> str:
@@ -137,7 +146,17 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Decision:
-    """A *person's* word on a proposal. Appended, never changed: taking one back appends another."""
+    """A *person's* word on a proposal. Appended, never changed: taking one back appends another.
+
+    Attributes
+    ----------
+    reason
+        One of :data:`REASONS`, or None.
+    batch
+        What one key press decided; it is undone whole.
+    reverts
+        The batch that this one undoes.
+    """
 
     id: int
     proposal: int
@@ -146,6 +165,9 @@ class Decision:
     at: str
     mask_version: int | None = None
     seconds: float | None = None
+    reason: str | None = None
+    batch: int | None = None
+    reverts: int | None = None
 
 
 @dataclass(frozen=True)
