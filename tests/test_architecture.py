@@ -30,13 +30,18 @@ TABLE = {
     "batch": (VOCABULARY | {"io", "project", "engine"}, QT | {"psygnal"}),
     "benchmark": (VOCABULARY | {"io", "engine", ""}, QT | {"psygnal", "nibabel", "sqlite3"}),
     "progress": (VOCABULARY, QT | {"torch", "nibabel"}),
-    "session": (VOCABULARY | {"history", "io", "jobs", "project", "runner"}, QT | {"torch", "monai", "nibabel"}),
+    "ranking": ({"types"}, QT | {"torch", "nibabel", "numpy"}),
+    "ledger": ({"ranking", "types"}, QT | {"torch", "nibabel", "numpy"}),
+    "session": (
+        VOCABULARY | {"history", "io", "jobs", "ledger", "project", "ranking", "runner"},
+        QT | {"torch", "monai", "nibabel"},
+    ),
     "cli": (
         VOCABULARY | {"batch", "benchmark", "io", "progress", "project", "runner", "sample", ""},
         QT | {"torch", "monai", "nibabel", "psygnal"},
     ),
     "sample": (VOCABULARY | {"io", "project"}, QT | {"torch", "monai", "psygnal"}),
-    "ui": (VOCABULARY | {"io", "session", "sample", "pictures"}, {"torch", "monai", "nibabel", "sqlite3"}),
+    "ui": (VOCABULARY | {"io", "session", "sample", "pictures", "ranking"}, {"torch", "monai", "nibabel", "sqlite3"}),
     "_napari": (VOCABULARY | {"io", "sample"}, QT | {"torch", "monai", "psygnal"}),
 }
 

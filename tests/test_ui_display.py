@@ -4,12 +4,24 @@ import numpy as np
 import pytest
 
 from napari_segmatch.events import Step
+from napari_segmatch.ledger import Ledger
+from napari_segmatch.ranking import (
+    Choice,
+    Pace,
+    gain_per_second,
+    how_many,
+    interval,
+    is_blind,
+    is_spot_check,
+    overturned,
+    select,
+    threshold,
+)
 from napari_segmatch.session import History
 from napari_segmatch.types import Case, Geometry, Proposal, Region
 from napari_segmatch.ui.adding import chosen, from_files, held_out
 from napari_segmatch.ui.diagnosis import diagnose
 from napari_segmatch.ui.display import Flip, edge_letters, window
-from napari_segmatch.ui.queue import Choice, interval, is_blind, is_spot_check, overturned, select, threshold
 from napari_segmatch.ui.slices import between, fill_gaps, painted, worth_a_look
 from napari_segmatch.ui.strokes import Strokes, touched
 
@@ -128,9 +140,9 @@ def proposals(n=40):
 
 def test_the_queue_filters_and_sorts():
     found = proposals()
-    surest = [p.score for p in select(found, Choice(order="surest first"))]
+    surest = [p.score for p in select(found, Choice(order="surest first")) if not is_blind(p)]
     assert surest == sorted(surest, reverse=True)
-    worth = select(found, Choice())
+    worth = [p for p in select(found, Choice(order="worth a look")) if not is_blind(p)]
     assert abs(worth[0].score - threshold(found)) <= abs(worth[-1].score - threshold(found))
     assert [p.region for p in select(found, Choice(order="by case"))] == sorted(p.region for p in found)
     assert {p.id for p in select(found, Choice(order="random"))} == {p.id for p in found}
@@ -142,13 +154,51 @@ def test_a_spot_check_is_in_no_list_that_gives_its_verdict_away():
     assert not any(map(is_blind, select(found, Choice("accepted")) + select(found, Choice("rejected"))))
 
 
+def test_the_place_of_a_spot_check_in_the_list_does_not_tell_its_score():
+    found = proposals(400)
+    spots = [p.score for p in select(found, Choice(order="surest first")) if is_blind(p)]
+    assert abs(np.corrcoef(spots, range(len(spots)))[0, 1]) < 0.35
+
+
+def test_the_best_use_of_time_is_a_likely_mistake_of_some_size_and_follows_the_persons_pace():
+    def item(score, area):
+        return Proposal(1, 1, Region("a", 1), score, "accepted", 1, 1, area=area)
+
+    assert gain_per_second(item(0.3, 400)) > gain_per_second(item(0.9, 400))
+    assert gain_per_second(item(0.3, 400)) > gain_per_second(item(0.3, 4))
+    assert gain_per_second(item(0.3, 400), Pace(accept=30, correct=60)) < gain_per_second(item(0.3, 400))
+
+
+def test_disagreement_puts_first_where_the_two_views_and_the_score_differ():
+    found = [
+        Proposal(i, 1, Region("a", i), 0.9, "accepted", 1, 1, "deferred", agreement=agreement)
+        for i, agreement in enumerate((0.9, 0.1, None, 0.5))
+    ]
+    assert [p.z for p in select(found, Choice(undecided_only=False, order="disagreement"))] == [1, 3, 0, 2]
+
+
+def test_the_ledger_keeps_count():
+    book = Ledger(proposals(100))
+    for choice in (Choice(), Choice("accepted"), Choice("rejected"), Choice("mine"), Choice("accepted", False)):
+        assert how_many(book.counts, choice) == len(select(book, choice))
+    assert sorted(book.mark([3, 4, 999], "accepted")) == [3, 4] and book.mark([3], "accepted") == []
+    assert book.undecided == 98 and book.decided("accepted") == 2 and book.open_in["case-3"] == 24
+    for choice in (Choice(), Choice("accepted"), Choice("rejected"), Choice("mine")):
+        assert how_many(book.counts, choice) == len(select(book, choice))
+    newer = Proposal(500, 2, Region("case-3", 3), 0.5, "rejected", 1, 1)
+    others = [item for item in book.of_case("case-3").values() if item.z != 3]
+    assert book.renew("case-3", [*others, newer]) and not book.renew("case-3", [newer, *others])
+    assert book.get(3) is None and book.of_case("case-3")[3] == newer and len(book) == 100
+    assert sum(book.counts.values()) == 100
+
+
 def test_how_often_spot_checks_were_overturned():
     decided = [
         Proposal(p.id, 1, p.region, p.score, p.verdict, 1, 1, "rejected" if p.id % 2 else "accepted")
         for p in proposals(200)
         if is_spot_check(p) and p.verdict == "accepted"
     ]
-    changed, judged = overturned(decided)
+    changed, judged = overturned(Ledger(decided).counts)
     assert judged == len(decided) and 0 < changed < judged
     low, high = interval(1, 42)
     assert (round(100 * low, 1), round(100 * high, 1)) == (0.1, 12.6)

@@ -251,8 +251,8 @@ def test_a_newer_proposal_does_not_take_the_old_one_from_the_screen(dock, propos
     labels = np.zeros(session.case(item.case).shape[1:], np.uint8)
     project = session.project
     project.add_proposals(project.run(), 200, 1, [PseudoMask(item.region, labels, 0.9, "accepted")])
-    session.proposals = project.proposals()
-    session.proposals_changed.emit()
+    session._fetch_proposals()
+    settle(dock, lambda: not session._jobs.pending("read"))
     assert reviewer.current.id == item.id
     press(dock, Key.Key_A)
     settle(dock, lambda: item.z in session.case(item.case).labelled)

@@ -170,9 +170,10 @@ class Project(CaseFolder):
         )
         return self.proposal(row["proposal"]) if row else None
 
-    def decisions(self) -> list[Decision]:
-        """Return everything that people said, in order; a verdict of None takes the one before it back."""
-        return [to_decision(row) for row in self.store.rows("SELECT * FROM decision ORDER BY id")]
+    def decisions(self, last: int = -1) -> list[Decision]:
+        """Return everything that people said, or the ``last`` of it; a verdict of None takes one back."""
+        rows = self.store.rows("SELECT * FROM decision ORDER BY id DESC LIMIT ?", last)
+        return [to_decision(row) for row in reversed(rows)]
 
     # runs and export -------------------------------------------------------------------------------------
 

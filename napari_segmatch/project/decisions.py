@@ -120,7 +120,7 @@ def settle(project: Project, words: Iterable[Word], reverts: int | None = None) 
 
 def _lift_all(project: Project, words: Sequence[Word], standing: Mapping[int, Row]) -> tuple[int | None, set[int]]:
     """Take away what the standing decisions on one case's proposals labelled; returns the version and whose it was."""
-    if not any(row["verdict"] is not None and row["mask_version"] is not None for row in standing.values()):
+    if not any(_labels_slice(row) for row in standing.values()):
         return None, set()
     case = project.case(words[0].item.case)
     labels, done = project.newest_labels(case), set(case.labelled)
@@ -168,9 +168,13 @@ def _standing(project: Project, ids: Sequence[int]) -> dict[int, Row]:
     }
 
 
+def _labels_slice(row: Row) -> bool:
+    return row["verdict"] in ("accepted", "corrected") and row["mask_version"] is not None
+
+
 def _lift(project: Project, item: Proposal, last: Row | None, labels: np.ndarray, done: set[int]) -> bool:
     """Give a slice back what it held before the standing decision labelled it, unless it was changed since."""
-    if last is None or last["verdict"] is None or last["mask_version"] is None:
+    if last is None or not _labels_slice(last):
         return False
     made = project.store.row("SELECT * FROM mask_version WHERE id = ?", last["mask_version"])
     if made is None or not np.array_equal(labels[item.z], project.objects.get(made["object"])[item.z]):

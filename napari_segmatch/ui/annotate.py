@@ -13,7 +13,7 @@ from ..types import Case
 from .desk import Desk
 from .keys import ANNOTATE, shown
 from .slices import fill_gaps, worth_a_look
-from .strip import SliceStrip
+from .strip import Cell, SliceStrip
 from .style import CLASS_COLOURS, GOOD, OWN, UNSURE, Page, button, holder, row, text
 
 _TOOLS = (
@@ -287,12 +287,12 @@ class AnnotatePanel(Page):
             return words + " The trainer needs at least one; two cases are a good start."
         return words
 
-    def _cell(self, z: int, done: set[int], drawn: np.ndarray) -> tuple[str, str]:
+    def _cell(self, z: int, done: set[int], drawn: np.ndarray) -> Cell:
         if z in done:
-            return (GOOD, "done, with a mask") if drawn[z] else (OWN, "done, nothing to see")
+            return Cell(GOOD, "done, with a mask") if drawn[z] else Cell(OWN, "done, nothing to see")
         if drawn[z]:
-            return UNSURE, "painted, not done yet"
-        return "", "not annotated"
+            return Cell(UNSURE, "painted, not done yet")
+        return Cell("", "not annotated")
 
 
 def _square(colour: str) -> QIcon:

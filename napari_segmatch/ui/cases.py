@@ -35,6 +35,7 @@ class CasesPanel(Page):
             (session.project_changed, self._project_changed),
             (session.cases_changed, self.redraw),
             (session.proposals_changed, self.redraw),
+            (session.decided, self.redraw),
         )
         self._project_changed()
 
@@ -165,9 +166,9 @@ class CasesPanel(Page):
             self.adding.set_open(not self.session.cases)
         self.redraw()
 
-    def redraw(self) -> None:
+    def redraw(self, *_: object) -> None:
         project, cases = self.session.project, self.session.cases
-        self.model.show(cases, self.session.proposals)
+        self.model.show(cases, self.session.proposals.open_in)
         if project is None:
             return
         names = f"{', '.join(project.classes)} on {', '.join(project.sequences)}"

@@ -9,7 +9,7 @@ from typing import Any
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
 from qtpy.QtGui import QColor
 
-from ..types import Case, Proposal
+from ..types import Case
 from .style import BAD, GOOD, OWN, count
 
 COLUMNS = ("Case", "State", "Review")
@@ -47,8 +47,7 @@ class CasesModel(QAbstractTableModel):
         self.cases: list[Case] = []
         self._open: Counter[str] = Counter()
 
-    def show(self, cases: Sequence[Case], proposals: Sequence[Proposal]) -> None:
-        open_ = Counter(item.case for item in proposals if item.decision is None)
+    def show(self, cases: Sequence[Case], open_: Counter[str]) -> None:
         if [case.id for case in cases] != [case.id for case in self.cases]:
             self.beginResetModel()
             self.cases, self._open = list(cases), open_

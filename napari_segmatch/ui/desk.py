@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -272,13 +273,14 @@ class Desk(QObject):
             self.labels_changed.emit()
             self.draft_changed.emit()
 
-    def refetch(self, z: int) -> None:
-        """Read one slice again once every save under way is done."""
+    def refetch(self, slices: Sequence[int]) -> None:
+        """Read some slices again once every save under way is done."""
         case = self.case_id
 
         def arrived(_: Volume, labels: np.ndarray) -> None:
-            if case == self.case_id and z not in self._dirty:
-                self.put(z, labels[z])
+            if case == self.case_id:
+                for z in set(slices) - self._dirty:
+                    self.put(z, labels[z])
 
         self.session.load_case(case, arrived)
 

@@ -67,6 +67,7 @@ class SegmatchDock(QWidget):
             (self.session.message, self._say),
             (self.session.project_changed, self._project_changed),
             (self.session.proposals_changed, self._count_review),
+            (self.session.decided, self._count_review),
             (napari_viewer.events.theme, self._show_theme),
         )
         for signal, slot in self._links:
@@ -129,7 +130,7 @@ class SegmatchDock(QWidget):
     def _find_action(self, tab: str, action: str) -> Callable[..., object] | None:
         if action == "sheet":
             return self.toggle_sheet
-        if self.session.project is None:
+        if self.session.project is None or self.review.sheet_is_open:
             return None
         if tab == "Annotate" and action == "done" and self.desk.layers.drawing_polygon:
             return None
@@ -177,8 +178,8 @@ class SegmatchDock(QWidget):
         self._count_review()
         self.status.redraw()
 
-    def _count_review(self) -> None:
-        waiting = sum(item.decision is None for item in self.session.proposals)
+    def _count_review(self, *_: object) -> None:
+        waiting = self.session.proposals.undecided
         self.tabs.setTabText(list(self.panels()).index("Review"), f"Review {waiting}" if waiting else "Review")
 
     def _show_theme(self) -> None:

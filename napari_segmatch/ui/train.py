@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from qtpy.QtCore import QTimer
@@ -195,7 +195,7 @@ class TrainPanel(Page):
         latest = _latest(self.session.proposals, len(self._pictures))
         self._recent.setVisible(bool(latest))
         for picture, item in zip(self._pictures, latest, strict=False):
-            pixmap = self.thumbnails.pixmap(item) if self.isVisible() else None
+            pixmap = self.thumbnails.small(item) if self.isVisible() else None
             if pixmap is not None:
                 picture.setPixmap(pixmap)
                 picture.setToolTip(f"{item.case}, {'sure' if item.verdict == 'accepted' else 'unsure'}")
@@ -226,7 +226,7 @@ def _one_row(label: str, control: QWidget) -> QFormLayout:
     return form
 
 
-def _latest(proposals: list[Proposal], many: int) -> list[Proposal]:
+def _latest(proposals: Iterable[Proposal], many: int) -> list[Proposal]:
     """Return the newest proposals, one for each case as far as possible, in a fixed order."""
     newest: dict[str, Proposal] = {}
     for item in sorted(proposals, key=lambda item: -item.id):
