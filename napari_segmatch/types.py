@@ -82,7 +82,7 @@ class Mask:
     geometry: Geometry
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Region:
     """One slice of a case: the unit that people annotate and review."""
 
@@ -108,7 +108,7 @@ class Case:
         return self.geometry.shape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Proposal:
     """A pseudo mask for one slice: the *machine's* word.
 

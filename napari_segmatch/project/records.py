@@ -18,7 +18,9 @@ SELECT c.*, v.id AS version, v.done AS done,
 FROM "case" c LEFT JOIN mask_version v ON v.id = (SELECT max(id) FROM mask_version WHERE case_id = c.id)
 """
 PROPOSALS = """
-SELECT p.*, (SELECT verdict FROM decision WHERE proposal = p.id ORDER BY id DESC LIMIT 1) AS decision FROM proposal p
+SELECT p.case_id, p.z, p.id, p.run, p.score, p.verdict, p.step, p.pool_version,
+       (SELECT verdict FROM decision WHERE proposal = p.id ORDER BY id DESC LIMIT 1) AS decision, p.area, p.agreement
+FROM proposal p
 """
 NEWEST = """
 WHERE p.id IN (SELECT coalesce(max(CASE WHEN id IN (
@@ -46,11 +48,9 @@ def to_case(row: Row) -> Case:
 
 
 def to_proposal(row: Row) -> Proposal:
-    return Proposal(
-        id=row["id"], run=row["run"], region=Region(row["case_id"], row["z"]), score=row["score"],
-        verdict=row["verdict"], step=row["step"], pool_version=row["pool_version"], decision=row["decision"],
-        area=row["area"], agreement=row["agreement"],
-    )  # fmt: skip
+    """By position, not by name: there may be fifty thousand."""
+    case, z, id, run, *rest = row
+    return Proposal(id, run, Region(case, z), *rest)
 
 
 def to_decision(row: Row) -> Decision:

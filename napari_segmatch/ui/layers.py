@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,18 +75,19 @@ class Layers:
         self._present = [name for name in names if name in present]
         visible = visible if visible in self._present else next(iter(self._present), "")
         self._working = True
+        self._thickness = 1 if max(labels.shape[1:]) <= 160 else 2
         try:
-            for channel, name in enumerate(names):
-                self._show_image(name, flip.to_view(volume.pixels[channel]), spacing, name == visible)
-            empty = np.zeros(labels.shape, np.uint8)
-            self.proposal = self._show_labels(self.proposal, PROPOSAL, flip.to_view(empty), spacing, recolour)
-            self.mask = self._show_labels(self.mask, MASK, flip.to_view(labels), spacing, recolour)
+            with _drawn_once(self._ours()):
+                for channel, name in enumerate(names):
+                    self._show_image(name, flip.to_view(volume.pixels[channel]), spacing, name == visible)
+                empty = np.zeros(labels.shape, np.uint8)
+                self.proposal = self._show_labels(self.proposal, PROPOSAL, flip.to_view(empty), spacing, recolour)
+                self.mask = self._show_labels(self.mask, MASK, flip.to_view(labels), spacing, recolour)
+                self.set_outline(self.outlined)
+                self.set_proposal_outline(True)
+                self._show_only(visible)
         finally:
             self._working = False
-        self._thickness = 1 if max(labels.shape[1:]) <= 160 else 2
-        self.set_outline(self.outlined)
-        self.set_proposal_outline(True)
-        self._show_only(visible)
         self.viewer.layers.selection.active = self.mask
         if first:
             self.viewer.reset_view()
@@ -210,18 +212,16 @@ class Layers:
         data[...] = 0
         if z is not None and labels is not None:
             data[z] = np.where(labels == 255, 0, labels)
-        self.proposal.refresh(extent=False)
+        self.proposal.refresh(extent=False, thumbnail=False, highlight=False)
 
     def set_outline(self, outlined: bool) -> None:
         self.outlined = outlined
         if self.mask is not None:
-            self.mask.contour = self._thickness if outlined else 0
-            self.mask.opacity = 0.9 if outlined else _OPACITY
+            _outline(self.mask, self._thickness if outlined else 0, 0.9)
 
     def set_proposal_outline(self, outlined: bool) -> None:
         if self.proposal is not None:
-            self.proposal.contour = self._thickness if outlined else 0
-            self.proposal.opacity = 1.0 if outlined else _OPACITY
+            _outline(self.proposal, self._thickness if outlined else 0, 1.0)
 
     def peek(self, hide: bool) -> None:
         """Hide the masks while a key is held, and show again just those that were visible."""
@@ -270,6 +270,27 @@ class Layers:
         if self.mask is not None:
             world = self.mask.data_to_world((value, 0, 0))[0]
             self.viewer.dims.set_point(self.viewer.dims.ndim - 3, world)
+
+
+@contextmanager
+def _drawn_once(layers: Sequence[Layer]) -> Iterator[None]:
+    """Let napari redraw each of these layers once at the end, not at each of a dozen changes."""
+    with ExitStack() as stack:
+        for layer in layers:
+            if hasattr(layer, "_block_refresh"):  # napari 0.9; without it all is well, but slower
+                stack.enter_context(layer._block_refresh())
+        yield
+    for layer in layers:
+        layer.refresh()
+
+
+def _outline(layer: Labels, thickness: int, opacity: float) -> None:
+    """Each of these settings makes napari draw the layer anew."""
+    if layer.contour != thickness:
+        layer.contour = thickness
+    opacity = opacity if thickness else _OPACITY
+    if layer.opacity != opacity:
+        layer.opacity = opacity
 
 
 def _rescale(layer: Layer, spacing: Sequence[float]) -> None:
