@@ -154,7 +154,9 @@ def test_interpolate_and_copy(on_case, settle):
         settle(dock, lambda: not dock.desk._heard)
     dock.desk.layers.z = middle
     press(dock, Key.Key_I)
-    assert dock.desk.drawn.sum() == 5
+    assert dock.desk.drawn.sum() == 2 and dock.desk.layers.proposal.data.any(axis=(1, 2)).sum() == 3  # a preview
+    press(dock, Key.Key_I)
+    assert dock.desk.drawn.sum() == 5 and not dock.desk.layers.proposal.data.any()
     dock.desk.layers.z = middle + 3
     dock.annotate.copy_from(-1)
     assert dock.desk.drawn.sum() == 6
@@ -268,7 +270,7 @@ def test_classes_have_keys_and_colours_and_no_label_beyond_them(dock, project, t
     settle(dock, lambda: len(session.cases) == 4)
     dock.annotate_case("case-01")
     settle(dock, lambda: dock.desk.case_id == "case-01")
-    chips = [chip.text() for chip in dock.annotate._class_group.buttons()]
+    chips = [chip.text() for chip in dock.annotate.toolbox.class_group.buttons()]
     assert chips == ["core", "edema"]
     mask = dock.desk.layers.mask
     mask.selected_label = 9

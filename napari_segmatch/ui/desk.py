@@ -53,6 +53,8 @@ class Desk(QObject):
         self.labels = np.zeros((0, 0, 0), np.uint8)
         self.strokes = Strokes(self.labels)
         self.drawn = painted(self.labels)
+        self.lock = False
+        """Whether a stroke leaves what belongs to another class as it is."""
         self._dirty: set[int] = set()
         self._wanted = ""
         self._then: list[Any] = []
@@ -202,6 +204,8 @@ class Desk(QObject):
             slices = touched(atoms) if atoms is not None else None
             if slices is not None:
                 slices = [self.from_shown(z) for z in slices if 0 <= z < self.count]
+            if self.lock and self.strokes.protect(slices, self.layers.chosen_class):
+                self.layers.refresh_mask()
             self._changed(self.strokes.note(slices))
 
     def write(self, slices: dict[int, np.ndarray]) -> None:

@@ -19,6 +19,7 @@ from .cases import CasesPanel
 from .desk import Desk
 from .export import ExportPanel
 from .keys import KeyFilter, sheet
+from .planes import Planes
 from .review import ReviewPanel
 from .status import StatusLine
 from .style import Banner, Page, button, colours, row, stylesheet
@@ -52,9 +53,10 @@ class SegmatchDock(QWidget):
         self.desk = Desk(napari_viewer, self.session, self)
         self.thumbnails = Thumbnails(self.session)
         self.cases = CasesPanel(self.session, self.desk)
-        self.annotate = AnnotatePanel(self.session, self.desk)
+        self.planes = Planes(self.desk)
+        self.annotate = AnnotatePanel(self.session, self.desk, self.planes)
         self.train = TrainPanel(self.session, self.desk, self.thumbnails)
-        self.review = ReviewPanel(self.session, self.desk, self.thumbnails)
+        self.review = ReviewPanel(self.session, self.desk, self.thumbnails, self.planes)
         self.export = ExportPanel(self.session, self.desk)
         self._window: QWidget | None = None
         self._sheet: QLabel | None = None
@@ -219,6 +221,7 @@ class SegmatchDock(QWidget):
             window.installEventFilter(self)
             window.destroyed.connect(self.end)
             self.desk.letters.attach(window)
+            self.planes.attach(window)
         self.keys.turn(not self._ended)
 
     def hideEvent(self, event: QEvent) -> None:
@@ -260,6 +263,7 @@ class SegmatchDock(QWidget):
         self._links = ()
         self.thumbnails.close()
         self.desk.letters.detach()
+        self.planes.detach()
         self.session.close()
         self._leave_window()
         self.seconds_to_end = time.monotonic() - began

@@ -53,7 +53,9 @@ KEYS = (
     Key("T", ANNOTATE, "sequence", "next sequence"),
     Key("Q", ANNOTATE, "peek", "hold: hide the mask", hold=True),
     Key("W", ANNOTATE, "outline", "outline or filled"),
-    Key("I", ANNOTATE, "interpolate", "interpolate between painted slices"),
+    Key("I", ANNOTATE, "interpolate", "interpolate between painted slices: preview, again applies"),
+    Key("Shift+J", ANNOTATE, "suggest", "open the case that is worth it"),
+    Key("O", ANNOTATE, "planes", "other planes and sequences"),
     Key("Ctrl+Z", ANNOTATE, "undo", "undo, over slices"),
     Key("Ctrl+Shift+Z", ANNOTATE, "redo", "redo"),
     Key("A", REVIEW, "accept", "accept, next"),
@@ -73,6 +75,7 @@ KEYS = (
     Key("K", REVIEW, "previous", "previous proposal, no decision"),
     Key("G", REVIEW, "worth_a_look", "next proposal worth a look"),
     Key("T", REVIEW, "sequence", "next sequence"),
+    Key("O", REVIEW, "planes", "other planes and sequences"),
     Key("Q", REVIEW, "peek", "hold: hide the proposal", hold=True),
     Key("W", REVIEW, "outline", "outline or filled"),
     Key("Ctrl+Z", REVIEW, "undo", "undo decisions, or a stroke of a correction"),
@@ -89,7 +92,7 @@ NAPARI = (
 )
 """What napari's own keys do, for the sheet."""
 
-_SHOWN = {"Return": "⏎", "Backspace": "⌫", "Shift+A": "⇧A", "Ctrl+Shift+A": "Ctrl⇧A"}
+_SHOWN = {"Return": "⏎", "Backspace": "⌫", "Shift+A": "⇧A", "Shift+J": "⇧J", "Ctrl+Shift+A": "Ctrl⇧A"}
 _SAME = {Qt.Key.Key_Enter: Qt.Key.Key_Return}
 _TEXT = (QLineEdit, QTextEdit, QPlainTextEdit, QAbstractSpinBox)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from ..types import Volume
-from .display import Flip, window
+from .display import WINDOWS, Flip, window
 from .style import CLASS_COLOURS, PROPOSAL_COLOURS
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class Layers:
         self.mask: Labels | None = None
         self.proposal: Labels | None = None
         self.outlined = False
+        self._window = WINDOWS["normal"]
         self._classes = 1
         self._thickness = 2
         self._working = False
@@ -94,7 +95,7 @@ class Layers:
 
     def _show_image(self, name: str, pixels: np.ndarray, spacing: tuple[float, ...], visible: bool) -> None:
         """A hidden layer costs napari little: it is hidden before it gets other pixels."""
-        layer, limits = self.images.get(name), window(pixels)
+        layer, limits = self.images.get(name), window(pixels, *self._window)
         if layer is None or not self._alive(layer):
             layer = Image(pixels, name=name, scale=spacing, units="mm", axis_labels=_AXES, contrast_limits=limits)
             layer.visible = visible
@@ -174,7 +175,19 @@ class Layers:
         self.viewer.layers.insert(place, layer)
         self.restored.emit(layer.name)
 
+    def set_window(self, name: str) -> None:
+        """Show other grey values as black and white, in this case and in those to come."""
+        self._window = WINDOWS[name]
+        for layer in self.images.values():
+            if self._alive(layer):
+                layer.contrast_limits = window(np.asarray(layer.data), *self._window)
+
     # sequences -------------------------------------------------------------------------------------------
+
+    @property
+    def present(self) -> Sequence[str]:
+        """Names of the sequences that this case has."""
+        return self._present
 
     @property
     def several(self) -> bool:
@@ -213,6 +226,24 @@ class Layers:
         if z is not None and labels is not None:
             data[z] = np.where(labels == 255, 0, labels)
         self.proposal.refresh(extent=False, thumbnail=False, highlight=False)
+
+    def show_preview(self, slices: Mapping[int, np.ndarray]) -> None:
+        """Show what may be painted (z and labels in view order) where proposals are shown."""
+        if self.proposal is not None:
+            self.proposal.data[...] = 0
+            for z, labels in slices.items():
+                self.proposal.data[z] = np.where(labels == 255, 0, labels)
+            self.proposal.refresh(extent=False, highlight=False)
+
+    def choose_class(self, label: int) -> None:
+        if self.mask is not None:
+            self.mask.selected_label = label
+
+    @property
+    def chosen_class(self) -> int:
+        """The class in the person's hand; the first if it is none of ours."""
+        label = int(self.mask.selected_label) if self.mask is not None else 1
+        return label if 1 <= label <= self._classes else 1
 
     def set_outline(self, outlined: bool) -> None:
         self.outlined = outlined

@@ -16,6 +16,7 @@ from .contact_sheet import ContactSheet
 from .desk import Desk
 from .display import slider_number
 from .keys import REVIEW, shown
+from .planes import Planes
 from .queue import HEADING_ROLE, PROPOSAL_ROLE, SCORE_TIP, QueueModel, score_words, verdict_words
 from .queue_view import QueueView, verdict_colour
 from .reviewer import Reviewer
@@ -35,7 +36,7 @@ _CHIPS: tuple[tuple[Which, str, str], ...] = (
 class ReviewPanel(Page):
     """The queue, and the buttons for the proposal on the screen. ``actions`` are what keys reach."""
 
-    def __init__(self, session: Session, desk: Desk, thumbnails: Thumbnails) -> None:
+    def __init__(self, session: Session, desk: Desk, thumbnails: Thumbnails, planes: Planes) -> None:
         super().__init__()
         self.session, self.desk, self.thumbnails = session, desk, thumbnails
         self.model = QueueModel(self._number, self)
@@ -46,7 +47,7 @@ class ReviewPanel(Page):
             "next": lambda: reviewer.go(1), "previous": lambda: reviewer.go(-1),
             "worth_a_look": reviewer.worth_a_look, "sequence": desk.layers.next_sequence,
             "peek": desk.layers.peek, "outline": reviewer.toggle_outline,
-            "undo": reviewer.undo, "redo": reviewer.redo,
+            "undo": reviewer.undo, "redo": reviewer.redo, "planes": planes.toggle,
             "accept_case": self.accept_case, "accept_above": self.accept_above,
             **{f"reason_{n}": partial(reviewer.reject, reason) for n, reason in enumerate(REASONS, 1)},
         }  # fmt: skip
@@ -73,6 +74,7 @@ class ReviewPanel(Page):
             (thumbnails.arrived, self._repaint_rows),
             (desk.slice_changed, self._redraw_ribbon),
             (reviewer.moved, self._moved),
+            (reviewer.drawn, planes.look_at),
             (reviewer.mode_changed, self._show_mode),
         )
         self._show_mode()

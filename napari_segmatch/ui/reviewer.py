@@ -33,6 +33,8 @@ class Reviewer:
 
     moved = Signal()
     """Another proposal is current, or it is on the screen now."""
+    drawn = Signal(object)
+    """A proposal is on the screen: its labels (y, x) as stored are above 0 where it segments something."""
     mode_changed = Signal()
     """A correction has begun or ended."""
 
@@ -113,6 +115,8 @@ class Reviewer:
         self.desk.show_proposal(item, preview.labels if preview is not None else None)
         if not self.correcting:
             self.desk.layers.set_mode("pan_zoom")
+        if preview is not None:
+            self.drawn.emit((preview.labels > 0) & (preview.labels != NOT_ANNOTATED))
         self.moved.emit()
 
     def _previews_arrived(self, ids: set[int]) -> None:

@@ -1,0 +1,67 @@
+"""Which case to open next, and why. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..ranking import Pace, gain_per_second
+from ..types import Case, Proposal
+
+FIRST = 6
+"""So many cases are chosen to differ from each other, before the model's doubts decide."""
+
+
+def features(pixels: np.ndarray, side: int = 8) -> np.ndarray:
+    """Describe a volume (channel, z, y, x) by the grey values of three slices, each shrunk to ``side`` squared."""
+    first = pixels[0]
+    found = []
+    for share in (0.35, 0.5, 0.65):
+        image = first[int(share * (len(first) - 1))]
+        rows = np.array_split(image, side)
+        small = np.array([[part.mean() for part in np.array_split(row, side, 1)] for row in rows])
+        found.append((small - small.mean()) / (small.std() + 1e-6))
+    return np.concatenate(found).ravel()
+
+
+def most_different(known: Mapping[str, np.ndarray], taken: Sequence[str], free: Sequence[str]) -> str | None:
+    """Return the free case that is farthest from every case that is taken (farthest-first traversal)."""
+    free = [case for case in free if case in known]
+    if not free:
+        return None
+    taken = [case for case in taken if case in known]
+    if not taken:
+        middle = np.mean([known[case] for case in free], 0)
+        return min(free, key=lambda case: float(np.linalg.norm(known[case] - middle)))
+    return max(free, key=lambda case: min(float(np.linalg.norm(known[case] - known[other])) for other in taken))
+
+
+def next_case(
+    cases: Sequence[Case], proposals: Sequence[Proposal], known: Mapping[str, np.ndarray], here: str, pace: Pace
+) -> tuple[str, str] | None:
+    """Return a case and the reason in words; None when every case has its labels.
+
+    Parameters
+    ----------
+    known
+        Features of the cases that have been read.
+    here
+        The case on the screen, which is never the answer.
+    """
+    usable = [case for case in cases if case.problem is None and not case.validation and case.id != here]
+    free = [case.id for case in usable if len(case.labelled) < case.shape[0]]
+    taken = [case.id for case in cases if case.labelled and not case.validation] + ([here] if here else [])
+    waiting: dict[str, float] = {}
+    for item in proposals:
+        if item.decision is None and item.area != 0:
+            waiting[item.case] = waiting.get(item.case, 0.0) + gain_per_second(item, pace)
+    if len(set(taken)) >= FIRST or not known:
+        unsure = max((case for case in free if case in waiting), key=lambda case: waiting[case], default=None)
+        if unsure is not None:
+            return unsure, "the model has the most to learn here"
+    untouched = [case.id for case in usable if not case.labelled]
+    different = most_different(known, taken, untouched)
+    if different is not None:
+        return different, "it looks least like the cases that you have labelled"
+    return (free[0], "it is not finished yet") if free else None
