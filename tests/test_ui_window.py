@@ -162,6 +162,23 @@ def test_interpolate_and_copy(on_case, settle):
     assert dock.desk.drawn.sum() == 6
 
 
+def test_the_slider_has_the_slices_of_the_case_on_the_screen(dock, tmp_path, settle):
+    from helpers import write_case
+
+    from napari_segmatch.io import FoundCase
+
+    session = dock.session
+    session.create_project(tmp_path / "sizes", ["lesion"], ["flair"])
+    found = [FoundCase(f"c{n}", write_case(tmp_path / str(n), n, (n, 32, 40))[0], None) for n in (6, 20, 11)]
+    session.add_cases(found)
+    settle(dock, lambda: len(session.cases) == 3)
+    for n in (6, 20, 11):
+        dock.annotate_case(f"c{n}")
+        settle(dock, lambda n=n: dock.desk.case_id == f"c{n}")
+        dock.desk.z = dock.desk.from_shown(n - 1)
+        assert dock.viewer.dims.nsteps[0] == n and dock.desk.layers.z == n - 1
+
+
 def test_our_layers_come_back_and_others_are_left_alone(on_case, settle):
     dock, viewer = on_case, on_case.viewer
     theirs = viewer.add_image(np.zeros((4, 4)), name="your mask")

@@ -63,7 +63,8 @@ class AnnotatePanel(Page):
             (desk.opened, self._opened),
             (desk.opening, self._opening),
             (desk.slice_changed, self.redraw),
-            (desk.labels_changed, self._labels_changed),
+            (desk.labels_changed, self.redraw),
+            (desk.edited, self._drop_preview),
             (desk.layers.mode_changed, self.toolbox.show_mode),
         )
         self._project_changed()
@@ -282,10 +283,6 @@ class AnnotatePanel(Page):
         self._why.setText("")
         self._case.setCurrentIndex(self._case.findData(self.desk.case_id))
         self._sequence.setVisible(self.desk.layers.several)
-        self.redraw()
-
-    def _labels_changed(self) -> None:
-        self._drop_preview()
         self.redraw()
 
     def redraw(self) -> None:

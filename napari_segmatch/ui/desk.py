@@ -40,6 +40,8 @@ class Desk(QObject):
     slice_changed = Signal()
     labels_changed = Signal()
     """Labels, or which slices are done, are not what they were."""
+    edited = Signal()
+    """The person has painted, undone or redone something."""
     draft_changed = Signal()
     """There is something unsaved, or no longer."""
 
@@ -236,6 +238,7 @@ class Desk(QObject):
             self.drawn[slices] = painted(self.labels[slices])
             self._dirty.update(slices)
             self._timer.start()
+            self.edited.emit()
             self.labels_changed.emit()
             self.draft_changed.emit()
 

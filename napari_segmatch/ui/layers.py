@@ -313,6 +313,8 @@ def _drawn_once(layers: Sequence[Layer]) -> Iterator[None]:
         yield
     for layer in layers:
         layer.refresh()
+    for layer in layers[:1]:
+        layer.events.scale()  # the viewer measures its layers anew only when one of them says so
 
 
 def _outline(layer: Labels, thickness: int, opacity: float) -> None:
