@@ -120,13 +120,17 @@ class PseudoMask:
 
 @dataclass(frozen=True)
 class Proposed(TrainEvent):
-    """Pseudo masks for review. In the event file only how many; the masks go to the project's store."""
+    """Pseudo masks for review. In the event file only how many; the masks go to the project's store.
+
+    ``by_class`` says of how many masks that show a class how many were accepted: [accepted, all].
+    """
 
     kind: ClassVar[str] = "proposed"
     step: int
     pool_version: int
     accepted: int
     rejected: int
+    by_class: dict[str, list[int]] = field(default_factory=dict)
     masks: tuple[PseudoMask, ...] = ()
 
 

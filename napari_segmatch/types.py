@@ -5,7 +5,7 @@ Arrays are (z, y, x) and volumes (channel, z, y, x); z is the through-plane axis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -194,6 +194,13 @@ class PoolSnapshot:
         """All slices of one pool, in a fixed order."""
         pool = self.labelled if which == "labelled" else self.unlabelled
         return [Region(case, z) for case in sorted(pool) for z in pool[case]]
+
+
+def watched(slices: Mapping[str, Sequence[int]], many: int = 4) -> list[Region]:
+    """Choose slices to watch over time: the middle one of a few cases, far from each other in the list of cases."""
+    cases = sorted(case for case, zs in slices.items() if zs)
+    few = [cases[i * len(cases) // many] for i in range(many)] if len(cases) > many else cases
+    return [Region(case, min(slices[case], key=lambda z: (abs(2 * z - max(slices[case])), z))) for case in few]
 
 
 class Pool(Protocol):

@@ -300,7 +300,7 @@ def test_what_training_says_is_shown(dock, proposed, settle):
     dock.show_tab("Train")
     settle(dock, lambda: dock.train.bar.value() == 1000)
     assert "Run 1: finished" in dock.train._status.text()
-    assert dock.train.runs.count() == 1
+    assert dock.train.runs.list.count() == 1
     settle(dock, lambda: "Dice 0.800 (n = 1)" in dock.status.words)
 
 
