@@ -29,6 +29,7 @@ TABLE = {
     "runner": (VOCABULARY | {"io", "project", "engine"}, QT | {"psygnal"}),
     "batch": (VOCABULARY | {"io", "project", "engine"}, QT | {"psygnal"}),
     "benchmark": (VOCABULARY | {"io", "engine", ""}, QT | {"psygnal", "nibabel", "sqlite3"}),
+    "simulate": (VOCABULARY | {"io", "project", "ranking", "runner"}, QT | {"torch", "monai", "psygnal"}),
     "progress": (VOCABULARY, QT | {"torch", "nibabel"}),
     "ranking": ({"types"}, QT | {"torch", "nibabel", "numpy"}),
     "ledger": ({"ranking", "types"}, QT | {"torch", "nibabel", "numpy"}),
@@ -37,7 +38,7 @@ TABLE = {
         QT | {"torch", "monai", "nibabel"},
     ),
     "cli": (
-        VOCABULARY | {"batch", "benchmark", "io", "progress", "project", "runner", "sample", ""},
+        VOCABULARY | {"batch", "benchmark", "io", "progress", "project", "runner", "sample", "simulate", ""},
         QT | {"torch", "monai", "nibabel", "psygnal"},
     ),
     "sample": (VOCABULARY | {"io", "project"}, QT | {"torch", "monai", "psygnal"}),
