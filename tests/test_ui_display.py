@@ -22,8 +22,10 @@ from napari_segmatch.types import Case, Geometry, Proposal, Region
 from napari_segmatch.ui.adding import chosen, from_files, held_out
 from napari_segmatch.ui.diagnosis import diagnose
 from napari_segmatch.ui.display import Flip, edge_letters, window
+from napari_segmatch.ui.shapes import SHAPES, reshape, smooth, without_islands
 from napari_segmatch.ui.slices import between, fill_gaps, painted, worth_a_look
 from napari_segmatch.ui.strokes import Strokes, touched
+from napari_segmatch.ui.suggest import features, next_case
 
 
 def affine(z, y, x):
@@ -94,6 +96,52 @@ def test_gaps_are_filled_and_finished_slices_left_alone():
     assert sorted(fill_gaps(labels, 3, done={2})) == [3, 4]
     assert fill_gaps(labels[:3], 0, done=()) == {}
     assert list(np.flatnonzero(painted(labels))) == [1, 5]
+
+
+def test_shapes_change_one_class_and_nothing_else():
+    labels = np.full((41, 41), 255, np.uint8)
+    labels[disc(9) > 0] = 1
+    labels[2:4, 2:4] = 1
+    labels[20:30, 30:36] = 2
+    for name, (_, change, _) in SHAPES.items():
+        fresh = reshape(labels, 1, change)
+        assert np.array_equal(fresh == 2, labels == 2), name
+        assert set(np.unique(fresh)) <= {1, 2, 255}
+    assert not (reshape(labels, 1, SHAPES["islands"][1])[:5, :5] == 1).any()
+    assert (reshape(labels, 1, SHAPES["grow"][1]) == 1).sum() > (labels == 1).sum()
+    assert (reshape(labels, 1, SHAPES["shrink"][1]) == 1).sum() < (labels == 1).sum()
+    rough = disc(9)
+    rough[20, 30:33] = 1
+    assert not smooth(rough > 0)[20, 31:].any()
+    lesions = (disc(6) > 0) | np.roll(disc(5) > 0, 14, 1)
+    assert np.array_equal(without_islands(lesions), lesions)  # two lesions of like size are no islands
+
+
+def test_the_lock_gives_back_what_belongs_to_another_class():
+    labels = np.zeros((2, 4, 4), np.uint8)
+    labels[1, :2] = 1
+    labels[1, 3] = 255
+    strokes = Strokes(labels)
+    labels[1] = 2
+    assert strokes.protect([1], 2)
+    assert labels[1].tolist() == [[1] * 4, [1] * 4, [2] * 4, [2] * 4]
+    strokes.note()
+    labels[1] = 0
+    assert strokes.protect(None, 2) and labels[1].tolist() == [[1] * 4, [1] * 4, [0] * 4, [0] * 4]
+
+
+def test_the_first_cases_differ_from_each_other_and_later_the_model_decides():
+    known = {"a": np.zeros(2), "b": np.array([0.1, 0]), "c": np.array([5.0, 0]), "d": np.array([0, 3.0])}
+    cases = [case(id) for id in known]
+    assert next_case(cases, [], known, "a", Pace())[0] == "c"
+    some = [case("a", (1,)), case("b"), case("c", (1,)), case("d")]
+    assert next_case(some, [], known, "a", Pace())[0] == "d"
+    waiting = [Proposal(1, 1, Region("b", 1), 0.2, "rejected", 1, 1, area=50)]
+    many = [case(f"x{i}", (1,)) for i in range(6)] + [case("b"), case("d")]
+    assert next_case(many, waiting, known, "x0", Pace())[0] == "b"
+    assert next_case([case("a", (0, 1, 2, 3))], [], {}, "", Pace()) is None
+    flat = features(np.zeros((1, 5, 16, 16), np.float32))
+    assert flat.shape == (192,) and np.isfinite(flat).all()
 
 
 def test_where_to_look_next():

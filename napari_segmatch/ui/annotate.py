@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable
 
 import numpy as np
 from qtpy.QtWidgets import QComboBox, QGridLayout, QPushButton, QWidget
 
-from ..errors import SegmatchError
 from ..session import Session
 from ..types import Case
 from .desk import Desk
@@ -18,11 +16,8 @@ from .shapes import SHAPES, reshape
 from .slices import fill_gaps, worth_a_look
 from .strip import Cell, SliceStrip
 from .style import GOOD, OWN, UNSURE, Page, button, count, holder, row, text
-from .suggest import FIRST, features, next_case
+from .suggest import Suggester
 from .toolbox import Toolbox
-
-_COMPARED = 40
-"""At most so many cases are read to find those that differ most."""
 
 
 class AnnotatePanel(Page):
@@ -30,12 +25,12 @@ class AnnotatePanel(Page):
 
     def __init__(self, session: Session, desk: Desk, planes: Planes) -> None:
         super().__init__()
-        self.session, self.desk, self.planes = session, desk, planes
+        self.session, self.desk = session, desk
         self.toolbox = Toolbox(desk.layers)
         self.toolbox.shape_wanted.connect(self.reshape)
         self.toolbox.lock_changed.connect(lambda on: setattr(desk, "lock", on))
         self._preview: dict[int, np.ndarray] = {}
-        self._features: dict[str, np.ndarray] = {}
+        self._suggester = Suggester(session)
         self._case = QComboBox()
         self._case.setToolTip("The case on the screen; choose another one here")
         self._case.setMinimumContentsLength(8)
@@ -193,34 +188,15 @@ class AnnotatePanel(Page):
             self.desk.write({z: fresh})
 
     def suggest(self) -> None:
-        """Open the case where the person's time helps most. While few are labelled, cases are compared first."""
-        cases = [case for case in self._cases() if not case.validation]
-        unread = [case.id for case in cases if case.id not in self._features][:_COMPARED]
-        if sum(bool(case.labelled) for case in cases) >= FIRST or not unread:
-            self._open_suggested()
-            return
+        """Open the case where the person's time helps most, and say why."""
         self._why.setText("Comparing cases …")
+        self._suggester.ask(self.desk.case_id, self._open_suggested)
 
-        def look() -> dict[str, np.ndarray]:
-            found = {}
-            for id in unread:
-                with contextlib.suppress(SegmatchError):
-                    found[id] = features(self.session.volume(id).pixels)
-            return found
-
-        def seen(found: dict[str, np.ndarray]) -> None:
-            self._features.update(found)
-            self._open_suggested()
-
-        self.session.read(look, seen)
-
-    def _open_suggested(self) -> None:
-        session = self.session
-        found = next_case(session.cases, session.proposals, self._features, self.desk.case_id, session.pace)
+    def _open_suggested(self, found: tuple[str, str] | None) -> None:
         if found is None:
             self._why.setText("Every case has its labels.")
-            return
-        self.desk.open(found[0], then=lambda: self._why.setText(f"{found[0]}: {found[1]}."))
+        else:
+            self.desk.open(found[0], then=lambda: self._why.setText(f"{found[0]}: {found[1]}."))
 
     def copy_from(self, by: int) -> None:
         """Copy the mask of the neighbour as it follows on the screen."""
@@ -256,7 +232,7 @@ class AnnotatePanel(Page):
     # redrawing -------------------------------------------------------------------------------------------
 
     def _project_changed(self) -> None:
-        self._features.clear()
+        self._suggester.forget()
         self.toolbox.show_classes(self.session.project.classes if self.session.project else ())
         self._cases_changed()
 

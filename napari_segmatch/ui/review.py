@@ -3,34 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
-from qtpy.QtCore import QModelIndex, Qt
-from qtpy.QtWidgets import QButtonGroup, QCheckBox, QComboBox, QGridLayout, QHBoxLayout, QPushButton
+from qtpy.QtCore import QModelIndex
 
-from ..ranking import ORDERS, Choice, Order, Which, belongs, how_many, is_blind, select
+from ..ranking import belongs, is_blind, select
 from ..session import Session
 from ..types import REASONS, Proposal
 from .contact_sheet import ContactSheet
 from .desk import Desk
 from .display import slider_number
-from .keys import REVIEW, shown
 from .planes import Planes
 from .queue import HEADING_ROLE, PROPOSAL_ROLE, SCORE_TIP, QueueModel, score_words, verdict_words
+from .queue_filter import QueueFilter
 from .queue_view import QueueView, verdict_colour
 from .reviewer import Reviewer
 from .scoreboard import Scoreboard
 from .strip import Cell, SliceStrip
-from .style import BAD, GOOD, LATER, OWN, VERDICT_COLOURS, Page, button, column, count, holder, row, text
+from .style import LATER, VERDICT_COLOURS, Page, column, count, holder, text
 from .thumbnails import Thumbnails
-
-_CHIPS: tuple[tuple[Which, str, str], ...] = (
-    ("all", "all", "Every proposal, spot checks included"),
-    ("accepted", "sure", "Those that the discriminator accepts"),
-    ("rejected", "unsure", "Those that the discriminator rejects"),
-    ("mine", "judged", "Those that people have judged, to look at them once more"),
-)
+from .verdicts import Verdicts
 
 
 class ReviewPanel(Page):
@@ -48,22 +40,23 @@ class ReviewPanel(Page):
             "worth_a_look": reviewer.worth_a_look, "sequence": desk.layers.next_sequence,
             "peek": desk.layers.peek, "outline": reviewer.toggle_outline,
             "undo": reviewer.undo, "redo": reviewer.redo, "planes": planes.toggle,
-            "accept_case": self.accept_case, "accept_above": self.accept_above,
+            "cancel": reviewer.cancel_correction, "accept_case": self.accept_case, "accept_above": self.accept_above,
             **{f"reason_{n}": partial(reviewer.reject, reason) for n, reason in enumerate(REASONS, 1)},
         }  # fmt: skip
         self._sheet: ContactSheet | None = None
-        self._stale = False
+        self._stale, self._newcomers = False, 0
         self._facts = text("", "section")
         self._facts.setToolTip(SCORE_TIP)
         self._ribbon = SliceStrip("Proposals along the slices of this case: the higher, the surer")
         self._ribbon.clicked.connect(lambda index: setattr(desk, "z", desk.from_shown(index)))
         self.board = Scoreboard()
         self._empty = text("", "hint")
-        self._filters = self._build_filters()
+        self.filter = QueueFilter()
+        self.filter.changed.connect(self.refill)
+        self.verdicts = Verdicts(lambda action: self.actions[action]())
         self.view = QueueView(self.model, thumbnails)
         self.view.clicked.connect(self._clicked)
-        self._body = holder(column(self._filters, self.view, self._facts, self._ribbon, self._build_verdicts(),
-                                   self.board))  # fmt: skip
+        self._body = holder(column(self.filter, self.view, self._facts, self._ribbon, self.verdicts, self.board))
         self.arrange(self._empty, self._body)
         self.link(
             (session.project_changed, self._project_changed),
@@ -86,103 +79,7 @@ class ReviewPanel(Page):
         if self._sheet is not None:
             self._sheet.close_sheet()
 
-    # building --------------------------------------------------------------------------------------------
-
-    def _build_filters(self) -> QGridLayout:
-        self._which = QButtonGroup(self)
-        grid = QGridLayout()
-        grid.setSpacing(4)
-        for place, (which, name, tip) in enumerate(_CHIPS):
-            chip = button(name, tip, self.refill)
-            chip.setCheckable(True)
-            chip.setChecked(place == 0)
-            chip.setProperty("which", which)
-            chip.setProperty("name", name)
-            self._which.addButton(chip)
-            grid.addWidget(chip, 0, place)
-        self._undecided = QCheckBox("undecided only")
-        self._undecided.setChecked(True)
-        self._undecided.setToolTip("Hide proposals that somebody has judged")
-        self._undecided.toggled.connect(lambda *_: self.refill())
-        self._order = QComboBox()
-        for order, tip in ORDERS.items():
-            self._order.addItem(order)
-            self._order.setItemData(self._order.count() - 1, tip, Qt.ItemDataRole.ToolTipRole)
-        self._order.currentTextChanged.connect(self._order_chosen)
-        self._order_tip()
-        self._fresh = button("", "Proposals that came while you were looking stand at the end; sort them in now",
-                             self.refill, "quiet")  # fmt: skip
-        self._fresh.hide()
-        self._newcomers = 0
-        grid.addLayout(row(self._order, 1, self._undecided), 1, 0, 1, len(_CHIPS))
-        grid.addWidget(self._fresh, 2, 0, 1, len(_CHIPS))
-        return grid
-
-    def _order_chosen(self) -> None:
-        self._order_tip()
-        self.refill()
-
-    def _order_tip(self) -> None:
-        self._order.setToolTip(f"Order of the list. {ORDERS[self.choice.order]}.")
-
-    def _build_verdicts(self) -> QGridLayout:
-        make = self._button
-        self._verdicts = (
-            make("Accept", "accept", "The mask is right: it becomes a label, and you go on", GOOD),
-            make("Reject", "reject", "The mask is wrong: it will not train the model", BAD),
-            make("Correct", "correct", "Copy it into your mask and repair it", OWN),
-            make("Defer", "defer", "Decide later", LATER),
-        )
-        self._quiet = (
-            make("Take back", "take_back", "Take back the last decision, or the last sheet, and go there"),
-            make("Skip", "next", "Next proposal, no decision"),
-            make("All of case …", "accept_case", "See all of this case on one sheet, then accept them as one step"),
-            make("All above …", "accept_above",
-                 "See this one and all above it in the list on one sheet, then accept them as one step"),
-        )  # fmt: skip
-        self._correction = (
-            button("Save correction", "Save what you repaired and go on", self.reviewer.enter, "primary", "⏎"),
-            button("Cancel", "Forget the correction", self.reviewer.cancel_correction),
-        )
-        grid = QGridLayout()
-        grid.setSpacing(4)
-        for index, item in enumerate((*self._verdicts, *self._quiet, *self._correction)):
-            grid.addWidget(item, index // 2 + (index > 3), index % 2)
-        self._reasons = holder(self._build_reasons())
-        grid.addWidget(self._reasons, 2, 0, 1, 2)
-        return grid
-
-    def _build_reasons(self) -> QHBoxLayout:
-        """Buttons that reject with a reason."""
-        made = [
-            button(
-                f"{n} {reason.split()[-1]}",
-                f"Reject, because: {reason} (key: {n})",
-                partial(self._reject, reason),
-                "reason",
-            )
-            for n, reason in enumerate(REASONS, 1)
-        ]
-        return row(*made, spacing=2)
-
-    def _reject(self, reason: str) -> None:
-        self.reviewer.reject(reason)
-
-    def _button(self, words: str, action: str, tip: str, colour: str = "") -> QPushButton:
-        made = button(words, tip, lambda: self.actions[action](), "verdict" if colour else "quiet",
-                      shown(REVIEW, action))  # fmt: skip
-        if colour:
-            made.setStyleSheet(f"QPushButton {{ border-left: 5px solid {colour}; }}")
-        return made
-
     # the queue -------------------------------------------------------------------------------------------
-
-    @property
-    def choice(self) -> Choice:
-        chip = self._which.checkedButton()
-        which: Which = chip.property("which") if chip is not None else "all"
-        order: Order = self._order.currentText()
-        return Choice(which, self._undecided.isChecked(), order)
 
     def _number(self, item: Proposal) -> int:
         return slider_number(self.session.case(item.case), item.z)
@@ -193,7 +90,7 @@ class ReviewPanel(Page):
 
     def refill(self) -> None:
         """Fill the list anew, in order; the proposal on the screen stays selected if it is still in it."""
-        choice = self.choice
+        choice = self.filter.choice
         items = select(self.session.proposals, choice, self.session.pace)
         self.model.show(items, grouped=choice.order == "by case")
         self._stale, self._newcomers = False, 0
@@ -206,7 +103,7 @@ class ReviewPanel(Page):
             if not self.isHidden():
                 self.refill()
             return
-        choice, known = self.choice, {item.region: item for item in self.model.items}
+        choice, known = self.filter.choice, {item.region: item for item in self.model.items}
         current = self.reviewer.current
         kept = current.id if current is not None else None
         swapped, new, here = [], [], set()
@@ -225,7 +122,7 @@ class ReviewPanel(Page):
 
     def _decided(self, ids: set[int]) -> None:
         """Show people's words: judged proposals leave an open list, those taken back return where the person is."""
-        choice = self.choice
+        choice = self.filter.choice
         items = [item for item in map(self.session.proposals.get, ids) if item is not None]
         staying = [item for item in items if belongs(item, choice)]
         self.model.change((item.id, item) for item in items)
@@ -235,12 +132,8 @@ class ReviewPanel(Page):
         self._after_change()
 
     def _after_change(self) -> None:
-        counts = self.session.proposals.counts
-        for chip in self._which.buttons():
-            n = how_many(counts, replace(self.choice, which=chip.property("which")))
-            chip.setText(f"{chip.property('name')} {n}")
-        self._fresh.setText(f"Sort in {count(self._newcomers, 'new proposal')}")
-        self._fresh.setVisible(self._newcomers > 0)
+        self.filter.show_counts(self.session.proposals.counts)
+        self.filter.show_newcomers(self._newcomers)
         self.reviewer.refresh()
         self._empty.setText(self._what_is_missing())
         self._empty.setVisible(bool(self._empty.text()))
@@ -254,9 +147,9 @@ class ReviewPanel(Page):
         if not self.session.proposals:
             return ("Nothing to review yet. Start the training: it proposes masks for slices that nobody "
                     "labelled, and they appear here.")  # fmt: skip
-        if not self.model.items and self.choice.which == "mine":
+        if not self.model.items and self.filter.choice.which == "mine":
             return "You have judged nothing yet."
-        if not self.model.items and self.choice.undecided_only:
+        if not self.model.items and self.filter.choice.undecided_only:
             return "You have judged every proposal in this list. Untick “undecided only” to see them again."
         return ""
 
@@ -330,11 +223,7 @@ class ReviewPanel(Page):
         self._redraw_ribbon()
 
     def _show_mode(self) -> None:
-        correcting = self.reviewer.correcting
-        for item in (*self._verdicts, *self._quiet, self._reasons):
-            item.setVisible(not correcting)
-        for item in self._correction:
-            item.setVisible(correcting)
+        self.verdicts.show_mode(self.reviewer.correcting)
         self._redraw_facts()
 
     def _redraw_facts(self) -> None:
@@ -345,8 +234,7 @@ class ReviewPanel(Page):
         else:
             words = self._facts_of(item) if item is not None else "Choose a proposal."
         self._facts.setText(words)
-        for control in self._verdicts:
-            control.setEnabled(item is not None)
+        self.verdicts.enable(item is not None)
 
     def _facts_of(self, item: Proposal) -> str:
         where = f"{item.case}, slice {self._number(item)}"

@@ -1,16 +1,19 @@
-"""Which case to open next, and why. Pure functions."""
+"""Which case to open next, and why."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from ..errors import SegmatchError
 from ..ranking import Pace, gain_per_second
+from ..session import Session
 from ..types import Case, Proposal
 
-FIRST = 6
-"""So many cases are chosen to differ from each other, before the model's doubts decide."""
+FIRST, COMPARED = 6, 40
+"""So many cases are chosen to differ from each other, out of so many, before the model's doubts decide."""
 
 
 def features(pixels: np.ndarray, side: int = 8) -> np.ndarray:
@@ -65,3 +68,37 @@ def next_case(
     if different is not None:
         return different, "it looks least like the cases that you have labelled"
     return (free[0], "it is not finished yet") if free else None
+
+
+class Suggester:
+    """Reads cases in the session's reading thread as long as they have to be compared, and keeps what it saw."""
+
+    def __init__(self, session: Session) -> None:
+        self.session = session
+        self._known: dict[str, np.ndarray] = {}
+
+    def forget(self) -> None:
+        """Another project is open."""
+        self._known.clear()
+
+    def ask(self, here: str, then: Callable[[tuple[str, str] | None], None]) -> None:
+        """Choose a case other than ``here``; ``then`` gets it and the reason, at once or from ``poll``."""
+        cases = [case for case in self.session.cases if case.problem is None and not case.validation]
+        unread = [case.id for case in cases if case.id not in self._known][:COMPARED]
+
+        def look() -> dict[str, np.ndarray]:
+            found = {}
+            for id in unread:
+                with contextlib.suppress(SegmatchError):
+                    found[id] = features(self.session.volume(id).pixels)
+            return found
+
+        def choose(found: dict[str, np.ndarray]) -> None:
+            self._known.update(found)
+            session = self.session
+            then(next_case(session.cases, session.proposals, self._known, here, session.pace))
+
+        if unread and sum(bool(case.labelled) for case in cases) < FIRST:
+            self.session.read(look, choose)
+        else:
+            choose({})
