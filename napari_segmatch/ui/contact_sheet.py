@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from qtpy.QtCore import QModelIndex, QRect, QSize, Qt
+from qtpy.QtCore import QModelIndex, QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QKeyEvent, QPainter, QPen
 from qtpy.QtWidgets import QFrame, QListView, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
@@ -23,6 +23,8 @@ class ContactSheet(QFrame):
     chosen
         Called with the proposals to accept and the seconds that the person looked.
     """
+
+    closed = Signal()
 
     def __init__(
         self,
@@ -92,6 +94,7 @@ class ContactSheet(QFrame):
             self._thumbnails.arrived.disconnect(self._arrived)
             self._thumbnails = None  # type: ignore[assignment]
             self.hide()
+            self.closed.emit()
             self.deleteLater()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:

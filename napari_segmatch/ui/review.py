@@ -188,7 +188,10 @@ class ReviewPanel(Page):
 
     @property
     def sheet_is_open(self) -> bool:
-        return self._sheet is not None and self._sheet.isVisible()
+        return self._sheet is not None
+
+    def _sheet_closed(self) -> None:
+        self._sheet = None
 
     def accept_case(self, case: str = "") -> None:
         """Put all open proposals of a case that are in the list on a sheet."""
@@ -213,6 +216,7 @@ class ReviewPanel(Page):
         window = self.window()
         self._sheet = ContactSheet(window, f"{title}: {count(len(items), 'proposal')}", items, self._number,
                                    self.thumbnails, self.reviewer.decide_all)  # fmt: skip
+        self._sheet.closed.connect(self._sheet_closed)
         self._sheet.open_over(window.rect().adjusted(40, 40, -40, -40))
 
     # redrawing -------------------------------------------------------------------------------------------
