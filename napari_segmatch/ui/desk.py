@@ -78,8 +78,9 @@ class Desk(QObject):
             signal.connect(slot)
 
     def close(self) -> None:
-        """Save what is not saved and let go of everything."""
+        """Save what is not saved and let go of everything; a case that is still being read is not shown any more."""
         self._hurry.stop()
+        self._wanted = ""
         self.save()
         for signal, slot in self._links:
             signal.disconnect(slot)

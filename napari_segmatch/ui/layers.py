@@ -153,6 +153,7 @@ class Layers:
     def _drop(self, layers: Iterable[Layer]) -> None:
         for layer in layers:
             if self._alive(layer):
+                layer.visible = False  # napari may draw in the middle of a removal
                 self.viewer.layers.remove(layer)
 
     def _ours(self) -> list[Layer]:
