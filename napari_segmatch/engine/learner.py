@@ -104,7 +104,12 @@ class Learner:
     def look(self, images: Tensor) -> Look:
         """See slices as the teacher does: twice, the second time in the mirror, unless the run was told not to."""
         with torch.no_grad(), autocast(self.device):
-            return look_with(self.teacher, images, mirror=self.config.second_look and self.config.flip > 0)
+            return look_with(self.teacher, images, mirror=self.looks_twice)
+
+    @property
+    def looks_twice(self) -> bool:
+        """Whether the teacher also sees the mirrored slice."""
+        return self.config.second_look and self.config.flip > 0
 
     def select(self, images: Tensor, look: Look) -> Selection:
         """Let the selector decide on what the teacher saw."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -121,7 +121,9 @@ def _events(
             if _due(learner.step, EXAMINE_EVERY, clock):
                 yield from _examine(learner, data)
             if _due(learner.step, config.propose_every, clock):
-                yield _propose(learner, data, config.proposals * (FINAL_PROPOSALS if clock.progress >= 1 else 1))
+                yield _propose(
+                    learner, data, pool.classes, config.proposals * (FINAL_PROPOSALS if clock.progress >= 1 else 1)
+                )
             late = learner.elapsed - saved_at > CHECKPOINT_SECONDS
             if late or _due(learner.step, config.checkpoint_every, clock):
                 _refuse_broken_weights(learner)
@@ -261,10 +263,14 @@ def _examine(learner: Learner, data: ResidentPool) -> Iterator[Examined]:
         )  # fmt: skip
 
 
-def _propose(learner: Learner, data: ResidentPool, count: int) -> Proposed:
+def _propose(learner: Learner, data: ResidentPool, classes: Sequence[str], count: int) -> Proposed:
     masks = propose(learner, data, count)
+    by_class = {}
+    for label, name in enumerate(classes, 1):
+        passed = [mask.verdict == "accepted" for mask in masks if (mask.labels == label).any()]
+        by_class[name] = [sum(passed), len(passed)]
     accepted = sum(mask.verdict == "accepted" for mask in masks)
-    return Proposed(learner.step, data.version, accepted, len(masks) - accepted, masks)
+    return Proposed(learner.step, data.version, accepted, len(masks) - accepted, by_class, masks)
 
 
 def _is_whole(learner: Learner) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from ..errors import ProjectError
 from ..fsio import sync_folder
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x5345474D  # "SEGM"
 
 SCHEMA = """
@@ -35,14 +35,29 @@ CREATE TABLE run(
 CREATE TABLE proposal(
     id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run(id), case_id TEXT NOT NULL REFERENCES "case"(id),
     z INTEGER NOT NULL, score REAL NOT NULL, verdict TEXT NOT NULL CHECK(verdict IN ('accepted', 'rejected')),
-    step INTEGER NOT NULL, pool_version INTEGER NOT NULL, file TEXT NOT NULL, member TEXT NOT NULL) STRICT;
+    step INTEGER NOT NULL, pool_version INTEGER NOT NULL, file TEXT NOT NULL, member TEXT NOT NULL,
+    area INTEGER, agreement REAL) STRICT;
 CREATE INDEX proposal_region ON proposal(case_id, z, id);
 CREATE TABLE decision(
     id INTEGER PRIMARY KEY, proposal INTEGER NOT NULL REFERENCES proposal(id),
     verdict TEXT CHECK(verdict IN ('accepted', 'rejected', 'corrected', 'deferred')),
-    actor TEXT NOT NULL, at TEXT NOT NULL, mask_version INTEGER REFERENCES mask_version(id), seconds REAL) STRICT;
+    actor TEXT NOT NULL, at TEXT NOT NULL, mask_version INTEGER REFERENCES mask_version(id), seconds REAL,
+    reason TEXT, batch INTEGER, reverts INTEGER) STRICT;
 CREATE INDEX decision_proposal ON decision(proposal, id);
+CREATE INDEX decision_batch ON decision(batch);
 """
+
+MIGRATIONS = {
+    1: """
+ALTER TABLE proposal ADD COLUMN area INTEGER;
+ALTER TABLE proposal ADD COLUMN agreement REAL;
+ALTER TABLE decision ADD COLUMN reason TEXT;
+ALTER TABLE decision ADD COLUMN batch INTEGER;
+ALTER TABLE decision ADD COLUMN reverts INTEGER;
+CREATE INDEX decision_batch ON decision(batch);
+""",
+}
+"""What makes a database of this schema version one of the next."""
 
 IMMUTABLE = ("mask_version", "proposal", "decision")
 """Tables that only ever grow: what a person did is never changed and never removed."""
@@ -113,6 +128,22 @@ class Store:
                 f"{path.parent.name} was written by a newer version of napari-segmatch (schema {version}; this "
                 f"one knows {SCHEMA_VERSION}): update napari-segmatch to open it."
             )
+        if version < SCHEMA_VERSION:
+            self._migrate()
+
+    def _migrate(self) -> None:
+        """Bring an older database up to date, whole or not at all."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            version = self._db.execute("PRAGMA user_version").fetchone()[0]  # another process may have been first
+            for step in range(version, SCHEMA_VERSION):
+                for statement in MIGRATIONS[step].split(";"):
+                    self._db.execute(statement)
+            self._db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+            self._db.commit()
+        except BaseException:
+            self._db.rollback()
+            raise
 
     @contextmanager
     def atomic(self) -> Iterator[sqlite3.Connection]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,6 +40,8 @@ class Desk(QObject):
     slice_changed = Signal()
     labels_changed = Signal()
     """Labels, or which slices are done, are not what they were."""
+    edited = Signal()
+    """The person has painted, undone or redone something."""
     draft_changed = Signal()
     """There is something unsaved, or no longer."""
 
@@ -52,6 +55,8 @@ class Desk(QObject):
         self.labels = np.zeros((0, 0, 0), np.uint8)
         self.strokes = Strokes(self.labels)
         self.drawn = painted(self.labels)
+        self.lock = False
+        """Whether a stroke leaves what belongs to another class as it is."""
         self._dirty: set[int] = set()
         self._wanted = ""
         self._then: list[Any] = []
@@ -73,8 +78,9 @@ class Desk(QObject):
             signal.connect(slot)
 
     def close(self) -> None:
-        """Save what is not saved and let go of everything."""
+        """Save what is not saved and let go of everything; a case that is still being read is not shown any more."""
         self._hurry.stop()
+        self._wanted = ""
         self.save()
         for signal, slot in self._links:
             signal.disconnect(slot)
@@ -201,6 +207,8 @@ class Desk(QObject):
             slices = touched(atoms) if atoms is not None else None
             if slices is not None:
                 slices = [self.from_shown(z) for z in slices if 0 <= z < self.count]
+            if self.lock and self.strokes.protect(slices, self.layers.chosen_class):
+                self.layers.refresh_mask()
             self._changed(self.strokes.note(slices))
 
     def write(self, slices: dict[int, np.ndarray]) -> None:
@@ -231,6 +239,7 @@ class Desk(QObject):
             self.drawn[slices] = painted(self.labels[slices])
             self._dirty.update(slices)
             self._timer.start()
+            self.edited.emit()
             self.labels_changed.emit()
             self.draft_changed.emit()
 
@@ -272,13 +281,14 @@ class Desk(QObject):
             self.labels_changed.emit()
             self.draft_changed.emit()
 
-    def refetch(self, z: int) -> None:
-        """Read one slice again once every save under way is done."""
+    def refetch(self, slices: Sequence[int]) -> None:
+        """Read some slices again once every save under way is done."""
         case = self.case_id
 
         def arrived(_: Volume, labels: np.ndarray) -> None:
-            if case == self.case_id and z not in self._dirty:
-                self.put(z, labels[z])
+            if case == self.case_id:
+                for z in set(slices) - self._dirty:
+                    self.put(z, labels[z])
 
         self.session.load_case(case, arrived)
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..types import NOT_ANNOTATED
+
 STEPS = 200
 
 
@@ -43,6 +45,17 @@ class Strokes:
             self._undo.append(changes)
             self._redo.clear()
         return [change.z for change in changes]
+
+    def protect(self, slices: Iterable[int] | None, label: int) -> bool:
+        """Give voxels back to classes other than ``label`` that a stroke has taken; returns whether any was."""
+        taken = False
+        for z in range(len(self.labels)) if slices is None else slices:
+            before, now = self._seen[z], self.labels[z]
+            others = (before != now) & (before != 0) & (before != NOT_ANNOTATED) & (before != label)
+            if others.any():
+                now[others] = before[others]
+                taken = True
+        return taken
 
     def accept(self, z: int, slice_: np.ndarray) -> None:
         """Take over a slice that was changed elsewhere: not a step of this person's hand."""
