@@ -52,7 +52,7 @@ class Step(TrainEvent):
     progress, seconds_left
         Share of the run that is over, and the time that the rest will take.
     accepted
-        Share of the unlabelled batch whose pseudo masks trained the model; None during warm-up.
+        Share of the unlabelled batch whose pseudo masks the selector accepted; None during warm-up.
     """
 
     kind: ClassVar[str] = "step"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from napari_segmatch.events import Step
+from napari_segmatch.events import Examined, Step
 from napari_segmatch.ledger import Ledger
 from napari_segmatch.ranking import (
     Choice,
@@ -286,3 +286,10 @@ def test_which_masks_are_finished_and_who_is_held_out(tmp_path):
     assert chosen(found, "these: …", 2, "c3, c5") == ["c3", "c5"]
     assert held_out(found, ["c0", "c2"], 2) == ["c4", "c5"]
     assert held_out(found, ["c0"], 0) == []
+
+
+def test_an_unproven_discriminator_is_said_to_be_one():
+    """Until its examination is passed its verdicts are not used, and the person is told why."""
+    history = steps(0.5)
+    history.add(Examined(100, 12, 1, None, None, 0.0, proven=False))
+    assert "cannot tell good masks from bad ones yet" in diagnose(history, [case("a")], ["lesion"], "running")

@@ -235,7 +235,7 @@ def _step(learner: Learner, clock: Clock, data: ResidentPool, outcome: Outcome, 
             f"The loss is not a number any more at step {learner.step}: lower the learning rate, or look for broken "
             "values in the images."
         )
-    accepted = None if outcome.selection is None else float((outcome.selection.weight.flatten(1).mean(1)).mean())
+    accepted = None if outcome.selection is None else float(outcome.selection.accepted.float().mean())
     return Step(
         step=learner.step, progress=clock.progress, seconds_left=clock.seconds_left, supervised=supervised,
         consistency=consistency, discriminator=judged, accepted=accepted, pool_version=data.version,

@@ -30,6 +30,11 @@ def _about_selector(history: History) -> str:
     shares = [share for share in lately if share is not None]
     if history.steps and not shares:
         return "Warming up on labelled slices alone; pseudo masks join in later."
+    if history.examined is not None and not history.examined.proven:
+        return (
+            "The discriminator cannot tell good masks from bad ones yet, and its verdicts are not used: sure pixels "
+            "train. More labelled cases, or more training, will help."
+        )
     if len(shares) < _LATELY:
         return ""
     if min(shares) >= 0.99:
