@@ -292,4 +292,4 @@ def test_an_unproven_discriminator_is_said_to_be_one():
     """Until its examination is passed its verdicts are not used, and the person is told why."""
     history = steps(0.5)
     history.add(Examined(100, 12, 1, None, None, 0.0, proven=False))
-    assert "cannot tell good masks from bad ones yet" in diagnose(history, [case("a")], ["lesion"], "running")
+    assert "cannot tell good masks from bad ones yet" in diagnose(history, [case("a", (1,))], ["lesion"], "running")
