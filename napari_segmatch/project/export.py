@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ProjectError
 from ..fsio import csv_text, write_atomic
-from ..io.nifti import encode_labels
+from ..io import encode_labels
 from ..types import NOT_ANNOTATED, Case
 
 if TYPE_CHECKING:
