@@ -11,7 +11,7 @@ import numpy as np
 
 from .errors import ImportProblem, ProjectError
 from .fsio import csv_text, write_atomic
-from .io import FoundCase, encode_labels, read_mask, read_sequences
+from .io import Choices, FoundCase, encode_labels, read_mask, read_sequences
 from .project import Project, Run
 from .types import NOT_ANNOTATED, Mask, Volume
 
@@ -25,6 +25,7 @@ def predict_cases(
     out: Path,
     run_id: int | None = None,
     device: str | None = None,
+    choices: Choices | None = None,
 ) -> Iterator[tuple[str, str | None, int]]:
     """Segment cases with a run's newest checkpoint; writes ``{case}.nii.gz`` and ``scores.csv`` into ``out``.
 
@@ -32,6 +33,8 @@ def predict_cases(
     ----------
     found
         New cases, or None for the project's own cases without labels.
+    choices
+        Answers to questions that new cases' files raise.
 
     Yields
     ------
@@ -43,7 +46,7 @@ def predict_cases(
 
     with Project.open(project_path) as project:
         loaded = load_newest(_trained(project, run_id).checkpoints, device, optimisers=False)
-        jobs = _reading_jobs(project, found, loaded.sequences)
+        jobs = _reading_jobs(project, found, loaded.sequences, choices or {})
         _refuse_overwriting([out / f"{name}.nii.gz" for name, _ in jobs], project, found)
         rows: list[tuple[object, ...]] = []
         for name, read in jobs:
@@ -78,10 +81,12 @@ def _refuse_overwriting(targets: Sequence[Path], project: Project, found: Sequen
 
 
 def _reading_jobs(
-    project: Project, found: Sequence[FoundCase] | None, sequences: Sequence[str]
+    project: Project, found: Sequence[FoundCase] | None, sequences: Sequence[str], choices: Choices
 ) -> list[tuple[str, Callable[[], Volume]]]:
     if found is not None:
-        return [(item.id, partial(read_sequences, item.images, sequences)) for item in found]
+        return [
+            (item.id, partial(read_sequences, item.images, sequences, item.choices | dict(choices))) for item in found
+        ]
     cases = [case.id for case in project.cases if case.problem is None and not case.labelled]
     if not cases:
         raise ProjectError(f"Every case of {project.path.name} is labelled: name a folder of new cases.")

@@ -415,7 +415,8 @@ def test_export_lands_on_the_source_voxels(project, tmp_path):
     for ours, theirs in enumerate(project.case("a").geometry.axes):
         back[theirs] = ours
     assert np.array_equal(np.asarray(exported.dataobj), labels(0).transpose(back))
-    assert {path.name for path in files} == {"a.nii.gz", "b.nii.gz", "slices.csv", "volumes.csv", "decisions.csv"}
+    tables = {"slices.csv", "volumes.csv", "decisions.csv", "labels-itksnap.txt", "labels-slicer.ctbl"}
+    assert {path.name for path in files} == {"a.nii.gz", "b.nii.gz", *tables}
 
 
 def test_export_says_where_each_slice_is_from(project, tmp_path):

@@ -81,6 +81,11 @@ class Stack:
         return min(item.path for item in self.slices)
 
     @property
+    def label(self) -> str:
+        """Description and contrast, which tell the volumes of one series apart."""
+        return ", ".join(filter(None, (self.description, self.kind)))
+
+    @property
     def title(self) -> str:
         words = f"series {self.number} “{self.description}”" if self.description else f"series {self.number}"
         return f"{words}{f' {self.kind}' if self.kind else ''}, {self.modality}, {len(self.slices)} slices"
@@ -114,7 +119,8 @@ def is_dicom(path: FilePath) -> bool:
             head = file.read(132)
     except OSError:
         return False
-    return head[128:] == MAGIC or (head[:2] in (b"\2\0", b"\x08\0") and head[4:6].isalpha() and len(head) == 132)
+    first = head[:2] in (b"\2\0", b"\x08\0") and len(head) == 132  # the group of a data set's first element
+    return head[128:] == MAGIC or (first and (head[4:6].isalpha() or int.from_bytes(head[4:8], "little") < 256))
 
 
 def scan_dicom(folder: FilePath, progress: Callable[[int], None] = lambda count: None) -> Scan:
@@ -194,7 +200,8 @@ def _scan_folder(place: str, stamp: tuple[tuple[str, int, int], ...]) -> Scan:
         if reason:
             skipped[reason] = skipped.get(reason, 0) + 1
     stacks = [part for members in groups.values() for stack in members for part in _by_time(stack)]
-    return Scan(tuple(sorted(stacks, key=lambda stack: (stack.number, str(stack.path)))), tuple(segmentations), skipped)
+    stacks.sort(key=lambda stack: (stack.number, stack.label, -len(stack.slices), str(stack.path)))
+    return Scan(tuple(stacks), tuple(segmentations), skipped)
 
 
 def _take(
@@ -285,6 +292,9 @@ def _slice(path: Path, data: Any, index: int, find: Callable[..., Any]) -> Slice
         _number(data.get("ContentTime")), _number(data.get("InstanceNumber")), float(index),
     )  # fmt: skip
     spacing = _numbers(find("PixelMeasuresSequence", "PixelSpacing"), 2)
+    position = _numbers(find("PlanePositionSequence", "ImagePositionPatient"), 3)
+    if "PerFrameFunctionalGroupsSequence" not in data and int(data.get("NumberOfFrames") or 1) > 1:
+        position = None  # one position for many frames places none of them
     gap = find("PixelMeasuresSequence", "SpacingBetweenSlices") or find("PixelMeasuresSequence", "SliceThickness")
     transform = [find("PixelValueTransformationSequence", tag) for tag in ("RescaleSlope", "RescaleIntercept")]
     return Slice(
@@ -292,7 +302,7 @@ def _slice(path: Path, data: Any, index: int, find: Callable[..., Any]) -> Slice
         uid=str(data.get("SOPInstanceUID", path.name)),
         frame=index,
         size=(int(data.Rows), int(data.Columns)),
-        position=_numbers(find("PlanePositionSequence", "ImagePositionPatient"), 3),
+        position=position,
         orientation=_numbers(find("PlaneOrientationSequence", "ImageOrientationPatient"), 6),
         spacing=None if spacing is None else (float(spacing[0]), float(spacing[1])),
         gap=abs(_number(gap)) or 1.0,
@@ -315,7 +325,7 @@ def _kind(data: Any, find: Callable[..., Any]) -> str:
         )
     part = next((p for p in ("PHASE", "REAL", "IMAGINARY") if p in _words(data) or f"{p[0]}" in _words(data)[2:3]), "")
     words = [
-        f"echo {_number(echo):g} ms" if echo not in (None, "") else "",
+        f"echo {round(_number(echo), 1):g} ms" if echo not in (None, "") else "",
         f"b={_number(b):g}" if b not in (None, "") and np.isfinite(_number(b, np.nan)) else "",
         part.lower(),
     ]

@@ -205,6 +205,11 @@ def read_planes(slices: Sequence[Slice]) -> list[np.ndarray]:
     return _planes(wanted)
 
 
+def read_file_pixels(path: Path) -> np.ndarray:
+    """Return all stored numbers of one file, unpacked like those of slices."""
+    return run_apart(_decoded, path, path.name, seconds=60) if _is_packed(path) else _decoded(path)
+
+
 def _is_packed(path: Path) -> bool:
     syntax = read_header(path, ["Rows"]).file_meta.get("TransferSyntaxUID")
     return bool(syntax is not None and syntax.is_compressed and not syntax.is_deflated)
@@ -235,8 +240,8 @@ def _decoded(path: Path) -> np.ndarray:
     except (RuntimeError, NotImplementedError) as error:
         kind = syntax.name if syntax is not None else "an unknown syntax"
         raise ImportProblem(
-            f"{path.name} has pixels packed as {kind} that cannot be unpacked here: install "
-            "'napari-segmatch[dicom]', or export the series uncompressed."
+            f"{path.name} has pixels packed as {kind} that cannot be unpacked here: export the series uncompressed, or "
+            "pip install 'napari-segmatch[dicom]' pylibjpeg-libjpeg."
         ) from error
     except (ValueError, AttributeError, KeyError) as error:
         raise ImportProblem(

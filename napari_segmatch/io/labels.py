@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from ..errors import ImportProblem, Question
-from ..types import NOT_ANNOTATED
+from ..types import NOT_ANNOTATED, Mask
 from .source import Choices, Source, ask
 
 _WHOLE = 1e-3  # how far a label stored as a float may be from a whole number
@@ -27,6 +28,22 @@ def labels_of(source: Source, choices: Choices) -> np.ndarray:
             f"labels={high}:1."
         )
     return values.astype(np.uint8)
+
+
+def by_name(mask: Mask, names: Mapping[int, str], classes: Sequence[str], file: str) -> Mask:
+    """Renumber the labels of a file that names them, if the names are those of the project's classes."""
+    known = {name.casefold(): label for label, name in enumerate(classes, 1)}
+    wanted = {label: known.get(name.strip().casefold()) for label, name in names.items()}
+    if not names or list(wanted.values()) == list(wanted):
+        return mask
+    if None in wanted.values():
+        unknown = next(names[label] for label, target in wanted.items() if target is None)
+        note = f"{file} calls a label “{unknown}”, which is no class here; its labels are taken by their numbers."
+        return Mask(mask.labels, mask.geometry, (*mask.notes, note))
+    table = np.arange(256, dtype=np.uint8)
+    for label, target in wanted.items():
+        table[label] = target or 0
+    return Mask(table[mask.labels], mask.geometry, mask.notes)
 
 
 def check_classes(labels: np.ndarray, classes: int, choices: Choices, name: str) -> None:

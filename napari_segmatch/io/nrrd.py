@@ -169,10 +169,11 @@ def _source(fields: Mapping[str, str], stored: np.ndarray, name: str, notes: tup
     if len(spatial) == 2:
         stored = stored[:, :, None]
     segments = _segments(fields)
+    names = {value: text for text, _, value in segments}
     if segments and stored.ndim == 4:
-        return Source(name, _one_layer(stored, segments, name), affine, known, notes=notes,
-                      names={label: segment[0] for label, segment in enumerate(segments, 1)})  # fmt: skip
-    return Source(name, stored, affine, known, notes=notes, names={value: text for text, _, value in segments} or None)
+        stored = _one_layer(stored, segments, name)
+        names = {label: text for label, (text, _, _) in enumerate(segments, 1)}
+    return Source(name, stored, affine, known, notes=notes, names=names, cropped=bool(segments))
 
 
 def _vectors(text: str) -> list[np.ndarray | None] | None:
@@ -251,13 +252,13 @@ def _one_layer(stored: np.ndarray, segments: Sequence[tuple[str, int, int]], nam
 # Writing
 
 
-def encode_nrrd(array: np.ndarray, geometry: Geometry, names: Sequence[str] = ()) -> bytes:
+def encode_nrrd(array: np.ndarray, geometry: Geometry, segments: Sequence[tuple[int, str, str]] = ()) -> bytes:
     """Return the bytes of a gzipped .nrrd of (z, y, x) in the source's own axis order, with nothing of its text.
 
     Parameters
     ----------
-    names
-        Of labels 1, 2, ...; with them 3D Slicer opens the file as a segmentation.
+    segments
+        Label, name and "#rrggbb" colour; with them 3D Slicer opens the file as a segmentation.
     """
     if array.shape != geometry.shape:
         raise ValueError(f"an array of {array.shape} does not fit a geometry of {geometry.shape}")
@@ -272,8 +273,9 @@ def encode_nrrd(array: np.ndarray, geometry: Geometry, names: Sequence[str] = ()
         "kinds: domain domain domain", "endian: little", "encoding: gzip", 'space units: "mm" "mm" "mm"',
         f"space origin: {columns[3]}",
     ]  # fmt: skip
-    for index, text in enumerate(names):
-        values = {"ID": f"Segment_{index + 1}", "LabelValue": index + 1, "Layer": 0, "Name": _one_line(text)}
+    for index, (label, text, colour) in enumerate(segments):
+        shades = " ".join(f"{int(colour[i : i + 2], 16) / 255:.6f}" for i in (1, 3, 5))
+        values = {"ID": f"Segment_{label}", "LabelValue": label, "Layer": 0, "Name": _one_line(text), "Color": shades}
         lines += [f"Segment{index}_{key}:={value}" for key, value in values.items()]
     return "\n".join([*lines, "", ""]).encode() + packed(stored.tobytes(order="F"))
 

@@ -81,8 +81,12 @@ def source_axes(affine: np.ndarray) -> tuple[int, int, int]:
     return z, y, x
 
 
-def onto_grid(mask: Mask, grid: Geometry, name: str, choices: Mapping[str, str] | None = None) -> Mask:
+def onto_grid(
+    mask: Mask, grid: Geometry, name: str, choices: Mapping[str, str] | None = None, cropped: bool = False
+) -> Mask:
     """Reorder a mask of the same voxels onto ``grid``, exactly; ask what to do with a mask of any other voxels.
+
+    A mask that is ``cropped`` may have some of the grid's voxels only; the others get 0.
 
     Raises
     ------
@@ -98,6 +102,8 @@ def onto_grid(mask: Mask, grid: Geometry, name: str, choices: Mapping[str, str] 
         geometry = _reordered(geometry, order, backwards)
     if geometry.same_grid(grid):
         return Mask(np.ascontiguousarray(labels), grid, mask.notes)
+    if cropped and _is_part(mask.geometry, grid):
+        return Mask(resampled(mask.labels, mask.geometry, grid, order=0), grid, mask.notes)
     options = {"resample": "take the nearest voxel's label"}
     stored = mask.labels.transpose(mask.geometry.back).transpose(grid.axes)
     if stored.shape == grid.shape:
@@ -113,6 +119,14 @@ def onto_grid(mask: Mask, grid: Geometry, name: str, choices: Mapping[str, str] 
     if answer == "as-stored":
         return Mask(np.ascontiguousarray(stored), grid, mask.notes)
     return Mask(resampled(mask.labels, mask.geometry, grid, order=0), grid, (*mask.notes, f"{name} was resampled."))
+
+
+def _is_part(geometry: Geometry, grid: Geometry) -> bool:
+    """Whether every voxel of a grid is one of another grid's, if perhaps outside of its bounds."""
+    steps = np.linalg.solve(grid.affine, geometry.affine)
+    last = steps[:3] @ [*(n - 1 for n in geometry.shape), 1]
+    return bool(np.abs([*steps[:3, 3], *last] - np.rint([*steps[:3, 3], *last])).max() < 2e-2 and
+                np.abs(np.abs(steps[:3, :3]).sum(0) - 1).max() < 1e-3)  # fmt: skip
 
 
 def resampled(array: np.ndarray, geometry: Geometry, grid: Geometry, order: int = 1) -> np.ndarray:

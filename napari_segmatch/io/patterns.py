@@ -34,6 +34,14 @@ class FoundCase:
     patient: str | None = None
 
 
+@dataclass(frozen=True)
+class Found:
+    """Cases, and sentences about what was taken and what was left out."""
+
+    cases: tuple[FoundCase, ...]
+    lines: tuple[str, ...] = ()
+
+
 def parse_image_option(option: str) -> tuple[str, str]:
     """Split ``flair={case}/flair.nii.gz`` into the sequence's name and its pattern.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -10,8 +10,9 @@ from ..errors import ImportProblem
 from ..types import Geometry, Mask, Volume
 from . import mgh, nifti, nrrd
 from .dicom_files import is_dicom
+from .dicom_seg import is_segmentation, load_segmentation
 from .dicom_stack import load_dicom
-from .labels import check_classes, labels_of
+from .labels import by_name, check_classes, labels_of
 from .orientation import is_sheared, onto_grid
 from .source import Choices, FilePath, Source, ask, grey_values, guarded, one_frame
 
@@ -39,7 +40,10 @@ def read_volume(path: FilePath, choices: Choices | None = None) -> Volume:
 
 
 def read_mask(
-    path: FilePath, grid: Geometry | None = None, classes: int | None = None, choices: Choices | None = None
+    path: FilePath,
+    grid: Geometry | None = None,
+    classes: int | Sequence[str] | None = None,
+    choices: Choices | None = None,
 ) -> Mask:
     """Read labels as uint8 (z, y, x).
 
@@ -50,7 +54,8 @@ def read_mask(
     grid
         The image's geometry. A mask of the same voxels in another order is reordered, exactly.
     classes
-        The largest label allowed, besides 255.
+        The largest label allowed, besides 255; or the names of labels 1, 2, ..., by which the labels of a file that
+        has names too are found.
     choices
         Answers to questions that were asked before.
 
@@ -62,10 +67,12 @@ def read_mask(
         For whatever is wrong with the file.
     """
     path, choices = Path(path), choices or {}
-    mask = guarded(partial(_mask, choices=choices), path)
+    mask, source = guarded(partial(_mask, choices=choices), path)
+    if isinstance(classes, Sequence):
+        mask = by_name(mask, source.names or {}, classes, path.name)
     if classes is not None:
-        check_classes(mask.labels, classes, choices, path.name)
-    return mask if grid is None else onto_grid(mask, grid, path.name, choices)
+        check_classes(mask.labels, classes if isinstance(classes, int) else len(classes), choices, path.name)
+    return mask if grid is None else onto_grid(mask, grid, path.name, choices, source.cropped)
 
 
 def _volume(path: Path, choices: Choices) -> Volume:
@@ -81,9 +88,9 @@ def _volume(path: Path, choices: Choices) -> Volume:
     return Volume(source.permuted(values)[None], geometry, notes)
 
 
-def _mask(path: Path, choices: Choices) -> Mask:
-    source = one_frame(load(path, choices), choices)
-    return Mask(source.permuted(labels_of(source, choices)), source.geometry, source.notes)
+def _mask(path: Path, choices: Choices) -> tuple[Mask, Source]:
+    source = one_frame(load_segmentation(path) if is_segmentation(path) else load(path, choices), choices)
+    return Mask(source.permuted(labels_of(source, choices)), source.geometry, source.notes), source
 
 
 def load(path: Path, choices: Choices) -> Source:

@@ -40,6 +40,8 @@ class Source:
         Sentences about what a person should know of the file.
     names
         Label to name, where a mask's file has them.
+    cropped
+        Whether the format leaves out empty parts, so that a mask may be smaller than its image.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Source:
     inter: float = 0.0
     notes: tuple[str, ...] = ()
     names: Mapping[int, str] | None = None
+    cropped: bool = False
 
     @property
     def geometry(self) -> Geometry:

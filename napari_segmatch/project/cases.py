@@ -51,6 +51,8 @@ class CaseFolder:
         meta = {row["key"]: row["value"] for row in store.rows("SELECT key, value FROM meta")}
         self.classes: tuple[str, ...] = tuple(json.loads(meta["classes"]))
         self.sequences: tuple[str, ...] = tuple(json.loads(meta["sequences"]))
+        self.colours: dict[str, str] = json.loads(meta.get("colours", "{}"))
+        self._key = json.loads(meta["uuid"]).encode()
 
     # opening ---------------------------------------------------------------------------------------------
 
@@ -107,6 +109,16 @@ class CaseFolder:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def set_colours(self, colours: Mapping[str, str]) -> None:
+        """Give classes colours, as "#rrggbb"; other classes keep what the window gives them."""
+        self.colours = {name: colour for name, colour in colours.items() if name in self.classes}
+        with self.store.atomic() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('colours', ?)", (json.dumps(self.colours),))
+
+    def pseudonym(self, patient: str) -> str:
+        """Return a name for a patient that tells patients apart and cannot be turned back."""
+        return hashlib.blake2b(patient.encode(), digest_size=6, key=self._key[:64]).hexdigest()
 
     # cases -----------------------------------------------------------------------------------------------
 
@@ -215,7 +227,7 @@ class CaseFolder:
             return None, ()
         if mask is None:
             raise ImportProblem(f"Case {id} is to be labelled but no mask was given for it.")
-        labels = read_mask(mask, geometry, len(self.classes), choices).labels
+        labels = read_mask(mask, geometry, self.classes, choices).labels
         wanted = check_slices(range(geometry.shape[0]) if isinstance(labelled, str) else labelled, geometry)
         return labels, tuple(z for z in wanted if (labels[z] != NOT_ANNOTATED).any())
 
