@@ -1,11 +1,11 @@
 """Files of the world to volumes and masks, and back. The only place that permutes axes."""
 
 from .datasets import find_dataset
-from .dicom_files import is_dicom, scan_dicom
-from .dicom_seg import Code, encode_segmentation
+from .dicom_files import holds_dicom, is_dicom, scan_dicom
+from .dicom_seg import Code, encode_segmentation, is_segmentation
 from .orientation import unknown_geometry
 from .patterns import Found, FoundCase, find_cases, parse_image_option
-from .reading import SUFFIXES, read_mask, read_volume, strip_suffix
+from .reading import SUFFIXES, looks_like_mask, read_mask, read_volume, strip_suffix
 from .sequences import describe, read_sequences
 from .source import Choices, ask
 from .tables import LabelTable, bids_table, itksnap_table, read_codes, read_label_table, slicer_table
@@ -28,8 +28,11 @@ __all__ = [
     "encode_segments",
     "find_cases",
     "find_dataset",
+    "holds_dicom",
     "is_dicom",
+    "is_segmentation",
     "itksnap_table",
+    "looks_like_mask",
     "parse_image_option",
     "read_codes",
     "read_label_table",

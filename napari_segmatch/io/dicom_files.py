@@ -123,6 +123,18 @@ def is_dicom(path: FilePath) -> bool:
     return head[128:] == MAGIC or (first and (head[4:6].isalpha() or int.from_bytes(head[4:8], "little") < 256))
 
 
+def holds_dicom(folder: Path, look: int = 20) -> bool:
+    """Whether one of the first files in a folder or below it is DICOM."""
+    for place, _, names in os.walk(folder):
+        for name in sorted(names):
+            if is_dicom(Path(place) / name):
+                return True
+            look -= 1
+            if look <= 0:
+                return False
+    return False
+
+
 def scan_dicom(folder: FilePath, progress: Callable[[int], None] = lambda count: None) -> Scan:
     """Look through a folder and all below it.
 

@@ -176,19 +176,22 @@ def load_segmentation(path: Path) -> Source:
 
 def _planes_of(header: Any, frames: Sequence[Any], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float]]:
     """Return the positions (n, 3), the directions of a row and a column, and the spacing of rows, columns, slices."""
-    shared = (header.get("SharedFunctionalGroupsSequence") or [{}])[0]
-
-    def find(frame: Any, sequence: str) -> Any:
-        found = frame.get(sequence) or shared.get(sequence)
-        if not found:
-            raise ImportProblem(f"{name} does not state where its slices lie ({sequence}): export it again.")
-        return found[0]
-
-    positions = np.array([find(frame, "PlanePositionSequence").ImagePositionPatient for frame in frames], float)
-    orientation = np.array(find(frames[0], "PlaneOrientationSequence").ImageOrientationPatient, float)
-    measures = find(frames[0], "PixelMeasuresSequence")
+    positions = np.array(
+        [_group(header, frame, "PlanePositionSequence", name).ImagePositionPatient for frame in frames], float
+    )
+    orientation = np.array(_group(header, frames[0], "PlaneOrientationSequence", name).ImageOrientationPatient, float)
+    measures = _group(header, frames[0], "PixelMeasuresSequence", name)
     gap = float(measures.get("SpacingBetweenSlices") or measures.get("SliceThickness") or 1.0)
     return positions, orientation[:3], orientation[3:], [*map(float, measures.PixelSpacing), gap]
+
+
+def _group(header: Any, frame: Any, sequence: str, name: str) -> Any:
+    """Return what is said of one frame, or of all of them at once."""
+    shared = (header.get("SharedFunctionalGroupsSequence") or [{}])[0]
+    found = frame.get(sequence) or shared.get(sequence)
+    if not found:
+        raise ImportProblem(f"{name} does not say enough of its slices (no {sequence}): export it again.")
+    return found[0]
 
 
 def _labels(path: Path, header: Any, frames: Sequence[Any], index: np.ndarray) -> np.ndarray:
@@ -200,7 +203,7 @@ def _labels(path: Path, header: Any, frames: Sequence[Any], index: np.ndarray) -
         return labels
     least = (int(header.get("MaximumFractionalValue") or 1) + 1) // 2
     for plane, frame, z in zip(pixels, frames, index, strict=True):
-        number = int(frame.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+        number = int(_group(header, frame, "SegmentIdentificationSequence", path.name).ReferencedSegmentNumber)
         inside = plane >= least
         if (labels[z][inside] > 0).any():
             raise ImportProblem(f"{path.name} has segments that overlap: make them exclude each other.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -109,6 +110,11 @@ def load(path: Path, choices: Choices) -> Source:
     if path.is_dir() or is_dicom(path):
         return load_dicom(path, choices)
     raise ImportProblem(f"{path.name} is of no known format: give NIfTI, NRRD, MGZ or DICOM.")
+
+
+def looks_like_mask(name: str) -> bool:
+    """Whether a file's name says that it holds labels."""
+    return re.search(r"mask|label|seg", name, re.IGNORECASE) is not None
 
 
 def strip_suffix(name: str) -> str:
