@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ImportProblem, ProjectError
+from .events import Evaluated
 from .fsio import csv_text, write_atomic
 from .io import Choices, FoundCase, encode_labels, read_mask, read_sequences
 from .project import Project, Run
@@ -63,6 +64,34 @@ def predict_cases(
     if not rows:
         raise ImportProblem("No case could be segmented; the reasons stand above.")
     write_atomic(out / "scores.csv", csv_text(("case", "slice", "score", "verdict"), rows).encode())
+
+
+def package_run(project_path: Path, out: Path, kind: str, run_id: int | None = None) -> list[Path]:
+    """Write a run's newest network for other programs, with a model card; returns the files."""
+    from .engine.checkpoint import load_newest
+    from .engine.package import package
+
+    with Project.open(project_path) as project:
+        run = _trained(project, run_id)
+        loaded = load_newest(run.checkpoints, "cpu", optimisers=False)
+        cases = [case for case in project.cases if case.problem is None]
+        trained = [case for case in cases if case.labelled and not case.validation]
+        facts = {
+            "labelled": f"{sum(len(case.labelled) for case in trained)} slices of {len(trained)} cases",
+            "unlabelled": f"the other slices of {sum(not case.validation for case in cases)} cases",
+            "validation": f"{sum(case.validation and bool(case.labelled) for case in cases)} cases held out",
+            **_measured(run),
+        }
+        files = package(loaded, kind, facts)
+    for name, data in files.items():
+        write_atomic(out / name, data)
+    return [out / name for name in files]
+
+
+def _measured(run: Run) -> dict[str, str]:
+    """Return the run's last look at its validation cases."""
+    looks = [event for event, _ in run.events() if isinstance(event, Evaluated)]
+    return {f"Dice of {name}": f"{dice:.3f}" for name, dice in looks[-1].dice.items()} if looks else {}
 
 
 def _trained(project: Project, run_id: int | None) -> Run:
