@@ -5,12 +5,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from dicom_series import series
 from helpers import small_project
 
-from napari_segmatch.batch import package_run
+from napari_segmatch.batch import package_run, predict_cases
 from napari_segmatch.config import configure
 from napari_segmatch.engine.checkpoint import load_newest
+from napari_segmatch.engine.judge import look_with
 from napari_segmatch.errors import ConfigError
+from napari_segmatch.io import find_dataset, read_mask, read_volume
 from napari_segmatch.runner import training
 
 
@@ -31,9 +34,9 @@ def trained(tmp_path_factory):
 
 
 def wanted(learner, slices):
-    """What the teacher says in float32."""
+    """What the teacher sees in float32."""
     with torch.no_grad():
-        return learner.teacher(slices).softmax(1).numpy()
+        return look_with(learner.teacher, slices, mirror=True).probabilities.numpy()
 
 
 def test_torchscript_gives_the_same(trained, tmp_path):
@@ -92,3 +95,17 @@ def test_another_kind_is_refused(trained, tmp_path):
     """The three that there are, are named."""
     with pytest.raises(ConfigError, match="torchscript, onnx, monai-bundle"):
         package_run(trained[0], tmp_path, "keras")
+
+
+def test_new_scans_may_be_dicom(trained, tmp_path):
+    """A folder of series is segmented on its own grid; a study without a sequence too."""
+    for study, names in {"one": ("AX FLAIR", "T1"), "two": ("AX FLAIR",)}.items():
+        for name in names:
+            tags = {"SeriesDescription": name, "StudyInstanceUID": f"1.2.{len(names)}"}
+            series(tmp_path / "in" / study / name, shape=(32, 40), **tags)
+    found = find_dataset(tmp_path / "in", ("flair", "t1"), ("core", "edema"))
+    said = list(predict_cases(trained[0], found.cases, tmp_path / "out"))
+    assert said == [("one", None, 2), ("two", None, 2)]
+    for study in ("one", "two"):
+        geometry = read_volume(tmp_path / "in" / study / "AX FLAIR").geometry
+        assert read_mask(tmp_path / "out" / f"{study}.nii.gz", geometry).labels.shape == (6, 32, 40)

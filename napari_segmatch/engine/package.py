@@ -1,6 +1,6 @@
 """A trained network for other programs: TorchScript, ONNX or a MONAI bundle, each with a model card.
 
-What leaves is the teacher with a softmax behind it: slices in, probabilities out. Files are made in memory.
+What leaves is the teacher as it looks at slices here, mirror image included: slices in, probabilities out.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from .checkpoint import Loaded
+from .judge import look_with
 
 KINDS = ("torchscript", "onnx", "monai-bundle")
 
@@ -26,12 +27,12 @@ KINDS = ("torchscript", "onnx", "monai-bundle")
 class _Segmenter(nn.Module):
     """Prepared slices (n, channels, size, size) to class probabilities (n, 1 + classes, size, size)."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, mirror: bool) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.mirror = network, mirror
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network(images).float().softmax(1)
+        return look_with(self.network, images, self.mirror).probabilities
 
 
 def package(loaded: Loaded, kind: str, facts: Mapping[str, str]) -> dict[str, bytes]:
@@ -70,8 +71,19 @@ def _json(value: Mapping[str, Any]) -> bytes:
 
 
 def _example(loaded: Loaded) -> tuple[nn.Module, Tensor]:
-    size = loaded.learner.config.size
-    return _Segmenter(loaded.learner.teacher).cpu().eval(), torch.zeros(2, len(loaded.sequences), size, size)
+    config = loaded.learner.config
+    network = _Segmenter(loaded.learner.teacher, config.second_look and config.flip > 0)
+    return network.cpu().eval(), torch.zeros(2, len(_channels(loaded)), config.size, config.size)
+
+
+def _channels(loaded: Loaded) -> list[str]:
+    """Name the input's channels: sequences of the slice below come before its own."""
+    beside = loaded.learner.config.neighbours
+    return [
+        name + (f", {abs(offset)} slices {'above' if offset > 0 else 'below'}" if offset else "")
+        for offset in range(-beside, beside + 1)
+        for name in loaded.sequences
+    ]
 
 
 def _torchscript(loaded: Loaded) -> bytes:
@@ -102,6 +114,7 @@ def _onnx(loaded: Loaded) -> bytes:
 def _about(loaded: Loaded) -> dict[str, Any]:
     return {
         "sequences": list(loaded.sequences),
+        "channels": _channels(loaded),
         "labels": ["background", *loaded.classes],
         "size": loaded.learner.config.size,
         "step": loaded.learner.step,
@@ -113,8 +126,8 @@ def _metadata(loaded: Loaded, facts: Mapping[str, str]) -> dict[str, Any]:
     """Return what MONAI asks of a bundle's metadata.json."""
     size, names = loaded.learner.config.size, ["background", *loaded.classes]
     common = {"spatial_shape": [size, size], "dtype": "float32", "is_patch_data": False}
-    slices = common | {"type": "image", "format": "magnitude", "modality": "MR", "num_channels": len(loaded.sequences),
-                       "value_range": [], "channel_def": dict(enumerate(loaded.sequences))}  # fmt: skip
+    slices = common | {"type": "image", "format": "magnitude", "modality": "MR", "num_channels": len(_channels(loaded)),
+                       "value_range": [], "channel_def": dict(enumerate(_channels(loaded)))}  # fmt: skip
     chances = common | {"type": "probabilities", "format": "segmentation", "num_channels": len(names),
                         "value_range": [0, 1], "channel_def": dict(enumerate(names))}  # fmt: skip
     return {
@@ -159,7 +172,8 @@ Segments {", ".join(loaded.classes)} on MRI slices of {", ".join(loaded.sequence
 
 ## In and out
 
-In: float32 (slices, {len(loaded.sequences)}, {size}, {size}). Each sequence of a whole volume is clipped to its
+In: float32 (slices, {len(_channels(loaded))}, {size}, {size}). The channels are {"; ".join(_channels(loaded))}.
+Each sequence of a whole volume is clipped to its
 percentiles 0.5 and 99.8, then brought to mean 0 and standard deviation 1 over the voxels brighter than 8 % of that
 range; slices are cut to the body and scaled to fit the square. A sequence that a case lacks is all 0.
 Out: probabilities of background and each class, which sum to 1.
