@@ -55,7 +55,7 @@ class AddingSession(CaseSession):
                 self._unanswered.append((question, item, finished, validation))
             elif answer is not None:
                 self._import(replace(item, choices=item.choices | {topic: answer}), finished, validation)
-        self._ask()
+        self._ask_next()
 
     @property
     def adding(self) -> int:
@@ -100,9 +100,9 @@ class AddingSession(CaseSession):
         notes = self._open().reading(item.id).notes
         if problem or notes:
             self.message.emit(f"{item.id}: {problem or ' '.join(notes)}", bool(problem))
-        self._ask()
+        self._ask_next()
 
-    def _ask(self) -> None:
+    def _ask_next(self) -> None:
         """Ask the first of the open questions, when all cases have had their turn."""
         if not self._adding and self._unanswered:
             question = self._unanswered[0][0]
