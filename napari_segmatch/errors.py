@@ -19,3 +19,21 @@ class ConfigError(SegmatchError, ValueError):
 
 class TrainingProblem(SegmatchError, RuntimeError):
     """Training cannot start or go on."""
+
+
+class Question(ImportProblem):
+    """A file can be read in more than one way, and a person has to say which.
+
+    Attributes
+    ----------
+    topic
+        What is asked: the same word for every file with the same trouble.
+    options
+        Answer to what it means, the most careful answer first.
+    """
+
+    def __init__(self, sentence: str, topic: str, options: dict[str, str]) -> None:
+        self.topic, self.options = topic, options
+        ways = [f"{topic}={answer} ({meaning})" for answer, meaning in options.items()]
+        shown = " or ".join(ways) if len(ways) < 5 else f"{ways[0]} to {ways[-1]}"
+        super().__init__(f"{sentence}: choose {shown}.")

@@ -126,7 +126,7 @@ class Learner:
     def _learn(self, pool: ResidentPool, progress: float) -> tuple[Outcome, float]:
         rows = self.labelled_rows(pool)
         views = draw_views(len(rows), self.config, self.policy, self.generator(3), unlabelled=False)
-        labelled = (pool.slices(rows), pool.labels[rows], views)
+        labelled = (pool.pictures(rows, self.generator(7)), pool.labels[rows], views)
         ramp = self._ramp(progress)
         self.model.train()
         outcome = self.outcome(labelled, self.unlabelled(pool) if ramp > 0 else None)
@@ -157,7 +157,8 @@ class Learner:
     def unlabelled(self, pool: ResidentPool) -> tuple[Tensor, Views]:
         """Draw the unlabelled batch and its views."""
         rows = self.unlabelled_rows(pool)
-        return pool.slices(rows), draw_views(len(rows), self.config, self.policy, self.generator(4), unlabelled=True)
+        views = draw_views(len(rows), self.config, self.policy, self.generator(4), unlabelled=True)
+        return pool.pictures(rows, self.generator(7)), views
 
     def outcome(self, labelled: Labelled, unlabelled: tuple[Tensor, Views] | None) -> Outcome:
         """Compute the losses of a step."""

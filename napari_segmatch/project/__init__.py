@@ -11,6 +11,7 @@ import numpy as np
 from ..config import TrainConfig
 from ..errors import ProjectError
 from ..events import PseudoMask
+from ..io import Code
 from ..types import NOT_ANNOTATED, Decision, HumanVerdict, Proposal, Region, RunState, Verdict
 from .cases import CaseFolder
 from .decisions import decide, decide_all, revert, steps, take_back, touched
@@ -210,12 +211,19 @@ class Project(CaseFolder):
         with self.store.atomic() as db:
             db.execute("UPDATE run SET state = ? WHERE id = ?", (state, id))
 
-    def export(self, folder: str | Path, *, include_accepted: bool = False) -> list[Path]:
+    def export(
+        self,
+        folder: str | Path,
+        *,
+        include_accepted: bool = False,
+        layout: str = "nifti",
+        codes: Mapping[str, Code] | None = None,
+    ) -> list[Path]:
         """Write the checked masks, their volumes and all decisions into a folder; returns the files.
 
         See :func:`napari_segmatch.project.export.export_project`.
         """
-        return export_project(self, Path(folder), include_accepted)
+        return export_project(self, Path(folder), include_accepted, layout, codes)
 
 
 def _area(labels: np.ndarray) -> int:

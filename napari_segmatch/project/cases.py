@@ -13,7 +13,7 @@ from typing import Literal, Self
 import numpy as np
 
 from ..errors import ImportProblem, ProjectError
-from ..io import read_mask, read_sequences
+from ..io import ask, read_mask, read_sequences
 from ..types import (
     MAX_CLASSES,
     NOT_ANNOTATED,
@@ -25,11 +25,15 @@ from .checks import check_labels, check_names, check_slices, good_name
 from .objects import ObjectStore
 from .records import (
     CASES,
+    Reading,
     as_drafts,
     geometry_text,
     insert_version,
+    keep_reading,
     now,
+    reading_key,
     to_case,
+    to_reading,
 )
 from .store import Store, create_database, half_made_name
 
@@ -47,6 +51,8 @@ class CaseFolder:
         meta = {row["key"]: row["value"] for row in store.rows("SELECT key, value FROM meta")}
         self.classes: tuple[str, ...] = tuple(json.loads(meta["classes"]))
         self.sequences: tuple[str, ...] = tuple(json.loads(meta["sequences"]))
+        self.colours: dict[str, str] = json.loads(meta.get("colours", "{}"))
+        self._key = json.loads(meta["uuid"]).encode()
 
     # opening ---------------------------------------------------------------------------------------------
 
@@ -104,6 +110,16 @@ class CaseFolder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def set_colours(self, colours: Mapping[str, str]) -> None:
+        """Give classes colours, as "#rrggbb"; other classes keep what the window gives them."""
+        self.colours = {name: colour for name, colour in colours.items() if name in self.classes}
+        with self.store.atomic() as db:
+            db.execute("INSERT OR REPLACE INTO meta VALUES ('colours', ?)", (json.dumps(self.colours),))
+
+    def pseudonym(self, patient: str) -> str:
+        """Return a name for a patient that tells patients apart and cannot be turned back."""
+        return hashlib.blake2b(patient.encode(), digest_size=6, key=self._key[:64]).hexdigest()
+
     # cases -----------------------------------------------------------------------------------------------
 
     @property
@@ -126,6 +142,7 @@ class CaseFolder:
         *,
         patient: str | None = None,
         validation: bool = False,
+        choices: Mapping[str, str] | None = None,
     ) -> Case:
         """Add one study.
 
@@ -143,9 +160,14 @@ class CaseFolder:
             Who it is of, so that no split cuts through a patient; by default each case is its own patient.
         validation
             Freeze the case for validation: it is never trained on.
+        choices
+            Answers to questions that were asked before; they are kept with the case. Without any, nobody is asked
+            whether images may be in the project twice.
 
         Raises
         ------
+        Question
+            If a file can be read in more than one way.
         ImportProblem
             If a file cannot be used; the project is unchanged.
         ProjectError
@@ -156,9 +178,11 @@ class CaseFolder:
         if unknown or not images:
             came = f"{unknown[0]!r} is not one of them" if unknown else "none was given"
             raise ImportProblem(f"Case {id}: the project's sequences are {', '.join(self.sequences)}, and {came}.")
-        volume = read_sequences(images, self.sequences)
+        choices = {"twin": "add"} if choices is None else dict(choices)
+        volume = read_sequences(images, self.sequences, choices)
         geometry, fingerprint = volume.geometry, _fingerprint(volume)
-        labels, done = self._import_labels(id, mask, labelled, geometry)
+        labels, done = self._import_labels(id, mask, labelled, geometry, choices)
+        notes = (*volume.notes, *self._twins(id, fingerprint, choices))
         object_name = self.objects.put(labels, geometry) if labels is not None else None
         with self.store.atomic() as db:
             self._clear(id)
@@ -171,19 +195,39 @@ class CaseFolder:
                 "INSERT INTO image VALUES (?, ?, ?)",
                 [(id, name, self._relative(Path(path))) for name, path in images.items()],
             )
+            keep_reading(db, id, choices, notes)
             if object_name is not None:
                 insert_version(db, id, None, object_name, done, "import", None)
         return self.case(id)
 
+    def reading(self, case: str) -> Reading:
+        """How a case's files are read: what people have chosen, and what is worth knowing of them."""
+        row = self.store.row("SELECT value FROM meta WHERE key = ?", reading_key(case))
+        return to_reading(row)
+
+    def _twins(self, id: str, fingerprint: str, choices: Mapping[str, str]) -> tuple[str, ...]:
+        """Ask whether images may come twice; a copy in both training and validation would flatter the model."""
+        row = self.store.row('SELECT id FROM "case" WHERE fingerprint = ? AND id <> ?', fingerprint, id)
+        if row is None:
+            return ()
+        sentence = f"The images of case {id} are those of case {row['id']}, voxel for voxel"
+        ask(choices, "twin", sentence, {"add": "add them all the same"})
+        return (f"{sentence}.",)
+
     def _import_labels(
-        self, id: str, mask: str | Path | None, labelled: Literal["none", "all"] | Iterable[int], geometry: Geometry
+        self,
+        id: str,
+        mask: str | Path | None,
+        labelled: Literal["none", "all"] | Iterable[int],
+        geometry: Geometry,
+        choices: Mapping[str, str],
     ) -> tuple[np.ndarray | None, tuple[int, ...]]:
         """Read a case's labels; returns them, or None, and the slices of them that are finished."""
         if isinstance(labelled, str) and labelled == "none":
             return None, ()
         if mask is None:
             raise ImportProblem(f"Case {id} is to be labelled but no mask was given for it.")
-        labels = read_mask(mask, geometry, len(self.classes)).labels
+        labels = read_mask(mask, geometry, self.classes, choices).labels
         wanted = check_slices(range(geometry.shape[0]) if isinstance(labelled, str) else labelled, geometry)
         return labels, tuple(z for z in wanted if (labels[z] != NOT_ANNOTATED).any())
 
@@ -217,6 +261,7 @@ class CaseFolder:
         with self.store.atomic() as db:
             self._check_new_id(id)
             db.execute("DELETE FROM image WHERE case_id = ?", (id,))
+            db.execute("DELETE FROM meta WHERE key = ?", (reading_key(id),))
             db.execute('DELETE FROM "case" WHERE id = ?', (id,))
 
     def _relative(self, path: Path) -> str:
@@ -235,7 +280,7 @@ class CaseFolder:
 
     def volume(self, case: str) -> Volume:
         """Read a case's pixels, (channel, z, y, x) float32 in the order of ``sequences``; a missing one is zeros."""
-        volume = read_sequences(self.image_paths(case), self.sequences)
+        volume = read_sequences(self.image_paths(case), self.sequences, self.reading(case).choices)
         row = self.store.row('SELECT fingerprint FROM "case" WHERE id = ?', case)
         same_grid = volume.geometry.same_grid(self.case(case).geometry)
         if not same_grid or row is None or row["fingerprint"] != _fingerprint(volume):
@@ -313,4 +358,4 @@ class CaseFolder:
 
 
 def _fingerprint(volume: Volume) -> str:
-    return hashlib.sha256(volume.pixels.tobytes()).hexdigest()
+    return hashlib.sha256(volume.pixels.data).hexdigest()

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..errors import ImportProblem, ProjectError
 from ..fsio import write_atomic
-from ..io.nifti import encode_labels, read_mask
+from ..io import encode_labels, read_mask
 from ..types import Geometry
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from sqlite3 import Connection, Row
 
@@ -84,6 +85,41 @@ def geometry_text(geometry: Geometry) -> str:
 def _read_geometry(text: str) -> Geometry:
     raw = json.loads(text)
     return Geometry(tuple(raw["shape"]), np.array(raw["affine"]), tuple(raw["axes"]), raw["known"])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a case's files are read.
+
+    Attributes
+    ----------
+    choices
+        Topic to the answer that a person gave.
+    notes
+        Sentences about what is worth knowing of the files.
+    """
+
+    choices: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def reading_key(case: str) -> str:
+    """Return under which key of the table meta a case's reading stands."""
+    return f"reading:{case}"
+
+
+def keep_reading(db: Connection, case: str, choices: Mapping[str, str], notes: Sequence[str]) -> None:
+    """Record what was chosen, and by whom and when; nothing if there is nothing to say."""
+    if notes or dict(choices) not in ({}, {"twin": "add"}):
+        text = json.dumps({"choices": dict(choices), "notes": list(notes), "by": actor(), "at": now()})
+        db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (reading_key(case), text))
+
+
+def to_reading(row: Row | None) -> Reading:
+    if row is None:
+        return Reading()
+    raw = json.loads(row["value"])
+    return Reading(raw["choices"], tuple(raw["notes"]))
 
 
 def now() -> str:
