@@ -34,6 +34,7 @@ def save_checkpoint(folder: Path, learner: Learner, classes: tuple[str, ...], se
         "format": FORMAT,
         "step": learner.step,
         "elapsed": learner.elapsed,
+        "folds": learner.fold_of,
         "config": dataclasses.asdict(learner.config),
         "classes": list(classes),
         "sequences": list(sequences),
@@ -93,4 +94,5 @@ def _load(path: Path, device: str | None, optimisers: bool, skipped: tuple[str, 
     learner = Learner(config, len(sequences), len(classes))
     learner.load_tensors(load(data), optimisers)
     learner.step, learner.elapsed = state["step"], state["elapsed"]
+    learner.fold_of = state.get("folds", {})
     return Loaded(learner, classes, sequences, skipped)
