@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImportProblem
-from .dicom_headers import SEGMENTATIONS, Slice, is_dicom, read_header, slices_of
+from .dicom_headers import SEGMENTATIONS, Slice, is_dicom, pydicom, read_header, slices_of
 from .source import FilePath
 
 _SAME_DIRECTION = 2e-3  # how far apart two cosines may be and count as one orientation
@@ -136,10 +136,11 @@ def _scan_folder(place: str, stamp: tuple[tuple[str, int, int], ...]) -> Scan:
         if not is_dicom(path):
             reason = "is no DICOM file"
         else:
+            pydicom()  # says so at once if it is missing
             try:
                 reason = _take(path, groups, segmentations, seen)
-            except ImportProblem:
-                raise
+            except ImportProblem as problem:
+                reason = str(problem).removeprefix(f"{name} ").partition(":")[0]
             except Exception:  # a broken file can fail anywhere in pydicom, with any type
                 reason = "has a broken header"
         if reason:

@@ -13,6 +13,8 @@ from ..errors import ImportProblem
 from .source import FilePath
 
 MAGIC = b"DICM"
+_DEFLATED = b"1.2.840.10008.1.2.1.99"
+_LARGEST_DEFLATED = 4 * 2**20  # bytes; deflating saves a factor of a thousand at most
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
 
 _TAGS = (
@@ -83,10 +85,16 @@ def is_dicom(path: FilePath) -> bool:
 
 def read_header(path: Path, tags: Iterable[Any] | None = _TAGS) -> Any:
     """Read a file's header, or only some tags of it, without pixels."""
+    return read_dataset(path, stop_before_pixels=True, specific_tags=tags and list(tags))
+
+
+def read_dataset(path: Path, **how: Any) -> Any:
+    """Read a file with or without the preamble; a deflated one that could fill the memory is refused."""
     with path.open("rb") as file:
-        file.seek(128)
-        forced = file.read(4) != MAGIC
-    return pydicom().dcmread(path, stop_before_pixels=True, specific_tags=tags and list(tags), force=forced)
+        head = file.read(1024)
+    if _DEFLATED in head and path.stat().st_size > _LARGEST_DEFLATED:
+        raise ImportProblem(f"{path.name} is deflated and large: export it uncompressed.")
+    return pydicom().dcmread(path, force=head[128:132] != MAGIC, **how)
 
 
 def slices_of(path: Path, data: Any) -> Iterator[tuple[Slice, str]]:
