@@ -1,12 +1,13 @@
 """Files of the world to volumes and masks, and back. The only place that permutes axes."""
 
-from .nifti import encode_labels, read_mask, read_volume, write_image, write_labels
+from .nifti import decode_labels, encode_labels, read_mask, read_volume, write_image, write_labels
 from .orientation import unknown_geometry
 from .patterns import FoundCase, find_cases, parse_image_option
 from .sequences import describe, read_sequences
 
 __all__ = [
     "FoundCase",
+    "decode_labels",
     "describe",
     "encode_labels",
     "find_cases",

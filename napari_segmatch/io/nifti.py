@@ -71,9 +71,25 @@ def read_mask(path: _FilePath, grid: Geometry | None = None, classes: int | None
     return mask if grid is None else onto_grid(mask, grid, path.name)
 
 
-def encode_labels(labels: np.ndarray, geometry: Geometry, description: str = "") -> bytes:
-    """Return the bytes of a .nii.gz of uint8 labels (z, y, x): the same labels always give the same bytes."""
-    return gzip.compress(_encoded(_as_labels(labels), geometry, description), compresslevel=1, mtime=0)
+def encode_labels(labels: np.ndarray, geometry: Geometry, description: str = "", comment: str = "") -> bytes:
+    """Return the bytes of a .nii.gz of uint8 labels (z, y, x): the same arguments always give the same bytes.
+
+    ``comment`` is any text; it travels in a header extension.
+    """
+    return gzip.compress(_encoded(_as_labels(labels), geometry, description, comment), compresslevel=1, mtime=0)
+
+
+def decode_labels(data: bytes, name: str) -> tuple[Mask, str]:
+    """Read what :func:`encode_labels` returned: the mask and its comment. ``name`` is for the error's sentence."""
+
+    def read(path: Path) -> tuple[Mask, str]:
+        image = _parse(gzip.GzipFile(fileobj=io.BytesIO(data)), path.name)
+        geometry = _geometry(image, path.name)
+        comments = [extension.get_content() for extension in image.header.extensions if extension.get_code() == 6]
+        text = b"".join(part if isinstance(part, bytes) else str(part).encode() for part in comments)
+        return Mask(_permuted(_labels(image, path.name), geometry), geometry), text.rstrip(b"\0").decode()
+
+    return _guarded(read, Path(name))
 
 
 def write_labels(path: _FilePath, labels: np.ndarray, geometry: Geometry, description: str = "") -> None:
@@ -274,7 +290,7 @@ def _write(path: Path, array: np.ndarray, geometry: Geometry, description: str) 
     write_atomic(path, data)
 
 
-def _encoded(array: np.ndarray, geometry: Geometry, description: str) -> bytes:
+def _encoded(array: np.ndarray, geometry: Geometry, description: str, comment: str = "") -> bytes:
     """Undo the axis permutation; the header is fresh, so nothing of the source's text can leak."""
     if array.shape != geometry.shape:
         raise ValueError(f"an array of {array.shape} does not fit a geometry of {geometry.shape}")
@@ -291,4 +307,6 @@ def _encoded(array: np.ndarray, geometry: Geometry, description: str) -> bytes:
         image.set_qform(None, 0)
     header.set_xyzt_units("mm")
     header["descrip"] = description.encode("ascii", "replace")[:79]
+    if comment:
+        header.extensions.append(nib.nifti1.Nifti1Extension("comment", comment.encode()))
     return image.to_bytes()

@@ -9,8 +9,8 @@ import numpy as np
 
 from ..errors import ProjectError
 from ..types import NOT_ANNOTATED, Decision, HumanVerdict, Proposal
+from .audit import actor, now
 from .checks import check_labels
-from .records import actor, now, to_decision
 
 if TYPE_CHECKING:
     from . import Project
@@ -52,13 +52,10 @@ def take_back(project: Project, item: Proposal) -> Decision | None:
 def insert_decision(
     project: Project, item: Proposal, verdict: HumanVerdict | None, version: int | None, seconds: float | None
 ) -> Decision:
-    with project.store.atomic() as db:
-        row = db.execute(
-            "INSERT INTO decision(proposal, verdict, actor, at, mask_version, seconds) "
-            "VALUES (?, ?, ?, ?, ?, ?) RETURNING *",
-            (item.id, verdict, actor(), now(), version, seconds),
-        ).fetchone()
-    return to_decision(row)
+    fields = {"proposal": item.id, "verdict": verdict, "actor": actor(), "at": now(), "mask_version": version,
+              "seconds": seconds}  # fmt: skip
+    (id,) = project.store.add("decision", [fields])
+    return Decision(id, **fields)  # type: ignore[arg-type]
 
 
 def _whole(project: Project, item: Proposal, mask: np.ndarray) -> np.ndarray:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from collections.abc import Collection
-from datetime import UTC, datetime
-from sqlite3 import Connection, Row
+from sqlite3 import Row
 
 import numpy as np
 
@@ -15,8 +13,17 @@ from ..types import NOT_ANNOTATED, Case, Decision, Geometry, Proposal, Region
 CASES = """
 SELECT c.*, v.id AS version, v.done AS done,
        (SELECT group_concat(sequence, char(31)) FROM image WHERE case_id = c.id) AS names
-FROM "case" c LEFT JOIN mask_version v ON v.id = (SELECT max(id) FROM mask_version WHERE case_id = c.id)
+FROM "case" c LEFT JOIN mask_version v ON v.id = (
+    SELECT id FROM mask_version WHERE case_id = c.id AND origin NOT IN ('conflict', 'recovered')
+    ORDER BY id DESC LIMIT 1)
+WHERE c.removed_at IS NULL
 """
+"""Every case with its current mask: the newest version that was not put beside it."""
+ASIDE = """
+SELECT * FROM mask_version WHERE origin IN ('conflict', 'recovered') AND id NOT IN (SELECT version FROM choice)
+AND case_id IN (SELECT id FROM "case" WHERE removed_at IS NULL) ORDER BY id
+"""
+"""Versions beside the current mask about which nobody has decided yet."""
 PROPOSALS = """
 SELECT p.*, (SELECT verdict FROM decision WHERE proposal = p.id ORDER BY id DESC LIMIT 1) AS decision FROM proposal p
 """
@@ -56,16 +63,6 @@ def to_decision(row: Row) -> Decision:
     return Decision(**{name: row[name] for name in fields})
 
 
-def insert_version(db: Connection, case: str, parent: int | None, object_name: str, done: Collection[int], origin: str,
-                    proposal: int | None) -> int:  # fmt: skip
-    cursor = db.execute(
-        "INSERT INTO mask_version(case_id, parent, object, done, origin, proposal, author, at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (case, parent, object_name, json.dumps(sorted(done)), origin, proposal, actor(), now()),
-    )
-    return int(cursor.lastrowid or 0)
-
-
 def as_drafts(labels: np.ndarray, done: Collection[int]) -> np.ndarray:
     """On slices that are not done, unpainted voxels are unknown, not background."""
     open_slices = np.ones(labels.shape[0], bool)
@@ -82,14 +79,3 @@ def geometry_text(geometry: Geometry) -> str:
 def _read_geometry(text: str) -> Geometry:
     raw = json.loads(text)
     return Geometry(tuple(raw["shape"]), np.array(raw["affine"]), tuple(raw["axes"]), raw["known"])
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def actor() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"
