@@ -11,7 +11,9 @@ from __future__ import annotations
 import contextlib
 import csv
 import errno
+import hashlib
 import io
+import json
 import os
 import shutil
 import stat
@@ -208,6 +210,11 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
+def digest(fields: dict[str, object]) -> str:
+    """Return the SHA-256 of what JSON can hold; the order of the keys does not matter."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
 def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """Write a table as CSV with a header."""
     buffer = io.StringIO()
@@ -311,6 +318,11 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._handle: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._handle is not None
 
     def acquire(self, patience: float = 0.0) -> bool:
         """Take the lock, trying for ``patience`` seconds; False when somebody else keeps it."""

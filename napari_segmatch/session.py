@@ -1,8 +1,8 @@
 """What the window is doing now: verbs for people, and signals that say what changed. No Qt in here.
 
-Slow work goes to three threads, each of which takes its jobs in order: one saves, one imports, one reads, so
-that an import of a hundred cases keeps nobody from painting. Training goes to its own. Nothing of theirs
-touches a listener: the window calls :meth:`Session.poll` ten times a second on its own thread, and all
+Slow work goes to four threads, each of which takes its jobs in order: one writes the stroke journal, one saves, one
+imports, one reads, so that an import of a hundred cases keeps nobody from painting. Training goes to its own. Nothing
+of theirs touches a listener: the window calls :meth:`Session.poll` ten times a second on its own thread, and all
 signals are emitted from there.
 """
 
@@ -20,14 +20,15 @@ import numpy as np
 from psygnal import Signal
 
 from .config import TrainConfig
-from .errors import ProjectError, SegmatchError
+from .errors import Conflict, DiskProblem, ProjectError, SegmatchError
 from .events import Proposed
 from .history import History, sentence
 from .io import FoundCase
 from .jobs import Jobs, Lane, VolumeCache
+from .keeper import Keeper, WindowLock
 from .project import Project, Run
 from .runner import Background, Mode
-from .types import Case, HumanVerdict, Proposal, RunState, Verdict, Volume
+from .types import Aside, Case, HumanVerdict, Proposal, RunState, Verdict, Volume
 
 T = TypeVar("T")
 
@@ -50,6 +51,8 @@ class Session:
     """The run's state or history changed."""
     mask_saved = Signal(str)
     """A mask of this case is on disk."""
+    asides_changed = Signal()
+    """The list ``asides`` is new: versions that wait for somebody to choose."""
     exported = Signal(list)
     """These files were written."""
     message = Signal(str, bool)
@@ -59,6 +62,7 @@ class Session:
         self.project: Project | None = None
         self.cases: list[Case] = []
         self.proposals: list[Proposal] = []
+        self.asides: list[Aside] = []
         self.run: Run | None = None
         self.run_state: RunState | None = None
         self.history = History()
@@ -67,38 +71,72 @@ class Session:
         self._offset = 0
         self._stale = False
         self._jobs = Jobs(self._failed)
+        self._lock: WindowLock | None = None
+        self._keeper: Keeper | None = None
+        self._strokes: dict[str, int] = {}  # of each case, those in the journal that no save has taken along
+        self._trouble = ""
         self._last_save: dict[str, Future[Any]] = {}
         self._volumes = VolumeCache(lambda case: self._open().volume(case))
 
     # project ---------------------------------------------------------------------------------------------
 
     def create_project(self, path: Path, classes: Iterable[str], sequences: Iterable[str]) -> None:
-        self._use(Project.create(path, list(classes), list(sequences)))
+        Project.create(path, list(classes), list(sequences)).close()
+        self.open_project(path)
 
     def open_project(self, path: Path) -> None:
-        self._use(Project.open(path))
+        """Open a project; if another window has it open, only to look at."""
+        if self.project is not None and self.project.path.resolve() == path.resolve():
+            self.close_project()
+        lock = WindowLock(path)
+        reason = lock.take() if path.is_dir() else ""
+        try:
+            project = Project.open(path, reason)
+        except BaseException:
+            lock.release()
+            raise
+        self._use(project, lock)
 
-    def _use(self, project: Project) -> None:
+    def _use(self, project: Project, lock: WindowLock) -> None:
         self.close_project()
-        self.project = project
+        self.project, self._lock = project, lock
+        if not project.readonly:
+            self._keeper = Keeper(project, lock.crashed)
         runs = project.runs()
         self._watch(runs[-1][0] if runs else None)
         self._reload()
         self.project_changed.emit()
+        if project.readonly:
+            self.message.emit(project.readonly, True)
 
     def close_project(self, timeout: float = 30) -> None:
         """Stop training, finish saving, close the project."""
         if self._background is not None and self._background.is_alive() and self.run is not None:
-            self.run.ask("stop")
+            self.stop_training()
             self._background.join(timeout)
         self._jobs.cancel("import", "read")
+        if self._keeper is not None and self.trouble:
+            self._rescue(self._keeper)
         self.wait()
+        if self._keeper is not None:
+            self._keeper.close()
         if self.project is not None:
             self.project.close()
+        if self._lock is not None:
+            self._lock.release()
+        self._keeper, self._lock, self._strokes, self.asides = None, None, {}, []
         self.project, self.run, self.run_state, self._background = None, None, None, None
         self.cases, self.proposals, self.saved_at, self.history = [], [], None, History()
         self._volumes.clear()
         self._last_save.clear()
+
+    def _rescue(self, keeper: Keeper) -> None:
+        try:
+            rescued = keeper.give_up()
+        except DiskProblem as error:
+            self.message.emit(str(error), True)
+        else:
+            self.message.emit(f"What is not saved lies in {rescued}: `segmatch recover` brings it in.", True)
 
     def close(self) -> None:
         """End the session: see the class's policy."""
@@ -116,6 +154,7 @@ class Session:
         self.proposals = project.proposals()
         self.cases_changed.emit()
         self.proposals_changed.emit()
+        self._renew_asides()
 
     # cases -----------------------------------------------------------------------------------------------
 
@@ -130,6 +169,8 @@ class Session:
         ``labelled`` are the ids whose masks are finished labels; None means every case that has a mask.
         ``validation`` are the ids that are held out: never trained on.
         """
+        if self._refuses():
+            return
         chosen = None if labelled is None else set(labelled)
         held_out = set(validation)
         for item in found:
@@ -195,21 +236,55 @@ class Session:
         slices: Mapping[int, np.ndarray],
         done: Iterable[int] = (),
         reopen: Iterable[int] = (),
+        before: Mapping[int, np.ndarray] | None = None,
     ) -> None:
         """Save these slices (y, x) in the background and leave the others as the disk has them.
 
-        So a window that has not yet heard of a decision elsewhere in the case cannot undo it.
+        ``before`` are the same slices as the window knew them: if somebody else has changed one since, theirs stays
+        and this one is kept beside (``asides``).
         """
         slices = {z: labels.copy() for z, labels in slices.items()}
+        before = None if before is None else {z: labels.copy() for z, labels in before.items()}
         done, reopen = tuple(done), tuple(reopen)
+        self._submit_save(case, lambda: self._open().save_slices(case, slices, done, reopen=reopen, before=before))
 
-        def job() -> int:
-            labels = self._open().mask(case)
-            for z, fresh in slices.items():
-                labels[z] = fresh
-            return self._open().save_mask(case, labels, done, reopen=reopen)
+    def journal(self, case: str, slices: Mapping[int, np.ndarray]) -> None:
+        """Put slices (y, x) on disk as they are after a stroke, beside the window's thread and within a moment."""
+        if self._keeper is not None:
+            copies = {z: labels.copy() for z, labels in slices.items()}
+            self._strokes[case] = self._strokes.get(case, 0) + 1
+            self._jobs.submit("journal", partial(self._keeper.stroke, case, copies), lambda _: None)
 
-        self._submit_save(case, job)
+    def remember_place(self, case: str, z: int) -> None:
+        """Remember what is on the screen, for the day when the window dies."""
+        if self._keeper is not None and self._keeper.wants_place():
+            self._jobs.submit("journal", partial(self._keeper.remember, case, z), lambda _: None)
+
+    @property
+    def place(self) -> tuple[str, int] | None:
+        """Case and slice at which the last window died."""
+        return self._keeper.place if self._keeper is not None else None
+
+    def _renew_asides(self) -> None:
+        before, self.asides = self.asides, self._open().asides()
+        if self.asides != before:
+            self.asides_changed.emit()
+
+    def aside_labels(self, aside: Aside) -> np.ndarray:
+        """Return the labels (z, y, x) of a version beside the mask."""
+        return self._open().aside_labels(aside.version)
+
+    def take_aside(self, aside: Aside) -> None:
+        """Make the slices of a version beside the mask part of the mask."""
+        self._submit_save(aside.case, lambda: self._open().take_aside(aside.version))
+
+    def leave_aside(self, aside: Aside) -> None:
+        self._submit_save(aside.case, lambda: self._open().leave_aside(aside.version))
+
+    @property
+    def trouble(self) -> str:
+        """Why something that a person did is not on disk; empty if it is, or will be in a moment."""
+        return self._keeper.trouble if self._keeper is not None else ""
 
     @property
     def is_saving(self) -> bool:
@@ -222,6 +297,7 @@ class Session:
         before = self.case(case)
         self.cases = [fresh if item.id == case else item for item in self.cases]
         self.mask_saved.emit(case)
+        self._renew_asides()
         if fresh.labelled != before.labelled:
             self.cases_changed.emit()
             self._renew_proposals()
@@ -230,6 +306,8 @@ class Session:
 
     def start_training(self, config: TrainConfig, mode: Mode = "thread") -> None:
         project = self._open()
+        if project.readonly:
+            raise ProjectError(project.readonly)
         if self.is_training:
             raise ProjectError("Training is already running: stop it first.")
         if not any(case.labelled and not case.validation for case in self.cases):
@@ -240,12 +318,16 @@ class Session:
         """Go on with a paused, stopped or interrupted run."""
         if self.run is None:
             raise ProjectError("There is no run to resume: start one.")
+        if self._open().readonly:
+            raise ProjectError(self._open().readonly)
         if self.is_training:
             self.run.ask("run")
         else:
             self._train(self.run, mode, resume=True)
 
     def _train(self, run: Run, mode: Mode, resume: bool) -> None:
+        if self.trouble:
+            raise ProjectError(self.trouble)
         self.wait()
         run.ask("run")
         self._watch(run)
@@ -262,7 +344,10 @@ class Session:
 
     def _ask(self, wish: Any) -> None:
         if self.run is not None and self.is_training:
-            self.run.ask(wish)
+            try:
+                self.run.ask(wish)
+            except DiskProblem as error:
+                self.message.emit(str(error), True)
 
     def runs(self) -> list[tuple[Run, RunState]]:
         return self._open().runs() if self.project is not None else []
@@ -311,6 +396,8 @@ class Session:
     def decide(self, proposal: Proposal, verdict: HumanVerdict, mask: np.ndarray | None = None,
                seconds: float | None = None) -> None:  # fmt: skip
         """Record a decision in the background; the list shows it at once."""
+        if self._refuses():
+            return
         said: HumanVerdict = "corrected" if mask is not None else verdict
         mask = None if mask is None else mask.copy()
         self._mark(proposal, said)
@@ -318,6 +405,11 @@ class Session:
 
     def take_back(self) -> Proposal | None:
         """Take back the last decision that stands, at any depth, and return its proposal."""
+        if self._refuses():
+            return None
+        if self.trouble:
+            self.message.emit(self.trouble, True)
+            return None
         self._jobs.finish("save")
         last = self._open().last_decided()
         if last is None:
@@ -370,14 +462,26 @@ class Session:
         if self.project is not None:
             self._read_events()
             self._notice_silent_end()
+            self._notice_trouble()
             if self._stale:
                 self._renew_proposals()
 
     def _failed(self, lane: Lane, error: BaseException) -> None:
         words = str(error) if isinstance(error, SegmatchError) else f"Something went wrong: {error!r}."
         self.message.emit(words, True)
-        if self.project is not None and lane != "read":
+        if self.project is not None and lane not in ("journal", "read"):
             self._reload()
+
+    def _notice_trouble(self) -> None:
+        """Masks come first: while the disk refuses them, training ends."""
+        before, self._trouble = self._trouble, self.trouble
+        if self._trouble and not before:
+            self.message.emit(
+                f"Not saved yet. {self._trouble} Your strokes are kept, and saving goes on by itself.", True
+            )
+            self.stop_training()
+        elif before and not self._trouble:
+            self.message.emit("The disk takes files again: everything is saved.", False)
 
     def _notice_silent_end(self) -> None:
         if self._background is not None and self._background.problem:
@@ -393,8 +497,33 @@ class Session:
         self._jobs.finish()
         self.poll()
 
+    def _refuses(self) -> bool:
+        """Whether the project is open for looking only; says so."""
+        reason = self._open().readonly
+        if reason:
+            self.message.emit(reason, True)
+        return bool(reason)
+
     def _submit_save(self, case: str, job: Callable[[], Any]) -> None:
-        self._last_save[case] = self._jobs.submit("save", job, lambda _: self._saved(case))
+        keeper, strokes = self._keeper, self._strokes.pop(case, 0)
+        if self._refuses() or keeper is None:
+            return
+
+        def save() -> Conflict | None:
+            try:
+                keeper.insist(job)
+            except Conflict as conflict:
+                return conflict
+            return None
+
+        def saved(conflict: Conflict | None) -> None:
+            if strokes:
+                self._jobs.submit("journal", partial(keeper.saved, case, strokes), lambda _: None)
+            self._saved(case)
+            if conflict is not None:
+                self.message.emit(str(conflict), True)
+
+        self._last_save[case] = self._jobs.submit("save", save, saved)
 
 
 __all__ = ["History", "Mode", "Session"]

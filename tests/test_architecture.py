@@ -30,7 +30,11 @@ TABLE = {
     "batch": (VOCABULARY | {"io", "project", "engine"}, QT | {"psygnal"}),
     "benchmark": (VOCABULARY | {"io", "engine", ""}, QT | {"psygnal", "nibabel", "sqlite3"}),
     "progress": (VOCABULARY, QT | {"torch", "nibabel"}),
-    "session": (VOCABULARY | {"history", "io", "jobs", "project", "runner"}, QT | {"torch", "monai", "nibabel"}),
+    "keeper": (VOCABULARY | {"project"}, QT | {"torch", "monai", "nibabel", "psygnal"}),
+    "session": (
+        VOCABULARY | {"history", "io", "jobs", "keeper", "project", "runner"},
+        QT | {"torch", "monai", "nibabel"},
+    ),
     "cli": (
         VOCABULARY | {"batch", "benchmark", "io", "progress", "project", "runner", "sample", ""},
         QT | {"torch", "monai", "nibabel", "psygnal"},

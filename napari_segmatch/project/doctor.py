@@ -8,6 +8,7 @@ import sqlite3
 from pathlib import Path
 
 from ..errors import ImportProblem, SegmatchError
+from ..fsio import digest, read_file
 from . import Project, audit, schema
 
 
@@ -120,8 +121,9 @@ def _runs(project: Project) -> list[str]:
 def checkpoint_is_whole(folder: Path) -> bool:
     """Whether a checkpoint's two files are what was written."""
     try:
-        state = json.loads((folder / "state.json").read_text("utf-8"))
-        data = (folder / "tensors.safetensors").read_bytes()
-        return bool(state["sha256"] == hashlib.sha256(data).hexdigest())
-    except (OSError, ValueError, KeyError, TypeError):
+        state = json.loads(read_file(folder / "state.json"))
+        own = state.pop("own_sha256", None)  # the first checkpoints had none
+        data = read_file(folder / "tensors.safetensors")
+        return own in (None, digest(state)) and state["sha256"] == hashlib.sha256(data).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

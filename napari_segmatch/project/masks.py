@@ -17,6 +17,9 @@ from .checks import check_labels, check_slices
 from .records import ASIDE
 from .store import Store
 
+Before = Mapping[int, np.ndarray] | np.ndarray | None
+"""Slices as somebody knew them before changing them."""
+
 
 class MaskFolder(CaseFolder):
     """A folder of cases with versioned masks. See :class:`napari_segmatch.project.Project` for its rules."""
@@ -81,8 +84,10 @@ class MaskFolder(CaseFolder):
             done, reopen = set(done), set(reopen)
             before = self._labels(known, self._read.get(case, known.version))
             mine = [z for z in range(len(labels)) if z in done | reopen or not np.array_equal(labels[z], before[z])]
-            slices = {z: labels[z] for z in mine}
-            return self.save_slices(case, slices, done, reopen=reopen, before=before)
+            version, conflict = self._save(known, {z: labels[z] for z in mine}, done, reopen, before)
+        if conflict is not None:
+            raise conflict
+        return version
 
     def save_slices(
         self,
@@ -91,35 +96,40 @@ class MaskFolder(CaseFolder):
         done: Iterable[int] = (),
         *,
         reopen: Iterable[int] = (),
-        before: Mapping[int, np.ndarray] | np.ndarray | None = None,
+        before: Before = None,
     ) -> int:
         """Save some slices (y, x) of a case and leave the others as they are; otherwise as :meth:`save_mask`.
 
         ``before`` holds these slices as the caller knew them before the change; without it, nobody is asked.
         """
-        aside = None
         with self.store.atomic():
-            known = self.case(case)
-            current = self.newest_labels(known)
-            done, reopen = set(check_slices(done, known.geometry)), set(check_slices(reopen, known.geometry))
-            check_slices(slices, known.geometry)
-            labels = current.copy()
-            for z, fresh in slices.items():
-                labels[z] = fresh
-            labels = check_labels(labels, known, len(self.classes))
-            contested = [] if before is None else _contested(current, labels, slices, before)
-            mine = labels[contested]
-            labels[contested] = current[contested]
-            finished = (set(known.labelled) | (done - set(contested))) - reopen
-            finished = {z for z in finished if (labels[z] != NOT_ANNOTATED).any()}
-            version = self.save_version(known, labels, finished, "human")
-            self._read[case] = version
-            if contested:
-                labels[contested] = mine
-                aside = self.save_version(self.case(case), labels, finished, "conflict")
-        if aside is not None:
-            raise Conflict(_conflict_sentence(case, contested, self._version(known.version or version)), aside)
+            version, conflict = self._save(self.case(case), slices, set(done), set(reopen), before)
+        if conflict is not None:  # both versions are on disk by now
+            raise conflict
         return version
+
+    def _save(
+        self, case: Case, slices: Mapping[int, np.ndarray], done: set[int], reopen: set[int], before: Before
+    ) -> tuple[int, Conflict | None]:
+        current = self.newest_labels(case)
+        check_slices({*slices, *done, *reopen}, case.geometry)
+        labels = current.copy()
+        for z, fresh in slices.items():
+            labels[z] = fresh
+        labels = check_labels(labels, case, len(self.classes))
+        contested = [] if before is None else _contested(current, labels, slices, before)
+        mine = labels[contested]
+        labels[contested] = current[contested]
+        finished = (set(case.labelled) | (done - set(contested))) - reopen
+        finished = {z for z in finished if (labels[z] != NOT_ANNOTATED).any()}
+        version = self.save_version(case, labels, finished, "human")
+        self._read[case.id] = version
+        if not contested:
+            return version, None
+        labels[contested] = mine
+        aside = self.save_version(self.case(case.id), labels, finished, "conflict")
+        author = self._version(case.version or version)["author"]
+        return version, Conflict(_conflict_sentence(case.id, contested, author), aside)
 
     # versions beside the current one ---------------------------------------------------------------------
 
@@ -193,10 +203,10 @@ def _contested(
     return [z for z in slices if not same(current[z], before[z]) and not same(current[z], mine[z])]
 
 
-def _conflict_sentence(case: str, slices: list[int], row: Row) -> str:
+def _conflict_sentence(case: str, slices: list[int], author: str) -> str:
     where = ", ".join(map(str, slices))
     one = len(slices) == 1
     return (
-        f"{row['author']} has changed {'slice' if one else 'slices'} {where} of {case} meanwhile: "
+        f"{author} has changed {'slice' if one else 'slices'} {where} of {case} meanwhile: "
         f"{'that one stays' if one else 'those stay'}, yours {'is' if one else 'are'} kept beside; choose between them."
     )

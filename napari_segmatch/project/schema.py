@@ -120,6 +120,8 @@ def replay(db: Connection, action: str, text: str) -> None:
     elif action == "case":
         insert(db, "case", [body["case"]])
         insert(db, "image", body["images"])
+    elif action == "home":
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('home', ?)", (body["home"],))
     elif action in ("mask_version", "proposal", "decision", "run", "choice"):
         insert(db, action, body["rows"])
     elif action == "run_state":

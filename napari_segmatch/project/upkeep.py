@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,13 +15,17 @@ from . import Project
 from .cases import DATABASE
 from .doctor import checkpoint_is_whole, database_problems, trail_problems
 from .rebuild import rebuild, renew_ledger
+from .sources import find_moved
 
 KEEP_DAYS = 30
 """So long the masks of a removed case survive ``segmatch gc``."""
 
 
-def repair(path: str | Path) -> list[str]:
-    """Mend a project; returns a sentence for each thing that was done. What cannot be mended is left as it is."""
+def repair(path: str | Path, search: Sequence[Path] = ()) -> list[str]:
+    """Mend a project; returns a sentence for each thing that was done. What cannot be mended is left as it is.
+
+    Images that have moved are looked for in the folders ``search``, beside the project and where it lay before.
+    """
     path = Path(path)
     if not path.is_dir():
         raise ProjectError(f"There is no project folder {path.name}: check the path.")
@@ -31,6 +36,7 @@ def repair(path: str | Path) -> list[str]:
             done.append("The audit trail beside the database was written anew.")
         for case in project.cases:
             done += _mend_mask(project, case)
+        done += find_moved(project, search)
         for run, _ in project.runs():
             for folder in sorted(run.checkpoints.glob("[0-9]*")):
                 if not checkpoint_is_whole(folder):

@@ -44,6 +44,10 @@ class Strokes:
             self._redo.clear()
         return [change.z for change in changes]
 
+    def differs(self, z: int) -> bool:
+        """Whether a slice holds something that no step has recorded: a stroke that is being drawn, or a script's."""
+        return not np.array_equal(self._seen[z], self.labels[z])
+
     def accept(self, z: int, slice_: np.ndarray) -> None:
         """Take over a slice that was changed elsewhere: not a step of this person's hand."""
         self.labels[z] = slice_
