@@ -20,16 +20,16 @@ from typing import TypeVar
 
 import numpy as np
 
-from .errors import DiskProblem, ProjectError
+from .errors import DiskProblem, SegmatchError
 from .fsio import FileLock, Reserve, free_bytes, move, read_file, write_atomic
 from .project import Project
-from .project.journal import Journal, is_whole, journals, read_place, recover, write_place
+from .project.journal import Journal, journals, read_place, recover, write_place
 from .project.sources import note_home
 
 T = TypeVar("T")
 
-RETRY_SECONDS = 1.0
-"""How long a refused save waits before it tries again."""
+RETRY_SECONDS, LONGEST_RETRY = 1.0, 20.0
+"""How long a refused save waits before it tries again: twice as long each time, up to a limit."""
 
 PLACE_SECONDS = 1.0
 
@@ -96,18 +96,13 @@ class Keeper:
         self._reserve.fill()
 
     def _recover(self) -> None:
-        """Keep what dead windows left behind beside the masks; only then delete their journals."""
+        """Keep what dead windows left behind beside the masks; only then put their journals away."""
         for path in journals(self._folder):
-            try:
-                recover(self._project, path)
-                if is_whole(read_file(path)):
+            with contextlib.suppress(OSError, SegmatchError):  # the next window tries again
+                whole = recover(self._project, path)[1]
+                if whole:
                     path.unlink()
-                else:  # a record is torn or damaged: keep it for whoever wants to look
-                    move(path, self._project.path / "backups" / path.name)
-            except (OSError, DiskProblem):
-                continue  # the next window tries again
-            except ProjectError:  # strokes of a case that is gone
-                with contextlib.suppress(DiskProblem):
+                else:  # something in it is torn, damaged or nobody's: keep it for whoever wants to look
                     move(path, self._project.path / "backups" / path.name)
 
     # the journal's thread --------------------------------------------------------------------------------
@@ -132,13 +127,15 @@ class Keeper:
 
     def insist(self, save: Callable[[], T]) -> T:
         """Save, and go on trying as long as the disk refuses; later saves wait behind, in their order."""
+        wait = RETRY_SECONDS
         while True:
             try:
                 result = save()
             except DiskProblem as error:
                 self.trouble = str(error)
-                if not self._reserve.release() and self._given_up.wait(RETRY_SECONDS):
+                if not self._reserve.release() and self._given_up.wait(wait):
                     raise
+                wait = min(2 * wait, LONGEST_RETRY)
             else:
                 if self.trouble:
                     self.trouble = ""

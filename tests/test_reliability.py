@@ -326,7 +326,7 @@ def test_saved_strokes_are_not_offered(session):
     session.wait()
     session.wait()
     (file,) = journal.journals(folder)
-    assert list(journal.read_strokes(file)) == ["d"]
+    assert list(journal.read_strokes(file.read_bytes())) == ["d"]
     session.save_slices("d", {3: drawn()})
     session.wait()
     session.wait()
@@ -339,23 +339,33 @@ def test_recovery_can_be_interrupted_and_repeated(project):
     made.stroke("c", {1: drawn()})
     made.close(keep=True)
     (file,) = journal.journals(project.path / "journal")
-    assert [journal.recover(project, file) for _ in range(2)] == [1, 0]
+    assert [journal.recover(project, file) for _ in range(2)] == [(1, True), (0, True)]
     assert len(project.asides()) == 1
 
 
 def test_torn_record_is_ignored_and_every_whole_one_is_read(tmp_path):
-    """Cut anywhere: what was whole before the cut is there. A flipped bit never gives a wrong stroke."""
+    """Cut anywhere: what was whole before the cut is there."""
     records = [journal.encode(journal.Stroke("c", {z: drawn(1, slice(z, z + 4))})) for z in range(3)]
     data = b"".join(records)
     for cut in range(0, len(data), 7):
         whole = sum(cut >= sum(map(len, records[: n + 1])) for n in range(3))
         assert len(list(journal.decode(data[:cut]))) == whole
+
+
+def test_damaged_record_costs_itself_alone(project):
+    """One flipped bit: the others are read, none is wrong, and the file is said not to be whole."""
+    records = [journal.encode(journal.Stroke("c", {z: drawn(1, slice(z, z + 4))})) for z in range(3)]
+    data, path = b"".join(records), project.path / "x.strokes"
     for at in range(0, len(data), 5):
         broken = bytearray(data)
         broken[at] ^= 4
-        for stroke in journal.decode(bytes(broken)):
+        strokes = list(journal.decode(bytes(broken)))
+        assert len(strokes) == 2
+        for stroke in strokes:
             ((z, labels),) = stroke.slices.items()
             assert np.array_equal(labels, drawn(1, slice(z, z + 4)))
+    path.write_bytes(broken)
+    assert journal.recover(project, path) == (1, False)
 
 
 def test_strokes_of_a_case_that_is_gone_are_put_aside(session, tmp_path):
@@ -463,7 +473,7 @@ def test_window_that_closes_on_a_full_disk_rescues_its_strokes(session, monkeypa
     assert any("home" in text or "segmatch recover" in text for text in session.said)
     (file,) = (tmp_path / "home").glob("*.strokes")
     with Project.open(path) as project:
-        assert journal.recover(project, file) == 1
+        assert journal.recover(project, file) == (1, True)
         assert np.array_equal(project.aside_labels(project.asides()[0].version)[1] == 1, drawn() == 1)
 
 
@@ -477,7 +487,7 @@ def test_refused_stroke_is_written_with_the_next_one(tmp_path, full):
     full.clear()
     made.stroke("c", {2: drawn()})
     (file,) = journal.journals(tmp_path)
-    assert sorted(journal.read_strokes(file)["c"]) == [0, 1, 2]
+    assert sorted(journal.read_strokes(file.read_bytes())["c"]) == [0, 1, 2]
 
 
 def test_reserve_lets_the_last_stroke_land(session):

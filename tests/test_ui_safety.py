@@ -20,7 +20,7 @@ def paint(dock, value=1):
 def in_journal(project):
     """Return what the window's journal holds of the case on the desk."""
     files = journal.journals(project / "journal")
-    return journal.read_strokes(files[-1]).get("case-03", {}) if files else {}
+    return journal.read_strokes(files[-1].read_bytes()).get("case-03", {}) if files else {}
 
 
 @pytest.fixture

@@ -187,7 +187,7 @@ class Migrate:
         yield from complaints(self.path)
 
 
-KINDS = {"paint": (Paint, 0.12), "save": (Save, 0.12), "decide": (Decide, 0.15), "train and checkpoint": (Train, 0.4),
+KINDS = {"paint": (Paint, 0.12), "save": (Save, 0.4), "decide": (Decide, 0.4), "train and checkpoint": (Train, 0.4),
          "recover": (Recover, 0.15), "migrate": (Migrate, 0.06)}  # fmt: skip
 SHARES = (0.3, 0.2, 0.2, 0.1, 0.1, 0.1)
 

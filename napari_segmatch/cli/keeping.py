@@ -50,9 +50,11 @@ def recover(
     """Bring in strokes that were rescued into a file because the project's disk was full."""
     with Project.open(project) as opened:
         try:
-            cases = recover_strokes(opened, file)
+            cases, whole = recover_strokes(opened, file)
         except OSError as error:
             raise ProjectError(f"{file.name} cannot be read ({error.strerror}).") from error
+    if not whole:
+        say("Some strokes in it are damaged, or of cases that are not in this project; the others are brought in.")
     say(f"Strokes of {cases} cases are kept beside their masks. Next: segmatch asides {project}")
 
 

@@ -65,11 +65,6 @@ def decode(data: bytes) -> Iterator[Stroke]:
         start = data.find(MAGIC, start + max(1, size))
 
 
-def is_whole(data: bytes) -> bool:
-    """Whether a journal holds whole records and nothing else: no stroke was torn by a kill, none was damaged."""
-    return b"".join(encode(stroke) for stroke in decode(data)) == data
-
-
 def _stroke(head: dict[str, Any], packed: bytes) -> Stroke:
     height, width = map(int, head["shape"])
     size = len(head["z"]) * height * width
@@ -154,10 +149,10 @@ class Journal:
         self.flush()
 
 
-def read_strokes(path: Path) -> dict[str, dict[int, np.ndarray]]:
+def read_strokes(data: bytes) -> dict[str, dict[int, np.ndarray]]:
     """Return what a journal holds that no mask version does: for each case its slices after the last stroke."""
     found: dict[str, dict[int, np.ndarray]] = {}
-    for stroke in decode(read_file(path)):
+    for stroke in decode(data):
         if stroke.slices:
             found.setdefault(stroke.case, {}).update(stroke.slices)
         else:
@@ -170,10 +165,20 @@ def journals(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns)
 
 
-def recover(project: MaskFolder, path: Path) -> int:
-    """Keep a journal's strokes beside the masks; returns how many cases have some. May be repeated."""
-    found = read_strokes(path)
-    return sum(project.keep_beside(case, slices) is not None for case, slices in found.items())
+def recover(project: MaskFolder, path: Path) -> tuple[int, bool]:
+    """Keep a journal's strokes beside the masks. May be repeated.
+
+    Returns
+    -------
+    tuple
+        How many cases have something new beside them, and whether nothing in the file was left over: no stroke torn
+        by a kill, none damaged, none of a case that is gone.
+    """
+    data = read_file(path)
+    found, here = read_strokes(data), {case.id for case in project.cases}
+    kept = sum(project.keep_beside(case, slices) is not None for case, slices in found.items() if case in here)
+    whole = b"".join(encode(stroke) for stroke in decode(data)) == data
+    return kept, whole and set(found) <= here
 
 
 def write_place(folder: Path, case: str, z: int) -> None:

@@ -76,6 +76,8 @@ class Store:
             raise ProjectError(f"{path.parent.name} is not a SegMatch project: it holds no {path.name}.")
         try:
             self._open(path)
+        except sqlite3.OperationalError as error:
+            raise DiskProblem(f"{path.parent.name}/{path.name} cannot be opened ({error}): try again.") from error
         except sqlite3.DatabaseError as error:
             raise ProjectError(
                 f"{path.parent.name}/{path.name} cannot be used as a project database ({error}): "
@@ -94,6 +96,8 @@ class Store:
         self._db = _connected(str(path))
         version = self._check_version(path)
         self._db.execute("PRAGMA journal_mode=DELETE")
+        self._db.execute("BEGIN IMMEDIATE")  # SQLite falls back to reading when it cannot open for writing
+        self._db.execute("ROLLBACK")
         if version < SCHEMA_VERSION:
             back_up(self._db, path.parent, f"schema-{version}")
             self._migrate()
