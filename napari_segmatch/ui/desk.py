@@ -209,16 +209,26 @@ class Desk(QObject):
         return bool(self._dirty)
 
     def _on_painted(self, atoms: Any) -> None:
-        """Take note in the next turn of the loop: napari speaks of a fill before it has written it."""
-        self._heard.append(atoms)
+        """Put the stroke into the journal at once, before anything is redrawn, and take note in the loop's next turn.
+
+        Napari speaks of a fill before it has written it: what is not there yet goes into the journal then.
+        """
+        slices = self._touched(atoms)
+        if slices is not None:
+            found = {z: self.labels[z] for z in slices if self.strokes.differs(z)}
+            if found:
+                self.session.journal(self.case_id, found)
+        self._heard.append(slices)
         self._soon.start()
+
+    def _touched(self, atoms: Any) -> list[int] | None:
+        """Return the slices of a stroke, numbered as stored; None if napari does not tell."""
+        slices = touched(atoms) if atoms is not None else None
+        return None if slices is None else [self.from_shown(z) for z in slices if 0 <= z < self.count]
 
     def _note_strokes(self) -> None:
         heard, self._heard = self._heard, []
-        for atoms in heard:
-            slices = touched(atoms) if atoms is not None else None
-            if slices is not None:
-                slices = [self.from_shown(z) for z in slices if 0 <= z < self.count]
+        for slices in heard:
             self._changed(self.strokes.note(slices))
 
     def _look(self) -> None:
