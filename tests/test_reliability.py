@@ -596,3 +596,28 @@ def test_gone_images_stay_gone_in_a_sentence(project, tmp_path):
     write_case(tmp_path / "images" / "a0", 9)
     assert repair(project.path, [tmp_path / "images"]) == []
     assert any("case a" in text for text in examine(project.path))
+
+
+# privacy ---------------------------------------------------------------------------------------------------
+
+
+def test_no_patient_s_name_reaches_log_events_or_exports(tmp_path, monkeypatch):
+    """A folder named after a patient stays out of everything that a run or an export writes."""
+    from napari_segmatch.runner import training
+
+    images, mask = write_case(tmp_path / "ZZCANARY^NAME")
+    with Project.create(tmp_path / "project", ["lesion"], ["flair"]) as project:
+        project.add_case("p1", images, mask, "all")
+        run = project.new_run(configure(size=32, device="cpu"))
+        project.export(tmp_path / "out")
+
+        def fail(self):
+            raise RuntimeError(f"cannot read {images['flair']}")
+
+        monkeypatch.setattr(ProjectPool, "snapshot", fail)
+        list(training(project.path, run.id))
+    written = [*run.folder.rglob("*"), *(tmp_path / "out").rglob("*")]
+    assert "Traceback" in (run.folder / "log.txt").read_text()
+    for file in written:
+        assert file.is_dir() or b"ZZCANARY" not in file.read_bytes(), file
+        assert "ZZCANARY" not in file.name

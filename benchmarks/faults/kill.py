@@ -137,12 +137,12 @@ class Train:
 
 
 class Recover:
-    """A window that finds what twenty dead windows left behind, and dies of it; again and again."""
+    """A window that finds what eight dead windows left behind, and dies of it; again and again."""
 
     def prepare(self, path):
         with Project.open(path) as project:
             project.save_slices("c", {0: stamp(1)})
-        for number in range(20):
+        for number in range(8):
             journal = Journal(path / "journal")
             journal.stroke("c", {number % 4: stamp(100 + number)})
             journal.close(keep=True)
@@ -157,7 +157,7 @@ class Recover:
             for _ in range(2):
                 Keeper(project, True).close()
             found = [number_on(s) for item in project.asides() for s in project.aside_labels(item.version)]
-            for number in range(100, 120):
+            for number in range(100, 108):
                 if found.count(number) != 1:
                     yield f"stroke {number} is offered {found.count(number)} times"
             if journals(path / "journal"):

@@ -276,6 +276,14 @@ class CaseFolder:
         """Every image file that the project refers to."""
         return {(self.path / row["path"]).resolve() for row in self.store.rows("SELECT path FROM image")}
 
+    def without_names(self, text: str) -> str:
+        """Return a text with the places of images replaced by their case's id: a file's name can name a patient."""
+        for row in self.store.rows("SELECT case_id, path FROM image ORDER BY length(path) DESC"):
+            path = (self.path / row["path"]).resolve()
+            for place in (str(path), str(path.parent), row["path"]):
+                text = text.replace(place, f"[{row['case_id']}]")
+        return text
+
     def volume(self, case: str) -> Volume:
         """Read a case's pixels, (channel, z, y, x) float32 in the order of ``sequences``; a missing one is zeros."""
         volume = read_sequences(self.image_paths(case), self.sequences)
