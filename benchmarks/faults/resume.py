@@ -11,7 +11,7 @@ from napari_segmatch.engine.trainer import train
 from napari_segmatch.events import Step
 from napari_segmatch.project.pool import ProjectPool
 
-ASKED = "weights, teacher, discriminator and optimisers bit-equal"
+ASKED = "weights, teacher, discriminator, optimisers and CTAugment bit-equal"
 STEPS = 40
 
 
@@ -35,7 +35,7 @@ def campaign(count=20):
     torch.set_num_threads(1)
     chance, wrong = random.Random(0), []
     config = configure(size=32, batch=2, features=8, steps=STEPS, device="cpu", warmup=0.2, propose_every=10,
-                       proposals=2, checkpoint_every=15, evaluate_every=1000)  # fmt: skip
+                       proposals=2, checkpoint_every=15, evaluate_every=1000, augment="ctaugment")  # fmt: skip
     with scratch() as folder, Project.open(template(folder)) as project:
         pool = ProjectPool(project)
         list(train(pool, config, folder / "whole"))

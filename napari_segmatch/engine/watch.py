@@ -96,7 +96,7 @@ def _suspects(learner: Learner, data: ResidentPool) -> list[str]:
     """Return the cases on which even good weights do not give numbers."""
     found: set[str] = set()
     for rows in torch.cat([data.labelled, data.unlabelled]).split(16):
-        images = data.images[rows.to(learner.device)]
+        images = data.slices(rows.to(learner.device))
         sound: Tensor = torch.isfinite(images).flatten(1).all(1)
         sound &= torch.isfinite(learner.student(images)).flatten(1).all(1)
         found |= {data.regions[row].case for row, good in zip(rows.tolist(), sound.tolist(), strict=True) if not good}
