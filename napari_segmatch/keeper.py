@@ -6,7 +6,6 @@ The methods say on which thread they run; nothing here waits on the window's thr
 from __future__ import annotations
 
 import contextlib
-import getpass
 import json
 import os
 import platform
@@ -23,6 +22,7 @@ import numpy as np
 from .errors import DiskProblem, SegmatchError
 from .fsio import FileLock, Reserve, free_bytes, move, read_file, write_atomic
 from .project import Project
+from .project.audit import actor
 from .project.journal import Journal, journals, read_place, recover, write_place
 from .project.sources import note_home
 
@@ -51,7 +51,7 @@ class WindowLock:
         if not self._lock.acquire(patience=0.2):
             return f"{self._name} is open in another window{self._who()}: here it can be looked at, but not changed."
         self.crashed = self._owner.exists()
-        facts = {"user": getpass.getuser(), "host": platform.node(), "pid": os.getpid(),
+        facts = {"user": actor(), "host": platform.node(), "pid": os.getpid(),
                  "since": datetime.now().astimezone().isoformat(timespec="minutes")}  # fmt: skip
         with contextlib.suppress(DiskProblem):
             write_atomic(self._owner, json.dumps(facts).encode())
@@ -63,8 +63,8 @@ class WindowLock:
             return f" ({facts['user']} on {facts['host']} since {str(facts['since'])[:16].replace('T', ' ')})"
         return ""
 
-    def release(self, clean: bool = True) -> None:
-        if clean and self._lock.held:
+    def release(self) -> None:
+        if self._lock.held:
             with contextlib.suppress(OSError):
                 self._owner.unlink(missing_ok=True)
         self._lock.release()

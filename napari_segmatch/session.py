@@ -116,6 +116,7 @@ class Session:
             self._background.join(timeout)
         self._jobs.cancel("import", "read")
         if self._keeper is not None and self.trouble:
+            self._jobs.finish("journal")
             self._rescue(self._keeper)
         self.wait()
         if self._keeper is not None:

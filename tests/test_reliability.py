@@ -110,6 +110,14 @@ def test_a_version_beside_the_mask_never_trains(project):
     assert project.case("c").version is None
 
 
+@pytest.mark.parametrize("bad", [np.zeros((3, 3), np.uint8), np.full(SHAPE[1:], 300), np.zeros(SHAPE[1:], float)])
+def test_a_wrong_slice_is_refused_and_nothing_changes(project, bad):
+    """Wrong shape, a label beyond 8 bits, fractions: one sentence each."""
+    with pytest.raises(ProjectError):
+        project.save_slices("c", {1: bad}, done=[1])
+    assert project.case("c").version is None
+
+
 # the audit trail, rebuilding, repair -----------------------------------------------------------------------
 
 

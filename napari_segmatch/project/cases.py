@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import uuid
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
@@ -278,9 +279,12 @@ class CaseFolder:
 
     def without_names(self, text: str) -> str:
         """Return a text with the places of images replaced by their case's id: a file's name can name a patient."""
-        for row in self.store.rows("SELECT case_id, path FROM image ORDER BY length(path) DESC"):
+        rows = self.store.rows("SELECT case_id, path FROM image ORDER BY length(path) DESC")
+        names = Counter(Path(row["path"]).name for row in rows)
+        for row in rows:
             path = (self.path / row["path"]).resolve()
-            for place in (str(path), str(path.parent), row["path"]):
+            telling = [path.name] if names[path.name] == 1 < len(rows) else []  # one that many cases have tells nothing
+            for place in (str(path), str(path.parent), row["path"], *telling):
                 text = text.replace(place, f"[{row['case_id']}]")
         return text
 

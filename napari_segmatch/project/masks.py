@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from ..errors import Conflict, ProjectError
 from ..types import NOT_ANNOTATED, Aside, Case
 from .audit import actor, now
 from .cases import CaseFolder
-from .checks import check_labels, check_slices
+from .checks import check_labels, check_slices, check_values
 from .records import ASIDE
 from .store import Store
 
@@ -113,10 +114,7 @@ class MaskFolder(CaseFolder):
     ) -> tuple[int, Conflict | None]:
         current = self.newest_labels(case)
         check_slices({*slices, *done, *reopen}, case.geometry)
-        labels = current.copy()
-        for z, fresh in slices.items():
-            labels[z] = fresh
-        labels = check_labels(labels, case, len(self.classes))
+        labels = self._with_slices(case, current, slices)
         contested = [] if before is None else _contested(current, labels, slices, before)
         mine = labels[contested]
         labels[contested] = current[contested]
@@ -131,14 +129,25 @@ class MaskFolder(CaseFolder):
         author = self._version(case.version or version)["author"]
         return version, Conflict(_conflict_sentence(case.id, contested, author), aside)
 
+    def _with_slices(self, case: Case, labels: np.ndarray, slices: Mapping[int, np.ndarray]) -> np.ndarray:
+        """Return labels (z, y, x) with some slices replaced by others, which are checked."""
+        wrong = next((np.shape(fresh) for fresh in slices.values() if np.shape(fresh) != case.shape[1:]), None)
+        if wrong is not None:
+            raise ProjectError(f"A slice of {case.id} has the shape {case.shape[1:]}; one of {wrong} was given.")
+        labels = labels.copy()
+        for z, fresh in slices.items():
+            labels[z] = check_values(np.asarray(fresh), case, len(self.classes))
+        return labels
+
     # versions beside the current one ---------------------------------------------------------------------
 
     def asides(self) -> list[Aside]:
         """Return the versions that wait for somebody to choose: of conflicts, and of strokes found after a crash."""
         found = []
         for row in self.store.rows(ASIDE):
-            slices = tuple(int(z) for z in self._own_slices(row))
-            found.append(Aside(row["id"], row["case_id"], row["origin"], row["author"], row["at"], slices))
+            with contextlib.suppress(ProjectError):  # a damaged one is the doctor's affair
+                slices = tuple(int(z) for z in self._own_slices(row))
+                found.append(Aside(row["id"], row["case_id"], row["origin"], row["author"], row["at"], slices))
         return found
 
     def aside_labels(self, version: int) -> np.ndarray:
@@ -150,10 +159,8 @@ class MaskFolder(CaseFolder):
         with self.store.atomic():
             known = self.case(case)
             current = self.newest_labels(known)
-            labels = current.copy()
-            for z, fresh in slices.items():
-                labels[z] = fresh
-            labels = check_labels(labels, known, len(self.classes))
+            check_slices(slices, known.geometry)
+            labels = self._with_slices(known, current, slices)
             kept = [self.aside_labels(item.version) for item in self.asides() if item.case == case]
             if any(all(same(labels[z], other[z]) for z in slices) for other in (current, *kept)):
                 return None
