@@ -69,8 +69,17 @@ def walk(robot, scratch):
     robot.picture("cases")
     dock.annotate_case("case-03")
     robot.wait(20, lambda: dock.desk.case_id == "case-03")
-    robot.paint(40, 55, 7)
+    here = dock.desk.layers.z
+    for z, radius in ((here - 2, 5), (here + 2, 8)):
+        dock.desk.layers.z = z
+        robot.paint(40, 55, radius)
+        robot.wait(0.3)
+    dock.desk.layers.z = here
+    robot.press(Key.Key_O)
+    robot.press(Key.Key_I)
     robot.picture("annotate")
+    robot.press(Key.Key_I)
+    robot.press(Key.Key_O)
     robot.press(Key.Key_Return)
     dock.show_tab("Train")
     session.start_training(configure("quick", steps=600, size=96, device="cpu"))
@@ -79,9 +88,13 @@ def walk(robot, scratch):
     dock.show_tab("Review")
     robot.wait(20, lambda: dock.review.reviewer.on_screen)
     robot.picture("review")
-    for key in (Key.Key_A, Key.Key_R, Key.Key_A):
+    for key in (Key.Key_A, Key.Key_2, Key.Key_A):
         robot.press(key)
         robot.wait(2)
+    dock.review.accept_case()
+    robot.wait(3)
+    robot.picture("sheet")
+    dock.review._sheet.close_sheet()
     robot.press(Key.Key_C)
     robot.paint(44, 50, 5)
     robot.picture("correct")

@@ -48,7 +48,7 @@ class TrainConfig:
     warmup: float = _setting(0.15, "Share of the run that trains on labelled slices alone", 0, 1)
     ramp: float = _setting(0.1, "Share of the run over which the consistency loss grows to its full weight", 0, 1)
 
-    discriminator_every: int = _setting(2, "Steps from one update of the discriminator to the next", 1, 1000, "steps")
+    discriminator_every: int = _setting(3, "Steps from one update of the discriminator to the next", 1, 1000, "steps")
     dice: bool = _setting(True, "Dice is added to cross-entropy in both losses")
 
     # How long, how large

@@ -52,7 +52,7 @@ class Step(TrainEvent):
     progress, seconds_left
         Share of the run that is over, and the time that the rest will take.
     accepted
-        Share of the unlabelled batch whose pseudo masks trained the model; None during warm-up.
+        Share of the unlabelled batch whose pseudo masks the selector accepted; None during warm-up.
     """
 
     kind: ClassVar[str] = "step"
@@ -106,23 +106,31 @@ class Examined(TrainEvent):
 
 @dataclass(frozen=True, eq=False)
 class PseudoMask:
-    """A mask (y, x) for one slice with the selector's score and verdict."""
+    """A mask (y, x) for one slice with the selector's score and verdict.
+
+    ``agreement`` is its Dice with the model's mask for the mirrored slice; None if that was not asked.
+    """
 
     region: Region
     labels: np.ndarray
     score: float
     verdict: Verdict
+    agreement: float | None = None
 
 
 @dataclass(frozen=True)
 class Proposed(TrainEvent):
-    """Pseudo masks for review. In the event file only how many; the masks go to the project's store."""
+    """Pseudo masks for review. In the event file only how many; the masks go to the project's store.
+
+    ``by_class`` says of how many masks that show a class how many were accepted: [accepted, all].
+    """
 
     kind: ClassVar[str] = "proposed"
     step: int
     pool_version: int
     accepted: int
     rejected: int
+    by_class: dict[str, list[int]] = field(default_factory=dict)
     masks: tuple[PseudoMask, ...] = ()
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from .events import Evaluated, Failed, Noted, PoolChanged, Started, Step, TrainEvent
+from .events import Evaluated, Examined, Failed, Noted, PoolChanged, Proposed, Started, Step, TrainEvent
 
 
 @dataclass
@@ -13,6 +13,8 @@ class History:
 
     steps: list[Step] = field(default_factory=list)
     evaluations: list[Evaluated] = field(default_factory=list)
+    proposed: list[Proposed] = field(default_factory=list)
+    examined: Examined | None = None
     started: Started | None = None
     pool: PoolChanged | None = None
     last: TrainEvent | None = None
@@ -23,6 +25,10 @@ class History:
             self.steps.append(event)
         elif isinstance(event, Evaluated):
             self.evaluations.append(event)
+        elif isinstance(event, Proposed):
+            self.proposed.append(replace(event, masks=()))
+        elif isinstance(event, Examined):
+            self.examined = event
         elif isinstance(event, Started):
             self.started = event
         elif isinstance(event, PoolChanged):

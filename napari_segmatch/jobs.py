@@ -14,8 +14,8 @@ from .types import Volume
 Lane = Literal["journal", "save", "import", "read"]
 LANES: tuple[Lane, ...] = ("journal", "save", "import", "read")
 
-VOLUME_BYTES = 512 * 2**20
-"""Pixels of cases opened lately that are kept, so that going back and forth reads no file."""
+VOLUME_BYTES, VOLUMES = 128 * 2**20, 3
+"""Pixels of cases opened lately that are kept, so that going back and forth reads no file: so many, or a few cases."""
 
 
 @dataclass(eq=False)
@@ -81,7 +81,7 @@ class Jobs:
 
 
 class VolumeCache:
-    """Volumes opened lately, up to a number of bytes. Any thread may ask."""
+    """Volumes opened lately: a few of them, and more up to a number of bytes. Any thread may ask."""
 
     def __init__(self, load: Callable[[str], Volume]) -> None:
         self._load = load
@@ -94,7 +94,7 @@ class VolumeCache:
             if volume is None:
                 volume = self._load(case)
             self._volumes[case] = volume
-            while len(self._volumes) > 1 and sum(v.pixels.nbytes for v in self._volumes.values()) > VOLUME_BYTES:
+            while len(self._volumes) > VOLUMES and sum(v.pixels.nbytes for v in self._volumes.values()) > VOLUME_BYTES:
                 self._volumes.popitem(last=False)
         return volume
 

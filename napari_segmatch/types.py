@@ -5,7 +5,7 @@ Arrays are (z, y, x) and volumes (channel, z, y, x); z is the through-plane axis
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -21,6 +21,9 @@ Verdict = Literal["accepted", "rejected"]
 
 HumanVerdict = Literal["accepted", "rejected", "corrected", "deferred"]
 """A person's word on a proposal."""
+
+REASONS = ("wrong place", "leaks out", "misses part", "wrong class", "bad scan")
+"""Why somebody rejected a proposal, if they care to say."""
 
 RunState = Literal["created", "running", "paused", "stopped", "finished", "failed", "interrupted"]
 
@@ -79,7 +82,7 @@ class Mask:
     geometry: Geometry
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True, order=True, slots=True)
 class Region:
     """One slice of a case: the unit that people annotate and review."""
 
@@ -105,7 +108,7 @@ class Case:
         return self.geometry.shape
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Proposal:
     """A pseudo mask for one slice: the *machine's* word.
 
@@ -115,6 +118,10 @@ class Proposal:
         The selector's number between 0 and 1; what it means depends on the run's selector.
     decision
         The last thing that a person said of it, or None.
+    area
+        Voxels that it segments; None in projects from before this was written down.
+    agreement
+        Dice of the mask with the model's mask for the mirrored slice; None if nobody looked.
     """
 
     id: int
@@ -125,6 +132,8 @@ class Proposal:
     step: int
     pool_version: int
     decision: HumanVerdict | None = None
+    area: int | None = None
+    agreement: float | None = None
 
     @property
     def case(self) -> str:
@@ -137,7 +146,17 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Decision:
-    """A *person's* word on a proposal. Appended, never changed: taking one back appends another."""
+    """A *person's* word on a proposal. Appended, never changed: taking one back appends another.
+
+    Attributes
+    ----------
+    reason
+        One of :data:`REASONS`, or None.
+    batch
+        What one key press decided; it is undone whole.
+    reverts
+        The batch that this one undoes.
+    """
 
     id: int
     proposal: int
@@ -146,6 +165,9 @@ class Decision:
     at: str
     mask_version: int | None = None
     seconds: float | None = None
+    reason: str | None = None
+    batch: int | None = None
+    reverts: int | None = None
 
 
 @dataclass(frozen=True)
@@ -192,6 +214,13 @@ class PoolSnapshot:
         """All slices of one pool, in a fixed order."""
         pool = self.labelled if which == "labelled" else self.unlabelled
         return [Region(case, z) for case in sorted(pool) for z in pool[case]]
+
+
+def watched(slices: Mapping[str, Sequence[int]], many: int = 4) -> list[Region]:
+    """Choose slices to watch over time: the middle one of a few cases, far from each other in the list of cases."""
+    cases = sorted(case for case, zs in slices.items() if zs)
+    few = [cases[i * len(cases) // many] for i in range(many)] if len(cases) > many else cases
+    return [Region(case, min(slices[case], key=lambda z: (abs(2 * z - max(slices[case])), z))) for case in few]
 
 
 class Pool(Protocol):

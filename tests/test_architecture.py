@@ -29,18 +29,21 @@ TABLE = {
     "runner": (VOCABULARY | {"io", "project", "engine"}, QT | {"psygnal"}),
     "batch": (VOCABULARY | {"io", "project", "engine"}, QT | {"psygnal"}),
     "benchmark": (VOCABULARY | {"io", "engine", ""}, QT | {"psygnal", "nibabel", "sqlite3"}),
+    "simulate": (VOCABULARY | {"io", "project", "ranking", "runner"}, QT | {"torch", "monai", "psygnal"}),
     "progress": (VOCABULARY, QT | {"torch", "nibabel"}),
+    "ranking": ({"types"}, QT | {"torch", "nibabel", "numpy"}),
+    "ledger": ({"ranking", "types"}, QT | {"torch", "nibabel", "numpy"}),
     "keeper": (VOCABULARY | {"project"}, QT | {"torch", "monai", "nibabel", "psygnal"}),
     "session": (
-        VOCABULARY | {"history", "io", "jobs", "keeper", "project", "runner"},
+        VOCABULARY | {"history", "io", "jobs", "keeper", "ledger", "project", "ranking", "runner"},
         QT | {"torch", "monai", "nibabel"},
     ),
     "cli": (
-        VOCABULARY | {"batch", "benchmark", "io", "progress", "project", "runner", "sample", ""},
+        VOCABULARY | {"batch", "benchmark", "io", "progress", "project", "runner", "sample", "simulate", ""},
         QT | {"torch", "monai", "nibabel", "psygnal"},
     ),
     "sample": (VOCABULARY | {"io", "project"}, QT | {"torch", "monai", "psygnal"}),
-    "ui": (VOCABULARY | {"io", "session", "sample", "pictures"}, {"torch", "monai", "nibabel", "sqlite3"}),
+    "ui": (VOCABULARY | {"io", "session", "sample", "pictures", "ranking"}, {"torch", "monai", "nibabel", "sqlite3"}),
     "_napari": (VOCABULARY | {"io", "sample"}, QT | {"torch", "monai", "psygnal"}),
 }
 

@@ -93,6 +93,18 @@ def test_nobody_in_a_fold_learns_from_the_other():
             assert any(p.grad is not None and bool(p.grad.any()) for p in part.parameters()) == expected
 
 
+def test_critics_learn_from_unlabelled_slices_only_where_the_teacher_agrees_with_itself():
+    """A mask on which the two looks differ is no stand-in for the truth; understudies learn from labels alone."""
+    judge = Judge(configure(), 1, 1).eval()
+    images, labels = torch.randn(4, 1, 32, 32), torch.zeros(4, 32, 32, dtype=torch.long)
+    labels[:, 4:20, 4:20] = 1
+    hot = torch.nn.functional.one_hot(labels, 2).movedim(-1, 1).float()
+    assert judge.unlabelled_loss(images, Look(hot, labels, labels.roll(12, 2)), _generator()) == 0
+    judge.unlabelled_loss(images, Look(hot, labels, labels), _generator()).backward()
+    assert all(any(p.grad is not None for p in critic.parameters()) for critic in judge.critics)
+    assert all(p.grad is None for p in judge.understudies.parameters())
+
+
 def test_examination_asks_about_slices_of_the_other_fold(monkeypatch):
     """Understudy 0 is only ever shown fold 1, and the reverse."""
     pool, learner = _pool(4), _learner()

@@ -65,7 +65,7 @@ def test_discriminator_sends_no_gradient_into_the_segmenter():
     """After the discriminator's update the model's gradients are those of its own losses alone."""
     learner = Learner(_config(selector="discriminator"), 1, 1)
     outcome, _ = learner.learn(TinyPool(), 0.5)
-    for tensor in (outcome.labelled_logits, outcome.pseudo, outcome.selection.weight, outcome.selection.score):
+    for tensor in (outcome.labelled_logits, outcome.look.labels, outcome.selection.weight, outcome.selection.score):
         assert not tensor.requires_grad
     for parameter in learner.model.parameters():
         parameter.grad = None
@@ -181,3 +181,41 @@ def test_paper_preset_is_cross_entropy_alone():
     expected = torch.nn.functional.cross_entropy(logits, labels)
     torch.testing.assert_close(supervised_loss(logits, labels, paper.dice), expected)
     assert supervised_loss(logits, labels, True) > expected
+
+
+@pytest.mark.parametrize("strong", [True, False])
+def test_ctaugment_learns_in_the_trainer(strong):
+    """Its rates move whether labelled slices train on their strong view or not, and belong to the learner's state."""
+    learner = _trained(augment="ctaugment", labelled_strong=strong)
+    assert learner.policy.state["rates"].min() < 1
+    other = Learner(_config(augment="ctaugment"), 1, 1)
+    other.load_tensors(learner.tensors())
+    assert torch.equal(other.policy.state["rates"], learner.policy.state["rates"])
+
+
+def test_neighbours_are_seen_and_stay_in_their_case():
+    """With one neighbour on either side a slice has three times the channels; at a case's end it stands in itself."""
+    from test_judge import Cases
+
+    from napari_segmatch.engine.data import ResidentPool
+
+    pool = ResidentPool(Cases(2), 32, torch.device("cpu"), neighbours=1)
+    pool.update()
+    seen = pool.slices(torch.tensor([0, 5, 6]))
+    assert seen.shape == (3, 3, 32, 32)
+    for index, rows in enumerate([(0, 0, 1), (4, 5, 5), (6, 6, 7)]):
+        assert torch.equal(seen[index], pool.images[list(rows), 0])
+    learner = Learner(_config(neighbours=1), 1, 1)
+    learner.learn(pool, 0.5)
+    assert torch.isfinite(_flat(learner.model)).all()
+
+
+def test_second_look_averages_the_mirror_image():
+    """Two looks are the mean of both; with classes that mirror into each other (flip 0) there is one."""
+    images = torch.randn(2, 1, 32, 32)
+    for flip in (0.5, 0.0):
+        learner = Learner(_config(flip=flip), 1, 1)
+        look = learner.look(images)
+        assert torch.equal(look.first, look.second) == (flip == 0)
+        mirrored = learner.look(images.flip(-1)).probabilities.flip(-1)
+        assert torch.allclose(look.probabilities, mirrored, atol=1e-3) == (flip > 0)

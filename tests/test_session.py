@@ -159,10 +159,12 @@ def test_decisions_show_at_once_and_can_be_taken_back(session):
     session.decide(second, "rejected")
     assert [item.decision for item in session.proposals] == ["accepted", "rejected"]
     assert session.agreement() == {("accepted", "accepted"): 1, ("accepted", "rejected"): 1}
-    assert session.take_back().id == second.id
-    assert session.take_back().id == first.id
+    undone = []
+    for _ in range(3):
+        session.undo(lambda items: undone.extend(item.id for item in items))
     session.wait()
-    assert session.take_back() is None
+    assert undone == [second.id, first.id]
+    assert session.said[-1] == ("There is no decision to take back.", False)
     assert [item.decision for item in session.proposals] == [None, None]
     assert session.project.case("c").labelled == ()
 

@@ -3,15 +3,29 @@
 import numpy as np
 import pytest
 
-from napari_segmatch.events import Step
+from napari_segmatch.events import Examined, Step
+from napari_segmatch.ledger import Ledger
+from napari_segmatch.ranking import (
+    Choice,
+    Pace,
+    gain_per_second,
+    how_many,
+    interval,
+    is_blind,
+    is_spot_check,
+    overturned,
+    select,
+    threshold,
+)
 from napari_segmatch.session import History
 from napari_segmatch.types import Case, Geometry, Proposal, Region
 from napari_segmatch.ui.adding import chosen, from_files, held_out
 from napari_segmatch.ui.diagnosis import diagnose
 from napari_segmatch.ui.display import Flip, edge_letters, window
-from napari_segmatch.ui.queue import Choice, interval, is_blind, is_spot_check, overturned, select, threshold
+from napari_segmatch.ui.shapes import SHAPES, reshape, smooth, without_islands
 from napari_segmatch.ui.slices import between, fill_gaps, painted, worth_a_look
 from napari_segmatch.ui.strokes import Strokes, touched
+from napari_segmatch.ui.suggest import features, next_case
 
 
 def affine(z, y, x):
@@ -84,6 +98,52 @@ def test_gaps_are_filled_and_finished_slices_left_alone():
     assert list(np.flatnonzero(painted(labels))) == [1, 5]
 
 
+def test_shapes_change_one_class_and_nothing_else():
+    labels = np.full((41, 41), 255, np.uint8)
+    labels[disc(9) > 0] = 1
+    labels[2:4, 2:4] = 1
+    labels[20:30, 30:36] = 2
+    for name, (_, change, _) in SHAPES.items():
+        fresh = reshape(labels, 1, change)
+        assert np.array_equal(fresh == 2, labels == 2), name
+        assert set(np.unique(fresh)) <= {1, 2, 255}
+    assert not (reshape(labels, 1, SHAPES["islands"][1])[:5, :5] == 1).any()
+    assert (reshape(labels, 1, SHAPES["grow"][1]) == 1).sum() > (labels == 1).sum()
+    assert (reshape(labels, 1, SHAPES["shrink"][1]) == 1).sum() < (labels == 1).sum()
+    rough = disc(9)
+    rough[20, 30:33] = 1
+    assert not smooth(rough > 0)[20, 31:].any()
+    lesions = (disc(6) > 0) | np.roll(disc(5) > 0, 14, 1)
+    assert np.array_equal(without_islands(lesions), lesions)  # two lesions of like size are no islands
+
+
+def test_the_lock_gives_back_what_belongs_to_another_class():
+    labels = np.zeros((2, 4, 4), np.uint8)
+    labels[1, :2] = 1
+    labels[1, 3] = 255
+    strokes = Strokes(labels)
+    labels[1] = 2
+    assert strokes.protect([1], 2)
+    assert labels[1].tolist() == [[1] * 4, [1] * 4, [2] * 4, [2] * 4]
+    strokes.note()
+    labels[1] = 0
+    assert strokes.protect(None, 2) and labels[1].tolist() == [[1] * 4, [1] * 4, [0] * 4, [0] * 4]
+
+
+def test_the_first_cases_differ_from_each_other_and_later_the_model_decides():
+    known = {"a": np.zeros(2), "b": np.array([0.1, 0]), "c": np.array([5.0, 0]), "d": np.array([0, 3.0])}
+    cases = [case(id) for id in known]
+    assert next_case(cases, [], known, "a", Pace())[0] == "c"
+    some = [case("a", (1,)), case("b"), case("c", (1,)), case("d")]
+    assert next_case(some, [], known, "a", Pace())[0] == "d"
+    waiting = [Proposal(1, 1, Region("b", 1), 0.2, "rejected", 1, 1, area=50)]
+    many = [case(f"x{i}", (1,)) for i in range(6)] + [case("b"), case("d")]
+    assert next_case(many, waiting, known, "x0", Pace())[0] == "b"
+    assert next_case([case("a", (0, 1, 2, 3))], [], {}, "", Pace()) is None
+    flat = features(np.zeros((1, 5, 16, 16), np.float32))
+    assert flat.shape == (192,) and np.isfinite(flat).all()
+
+
 def test_where_to_look_next():
     labels = np.full((9, 4, 4), 255, np.uint8)
     assert worth_a_look(0, labels, (), {})[0] in (4, 5)
@@ -128,9 +188,9 @@ def proposals(n=40):
 
 def test_the_queue_filters_and_sorts():
     found = proposals()
-    surest = [p.score for p in select(found, Choice(order="surest first"))]
+    surest = [p.score for p in select(found, Choice(order="surest first")) if not is_blind(p)]
     assert surest == sorted(surest, reverse=True)
-    worth = select(found, Choice())
+    worth = [p for p in select(found, Choice(order="worth a look")) if not is_blind(p)]
     assert abs(worth[0].score - threshold(found)) <= abs(worth[-1].score - threshold(found))
     assert [p.region for p in select(found, Choice(order="by case"))] == sorted(p.region for p in found)
     assert {p.id for p in select(found, Choice(order="random"))} == {p.id for p in found}
@@ -142,13 +202,51 @@ def test_a_spot_check_is_in_no_list_that_gives_its_verdict_away():
     assert not any(map(is_blind, select(found, Choice("accepted")) + select(found, Choice("rejected"))))
 
 
+def test_the_place_of_a_spot_check_in_the_list_does_not_tell_its_score():
+    found = proposals(400)
+    spots = [p.score for p in select(found, Choice(order="surest first")) if is_blind(p)]
+    assert abs(np.corrcoef(spots, range(len(spots)))[0, 1]) < 0.35
+
+
+def test_the_best_use_of_time_is_a_likely_mistake_of_some_size_and_follows_the_persons_pace():
+    def item(score, area):
+        return Proposal(1, 1, Region("a", 1), score, "accepted", 1, 1, area=area)
+
+    assert gain_per_second(item(0.3, 400)) > gain_per_second(item(0.9, 400))
+    assert gain_per_second(item(0.3, 400)) > gain_per_second(item(0.3, 4))
+    assert gain_per_second(item(0.3, 400), Pace(accept=30, correct=60)) < gain_per_second(item(0.3, 400))
+
+
+def test_disagreement_puts_first_where_the_two_views_and_the_score_differ():
+    found = [
+        Proposal(i, 1, Region("a", i), 0.9, "accepted", 1, 1, "deferred", agreement=agreement)
+        for i, agreement in enumerate((0.9, 0.1, None, 0.5))
+    ]
+    assert [p.z for p in select(found, Choice(undecided_only=False, order="disagreement"))] == [1, 3, 0, 2]
+
+
+def test_the_ledger_keeps_count():
+    book = Ledger(proposals(100))
+    for choice in (Choice(), Choice("accepted"), Choice("rejected"), Choice("mine"), Choice("accepted", False)):
+        assert how_many(book.counts, choice) == len(select(book, choice))
+    assert sorted(book.mark([3, 4, 999], "accepted")) == [3, 4] and book.mark([3], "accepted") == []
+    assert book.undecided == 98 and book.decided("accepted") == 2 and book.open_in["case-3"] == 24
+    for choice in (Choice(), Choice("accepted"), Choice("rejected"), Choice("mine")):
+        assert how_many(book.counts, choice) == len(select(book, choice))
+    newer = Proposal(500, 2, Region("case-3", 3), 0.5, "rejected", 1, 1)
+    others = [item for item in book.of_case("case-3").values() if item.z != 3]
+    assert book.renew("case-3", [*others, newer]) and not book.renew("case-3", [newer, *others])
+    assert book.get(3) is None and book.of_case("case-3")[3] == newer and len(book) == 100
+    assert sum(book.counts.values()) == 100
+
+
 def test_how_often_spot_checks_were_overturned():
     decided = [
         Proposal(p.id, 1, p.region, p.score, p.verdict, 1, 1, "rejected" if p.id % 2 else "accepted")
         for p in proposals(200)
         if is_spot_check(p) and p.verdict == "accepted"
     ]
-    changed, judged = overturned(decided)
+    changed, judged = overturned(Ledger(decided).counts)
     assert judged == len(decided) and 0 < changed < judged
     low, high = interval(1, 42)
     assert (round(100 * low, 1), round(100 * high, 1)) == (0.1, 12.6)
@@ -188,3 +286,10 @@ def test_which_masks_are_finished_and_who_is_held_out(tmp_path):
     assert chosen(found, "these: …", 2, "c3, c5") == ["c3", "c5"]
     assert held_out(found, ["c0", "c2"], 2) == ["c4", "c5"]
     assert held_out(found, ["c0"], 0) == []
+
+
+def test_an_unproven_discriminator_is_said_to_be_one():
+    """Until its examination is passed its verdicts are not used, and the person is told why."""
+    history = steps(0.5)
+    history.add(Examined(100, 12, 1, None, None, 0.0, proven=False))
+    assert "cannot tell good masks from bad ones yet" in diagnose(history, [case("a", (1,))], ["lesion"], "running")

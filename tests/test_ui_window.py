@@ -154,10 +154,29 @@ def test_interpolate_and_copy(on_case, settle):
         settle(dock, lambda: not dock.desk._heard)
     dock.desk.layers.z = middle
     press(dock, Key.Key_I)
-    assert dock.desk.drawn.sum() == 5
+    assert dock.desk.drawn.sum() == 2 and dock.desk.layers.proposal.data.any(axis=(1, 2)).sum() == 3  # a preview
+    press(dock, Key.Key_I)
+    assert dock.desk.drawn.sum() == 5 and not dock.desk.layers.proposal.data.any()
     dock.desk.layers.z = middle + 3
     dock.annotate.copy_from(-1)
     assert dock.desk.drawn.sum() == 6
+
+
+def test_the_slider_has_the_slices_of_the_case_on_the_screen(dock, tmp_path, settle):
+    from helpers import write_case
+
+    from napari_segmatch.io import FoundCase
+
+    session = dock.session
+    session.create_project(tmp_path / "sizes", ["lesion"], ["flair"])
+    found = [FoundCase(f"c{n}", write_case(tmp_path / str(n), n, (n, 32, 40))[0], None) for n in (6, 20, 11)]
+    session.add_cases(found)
+    settle(dock, lambda: len(session.cases) == 3)
+    for n in (6, 20, 11):
+        dock.annotate_case(f"c{n}")
+        settle(dock, lambda n=n: dock.desk.case_id == f"c{n}")
+        dock.desk.z = dock.desk.from_shown(n - 1)
+        assert dock.viewer.dims.nsteps[0] == n and dock.desk.layers.z == n - 1
 
 
 def test_our_layers_come_back_and_others_are_left_alone(on_case, settle):
@@ -251,8 +270,8 @@ def test_a_newer_proposal_does_not_take_the_old_one_from_the_screen(dock, propos
     labels = np.zeros(session.case(item.case).shape[1:], np.uint8)
     project = session.project
     project.add_proposals(project.run(), 200, 1, [PseudoMask(item.region, labels, 0.9, "accepted")])
-    session.proposals = project.proposals()
-    session.proposals_changed.emit()
+    session._fetch_proposals()
+    settle(dock, lambda: not session._jobs.pending("read"))
     assert reviewer.current.id == item.id
     press(dock, Key.Key_A)
     settle(dock, lambda: item.z in session.case(item.case).labelled)
@@ -268,7 +287,7 @@ def test_classes_have_keys_and_colours_and_no_label_beyond_them(dock, project, t
     settle(dock, lambda: len(session.cases) == 4)
     dock.annotate_case("case-01")
     settle(dock, lambda: dock.desk.case_id == "case-01")
-    chips = [chip.text() for chip in dock.annotate._class_group.buttons()]
+    chips = [chip.text() for chip in dock.annotate.toolbox.class_group.buttons()]
     assert chips == ["core", "edema"]
     mask = dock.desk.layers.mask
     mask.selected_label = 9
@@ -281,7 +300,7 @@ def test_what_training_says_is_shown(dock, proposed, settle):
     dock.show_tab("Train")
     settle(dock, lambda: dock.train.bar.value() == 1000)
     assert "Run 1: finished" in dock.train._status.text()
-    assert dock.train.runs.count() == 1
+    assert dock.train.runs.list.count() == 1
     settle(dock, lambda: "Dice 0.800 (n = 1)" in dock.status.words)
 
 

@@ -12,7 +12,7 @@ from ..engine.calibration import auroc
 from ..engine.discriminator import GOOD, dice_of
 from ..engine.learner import Learner
 from ..engine.prepare import Frame, with_neighbours
-from ..engine.selectors import Look, mask_confidence
+from ..engine.selectors import mask_certainty, mask_confidence
 
 SIGNALS = ("score", "confidence", "agreement", "certainty")
 
@@ -36,21 +36,13 @@ def judged_slices(learner: Learner, slices: Tensor, frame: Frame, truth: np.ndar
         mask, true = look.labels.cpu() > 0, target > 0
         signals = {
             "score": said.score, "confidence": mask_confidence(look.probabilities, look.labels > 0),
-            "agreement": dice_of(look.first > 0, look.second > 0), "certainty": _certainty(look),
+            "agreement": dice_of(look.first > 0, look.second > 0), "certainty": mask_certainty(look.probabilities),
             "dice": dice_of(mask, true), "accepted": said.accepted.float(),
         }  # fmt: skip
         shown = mask.flatten(1).any(1) & true.flatten(1).any(1)
         for index in shown.nonzero()[:, 0].tolist():
             rows.append({name: float(values[index]) for name, values in signals.items()})
     return rows
-
-
-def _certainty(look: Look) -> Tensor:
-    """Return 1 less the mean entropy (n,) over the pixels that were segmented or nearly so."""
-    p = look.probabilities
-    entropy = -(p * p.clamp_min(1e-6).log()).sum(1) / np.log(p.shape[1])
-    near = (p[:, 0] < 0.9).float()
-    return 1 - (entropy * near).flatten(1).sum(1) / near.flatten(1).sum(1).clamp_min(1)
 
 
 def summary(rows: Iterable[dict[str, float]]) -> dict[str, float]:

@@ -10,7 +10,7 @@ import warnings
 import typer
 
 from ..errors import SegmatchError
-from . import cases, training, predicting, reviewing, keeping, upkeep, benchmarking  # noqa: F401
+from . import cases, training, predicting, reviewing, simulating, keeping, upkeep, benchmarking  # noqa: F401
 from .common import app
 
 

@@ -6,10 +6,14 @@ a **critic**, the discriminator that trains on it: an understudy's masks of the 
 with a known Dice. Critic 0 learns from fold 0, where understudy 1 is the one that predicts.
 
 Now and then the judge is **examined**: understudy and critic of one fold meet labelled slices of the other, which
-neither has seen. A logistic rule turns what is known there of a mask (the critic's opinion, the model's confidence,
-its agreement with itself on the mirror image, the mask's size) into the chance that its Dice is at least 0.8. The
+neither has seen. A logistic rule turns what is known there of a mask (the critic's opinion, the model's agreement
+with itself on the mirror image, its certainty, the mask's size) into the chance that its Dice is at least 0.8. The
 threshold for a verdict is the lowest at which a stated share of those accepted was good; until the examination is
 passed, no verdict is used.
+
+A handful of labelled patients shows a critic too few heads. So it also learns on unlabelled slices on which the
+teacher agrees with itself: there the teacher's mask stands in for the truth, and the understudies' masks, honest
+ones on any unlabelled slice, and spoilt copies are the candidates.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from .data import ResidentPool
 from .discriminator import GOOD, Discriminator, annotated, dice_of, one_question, quality_loss
 from .losses import hard, supervised_loss
 from .networks import build
-from .selectors import DiscriminatorSelector, Look, Selection, emptiness, mask_confidence, of_pixels
+from .selectors import DiscriminatorSelector, Look, Selection, emptiness, mask_certainty, of_pixels
 
 BOUND = 0.85
 """At least this share of accepted masks is to be good: the lower bound on the slices of an examination."""
@@ -35,6 +39,9 @@ EXAMINED = 128
 
 SURE = 0.95
 """Pixels as sure as this count where the verdict does not."""
+
+AGREED = 0.9
+"""Dice between the teacher's two looks from which its mask may stand in for the truth."""
 
 FEW = 5
 """Below this number of labelled cases a threshold cannot be stated: the better half of the masks is accepted."""
@@ -109,6 +116,17 @@ class Judge(DiscriminatorSelector):
                 total = total + self._critic_loss(fold, images[mine], labels[mine], predicted[mine], generator)
         return total
 
+    def unlabelled_loss(self, images: Tensor, look: Look, generator: torch.Generator) -> Tensor:
+        """Return the critics' loss on weak views (n, c, h, w) of unlabelled slices, and how the teacher sees them."""
+        agreed = dice_of(look.first > 0, look.second > 0) >= AGREED
+        rows = (agreed & (look.labels > 0).flatten(1).any(1)).nonzero()[:, 0]
+        total = images.new_zeros(())
+        for fold in (0, 1):
+            mine = rows[fold::2]
+            if len(mine):
+                total = total + self._critic_loss(fold, images[mine], look.labels[mine], look.first[mine], generator)
+        return total
+
     def _critic_loss(
         self, fold: int, images: Tensor, labels: Tensor, predicted: Tensor, generator: torch.Generator
     ) -> Tensor:
@@ -173,9 +191,9 @@ class Judge(DiscriminatorSelector):
 def features(opinion: Tensor, masks: Tensor, look: Look, label: int) -> Tensor:
     """Return what speaks for masks (n, h, w) of one class, or of everything (label 0): (n, 4)."""
     first, second = (look.first == label, look.second == label) if label else (look.first > 0, look.second > 0)
+    agreement, certainty = _logit(dice_of(first, second)), _logit(mask_certainty(look.probabilities))
     size = masks.flatten(1).float().mean(1).sqrt() * 10
-    confidence = mask_confidence(look.probabilities, masks)
-    return torch.stack([opinion.float(), _logit(confidence), _logit(dice_of(first, second)), size], 1)
+    return torch.stack([opinion.float(), agreement, certainty, size], 1)
 
 
 def _logit(share: Tensor) -> Tensor:

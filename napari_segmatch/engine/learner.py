@@ -108,7 +108,12 @@ class Learner:
     def look(self, images: Tensor) -> Look:
         """See slices as the teacher does: twice, the second time in the mirror, unless the run was told not to."""
         with torch.no_grad(), autocast(self.device):
-            return look_with(self.teacher, images, mirror=self.config.second_look and self.config.flip > 0)
+            return look_with(self.teacher, images, mirror=self.looks_twice)
+
+    @property
+    def looks_twice(self) -> bool:
+        """Whether the teacher also sees the mirrored slice."""
+        return self.config.second_look and self.config.flip > 0
 
     def select(self, images: Tensor, look: Look) -> Selection:
         """Let the selector decide on what the teacher saw."""
@@ -135,12 +140,20 @@ class Learner:
             ((outcome.supervised + ramp * outcome.consistency) * (len(part) / len(rows))).backward()
         self.skipped = not self.update(progress)
         if not self.skipped:
-            if self.config.labelled_strong:
-                self.policy.learn(views.strong, foreground_dice(outcome.labelled_logits, outcome.labelled_mask))
+            if self.policy.state:
+                self.policy.learn(views.strong, self._proximity(outcome, labelled))
             if self.step % self.config.discriminator_every == 0:
                 self.judged = self._teach_discriminator(pool, part, outcome, labelled)
         self.step += 1
         return outcome, self.judged
+
+    def _proximity(self, outcome: Outcome, labelled: Labelled) -> Tensor:
+        """How well (n,) the model still finds the structures on the policy's probes: the labelled strong views."""
+        if self.config.labelled_strong:
+            return foreground_dice(outcome.labelled_logits, outcome.labelled_mask)
+        probe, truth = labelled_view(*labelled, self.policy, strong=True)
+        with torch.no_grad():
+            return foreground_dice(self.student(probe), truth)
 
     def labelled_rows(self, pool: ResidentPool) -> Tensor:
         config = self.config
@@ -202,6 +215,8 @@ class Learner:
                     outcome.labelled_view, outcome.labelled_mask, pool.folds[rows], hard(outcome.labelled_logits),
                     generator, self.config.dice,
                 )  # fmt: skip
+                if outcome.look is not None and outcome.unlabelled_view is not None:
+                    loss = loss + judge.unlabelled_loss(outcome.unlabelled_view, outcome.look, generator)
             else:
                 loss = self._equation_1(judge, pool, labelled, generator)
             loss = loss + self._lesson_loss(judge, pool, generator)

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from ..events import PseudoMask
-from ..types import Region
+from ..types import Verdict, watched
 from .data import ResidentPool
+from .discriminator import dice_of
 from .learner import Learner
 from .losses import hard
 from .prepare import Frame, to_network, with_neighbours
@@ -54,30 +55,30 @@ def propose(learner: Learner, pool: ResidentPool, count: int) -> tuple[PseudoMas
     """Make pseudo masks for review from the unlabelled pool.
 
     Three times as many slices as wanted are looked at, and those on which something is segmented go first:
-    empty slices are most of any MRI and least of the work.
+    empty slices are most of any MRI and least of the work. A few slices are proposed each time, so that people can
+    watch them change.
     """
     if not count or not len(pool.unlabelled):
         return ()
     order = torch.randperm(len(pool.unlabelled), generator=learner.generator(2))[: 3 * count]
-    rows = pool.unlabelled[order]
+    seen = [pool.row(region) for region in watched(pool.snapshot.unlabelled) if region.case in pool.frames]
+    rows = torch.tensor([*seen, *(row for row in pool.unlabelled[order].tolist() if row not in set(seen))])
     found, shows = [], []
     for part in rows.split(CHUNK):
         images = pool.slices(part.to(learner.device))
         look = learner.look(images)
         selection = learner.select(images, look)
+        agreement = dice_of(look.first > 0, look.second > 0) if learner.looks_twice else None
         for index, row in enumerate(part.tolist()):
             region = pool.regions[row]
-            labels = (
-                hard(pool.frames[region.case].restore(look.probabilities[index : index + 1]))[0].to(torch.uint8).cpu()
-            )
-            found.append(_pseudo_mask(region, labels, selection.score[index], selection.accepted[index]))
+            shown = pool.frames[region.case].restore(look.probabilities[index : index + 1])
+            labels = hard(shown)[0].to(torch.uint8).cpu()
+            verdict: Verdict = "accepted" if bool(selection.accepted[index]) else "rejected"
+            agreed = None if agreement is None else round(float(agreement[index]), 4)
+            found.append(PseudoMask(region, labels.numpy(), float(selection.score[index]), verdict, agreed))
             shows.append(bool(labels.any()))
-    ranked = sorted(range(len(found)), key=lambda index: not shows[index])[:count]
+    ranked = sorted(range(len(found)), key=lambda index: (index >= len(seen), not shows[index]))[:count]
     return tuple(found[index] for index in sorted(ranked))
-
-
-def _pseudo_mask(region: Region, labels: Tensor, score: Tensor, accepted: Tensor) -> PseudoMask:
-    return PseudoMask(region, labels.numpy(), float(score), "accepted" if bool(accepted) else "rejected")
 
 
 def scores_rows(case: str, prediction: Prediction) -> Sequence[tuple[str, int, str, str]]:

@@ -6,6 +6,7 @@ A selector is an ``nn.Module`` that is given weak views and how the teacher sees
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -70,6 +71,13 @@ def mask_confidence(probabilities: Tensor, mask: Tensor) -> Tensor:
     inner = (best * mask).flatten(1).sum(1) / mask.flatten(1).sum(1).clamp_min(1)
     outer = (best * (1 - mask)).flatten(1).sum(1) / (1 - mask).flatten(1).sum(1).clamp_min(1)
     return torch.minimum(inner, outer)
+
+
+def mask_certainty(probabilities: Tensor) -> Tensor:
+    """1 less the mean entropy (n,) of the pixels that are segmented or nearly so, as a share of the largest."""
+    entropy = -(probabilities * probabilities.clamp_min(1e-6).log()).sum(1) / math.log(probabilities.shape[1])
+    near = (probabilities[:, 0] < 0.9).float()
+    return 1 - (entropy * near).flatten(1).sum(1) / near.flatten(1).sum(1).clamp_min(1)
 
 
 def emptiness(probabilities: Tensor) -> Tensor:
@@ -139,6 +147,7 @@ class DiscriminatorSelector(nn.Module):
         self.tau, self.classes = tau, classes
         self.critics = nn.ModuleList([Discriminator(channels)])
 
+    @torch.no_grad()
     def forward(self, images: Tensor, look: Look) -> Selection:
         asked = self.class_chances(images, look)
         chances = torch.where(asked.isnan(), 1.0, asked)

@@ -75,7 +75,8 @@ class Outcome:
     labelled_view: Tensor
     labelled_mask: Tensor
     labelled_logits: Tensor
-    pseudo: Tensor | None = None
+    unlabelled_view: Tensor | None = None
+    look: Look | None = None
     selection: Selection | None = None
 
 
@@ -184,6 +185,7 @@ def algorithm_1(
         labelled_view=x_l,
         labelled_mask=y_l,
         labelled_logits=logits_l.detach(),
-        pseudo=look.labels,
+        unlabelled_view=weak_view,
+        look=look,
         selection=selection,
     )

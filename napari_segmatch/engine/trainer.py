@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -129,7 +129,9 @@ def _events(
             if _due(learner.step, EXAMINE_EVERY, clock):
                 yield from _examine(learner, data)
             if _due(learner.step, config.propose_every, clock):
-                yield _propose(learner, data, config.proposals * (FINAL_PROPOSALS if clock.progress >= 1 else 1))
+                yield _propose(
+                    learner, data, pool.classes, config.proposals * (FINAL_PROPOSALS if clock.progress >= 1 else 1)
+                )
             score = examination.news(learner.step)
             if keeper.is_late() or keeper.is_best(score) or _due(learner.step, config.checkpoint_every, clock):
                 _refuse_broken_weights(learner)
@@ -270,7 +272,7 @@ def _due(step: int, every: int, clock: Clock) -> bool:
 def _step(learner: Learner, clock: Clock, data: ResidentPool, outcome: Outcome, judged: float) -> Step:
     supervised = float(outcome.supervised.detach())
     consistency = float(outcome.consistency.detach())
-    accepted = None if outcome.selection is None else float((outcome.selection.weight.flatten(1).mean(1)).mean())
+    accepted = None if outcome.selection is None else float(outcome.selection.accepted.float().mean())
     return Step(
         step=learner.step, progress=clock.progress, seconds_left=clock.seconds_left, supervised=supervised,
         consistency=consistency, discriminator=judged, accepted=accepted, pool_version=data.version,
@@ -298,10 +300,14 @@ def _examine(learner: Learner, data: ResidentPool) -> Iterator[Examined]:
         )  # fmt: skip
 
 
-def _propose(learner: Learner, data: ResidentPool, count: int) -> Proposed:
+def _propose(learner: Learner, data: ResidentPool, classes: Sequence[str], count: int) -> Proposed:
     masks = propose(learner, data, count)
+    by_class = {}
+    for label, name in enumerate(classes, 1):
+        passed = [mask.verdict == "accepted" for mask in masks if (mask.labels == label).any()]
+        by_class[name] = [sum(passed), len(passed)]
     accepted = sum(mask.verdict == "accepted" for mask in masks)
-    return Proposed(learner.step, data.version, accepted, len(masks) - accepted, masks)
+    return Proposed(learner.step, data.version, accepted, len(masks) - accepted, by_class, masks)
 
 
 def _is_whole(learner: Learner) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
 
@@ -12,9 +12,9 @@ from ..config import TrainConfig
 from ..errors import ProjectError
 from ..events import PseudoMask
 from ..fsio import inside
-from ..types import Decision, HumanVerdict, Proposal, Region, RunState, Verdict
+from ..types import NOT_ANNOTATED, Decision, HumanVerdict, Proposal, Region, RunState, Verdict
 from .audit import now
-from .decisions import decide, take_back
+from .decisions import decide, decide_all, revert, steps, take_back, touched
 from .export import export_project
 from .masks import MaskFolder
 from .pool import ProjectPool
@@ -39,7 +39,9 @@ class Project(MaskFolder):
 
     # proposals and decisions -----------------------------------------------------------------------------
 
-    def proposals(self, verdict: Verdict | None = None, *, undecided: bool = False) -> list[Proposal]:
+    def proposals(
+        self, verdict: Verdict | None = None, *, undecided: bool = False, case: str | None = None
+    ) -> list[Proposal]:
         """Return the newest proposal of each slice, those of slices labelled by hand left out.
 
         Parameters
@@ -48,12 +50,15 @@ class Project(MaskFolder):
             Only those which the discriminator "accepted" or "rejected".
         undecided
             Only those that nobody has judged yet.
+        case
+            Only those of this case.
         """
         if verdict not in (None, *get_args(Verdict)):
             raise ProjectError(f"There is no verdict {verdict!r}; choose accepted or rejected.")
-        found = [to_proposal(row) for row in self.store.rows(PROPOSALS + NEWEST + " ORDER BY p.id")]
-        cases = self.cases
-        here, labelled = {case.id for case in cases}, {Region(case.id, z) for case in cases for z in case.labelled}
+        found = [to_proposal(row) for row in self.store.rows(PROPOSALS + NEWEST + " ORDER BY p.id", case)]
+        cases = self.cases if case is None else [self.case(case)]
+        here = {known.id for known in cases}
+        labelled = {Region(known.id, z) for known in cases for z in known.labelled}
         return [
             item
             for item in found
@@ -62,6 +67,11 @@ class Project(MaskFolder):
             and (item.decision is not None or item.region not in labelled)
             and not (undecided and item.decision is not None)
         ]
+
+    def cases_proposed_since(self, id: int) -> tuple[list[str], int]:
+        """Return the cases with proposals later than proposal ``id``, and the latest one's number."""
+        rows = self.store.rows("SELECT case_id, max(id) AS last FROM proposal WHERE id > ? GROUP BY case_id", id)
+        return [row["case_id"] for row in rows], max((row["last"] for row in rows), default=id)
 
     def proposal(self, id: int) -> Proposal:
         row = self.store.row(PROPOSALS + " WHERE p.id = ?", id)
@@ -87,7 +97,7 @@ class Project(MaskFolder):
             rows = [
                 {"run": run.id, "case_id": item.region.case, "z": item.region.z, "score": item.score,
                  "verdict": item.verdict, "step": step, "pool_version": pool_version, "file": relative,
-                 "member": member}
+                 "member": member, "area": _area(item.labels), "agreement": item.agreement}
                 for item, member in zip(masks, members, strict=True)
             ]  # fmt: skip
             return self.store.add("proposal", rows)
@@ -99,6 +109,7 @@ class Project(MaskFolder):
         mask: np.ndarray | None = None,
         *,
         seconds: float | None = None,
+        reason: str | None = None,
     ) -> Decision:
         """Record a person's word on a proposal; deciding again replaces the earlier word.
 
@@ -111,15 +122,42 @@ class Project(MaskFolder):
             The corrected slice: (y, x), or a whole (z, y, x) mask of which the slice is taken.
         seconds
             How long the person looked.
+        reason
+            With "rejected": one of :data:`napari_segmatch.types.REASONS`.
         """
-        return decide(self, self._proposal(proposal), verdict, mask, seconds)
+        return decide(self, self._proposal(proposal), verdict, mask, seconds, reason)
+
+    def decide_all(
+        self, proposals: Sequence[Proposal | int], verdict: HumanVerdict, *, seconds: float | None = None
+    ) -> list[Decision]:
+        """Say the same of many proposals, as one step for undo. Slices labelled by hand meanwhile are left out."""
+        return decide_all(self, [self._proposal(item) for item in proposals], verdict, seconds)
 
     def take_back(self, proposal: Proposal | int) -> Decision | None:
-        """Undo the last decision on a proposal, and the label that it made. None if there was none.
+        """Undo the standing decision on a proposal, and the label that it made. None if there was none.
 
         A label that the person has changed since by hand stays.
         """
-        return take_back(self, self._proposal(proposal))
+        return next(iter(take_back(self, [self._proposal(proposal)])), None)
+
+    def roll_back(self, run: int) -> list[Decision]:
+        """Take back every accept and correction of a run's proposals, as one step that can itself be undone."""
+        rows = self.store.rows(PROPOSALS + " WHERE p.run = ? ORDER BY p.id", run)
+        admitted = [item for item in map(to_proposal, rows) if item.decision in ("accepted", "corrected")]
+        return take_back(self, admitted)
+
+    def undoable(self) -> tuple[int | None, int | None]:
+        """Return the step that :meth:`revert` would undo and the one that it would redo."""
+        undo, redo = steps(self)
+        return (undo[-1] if undo else None), (redo[-1] if redo else None)
+
+    def touched(self, batch: int) -> Mapping[int, HumanVerdict | None]:
+        """Return the proposals of a step, and what was said of each before it."""
+        return touched(self, batch)
+
+    def revert(self, batch: int) -> list[Decision]:
+        """Undo one step of decisions, be it one proposal or hundreds, or undo an undo."""
+        return revert(self, batch)
 
     def _proposal(self, proposal: Proposal | int) -> Proposal:
         return self.proposal(proposal if isinstance(proposal, int) else proposal.id)
@@ -132,9 +170,10 @@ class Project(MaskFolder):
         )
         return self.proposal(row["proposal"]) if row else None
 
-    def decisions(self) -> list[Decision]:
-        """Return everything that people said, in order; a verdict of None takes the one before it back."""
-        return [to_decision(row) for row in self.store.rows("SELECT * FROM decision ORDER BY id")]
+    def decisions(self, last: int = -1) -> list[Decision]:
+        """Return everything that people said, or the ``last`` of it; a verdict of None takes one back."""
+        rows = self.store.rows("SELECT * FROM decision ORDER BY id DESC LIMIT ?", last)
+        return [to_decision(row) for row in reversed(rows)]
 
     # runs and export -------------------------------------------------------------------------------------
 
@@ -174,3 +213,7 @@ class Project(MaskFolder):
         See :func:`napari_segmatch.project.export.export_project`.
         """
         return export_project(self, Path(folder), include_accepted)
+
+
+def _area(labels: np.ndarray) -> int:
+    return int(np.count_nonzero((labels > 0) & (labels != NOT_ANNOTATED)))

@@ -1,61 +1,87 @@
-"""What a person's word on a proposal does to the labels, and how it is taken back."""
+"""What people's words on proposals do to the labels, and how they are taken back.
+
+Every word belongs to a *batch*: all decisions that one key press made. A batch is on disk whole or not at all, and
+is undone whole. Undoing writes another batch, which says what it reverts; so the list of steps that can be undone or
+redone follows from the rows alone, at any depth, after a restart too.
+"""
 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
 from ..errors import ProjectError
-from ..types import NOT_ANNOTATED, Decision, HumanVerdict, Proposal
+from ..types import NOT_ANNOTATED, REASONS, Decision, HumanVerdict, Proposal
 from .audit import actor, now
 from .checks import check_labels
+from .records import to_decision
 
 if TYPE_CHECKING:
+    from sqlite3 import Row
+
     from . import Project
 
 
+@dataclass(frozen=True, eq=False)
+class Word:
+    """What a proposal is to become: a verdict, and for accepted and corrected the slice's new labels (y, x)."""
+
+    item: Proposal
+    verdict: HumanVerdict | None
+    labels: np.ndarray | None = None
+    seconds: float | None = None
+    reason: str | None = None
+
+
 def decide(
-    project: Project, item: Proposal, verdict: HumanVerdict, mask: np.ndarray | None, seconds: float | None
+    project: Project,
+    item: Proposal,
+    verdict: HumanVerdict,
+    mask: np.ndarray | None,
+    seconds: float | None,
+    reason: str | None,
 ) -> Decision:
     """Record a decision; see :meth:`Project.decide`."""
-    if verdict not in get_args(HumanVerdict):
-        raise ProjectError(f"{verdict!r} is no decision; choose accepted, rejected, corrected or deferred.")
+    _check(verdict, reason)
     if (mask is not None and verdict in ("rejected", "deferred")) or (mask is None and verdict == "corrected"):
         raise ProjectError("A corrected mask goes with the decision corrected (or accepted), and only with it.")
-    with project.store.atomic():
-        take_back(project, item)
-        if verdict in ("accepted", "corrected") and item.z in project.case(item.case).labelled:
-            raise ProjectError(
-                f"Slice {item.z} of {item.case} has been labelled since proposal {item.id} was made: reopen the slice "
-                "first if the proposal is to take its place."
-            )
-        version = None
-        if mask is not None:
-            verdict, version = "corrected", _label_slice(project, item, _whole(project, item, mask))
-        elif verdict == "accepted":
-            version = _label_slice(project, item, project.proposal_mask(item))
-        return insert_decision(project, item, verdict, version, seconds)
+    labels = _whole(project, item, mask) if mask is not None else None
+    if labels is not None:
+        verdict = "corrected"
+    elif verdict == "accepted":
+        labels = project.proposal_mask(item)
+    made = settle(project, [Word(item, verdict, labels, seconds, reason)])
+    if not made:
+        raise ProjectError(
+            f"Slice {item.z} of {item.case} has been labelled since proposal {item.id} was made: reopen the slice "
+            "first if the proposal is to take its place."
+        )
+    return made[0]
 
 
-def take_back(project: Project, item: Proposal) -> Decision | None:
-    """Undo the last decision on a proposal; see :meth:`Project.take_back`."""
-    with project.store.atomic():
-        row = project.store.row("SELECT * FROM decision WHERE proposal = ? ORDER BY id DESC LIMIT 1", item.id)
-        if row is None or row["verdict"] is None:
-            return None
-        version = _unlabel_slice(project, item, row["mask_version"]) if row["mask_version"] is not None else None
-        return insert_decision(project, item, None, version, None)
+def decide_all(project: Project, items: Sequence[Proposal], verdict: HumanVerdict,
+               seconds: float | None) -> list[Decision]:  # fmt: skip
+    """Say the same of many proposals; see :meth:`Project.decide_all`."""
+    _check(verdict, None)
+    if verdict == "corrected":
+        raise ProjectError("Proposals are corrected one by one.")
+    each = round(seconds / len(items), 2) if seconds is not None and items else None
+    accepting = verdict == "accepted"
+    return settle(
+        project, [Word(item, verdict, project.proposal_mask(item) if accepting else None, each) for item in items]
+    )
 
 
-def insert_decision(
-    project: Project, item: Proposal, verdict: HumanVerdict | None, version: int | None, seconds: float | None
-) -> Decision:
-    fields = {"proposal": item.id, "verdict": verdict, "actor": actor(), "at": now(), "mask_version": version,
-              "seconds": seconds}  # fmt: skip
-    (id,) = project.store.add("decision", [fields])
-    return Decision(id, **fields)  # type: ignore[arg-type]
+def _check(verdict: str, reason: str | None) -> None:
+    if verdict not in get_args(HumanVerdict):
+        raise ProjectError(f"{verdict!r} is no decision; choose accepted, rejected, corrected or deferred.")
+    if reason is not None and (verdict != "rejected" or reason not in REASONS):
+        raise ProjectError(f"{reason!r} is no reason to reject; choose one of: {', '.join(REASONS)}.")
 
 
 def _whole(project: Project, item: Proposal, mask: np.ndarray) -> np.ndarray:
@@ -68,24 +94,169 @@ def _whole(project: Project, item: Proposal, mask: np.ndarray) -> np.ndarray:
     return check_labels(np.broadcast_to(mask, case.shape), case, len(project.classes))[item.z]
 
 
-def _label_slice(project: Project, item: Proposal, mask: np.ndarray) -> int:
-    case = project.case(item.case)
-    labels = project.newest_labels(case)
-    labels[item.z] = mask
-    return project.save_version(case, labels, {*case.labelled, item.z}, "proposal", item.id)
+# batches -------------------------------------------------------------------------------------------------
 
 
-def _unlabel_slice(project: Project, item: Proposal, version: int) -> int | None:
-    """Give the slice back what it held before ``version``, unless somebody has changed it since."""
-    made = project.store.row("SELECT * FROM mask_version WHERE id = ?", version)
-    case = project.case(item.case)
-    labels = project.newest_labels(case)
+def settle(project: Project, words: Iterable[Word], reverts: int | None = None) -> list[Decision]:
+    """Write a batch: of each case one mask version, of each proposal one row. Returns what was written.
+
+    A proposal whose slice somebody has labelled by hand is left out.
+    """
+    by_case: dict[str, list[Word]] = defaultdict(list)
+    for word in words:
+        by_case[word.item.case].append(word)
+    made: list[Decision] = []
+    with project.store.atomic():
+        row = project.store.row("SELECT coalesce(max(batch), 0) + 1 AS batch FROM decision")
+        batch = int(row["batch"]) if row else 1
+        for mine in by_case.values():
+            standing = _standing(project, [word.item.id for word in mine])
+            lifted, undone = _lift_all(project, mine, standing)
+            labelled, version = _label_all(project, mine, reverting=reverts is not None)
+            for word in labelled:
+                own = version if word.labels is not None else lifted if word.item.id in undone else None
+                made.append(insert_decision(project, word, own, batch, reverts))
+    return made
+
+
+def _lift_all(project: Project, words: Sequence[Word], standing: Mapping[int, Row]) -> tuple[int | None, set[int]]:
+    """Take away what the standing decisions on one case's proposals labelled; returns the version and whose it was."""
+    if not any(_labels_slice(row) for row in standing.values()):
+        return None, set()
+    case = project.case(words[0].item.case)
+    labels, done = project.newest_labels(case), set(case.labelled)
+    undone = {word.item.id for word in words if _lift(project, word.item, standing.get(word.item.id), labels, done)}
+    return (project.save_version(case, labels, done, "undo", _only(words)) if undone else None), undone
+
+
+def _label_all(project: Project, words: Sequence[Word], reverting: bool) -> tuple[list[Word], int | None]:
+    """Label slices of one case; returns the words that hold, and the version.
+
+    A slice that somebody labelled by hand keeps its label. The word on it is left out, or when it would bring back an
+    earlier one, nothing is said of the proposal.
+    """
+    if all(word.labels is None for word in words):
+        return list(words), None
+    case = project.case(words[0].item.case)
+    labels, done = project.newest_labels(case), set(case.labelled)
+    holding: list[Word] = []
+    for word in words:
+        if word.labels is not None and word.item.z in done:
+            holding += [Word(word.item, None)] if reverting else []
+            continue
+        holding.append(word)
+        if word.labels is not None:
+            labels[word.item.z] = word.labels
+            done.add(word.item.z)
+    if all(word.labels is None for word in holding):
+        return holding, None
+    return holding, project.save_version(case, labels, done, "proposal", _only(words))
+
+
+def _only(words: Sequence[Word]) -> int | None:
+    return words[0].item.id if len(words) == 1 else None
+
+
+def _standing(project: Project, ids: Sequence[int]) -> dict[int, Row]:
+    """Return the last decision on each of these proposals, of those that have one."""
+    return {
+        row["proposal"]: row
+        for row in project.store.rows(
+            "SELECT * FROM decision WHERE id IN (SELECT max(id) FROM decision WHERE proposal IN "
+            "(SELECT value FROM json_each(?)) GROUP BY proposal)",
+            json.dumps(ids),
+        )
+    }
+
+
+def _labels_slice(row: Row) -> bool:
+    return row["verdict"] in ("accepted", "corrected") and row["mask_version"] is not None
+
+
+def _lift(project: Project, item: Proposal, last: Row | None, labels: np.ndarray, done: set[int]) -> bool:
+    """Give a slice back what it held before the standing decision labelled it, unless it was changed since."""
+    if last is None or not _labels_slice(last):
+        return False
+    made = project.store.row("SELECT * FROM mask_version WHERE id = ?", last["mask_version"])
     if made is None or not np.array_equal(labels[item.z], project.objects.get(made["object"])[item.z]):
-        return None
+        return False
     labels[item.z] = NOT_ANNOTATED
-    done = set(case.labelled) - {item.z}
+    done.discard(item.z)
     parent = project.store.row("SELECT * FROM mask_version WHERE id = ?", made["parent"])
     if parent is not None:
         labels[item.z] = project.objects.get(parent["object"])[item.z]
         done |= {item.z} & set(json.loads(parent["done"]))
-    return project.save_version(case, labels, done, "undo", item.id)
+    return True
+
+
+def insert_decision(project: Project, word: Word, version: int | None, batch: int, reverts: int | None) -> Decision:
+    fields = {"proposal": word.item.id, "verdict": word.verdict, "actor": actor(), "at": now(), "mask_version": version,
+              "seconds": word.seconds, "reason": word.reason, "batch": batch, "reverts": reverts}  # fmt: skip
+    (id,) = project.store.add("decision", [fields])
+    row = project.store.row("SELECT * FROM decision WHERE id = ?", id)
+    assert row is not None  # noqa: S101  for the type checker
+    return to_decision(row)
+
+
+# undo and redo -------------------------------------------------------------------------------------------
+
+
+def take_back(project: Project, items: Sequence[Proposal]) -> list[Decision]:
+    """Undo the standing decisions on these proposals, as one batch."""
+    with project.store.atomic():
+        standing = _standing(project, [item.id for item in items])
+        decided = {id for id, row in standing.items() if row["verdict"] is not None}
+        return settle(project, [Word(item, None) for item in items if item.id in decided])
+
+
+def steps(project: Project) -> tuple[list[int], list[int]]:
+    """Return the batches that can be undone and those that can be redone, the next one last."""
+    undo: list[int] = []
+    redo: list[int] = []
+    for row in project.store.rows(
+        "SELECT batch, max(reverts) AS reverts FROM decision WHERE batch IS NOT NULL GROUP BY batch ORDER BY batch"
+    ):
+        if undo and row["reverts"] == undo[-1]:
+            undo.pop()
+            redo.append(row["batch"])
+        elif redo and row["reverts"] == redo[-1]:
+            redo.pop()
+            undo.append(row["batch"])
+        else:
+            undo.append(row["batch"])
+            redo.clear()
+    return undo, redo
+
+
+def touched(project: Project, batch: int) -> Mapping[int, HumanVerdict | None]:
+    """Return the proposals of a batch, and what was said of each before it."""
+    return {
+        row["proposal"]: row["before"]
+        for row in project.store.rows(
+            "SELECT proposal, (SELECT verdict FROM decision e WHERE e.proposal = d.proposal AND e.id < d.id "
+            "ORDER BY e.id DESC LIMIT 1) AS before FROM decision d WHERE batch = ? ORDER BY id",
+            batch,
+        )
+    }
+
+
+def revert(project: Project, batch: int) -> list[Decision]:
+    """Put every proposal of a batch back to what was said of it before; undoing an undo is a redo."""
+    with project.store.atomic():
+        rows = project.store.rows("SELECT * FROM decision WHERE batch = ? ORDER BY id", batch)
+        return settle(project, [_before(project, row) for row in rows], reverts=batch)
+
+
+def _before(project: Project, row: Row) -> Word:
+    """Return what was said of a proposal before this decision."""
+    item = project.proposal(row["proposal"])
+    earlier = project.store.row(
+        "SELECT * FROM decision WHERE proposal = ? AND id < ? ORDER BY id DESC LIMIT 1", item.id, row["id"]
+    )
+    if earlier is None or earlier["verdict"] is None:
+        return Word(item, None)
+    labels = None
+    if earlier["verdict"] in ("accepted", "corrected"):
+        version = project.store.row("SELECT object FROM mask_version WHERE id = ?", earlier["mask_version"])
+        labels = project.objects.get(version["object"])[item.z] if version is not None else None
+    return Word(item, earlier["verdict"], labels, earlier["seconds"], earlier["reason"])

@@ -60,7 +60,7 @@ def export_project(project: Project, folder: Path, include_accepted: bool = Fals
 
 
 DECISION_COLUMNS = ("decision", "proposal", "case", "slice", "verdict", "score", "said by discriminator", "run",
-                    "by", "at", "seconds")  # fmt: skip
+                    "by", "at", "seconds", "reason")  # fmt: skip
 
 
 def _origin(z: int, case: Case, proposals: dict[int, Any]) -> str:
@@ -83,7 +83,7 @@ def _decision_rows(project: Project) -> list[tuple[Any, ...]]:
         about = project.proposal(item.proposal)
         rows.append(
             (item.id, about.id, about.case, about.z, item.verdict or "taken back", f"{about.score:.3f}", about.verdict,
-             about.run, item.actor, item.at, item.seconds)
+             about.run, item.actor, item.at, item.seconds, item.reason or "")
         )  # fmt: skip
     return rows
 

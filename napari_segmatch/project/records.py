@@ -25,14 +25,17 @@ AND case_id IN (SELECT id FROM "case" WHERE removed_at IS NULL) ORDER BY id
 """
 """Versions beside the current mask about which nobody has decided yet."""
 PROPOSALS = """
-SELECT p.*, (SELECT verdict FROM decision WHERE proposal = p.id ORDER BY id DESC LIMIT 1) AS decision FROM proposal p
+SELECT p.case_id, p.z, p.id, p.run, p.score, p.verdict, p.step, p.pool_version,
+       (SELECT verdict FROM decision WHERE proposal = p.id ORDER BY id DESC LIMIT 1) AS decision, p.area, p.agreement
+FROM proposal p
 """
 NEWEST = """
 WHERE p.id IN (SELECT coalesce(max(CASE WHEN id IN (
     SELECT proposal FROM decision WHERE id IN (SELECT max(id) FROM decision GROUP BY proposal)
-    AND verdict IN ('accepted', 'rejected', 'corrected')) THEN id END), max(id)) FROM proposal GROUP BY case_id, z)
+    AND verdict IN ('accepted', 'rejected', 'corrected')) THEN id END), max(id))
+    FROM proposal WHERE ?1 IS NULL OR case_id = ?1 GROUP BY case_id, z)
 """
-"""Of each slice the proposal that a person has judged, else the newest."""
+"""Of each slice (of all cases, or of one) the proposal that a person has judged, else the newest."""
 
 
 _NO_GEOMETRY = Geometry((0, 0, 0), np.eye(4), known=False)
@@ -52,14 +55,13 @@ def to_case(row: Row) -> Case:
 
 
 def to_proposal(row: Row) -> Proposal:
-    return Proposal(
-        id=row["id"], run=row["run"], region=Region(row["case_id"], row["z"]), score=row["score"],
-        verdict=row["verdict"], step=row["step"], pool_version=row["pool_version"], decision=row["decision"],
-    )  # fmt: skip
+    """By position, not by name: there may be fifty thousand."""
+    case, z, id, run, *rest = row
+    return Proposal(id, run, Region(case, z), *rest)
 
 
 def to_decision(row: Row) -> Decision:
-    fields = ("id", "proposal", "verdict", "actor", "at", "mask_version", "seconds")
+    fields = ("id", "proposal", "verdict", "actor", "at", "mask_version", "seconds", "reason", "batch", "reverts")
     return Decision(**{name: row[name] for name in fields})
 
 

@@ -7,7 +7,7 @@ from sqlite3 import Connection
 
 from . import audit
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 APPLICATION_ID = 0x5345474D  # "SEGM"
 
 MASK_VERSION = """
@@ -19,7 +19,7 @@ CREATE TABLE mask_version(
 CREATE INDEX mask_version_case ON mask_version(case_id, id);
 CREATE INDEX mask_version_aside ON mask_version(id) WHERE origin IN ('conflict', 'recovered');
 """
-NEW_IN_2 = """
+NEW_IN_3 = """
 CREATE TABLE choice(
     id INTEGER PRIMARY KEY, version INTEGER NOT NULL REFERENCES mask_version(id), taken INTEGER NOT NULL,
     actor TEXT NOT NULL, at TEXT NOT NULL) STRICT;
@@ -44,14 +44,26 @@ CREATE TABLE run(
 CREATE TABLE proposal(
     id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run(id), case_id TEXT NOT NULL REFERENCES "case"(id),
     z INTEGER NOT NULL, score REAL NOT NULL, verdict TEXT NOT NULL CHECK(verdict IN ('accepted', 'rejected')),
-    step INTEGER NOT NULL, pool_version INTEGER NOT NULL, file TEXT NOT NULL, member TEXT NOT NULL) STRICT;
+    step INTEGER NOT NULL, pool_version INTEGER NOT NULL, file TEXT NOT NULL, member TEXT NOT NULL,
+    area INTEGER, agreement REAL) STRICT;
 CREATE INDEX proposal_region ON proposal(case_id, z, id);
 CREATE TABLE decision(
     id INTEGER PRIMARY KEY, proposal INTEGER NOT NULL REFERENCES proposal(id),
     verdict TEXT CHECK(verdict IN ('accepted', 'rejected', 'corrected', 'deferred')),
-    actor TEXT NOT NULL, at TEXT NOT NULL, mask_version INTEGER REFERENCES mask_version(id), seconds REAL) STRICT;
+    actor TEXT NOT NULL, at TEXT NOT NULL, mask_version INTEGER REFERENCES mask_version(id), seconds REAL,
+    reason TEXT, batch INTEGER, reverts INTEGER) STRICT;
 CREATE INDEX decision_proposal ON decision(proposal, id);
-{NEW_IN_2}
+CREATE INDEX decision_batch ON decision(batch);
+{NEW_IN_3}
+"""
+
+FROM_1_TO_2 = """
+ALTER TABLE proposal ADD COLUMN area INTEGER;
+ALTER TABLE proposal ADD COLUMN agreement REAL;
+ALTER TABLE decision ADD COLUMN reason TEXT;
+ALTER TABLE decision ADD COLUMN batch INTEGER;
+ALTER TABLE decision ADD COLUMN reverts INTEGER;
+CREATE INDEX decision_batch ON decision(batch);
 """
 
 IMMUTABLE = ("mask_version", "proposal", "decision", "choice", "audit")
@@ -87,17 +99,25 @@ def _guard(db: Connection) -> None:
 
 
 def migrate(db: Connection) -> None:
-    """Bring a database of version 1 up to date, inside the caller's transaction (foreign keys off)."""
+    """Bring an older database up to date, inside the caller's transaction (foreign keys off)."""
+    version = db.execute("PRAGMA user_version").fetchone()[0]
+    if version == 1:
+        run_script(db, FROM_1_TO_2)
+    _from_2_to_3(db)
+    _tell_all(db)
+    audit.append(db, "migrated", {"from": version, "to": SCHEMA_VERSION})
+    db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+
+
+def _from_2_to_3(db: Connection) -> None:
+    """Versions beside the mask, tombstones, hashes of images, and the audit trail."""
     run_script(db, "ALTER TABLE mask_version RENAME TO old_mask_version; DROP INDEX mask_version_case")
     run_script(db, MASK_VERSION)
     db.execute("INSERT INTO mask_version SELECT * FROM old_mask_version")
     db.execute("DROP TABLE old_mask_version")
     run_script(db, 'ALTER TABLE "case" ADD COLUMN removed_at TEXT; ALTER TABLE image ADD COLUMN sha256 TEXT')
-    run_script(db, NEW_IN_2)
+    run_script(db, NEW_IN_3)
     _guard(db)
-    _tell_all(db)
-    audit.append(db, "migrated", {"from": 1, "to": SCHEMA_VERSION})
-    db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
 def _tell_all(db: Connection) -> None:

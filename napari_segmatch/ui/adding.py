@@ -175,10 +175,13 @@ class AddForm(QWidget):
 
     def _files(self) -> None:
         names, _ = QFileDialog.getOpenFileNames(self, "Image files", self.folder.text(), FILES)
-        if not names:
-            return
+        if names:
+            self.add_files([Path(name) for name in names])
+
+    def add_files(self, paths: Sequence[Path]) -> None:
+        """Add single files, sorted into cases by their names."""
         try:
-            found = from_files([Path(name) for name in names], list(self._patterns))
+            found = from_files(paths, list(self._patterns))
         except ImportProblem as error:
             self.refused.emit(str(error))
             return

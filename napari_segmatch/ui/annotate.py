@@ -5,33 +5,32 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QButtonGroup, QComboBox, QGridLayout, QPushButton, QWidget
+from qtpy.QtWidgets import QComboBox, QGridLayout, QPushButton, QWidget
 
 from ..session import Session
 from ..types import Case
 from .desk import Desk
 from .keys import ANNOTATE, shown
+from .planes import Planes
+from .shapes import SHAPES, reshape
 from .slices import fill_gaps, worth_a_look
-from .strip import SliceStrip
-from .style import CLASS_COLOURS, GOOD, OWN, UNSURE, Page, button, holder, row, text
-
-_TOOLS = (
-    ("Paint 2", "paint", "Paint with the brush"),
-    ("Erase 1", "erase", "Erase"),
-    ("Polygon 3", "polygon", "Draw a polygon; Enter closes it"),
-    ("Fill 4", "fill", "Fill an area"),
-    ("Move 6", "pan_zoom", "Move and zoom the picture"),
-)
-_MANY_CLASSES = 7
+from .strip import Cell, SliceStrip
+from .style import GOOD, OWN, UNSURE, Page, button, count, holder, row, text
+from .suggest import Suggester
+from .toolbox import Toolbox
 
 
 class AnnotatePanel(Page):
     """Shows the case on the desk. ``actions`` are the verbs that keys reach."""
 
-    def __init__(self, session: Session, desk: Desk) -> None:
+    def __init__(self, session: Session, desk: Desk, planes: Planes) -> None:
         super().__init__()
         self.session, self.desk = session, desk
+        self.toolbox = Toolbox(desk.layers)
+        self.toolbox.shape_wanted.connect(self.reshape)
+        self.toolbox.lock_changed.connect(lambda on: setattr(desk, "lock", on))
+        self._preview: dict[int, np.ndarray] = {}
+        self._suggester = Suggester(session)
         self._case = QComboBox()
         self._case.setToolTip("The case on the screen; choose another one here")
         self._case.setMinimumContentsLength(8)
@@ -43,17 +42,14 @@ class AnnotatePanel(Page):
         self._why = text("", "hint")
         self._strip = SliceStrip("Slices of this case: done, painted, proposed or empty")
         self._strip.clicked.connect(lambda index: setattr(desk, "z", desk.from_shown(index)))
-        self._classes = QGridLayout()
-        self._classes.setSpacing(3)
-        self._class_group = QButtonGroup(self._strip)
-        self._tool_group = QButtonGroup(self._strip)
         self._body = holder(self._build())
         self.arrange(self._empty, self._body)
         self.actions: dict[str, Callable[..., object]] = {
             "done": self.mark_done, "no_lesion": self.no_lesion, "next": lambda: self.go(1),
             "previous": lambda: self.go(-1), "worth_a_look": self.worth_a_look,
             "sequence": self.next_sequence, "peek": desk.layers.peek, "outline": self.toggle_outline,
-            "interpolate": self.interpolate, "undo": desk.undo, "redo": desk.redo,
+            "interpolate": self.interpolate, "undo": desk.undo, "redo": desk.redo, "suggest": self.suggest,
+            "planes": planes.toggle,
         }  # fmt: skip
         self.link(
             (session.project_changed, self._project_changed),
@@ -63,7 +59,8 @@ class AnnotatePanel(Page):
             (desk.opening, self._opening),
             (desk.slice_changed, self.redraw),
             (desk.labels_changed, self.redraw),
-            (desk.layers.mode_changed, self._show_mode),
+            (desk.edited, self._drop_preview),
+            (desk.layers.mode_changed, self.toolbox.show_mode),
         )
         self._project_changed()
 
@@ -90,13 +87,15 @@ class AnnotatePanel(Page):
         items: tuple[QWidget, ...] = (
             make("No lesion here", "no_lesion", "Nothing on this slice: an empty slice is a label too"), self._reopen,
             make("Next to look at", "worth_a_look", "Go to the slice where your time helps most"),
-            make("Interpolate", "interpolate", "Fill the slices between two that you painted"),
+            make("Interpolate", "interpolate", "Show what fills the slices between painted ones; once more paints it"),
             above, below, self._undo, self._redo, self._outline, self._sequence,
+            make("Planes", "planes", "Show the two other planes, and the other sequences, beside the picture"),
+            make("Suggest a case", "suggest", "Open the case that teaches the model most, and say why"),
         )  # fmt: skip
         for index, item in enumerate(items):
             pairs.addWidget(item, index // 2, index % 2)
         parts = (
-            cases, self._state, self._strip, self._progress, self._tools(), self._classes, self._done, pairs, self._why
+            cases, self._state, self._strip, self._progress, self.toolbox, self._done, pairs, self._why
         )  # fmt: skip
         for place, part in enumerate(parts):
             add = grid.addWidget if isinstance(part, QWidget) else grid.addLayout
@@ -106,35 +105,6 @@ class AnnotatePanel(Page):
 
     def _button(self, words: str, action: str, tip: str, role: str = "") -> QPushButton:
         return button(words, tip, lambda: self.actions[action](), role, shown(ANNOTATE, action))
-
-    def _tools(self) -> QGridLayout:
-        grid = QGridLayout()
-        grid.setSpacing(3)
-        for index, (words, mode, tip) in enumerate(_TOOLS):
-            made = button(words, f"{tip}; size with [ and ]" if mode == "paint" else tip)
-            made.setCheckable(True)
-            made.setProperty("mode", mode)
-            made.clicked.connect(lambda *_, mode=mode: self.desk.layers.set_mode(mode))
-            self._tool_group.addButton(made)
-            grid.addWidget(made, index // 3, index % 3)
-        return grid
-
-    def _show_classes(self) -> None:
-        while self._classes.count():
-            self._classes.takeAt(0).widget().deleteLater()
-        names = self.session.project.classes if self.session.project else ()
-        for label, name in enumerate(names[: 3 * _MANY_CLASSES] if len(names) > 1 else (), 1):
-            chip = button(name, f"Paint {name}, label {label}")
-            chip.setIcon(_square(CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]))
-            chip.setCheckable(True)
-            chip.setChecked(label == 1)
-            self._class_group.addButton(chip)
-            chip.clicked.connect(lambda *_, label=label: self._choose_class(label))
-            self._classes.addWidget(chip, (label - 1) // 2, (label - 1) % 2)
-
-    def _choose_class(self, label: int) -> None:
-        if self.desk.layers.mask is not None:
-            self.desk.layers.mask.selected_label = label
 
     # what happens ----------------------------------------------------------------------------------------
 
@@ -188,11 +158,45 @@ class AnnotatePanel(Page):
             self.desk.save(reopen=(self.desk.z,))
 
     def interpolate(self) -> None:
+        """Show what would be painted between painted slices; the second time, paint it."""
+        if self._preview:
+            self.desk.write(self._preview)
+            return
         filled = fill_gaps(self.desk.labels, self.desk.z, self.desk.done) if self.desk.count else {}
-        if filled:
-            self.desk.write(filled)
-        else:
+        if not filled:
             self._why.setText("Paint two slices with a gap between them first: the slices in the gap get filled.")
+            return
+        self._preview = filled
+        self.desk.layers.show_preview(
+            {self.desk.shown(z): self.desk.flip.to_view(labels) for z, labels in filled.items()}
+        )
+        key = shown(ANNOTATE, "interpolate")
+        self._why.setText(f"{count(len(filled), 'slice')} would be filled as outlined: {key} once more paints them.")
+
+    def _drop_preview(self) -> None:
+        """Whatever else happens takes the preview away."""
+        if self._preview:
+            self._preview = {}
+            self._why.setText("")
+            self.desk.show_proposal(None)
+
+    def reshape(self, name: str) -> None:
+        """Smooth, clean, grow or shrink the chosen class on this slice."""
+        if self.desk.count:
+            z = self.desk.z
+            fresh = reshape(self.desk.labels[z], self.desk.layers.chosen_class, SHAPES[name][1])
+            self.desk.write({z: fresh})
+
+    def suggest(self) -> None:
+        """Open the case where the person's time helps most, and say why."""
+        self._why.setText("Comparing cases …")
+        self._suggester.ask(self.desk.case_id, self._open_suggested)
+
+    def _open_suggested(self, found: tuple[str, str] | None) -> None:
+        if found is None:
+            self._why.setText("Every case has its labels.")
+        else:
+            self.desk.open(found[0], then=lambda: self._why.setText(f"{found[0]}: {found[1]}."))
 
     def copy_from(self, by: int) -> None:
         """Copy the mask of the neighbour as it follows on the screen."""
@@ -228,7 +232,8 @@ class AnnotatePanel(Page):
     # redrawing -------------------------------------------------------------------------------------------
 
     def _project_changed(self) -> None:
-        self._show_classes()
+        self._suggester.forget()
+        self.toolbox.show_classes(self.session.project.classes if self.session.project else ())
         self._cases_changed()
 
     def _cases_changed(self) -> None:
@@ -246,17 +251,11 @@ class AnnotatePanel(Page):
         self._body.setVisible(bool(cases))
         self.redraw()
 
-    def _show_mode(self, mode: str) -> None:
-        """Follow napari's own tool buttons and keys."""
-        self._tool_group.setExclusive(False)
-        for made in self._tool_group.buttons():
-            made.setChecked(made.property("mode") == mode)
-        self._tool_group.setExclusive(True)
-
     def _opening(self, case: str) -> None:
         self._state.setText(f"Reading {case} …")
 
     def _opened(self) -> None:
+        self._preview = {}
         self._why.setText("")
         self._case.setCurrentIndex(self._case.findData(self.desk.case_id))
         self._sequence.setVisible(self.desk.layers.several)
@@ -287,15 +286,9 @@ class AnnotatePanel(Page):
             return words + " The trainer needs at least one; two cases are a good start."
         return words
 
-    def _cell(self, z: int, done: set[int], drawn: np.ndarray) -> tuple[str, str]:
+    def _cell(self, z: int, done: set[int], drawn: np.ndarray) -> Cell:
         if z in done:
-            return (GOOD, "done, with a mask") if drawn[z] else (OWN, "done, nothing to see")
+            return Cell(GOOD, "done, with a mask") if drawn[z] else Cell(OWN, "done, nothing to see")
         if drawn[z]:
-            return UNSURE, "painted, not done yet"
-        return "", "not annotated"
-
-
-def _square(colour: str) -> QIcon:
-    pixmap = QPixmap(14, 14)
-    pixmap.fill(QColor(colour))
-    return QIcon(pixmap)
+            return Cell(UNSURE, "painted, not done yet")
+        return Cell("", "not annotated")

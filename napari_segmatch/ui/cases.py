@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from qtpy.QtCore import QModelIndex, QSortFilterProxyModel, Qt, Signal
-from qtpy.QtWidgets import QAbstractItemView, QFileDialog, QFormLayout, QHeaderView, QLineEdit, QTableView, QWidget
+from qtpy.QtCore import QModelIndex, Qt, Signal
+from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtWidgets import (
+    QAbstractItemView,
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHeaderView,
+    QLineEdit,
+    QTableView,
+    QWidget,
+)
 
 from ..errors import SegmatchError
 from ..session import Session
 from .adding import AddForm
-from .cases_model import CASE_ROLE, SORT_ROLE, CasesModel, summary
+from .cases_model import CASE_ROLE, STATES, CasesFilter, CasesModel, summary
 from .desk import Desk
 from .style import Fold, Page, button, column, holder, row, text
 
@@ -35,8 +45,30 @@ class CasesPanel(Page):
             (session.project_changed, self._project_changed),
             (session.cases_changed, self.redraw),
             (session.proposals_changed, self.redraw),
+            (session.decided, self.redraw),
         )
+        self.setAcceptDrops(True)
         self._project_changed()
+
+    # dropping --------------------------------------------------------------------------------------------
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if self.session.project is not None and event.mimeData().hasUrls():
+            event.acceptProposedAction()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        """A folder fills the form, which shows what it holds; files are added as they are."""
+        self.take_in([Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()])
+        event.acceptProposedAction()
+
+    def take_in(self, paths: list[Path]) -> None:
+        folder = next((path for path in paths if path.is_dir()), None)
+        self.adding.set_open(True)
+        if folder is not None:
+            self.form.folder.setText(str(folder))
+            self.form.find()
+        elif paths:
+            self.form.add_files(paths)
 
     # building --------------------------------------------------------------------------------------------
 
@@ -77,18 +109,20 @@ class CasesPanel(Page):
         self.search.setToolTip("Show only cases with this in their name or state")
         self.search.setClearButtonEnabled(True)
         self.model = CasesModel(self)
-        self.proxy = QSortFilterProxyModel(self)
+        self.proxy = CasesFilter(self)
         self.proxy.setSourceModel(self.model)
-        self.proxy.setSortRole(SORT_ROLE)
-        self.proxy.setFilterKeyColumn(-1)
-        self.proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self.search.textChanged.connect(self.proxy.setFilterFixedString)
+        self.kind = QComboBox()
+        self.kind.addItems(STATES)
+        self.kind.setToolTip("Show only cases in this state")
+        self.kind.currentTextChanged.connect(self.proxy.show_kind)
+        self.narrow = holder(row(self.search, self.kind))
         self.table = self._table()
         self._next = text("", "hint")
         close = button("Close project", "Close this project; everything is saved", self._close, "quiet")
         other = button("Open another …", "Open another project", self._open, "quiet")
         links = row(close, other, 1)
-        body = column(self._title, self._about, self.adding, self.search, self.table, self._next, links)
+        body = column(self._title, self._about, self.adding, self.narrow, self.table, self._next, links)
         body.setStretchFactor(self.table, 1)
         return body
 
@@ -165,14 +199,14 @@ class CasesPanel(Page):
             self.adding.set_open(not self.session.cases)
         self.redraw()
 
-    def redraw(self) -> None:
+    def redraw(self, *_: object) -> None:
         project, cases = self.session.project, self.session.cases
-        self.model.show(cases, self.session.proposals)
+        self.model.show(cases, self.session.proposals.open_in)
         if project is None:
             return
         names = f"{', '.join(project.classes)} on {', '.join(project.sequences)}"
         self._about.setText(f"Segmenting {names}: {summary(cases)}.")
-        shown_: tuple[QWidget, ...] = (self.search, self.table)
+        shown_: tuple[QWidget, ...] = (self.narrow, self.table)
         for widget in shown_:
             widget.setVisible(bool(cases))
         self._next.setText(_next_step(self.session))

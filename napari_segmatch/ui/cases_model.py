@@ -6,19 +6,35 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt
 from qtpy.QtGui import QColor
 
-from ..types import Case, Proposal
+from ..types import Case
 from .style import BAD, GOOD, OWN, count
 
 COLUMNS = ("Case", "State", "Review")
 SORT_ROLE = int(Qt.ItemDataRole.UserRole)
 CASE_ROLE = SORT_ROLE + 1
+KIND_ROLE = SORT_ROLE + 2
 
 
-def state(case: Case) -> str:
-    """Say in a few words where a case stands."""
+STATES = ("every state", "new", "proposed", "draft", "done", "validation", "broken")
+"""What the table can be narrowed down to."""
+
+
+def kind(case: Case, waiting: int) -> str:
+    """Return which of :data:`STATES` a case is in."""
+    if case.problem is not None:
+        return "broken"
+    if case.validation:
+        return "validation"
+    if case.labelled:
+        return "done"
+    return "proposed" if waiting else "draft" if case.version is not None else "new"
+
+
+def state(case: Case, waiting: int = 0) -> str:
+    """Say in a few words where a case stands; ``waiting`` proposals are open."""
     if case.problem is not None:
         return "broken"
     done, slices = len(case.labelled), case.shape[0]
@@ -26,7 +42,7 @@ def state(case: Case) -> str:
         return "validation" if done else "validation, no labels"
     if case.version is not None and not done:
         return "draft"
-    return f"{done} of {slices} done" if 0 < done < slices else "labelled" if done else "new"
+    return f"{done} of {slices} done" if 0 < done < slices else "labelled" if done else "proposed" if waiting else "new"
 
 
 def explain(case: Case) -> str:
@@ -47,8 +63,7 @@ class CasesModel(QAbstractTableModel):
         self.cases: list[Case] = []
         self._open: Counter[str] = Counter()
 
-    def show(self, cases: Sequence[Case], proposals: Sequence[Proposal]) -> None:
-        open_ = Counter(item.case for item in proposals if item.decision is None)
+    def show(self, cases: Sequence[Case], open_: Counter[str]) -> None:
         if [case.id for case in cases] != [case.id for case in self.cases]:
             self.beginResetModel()
             self.cases, self._open = list(cases), open_
@@ -75,18 +90,39 @@ class CasesModel(QAbstractTableModel):
         case = self.cases[index.row()]
         if role == CASE_ROLE:
             return case.id
+        if role == KIND_ROLE:
+            return kind(case, self._open[case.id])
         if role == SORT_ROLE:
             share = len(case.labelled) / max(1, case.shape[0])
             rank = f"{case.problem is None:d}{case.validation:d}{share:.4f}"
             return (case.id, rank, self._open[case.id])[index.column()]
         if role == int(Qt.ItemDataRole.DisplayRole):
             waiting = self._open[case.id]
-            return (case.id, state(case), str(waiting) if waiting else "")[index.column()]
+            return (case.id, state(case, waiting), str(waiting) if waiting else "")[index.column()]
         if role == int(Qt.ItemDataRole.ToolTipRole):
             return explain(case)
         if role == int(Qt.ItemDataRole.DecorationRole) and index.column() == 1:
             return _dot(case)
         return None
+
+
+class CasesFilter(QSortFilterProxyModel):
+    """Rows with some words in them, in one state or in every."""
+
+    def __init__(self, parent: Any = None) -> None:
+        super().__init__(parent)
+        self._kind = STATES[0]
+        self.setSortRole(SORT_ROLE)
+        self.setFilterKeyColumn(-1)
+        self.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+
+    def show_kind(self, kind: str) -> None:
+        self._kind = kind
+        self.invalidateFilter()
+
+    def filterAcceptsRow(self, row: int, parent: QModelIndex) -> bool:
+        wanted = self._kind in (STATES[0], self.sourceModel().index(row, 0, parent).data(KIND_ROLE))
+        return wanted and super().filterAcceptsRow(row, parent)
 
 
 def _dot(case: Case) -> QColor | None:

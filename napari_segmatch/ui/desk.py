@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +46,8 @@ class Desk(QObject):
     slice_changed = Signal()
     labels_changed = Signal()
     """Labels, or which slices are done, are not what they were."""
+    edited = Signal()
+    """The person has painted, undone or redone something."""
     draft_changed = Signal()
     """There is something unsaved, or no longer."""
 
@@ -59,6 +62,8 @@ class Desk(QObject):
         self.strokes = Strokes(self.labels)
         self.drawn = painted(self.labels)
         self._known = self.labels.copy()  # what the disk holds, as far as this window has heard
+        self.lock = False
+        """Whether a stroke leaves what belongs to another class as it is."""
         self._dirty: set[int] = set()
         self._wanted = ""
         self._then: list[Any] = []
@@ -85,9 +90,10 @@ class Desk(QObject):
             signal.connect(slot)
 
     def close(self) -> None:
-        """Save what is not saved and let go of everything."""
+        """Save what is not saved and let go of everything; a case that is still being read is not shown any more."""
         self._hurry.stop()
         self._look_timer.stop()
+        self._wanted = ""
         self.save()
         for signal, slot in self._links:
             signal.disconnect(slot)
@@ -229,6 +235,8 @@ class Desk(QObject):
     def _note_strokes(self) -> None:
         heard, self._heard = self._heard, []
         for slices in heard:
+            if self.lock and self.strokes.protect(slices, self.layers.chosen_class):
+                self.layers.refresh_mask()
             self._changed(self.strokes.note(slices))
 
     def _look(self) -> None:
@@ -275,6 +283,7 @@ class Desk(QObject):
             self._timer.start()
             self.session.journal(self.case_id, {z: self.labels[z] for z in slices})
             self.session.remember_place(self.case_id, self.z)
+            self.edited.emit()
             self.labels_changed.emit()
             self.draft_changed.emit()
 
@@ -322,16 +331,17 @@ class Desk(QObject):
     def _on_asides(self) -> None:
         """Show the slices about which somebody has to choose as the mask has them."""
         for item in self.session.asides:
-            for z in item.slices if item.case == self.case_id else ():
-                self.refetch(z)
+            if item.case == self.case_id:
+                self.refetch(item.slices)
 
-    def refetch(self, z: int) -> None:
-        """Read one slice again once every save under way is done."""
+    def refetch(self, slices: Sequence[int]) -> None:
+        """Read some slices again once every save under way is done."""
         case = self.case_id
 
         def arrived(_: Volume, labels: np.ndarray) -> None:
-            if case == self.case_id and z not in self._dirty:
-                self.put(z, labels[z])
+            if case == self.case_id:
+                for z in set(slices) - self._dirty:
+                    self.put(z, labels[z])
 
         self.session.load_case(case, arrived)
 

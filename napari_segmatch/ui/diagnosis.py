@@ -17,7 +17,7 @@ def diagnose(history: History, cases: Sequence[Case], classes: Sequence[str], st
         return "There is nothing to learn from yet: mark at least one slice as done in Annotate."
     if state == "interrupted":
         return "This run was cut off. Resume goes on from its last checkpoint."
-    said = _about_selector(history) or _about_classes(history, classes)
+    said = _about_selector(history) or _about_health(history, classes) or _about_classes(history, classes)
     if said:
         return said
     if not any(case.validation and case.labelled for case in usable):
@@ -30,12 +30,32 @@ def _about_selector(history: History) -> str:
     shares = [share for share in lately if share is not None]
     if history.steps and not shares:
         return "Warming up on labelled slices alone; pseudo masks join in later."
+    if history.examined is not None and not history.examined.proven:
+        return (
+            "The discriminator cannot tell good masks from bad ones yet, and its verdicts are not used: sure pixels "
+            "train. More labelled cases, or more training, will help."
+        )
     if len(shares) < _LATELY:
         return ""
     if min(shares) >= 0.99:
         return "The discriminator accepts everything: it cannot tell good from bad yet. Reject a few proposals."
     if max(shares) <= 0.01:
         return "The discriminator accepts nothing, so unlabelled slices teach nothing yet. Correct a few proposals."
+    return ""
+
+
+def _about_health(history: History, classes: Sequence[str]) -> str:
+    """Look at the last few rounds of proposals for a class that never passes, or is never found."""
+    rounds = history.proposed[-3:]
+    if len(rounds) < 3 or len(classes) < 2:
+        return ""
+    for name in classes:
+        passed = sum(item.by_class.get(name, [0, 0])[0] for item in rounds)
+        of = sum(item.by_class.get(name, [0, 0])[1] for item in rounds)
+        if not of:
+            return f"No proposal shows {name} lately: label a few more slices that do."
+        if not passed:
+            return f"No proposal that shows {name} passes the discriminator: correct a few of them."
     return ""
 
 

@@ -13,6 +13,10 @@ import numpy as np
 
 from ..types import Case, Geometry
 
+WINDOWS = {"normal": (1, 99.5), "all grey values": (0, 100), "more contrast": (20, 98), "bright lesions": (50, 99.9),
+           "dark lesions": (1, 85)}  # fmt: skip
+"""Percentiles of the grey values that are shown as black and as white."""
+
 TOWARDS = (("R", "L"), ("A", "P"), ("S", "I"))
 """Letters at the positive and the negative end of each axis of the world (RAS+)."""
 

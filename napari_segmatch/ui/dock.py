@@ -20,6 +20,7 @@ from .desk import Desk
 from .export import ExportPanel
 from .keys import KeyFilter, sheet
 from .offers import OfferBar
+from .planes import Planes
 from .review import ReviewPanel
 from .status import StatusLine
 from .style import Banner, Page, button, colours, row, stylesheet
@@ -53,9 +54,10 @@ class SegmatchDock(QWidget):
         self.desk = Desk(napari_viewer, self.session, self)
         self.thumbnails = Thumbnails(self.session)
         self.cases = CasesPanel(self.session, self.desk)
-        self.annotate = AnnotatePanel(self.session, self.desk)
+        self.planes = Planes(self.desk)
+        self.annotate = AnnotatePanel(self.session, self.desk, self.planes)
         self.train = TrainPanel(self.session, self.desk, self.thumbnails)
-        self.review = ReviewPanel(self.session, self.desk, self.thumbnails)
+        self.review = ReviewPanel(self.session, self.desk, self.thumbnails, self.planes)
         self.export = ExportPanel(self.session, self.desk)
         self._window: QWidget | None = None
         self._sheet: QLabel | None = None
@@ -69,6 +71,7 @@ class SegmatchDock(QWidget):
             (self.session.message, self._say),
             (self.session.project_changed, self._project_changed),
             (self.session.proposals_changed, self._count_review),
+            (self.session.decided, self._count_review),
             (napari_viewer.events.theme, self._show_theme),
         )
         for signal, slot in self._links:
@@ -133,7 +136,7 @@ class SegmatchDock(QWidget):
     def _find_action(self, tab: str, action: str) -> Callable[..., object] | None:
         if action == "sheet":
             return self.toggle_sheet
-        if self.session.project is None:
+        if self.session.project is None or self.review.sheet_is_open:
             return None
         if tab == "Annotate" and action == "done" and self.desk.layers.drawing_polygon:
             return None
@@ -190,8 +193,8 @@ class SegmatchDock(QWidget):
             self.show_tab("Annotate")
             self.desk.open(case, z)
 
-    def _count_review(self) -> None:
-        waiting = sum(item.decision is None for item in self.session.proposals)
+    def _count_review(self, *_: object) -> None:
+        waiting = self.session.proposals.undecided
         self.tabs.setTabText(list(self.panels()).index("Review"), f"Review {waiting}" if waiting else "Review")
 
     def _show_theme(self) -> None:
@@ -231,6 +234,7 @@ class SegmatchDock(QWidget):
             window.installEventFilter(self)
             window.destroyed.connect(self.end)
             self.desk.letters.attach(window)
+            self.planes.attach(window)
         self.keys.turn(not self._ended)
 
     def hideEvent(self, event: QEvent) -> None:
@@ -286,6 +290,7 @@ class SegmatchDock(QWidget):
         self._links = ()
         self.thumbnails.close()
         self.desk.letters.detach()
+        self.planes.detach()
         self.session.close()
         self._leave_window()
         self.seconds_to_end = time.monotonic() - began

@@ -52,6 +52,7 @@ class ExportPanel(Page):
             (session.project_changed, self._project_changed),
             (session.cases_changed, self.redraw),
             (session.proposals_changed, self.redraw),
+            (session.decided, self.redraw),
             (session.exported, self._exported),
         )
         self._project_changed()
@@ -63,9 +64,11 @@ class ExportPanel(Page):
             widget.hide()
         self.redraw()
 
-    def redraw(self) -> None:
+    def redraw(self, *_: object) -> None:
         done = sum(len(case.labelled) for case in self.session.cases if case.problem is None)
-        waiting = sum(item.verdict == "accepted" and item.decision is None for item in self.session.proposals)
+        waiting = sum(
+            n for (said, word, _), n in self.session.proposals.counts.items() if said == "accepted" and word is None
+        )
         self.checked.setText(f"checked masks only: {count(done, 'slice')}")
         self.accepted.setText(f"with accepted proposals: {count(waiting, 'more slice')}")
         if self.session.project is None:

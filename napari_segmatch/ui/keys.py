@@ -53,22 +53,32 @@ KEYS = (
     Key("T", ANNOTATE, "sequence", "next sequence"),
     Key("Q", ANNOTATE, "peek", "hold: hide the mask", hold=True),
     Key("W", ANNOTATE, "outline", "outline or filled"),
-    Key("I", ANNOTATE, "interpolate", "interpolate between painted slices"),
+    Key("I", ANNOTATE, "interpolate", "interpolate between painted slices: preview, again applies"),
+    Key("Shift+J", ANNOTATE, "suggest", "open the case that is worth it"),
+    Key("O", ANNOTATE, "planes", "other planes and sequences"),
     Key("Ctrl+Z", ANNOTATE, "undo", "undo, over slices"),
     Key("Ctrl+Shift+Z", ANNOTATE, "redo", "redo"),
     Key("A", REVIEW, "accept", "accept, next"),
     Key("R", REVIEW, "reject", "reject, next"),
     Key("C", REVIEW, "correct", "correct"),
     Key("D", REVIEW, "defer", "defer, next"),
+    Key("1", REVIEW, "reason_1", "reject: wrong place"),
+    Key("2", REVIEW, "reason_2", "reject: leaks out"),
+    Key("3", REVIEW, "reason_3", "reject: misses part"),
+    Key("4", REVIEW, "reason_4", "reject: wrong class"),
+    Key("5", REVIEW, "reason_5", "reject: bad scan"),
     Key("Return", REVIEW, "enter", "accept, or save the correction"),
     Key("Backspace", REVIEW, "take_back", "take back the last decision"),
+    Key("Shift+A", REVIEW, "accept_case", "see all of this case, then accept them"),
+    Key("Ctrl+Shift+A", REVIEW, "accept_above", "see all above in the list, then accept them"),
     Key("J", REVIEW, "next", "next proposal, no decision"),
     Key("K", REVIEW, "previous", "previous proposal, no decision"),
     Key("G", REVIEW, "worth_a_look", "next proposal worth a look"),
     Key("T", REVIEW, "sequence", "next sequence"),
+    Key("O", REVIEW, "planes", "other planes and sequences"),
     Key("Q", REVIEW, "peek", "hold: hide the proposal", hold=True),
     Key("W", REVIEW, "outline", "outline or filled"),
-    Key("Ctrl+Z", REVIEW, "undo", "undo a decision, or a stroke of a correction"),
+    Key("Ctrl+Z", REVIEW, "undo", "undo decisions, or a stroke of a correction"),
     Key("Ctrl+Shift+Z", REVIEW, "redo", "redo"),
     Key("?", "", "sheet", "this sheet of keys"),
 )
@@ -82,7 +92,7 @@ NAPARI = (
 )
 """What napari's own keys do, for the sheet."""
 
-_SHOWN = {"Return": "⏎", "Backspace": "⌫", "Ctrl+Shift+Z": "Ctrl+Shift+Z"}
+_SHOWN = {"Return": "⏎", "Backspace": "⌫", "Shift+A": "⇧A", "Shift+J": "⇧J", "Ctrl+Shift+A": "Ctrl⇧A"}
 _SAME = {Qt.Key.Key_Enter: Qt.Key.Key_Return}
 _TEXT = (QLineEdit, QTextEdit, QPlainTextEdit, QAbstractSpinBox)
 

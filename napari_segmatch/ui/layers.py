@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from ..types import Volume
-from .display import Flip, window
+from .display import WINDOWS, Flip, window
 from .style import CLASS_COLOURS, PROPOSAL_COLOURS
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class Layers:
         self.mask: Labels | None = None
         self.proposal: Labels | None = None
         self.outlined = False
+        self._window = WINDOWS["normal"]
         self._classes = 1
         self._thickness = 2
         self._working = False
@@ -74,25 +76,26 @@ class Layers:
         self._present = [name for name in names if name in present]
         visible = visible if visible in self._present else next(iter(self._present), "")
         self._working = True
+        self._thickness = 1 if max(labels.shape[1:]) <= 160 else 2
         try:
-            for channel, name in enumerate(names):
-                self._show_image(name, flip.to_view(volume.pixels[channel]), spacing, name == visible)
-            empty = np.zeros(labels.shape, np.uint8)
-            self.proposal = self._show_labels(self.proposal, PROPOSAL, flip.to_view(empty), spacing, recolour)
-            self.mask = self._show_labels(self.mask, MASK, flip.to_view(labels), spacing, recolour)
+            with _drawn_once(self._ours()):
+                for channel, name in enumerate(names):
+                    self._show_image(name, flip.to_view(volume.pixels[channel]), spacing, name == visible)
+                empty = np.zeros(labels.shape, np.uint8)
+                self.proposal = self._show_labels(self.proposal, PROPOSAL, flip.to_view(empty), spacing, recolour)
+                self.mask = self._show_labels(self.mask, MASK, flip.to_view(labels), spacing, recolour)
+                self.set_outline(self.outlined)
+                self.set_proposal_outline(True)
+                self._show_only(visible)
         finally:
             self._working = False
-        self._thickness = 1 if max(labels.shape[1:]) <= 160 else 2
-        self.set_outline(self.outlined)
-        self.set_proposal_outline(True)
-        self._show_only(visible)
         self.viewer.layers.selection.active = self.mask
         if first:
             self.viewer.reset_view()
 
     def _show_image(self, name: str, pixels: np.ndarray, spacing: tuple[float, ...], visible: bool) -> None:
         """A hidden layer costs napari little: it is hidden before it gets other pixels."""
-        layer, limits = self.images.get(name), window(pixels)
+        layer, limits = self.images.get(name), window(pixels, *self._window)
         if layer is None or not self._alive(layer):
             layer = Image(pixels, name=name, scale=spacing, units="mm", axis_labels=_AXES, contrast_limits=limits)
             layer.visible = visible
@@ -150,6 +153,7 @@ class Layers:
     def _drop(self, layers: Iterable[Layer]) -> None:
         for layer in layers:
             if self._alive(layer):
+                layer.visible = False  # napari may draw in the middle of a removal
                 self.viewer.layers.remove(layer)
 
     def _ours(self) -> list[Layer]:
@@ -172,7 +176,19 @@ class Layers:
         self.viewer.layers.insert(place, layer)
         self.restored.emit(layer.name)
 
+    def set_window(self, name: str) -> None:
+        """Show other grey values as black and white, in this case and in those to come."""
+        self._window = WINDOWS[name]
+        for layer in self.images.values():
+            if self._alive(layer):
+                layer.contrast_limits = window(np.asarray(layer.data), *self._window)
+
     # sequences -------------------------------------------------------------------------------------------
+
+    @property
+    def present(self) -> Sequence[str]:
+        """Names of the sequences that this case has."""
+        return self._present
 
     @property
     def several(self) -> bool:
@@ -210,18 +226,34 @@ class Layers:
         data[...] = 0
         if z is not None and labels is not None:
             data[z] = np.where(labels == 255, 0, labels)
-        self.proposal.refresh(extent=False)
+        self.proposal.refresh(extent=False, thumbnail=False, highlight=False)
+
+    def show_preview(self, slices: Mapping[int, np.ndarray]) -> None:
+        """Show what may be painted (z and labels in view order) where proposals are shown."""
+        if self.proposal is not None:
+            self.proposal.data[...] = 0
+            for z, labels in slices.items():
+                self.proposal.data[z] = np.where(labels == 255, 0, labels)
+            self.proposal.refresh(extent=False, highlight=False)
+
+    def choose_class(self, label: int) -> None:
+        if self.mask is not None:
+            self.mask.selected_label = label
+
+    @property
+    def chosen_class(self) -> int:
+        """The class in the person's hand; the first if it is none of ours."""
+        label = int(self.mask.selected_label) if self.mask is not None else 1
+        return label if 1 <= label <= self._classes else 1
 
     def set_outline(self, outlined: bool) -> None:
         self.outlined = outlined
         if self.mask is not None:
-            self.mask.contour = self._thickness if outlined else 0
-            self.mask.opacity = 0.9 if outlined else _OPACITY
+            _outline(self.mask, self._thickness if outlined else 0, 0.9)
 
     def set_proposal_outline(self, outlined: bool) -> None:
         if self.proposal is not None:
-            self.proposal.contour = self._thickness if outlined else 0
-            self.proposal.opacity = 1.0 if outlined else _OPACITY
+            _outline(self.proposal, self._thickness if outlined else 0, 1.0)
 
     def peek(self, hide: bool) -> None:
         """Hide the masks while a key is held, and show again just those that were visible."""
@@ -270,6 +302,29 @@ class Layers:
         if self.mask is not None:
             world = self.mask.data_to_world((value, 0, 0))[0]
             self.viewer.dims.set_point(self.viewer.dims.ndim - 3, world)
+
+
+@contextmanager
+def _drawn_once(layers: Sequence[Layer]) -> Iterator[None]:
+    """Let napari redraw each of these layers once at the end, not at each of a dozen changes."""
+    with ExitStack() as stack:
+        for layer in layers:
+            if hasattr(layer, "_block_refresh"):  # napari 0.9; without it all is well, but slower
+                stack.enter_context(layer._block_refresh())
+        yield
+    for layer in layers:
+        layer.refresh()
+    for layer in layers[:1]:
+        layer.events.scale()  # the viewer measures its layers anew only when one of them says so
+
+
+def _outline(layer: Labels, thickness: int, opacity: float) -> None:
+    """Each of these settings makes napari draw the layer anew."""
+    if layer.contour != thickness:
+        layer.contour = thickness
+    opacity = opacity if thickness else _OPACITY
+    if layer.opacity != opacity:
+        layer.opacity = opacity
 
 
 def _rescale(layer: Layer, spacing: Sequence[float]) -> None:

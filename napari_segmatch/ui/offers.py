@@ -69,8 +69,7 @@ class OfferBar(QFrame):
     def _done(self, offer: Aside) -> None:
         self.desk.show_proposal(None)
         if offer.case == self.desk.case_id:
-            for z in offer.slices:
-                self.desk.refetch(z)
+            self.desk.refetch(offer.slices)
 
 
 def _words(offer: Aside, more: int) -> str:

@@ -49,13 +49,19 @@ class RunPlots(QWidget):
                 plot.getAxis(axis).setTextPen(c["text"])
             plot.showGrid(x=False, y=True, alpha=0.15)
 
-    def show_history(self, history: History, classes: Sequence[str], validation: int) -> None:
+    def show_history(
+        self, history: History, classes: Sequence[str], validation: int, beside: History | None = None
+    ) -> None:
+        """Draw a run, and if there is another one beside it, that one's Dice dashed."""
         self._show_dice(history, classes, validation)
+        if beside is not None:
+            self._show_beside(beside, classes)
         steps = _thin(history.steps)
         x = np.array([step.step for step in steps], float)
         passed = np.array([np.nan if step.accepted is None else step.accepted for step in steps], float)
         self._passed.clear()
         self._passed.plot(x, _smooth(passed), pen=pg.mkPen(CLASS_COLOURS[2], width=_WIDTH), connect="finite")
+        self._show_health(history, classes)
         self._losses.clear()
         for name, _, colour in _LOSSES:
             values = np.array([getattr(step, name) for step in steps], float)
@@ -76,6 +82,27 @@ class RunPlots(QWidget):
             if y and np.isfinite(y[-1]):
                 words.append((f"{name} {y[-1]:.3f}", colour))
         self._titles[0].setText(_legend(f"Validation Dice, n = {validation}", words))
+
+    def _show_beside(self, history: History, classes: Sequence[str]) -> None:
+        x = [item.step for item in history.evaluations]
+        for index, name in enumerate(classes):
+            y = [item.dice.get(name, np.nan) for item in history.evaluations]
+            pen = pg.mkPen(CLASS_COLOURS[index % len(CLASS_COLOURS)], width=_WIDTH, style=Qt.PenStyle.DashLine)
+            self._dice.plot(x, y, pen=pen, connect="finite")
+
+    def _show_health(self, history: History, classes: Sequence[str]) -> None:
+        """With several classes, draw of each the share of proposals that pass among those that show it."""
+        if len(classes) < 2:
+            return
+        words = []
+        for index, name in enumerate(classes):
+            pairs = [(item.step, *item.by_class[name]) for item in history.proposed if item.by_class.get(name)]
+            points = [(step, passed / of) for step, passed, of in pairs if of]
+            colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
+            self._passed.plot([p[0] for p in points], [p[1] for p in points], pen=pg.mkPen(colour, width=_WIDTH),
+                              symbol="o", symbolSize=4, symbolBrush=colour, symbolPen=None)  # fmt: skip
+            words.append((f"{name} {100 * points[-1][1]:.0f} %" if points else f"{name} none", colour))
+        self._titles[1].setText(_legend("Share that passes", words))
 
 
 def _legend(title: str, entries: Sequence[tuple[str, str]]) -> str:

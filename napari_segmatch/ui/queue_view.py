@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from qtpy.QtCore import QModelIndex, QRect, QSize, Qt
-from qtpy.QtGui import QColor, QFontMetrics, QPainter
+from qtpy.QtGui import QColor, QFont, QFontMetrics, QPainter
 from qtpy.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
+from ..ranking import is_blind
 from ..types import Proposal
-from .queue import NUMBER_ROLE, PROPOSAL_ROLE, QueueModel, is_blind
-from .style import EMPTY, GOOD, LATER, UNSURE, VERDICT_COLOURS
+from .queue import HEADING_ROLE, NUMBER_ROLE, PROPOSAL_ROLE, Heading, QueueModel, score_words, verdict_words
+from .style import EMPTY, GOOD, LATER, UNSURE, VERDICT_COLOURS, count
 from .thumbnails import SIDE, Thumbnails
 
 _ROW = SIDE + 8
@@ -38,6 +39,10 @@ class ProposalDelegate(QStyledItemDelegate):
         return QSize(240, _ROW)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
+        heading = index.data(HEADING_ROLE)
+        if isinstance(heading, Heading):
+            _heading(painter, option, heading)
+            return
         item = index.data(PROPOSAL_ROLE)
         if not isinstance(item, Proposal):
             return
@@ -45,7 +50,7 @@ class ProposalDelegate(QStyledItemDelegate):
         area = option.rect
         if option.state & QStyle.StateFlag.State_Selected:
             painter.fillRect(area, option.palette.highlight())
-        picture = self._thumbnails.pixmap(item)
+        picture = self._thumbnails.small(item)
         box = QRect(area.left() + 4, area.top() + 4, SIDE, SIDE)
         if picture is not None:
             painter.drawPixmap(box, picture)
@@ -53,6 +58,24 @@ class ProposalDelegate(QStyledItemDelegate):
             painter.fillRect(box, QColor(0, 0, 0, 60))
         _words(painter, option, QRect(box.right() + 9, box.top(), area.right() - box.right() - 15, SIDE), index)
         painter.restore()
+
+
+def _heading(painter: QPainter, option: QStyleOptionViewItem, heading: Heading) -> None:
+    painter.save()
+    area = option.rect.adjusted(0, 2, 0, -2)
+    painter.fillRect(area, QColor(EMPTY))
+    painter.setPen(option.palette.text().color())
+    half = area.height() // 2
+    first = QRect(area.left() + 8, area.top() + 3, area.width() - 16, half)
+    second = first.translated(0, half - 5)
+    words = f"{count(heading.count, 'proposal')}: click to see all and accept at once"
+    painter.drawText(second, Qt.AlignmentFlag.AlignVCenter, words)
+    font = QFont(option.font)
+    font.setBold(True)
+    painter.setFont(font)
+    name = QFontMetrics(font).elidedText(heading.case, Qt.TextElideMode.ElideMiddle, first.width())
+    painter.drawText(first, Qt.AlignmentFlag.AlignVCenter, name)
+    painter.restore()
 
 
 def _words(painter: QPainter, option: QStyleOptionViewItem, area: QRect, index: QModelIndex) -> None:
@@ -71,9 +94,9 @@ def _words(painter: QPainter, option: QStyleOptionViewItem, area: QRect, index: 
     if is_blind(item):
         _chip(painter, second, "spot check", LATER)
         return
-    words, colour = ("sure", GOOD) if item.verdict == "accepted" else ("unsure", UNSURE)
-    chip = _chip(painter, second, words, colour)
-    _bar(painter, QRect(chip + 8, second.top(), second.right() - chip - 8, half), item.score, colour, option)
+    colour = verdict_colour(item)
+    chip = _chip(painter, second, verdict_words(item), colour)
+    _bar(painter, QRect(chip + 8, second.top(), second.right() - chip - 8, half), item, colour, option)
 
 
 def _chip(painter: QPainter, area: QRect, words: str, colour: str) -> int:
@@ -89,11 +112,18 @@ def _chip(painter: QPainter, area: QRect, words: str, colour: str) -> int:
     return box.right()
 
 
-def _bar(painter: QPainter, area: QRect, score: float, colour: str, option: QStyleOptionViewItem) -> None:
-    number = f"{score:.2f}"
-    room = painter.fontMetrics().horizontalAdvance("0.00") + 6
+def _bar(painter: QPainter, area: QRect, item: Proposal, colour: str, option: QStyleOptionViewItem) -> None:
+    number = score_words(item)
+    if not number:
+        return
+    room = painter.fontMetrics().horizontalAdvance("100 %") + 6
     track = QRect(area.left(), area.center().y() - 2, max(8, area.width() - room), 5)
     painter.fillRect(track, QColor(EMPTY))
-    painter.fillRect(QRect(track.left(), track.top(), round(track.width() * score), 5), QColor(colour))
+    painter.fillRect(QRect(track.left(), track.top(), round(track.width() * item.score), 5), QColor(colour))
     painter.setPen(option.palette.text().color())
     painter.drawText(area, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, number)
+
+
+def verdict_colour(item: Proposal) -> str:
+    """Colour of the discriminator's word."""
+    return {"accepted": GOOD, "rejected": UNSURE}.get(item.verdict, LATER)

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import numpy as np
 from psygnal import Signal
 
+from ..ranking import threshold
 from ..session import Session
 from ..types import NOT_ANNOTATED, HumanVerdict, Proposal
 from .desk import Desk
-from .queue import threshold
 from .thumbnails import Thumbnails
 
 _PREFETCH = 4
@@ -27,24 +27,32 @@ class Reviewer:
     ----------
     items
         Gives the proposals to go through, in order.
+    place_of
+        Gives where the proposal of a number stands among them, -1 if it does not.
     """
 
     moved = Signal()
     """Another proposal is current, or it is on the screen now."""
+    drawn = Signal(object)
+    """A proposal is on the screen: its labels (y, x) as stored are above 0 where it segments something."""
     mode_changed = Signal()
     """A correction has begun or ended."""
 
     def __init__(
-        self, session: Session, desk: Desk, thumbnails: Thumbnails, items: Callable[[], list[Proposal]]
+        self,
+        session: Session,
+        desk: Desk,
+        thumbnails: Thumbnails,
+        items: Callable[[], list[Proposal]],
+        place_of: Callable[[int], int],
     ) -> None:
         self.session, self.desk, self.thumbnails, self.items = session, desk, thumbnails, items
+        self.place_of = place_of
         self.current: Proposal | None = None
         self.correcting = False
         self.outlined = True
         self._before: np.ndarray | None = None
         self._since = time.monotonic()
-        self._undone: list[tuple[Proposal, HumanVerdict, np.ndarray | None]] = []
-        self._masks: dict[int, np.ndarray] = {}
         thumbnails.arrived.connect(self._previews_arrived)
 
     def close(self) -> None:
@@ -53,8 +61,6 @@ class Reviewer:
     def forget(self) -> None:
         """Another project is open."""
         self.current, self.correcting, self._before = None, False, None
-        self._undone.clear()
-        self._masks.clear()
         self.mode_changed.emit()
 
     def refresh(self) -> None:
@@ -66,7 +72,7 @@ class Reviewer:
         shown = self.current
         if shown is None:
             return
-        found = next((item for item in self.session.proposals if item.id == shown.id), None)
+        found = self.session.proposals.get(shown.id)
         labelled = next((case.labelled for case in self.session.cases if case.id == shown.case), ())
         if found is not None:
             self.current = found
@@ -109,6 +115,8 @@ class Reviewer:
         self.desk.show_proposal(item, preview.labels if preview is not None else None)
         if not self.correcting:
             self.desk.layers.set_mode("pan_zoom")
+        if preview is not None:
+            self.drawn.emit((preview.labels > 0) & (preview.labels != NOT_ANNOTATED))
         self.moved.emit()
 
     def _previews_arrived(self, ids: set[int]) -> None:
@@ -122,10 +130,7 @@ class Reviewer:
             self.thumbnails.preview(follower)
 
     def _place(self, item: Proposal | None) -> int:
-        """Return where a proposal stands in the list, -1 if it does not."""
-        if item is None:
-            return -1
-        return next((i for i, other in enumerate(self.items()) if other.id == item.id), -1)
+        return self.place_of(item.id) if item is not None else -1
 
     # moving ----------------------------------------------------------------------------------------------
 
@@ -151,9 +156,9 @@ class Reviewer:
             preview = self.thumbnails.preview(self.current)
             self._decide("accepted", preview.labels if preview is not None else None)
 
-    def reject(self) -> None:
+    def reject(self, reason: str | None = None) -> None:
         if not self.correcting:
-            self._decide("rejected")
+            self._decide("rejected", reason=reason)
 
     def defer(self) -> None:
         if not self.correcting:
@@ -166,23 +171,42 @@ class Reviewer:
         else:
             self.accept()
 
-    def _decide(self, verdict: HumanVerdict, labels: np.ndarray | None = None) -> None:
+    def _decide(self, verdict: HumanVerdict, labels: np.ndarray | None = None, reason: str | None = None) -> None:
         """Record a verdict and go on; ``labels`` is what the slice's label becomes."""
         item = self.current
         if item is None:
+            return
+        if item.decision is not None and item.decision == verdict and verdict != "corrected":
+            self.go(1)
             return
         following = self._following(item)
         if self.desk.case_id == item.case and labels is not None:
             self.desk.put(item.z, labels)
         mask = labels if verdict == "corrected" else None
-        if mask is not None:
-            self._masks[item.id] = mask
-        self._undone.clear()
-        self.session.decide(item, verdict, mask, seconds=round(time.monotonic() - self._since, 1))
+        seconds = round(time.monotonic() - self._since, 1)
         if following is not None:
             self.show(following)
         else:
+            self.current = None
             self.desk.show_proposal(None)
+        self.session.decide(item, verdict, mask, seconds=seconds, reason=reason)
+        self.moved.emit()
+
+    def decide_all(self, items: list[Proposal], seconds: float) -> None:
+        """Accept what somebody has looked at on a contact sheet; one step for undo."""
+        if not items or self.correcting:
+            return
+        chosen = {item.id for item in items}
+        if self.current is not None and self.current.id in chosen:
+            after = self.items()[self._place(self.current) + 1 :] + self.items()
+            self.current = next((item for item in after if item.decision is None and item.id not in chosen), None)
+        self.session.decide_all(items, "accepted", seconds)
+        self._refetch(items)
+        if self.current is not None:
+            self.show(self.current)
+        else:
+            self.desk.show_proposal(None)
+        self.moved.emit()
 
     def _following(self, item: Proposal) -> Proposal | None:
         """Return the next open proposal of the list, from the top when the end is reached."""
@@ -230,18 +254,20 @@ class Reviewer:
     # taking back -----------------------------------------------------------------------------------------
 
     def take_back(self) -> None:
-        """Take back the last decision and go there."""
-        if self.correcting:
-            return
-        before = {item.id: item.decision for item in self.session.proposals}
-        item = self.session.take_back()
-        if item is None:
-            return
-        said = before.get(item.id)
-        if said is not None:
-            self._undone.append((item, said, self._masks.get(item.id)))
-        self.desk.open(item.case, item.z, then=lambda: self.desk.refetch(item.z))
-        self.show(item)
+        """Take back the last decision, or all of one contact sheet, and go there."""
+        if not self.correcting:
+            self.session.undo(self._went_back)
+
+    def _went_back(self, items: list[Proposal]) -> None:
+        self._refetch(items)
+        if items and not self.correcting:
+            self.show(items[0])
+
+    def _refetch(self, items: list[Proposal]) -> None:
+        """Show on the desk what the disk will say of these slices."""
+        mine = [item.z for item in items if item.case == self.desk.case_id]
+        if mine:
+            self.desk.refetch(mine)
 
     def undo(self) -> None:
         """Undo a stroke of the correction, or the last decision."""
@@ -254,18 +280,15 @@ class Reviewer:
         """Redo a stroke, or say again what was taken back last."""
         if self.correcting:
             self.desk.redo()
-            return
-        if not self._undone:
-            return
-        (item, verdict, mask), left = self._undone[-1], self._undone[:-1]
-        if verdict == "accepted":
-            preview = self.thumbnails.preview(item)
-            mask = preview.labels if preview is not None else None
-        if mask is None and verdict in ("accepted", "corrected"):
-            return
-        self.current = item
-        self._decide(verdict, mask)
-        self._undone = left
+        else:
+            self.session.redo(self._went_on)
+
+    def _went_on(self, items: list[Proposal]) -> None:
+        self._refetch(items)
+        if items and not self.correcting and self.current is not None and self.current.id in {i.id for i in items}:
+            following = self._following(self.current)
+            if following is not None:
+                self.show(following)
 
     def toggle_outline(self) -> None:
         self.outlined = not self.outlined

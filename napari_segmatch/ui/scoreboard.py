@@ -5,8 +5,8 @@ from __future__ import annotations
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
+from ..ranking import interval, overturned
 from ..session import Session
-from .queue import interval, overturned
 from .style import column, holder, text
 
 _KEPT, _CHANGED = ("accepted",), ("rejected", "corrected")
@@ -40,7 +40,7 @@ class Scoreboard(QWidget):
         for (verdict, kept), cell in self._cells.items():
             wanted = _KEPT if kept else _CHANGED
             cell.setText(str(sum(n for (said, mine), n in table.items() if said == verdict and mine in wanted)))
-        self._audit.setText(audit_sentence(*overturned(session.proposals)))
+        self._audit.setText(audit_sentence(*overturned(session.proposals.counts)))
         self._seen.setText(seen_sentence(session))
         self._seen.setVisible(bool(self._seen.text()))
 
@@ -61,6 +61,6 @@ def seen_sentence(session: Session) -> str:
     seen = session.history.pool
     if seen is None:
         return ""
-    made = sum(1 for item in session.proposals if item.decision in ("accepted", "corrected"))
+    made = session.proposals.decided("accepted", "corrected")
     lead = f"The trainer took up your work at step {seen.step}: it now learns from {seen.labelled} labelled slices"
     return f"{lead}, {made} of them from this review." if made else f"{lead}."

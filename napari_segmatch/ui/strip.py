@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from qtpy.QtCore import QEvent, QPoint, QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QHelpEvent, QMouseEvent, QPainter, QPaintEvent, QPen
@@ -11,17 +12,22 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 from .style import EMPTY
 
 
-class SliceStrip(QWidget):
-    """Cells in the order of napari's slider.
+class Cell(NamedTuple):
+    """Colour (empty for none), the words for the tooltip, and how much of the cell's height is coloured."""
 
-    Each cell is a pair of a colour (empty for none) and the words for its tooltip.
-    """
+    colour: str
+    words: str
+    share: float = 1.0
+
+
+class SliceStrip(QWidget):
+    """Cells in the order of napari's slider."""
 
     clicked = Signal(int)
 
     def __init__(self, tip: str) -> None:
         super().__init__()
-        self._cells: Sequence[tuple[str, str]] = ()
+        self._cells: Sequence[Cell] = ()
         self._here = 0
         self.setFixedHeight(22)
         self.setMouseTracking(True)
@@ -31,7 +37,7 @@ class SliceStrip(QWidget):
     def sizeHint(self) -> QSize:
         return QSize(260, 22)
 
-    def show_cells(self, cells: Sequence[tuple[str, str]], here: int) -> None:
+    def show_cells(self, cells: Sequence[Cell], here: int) -> None:
         self._cells, self._here = cells, here
         self.update()
 
@@ -47,10 +53,12 @@ class SliceStrip(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)
         gap = 1 if self._cells and self.width() / len(self._cells) > 4 else 0
-        for index, (colour, _) in enumerate(self._cells):
+        for index, item in enumerate(self._cells):
             left, right = self._edge(index), self._edge(index + 1)
             cell = QRect(left, 4, max(1, right - left - gap), self.height() - 8)
-            painter.fillRect(cell, QColor(colour or EMPTY))
+            painter.fillRect(cell, QColor(EMPTY))
+            if item.colour:
+                painter.fillRect(cell.adjusted(0, round((1 - item.share) * cell.height()), 0, 0), QColor(item.colour))
         if self._cells:
             left, right = self._edge(self._here), self._edge(self._here + 1)
             painter.setPen(QPen(self.palette().text().color(), 2))
@@ -77,4 +85,4 @@ class SliceStrip(QWidget):
     def _explain(self, here: QPoint, there: QPoint) -> None:
         index = self.cell_at(here.x())
         if index is not None:
-            QToolTip.showText(there, f"Slice {index}: {self._cells[index][1]}", self)
+            QToolTip.showText(there, f"Slice {index}: {self._cells[index].words}", self)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..types import NOT_ANNOTATED
+
 STEPS = 200
 
 
@@ -47,6 +49,17 @@ class Strokes:
     def differs(self, z: int) -> bool:
         """Whether a slice holds something that no step has recorded: a stroke that is being drawn, or a script's."""
         return not np.array_equal(self._seen[z], self.labels[z])
+
+    def protect(self, slices: Iterable[int] | None, label: int) -> bool:
+        """Give voxels back to classes other than ``label`` that a stroke has taken; returns whether any was."""
+        taken = False
+        for z in range(len(self.labels)) if slices is None else slices:
+            before, now = self._seen[z], self.labels[z]
+            others = (before != now) & (before != 0) & (before != NOT_ANNOTATED) & (before != label)
+            if others.any():
+                now[others] = before[others]
+                taken = True
+        return taken
 
     def accept(self, z: int, slice_: np.ndarray) -> None:
         """Take over a slice that was changed elsewhere: not a step of this person's hand."""

@@ -73,9 +73,13 @@ def stylesheet(theme: str) -> str:
     QPushButton:checked {{ background: {c["current"]}; }}
     QPushButton[role="quiet"] {{ background: transparent; color: {c["soft"]}; padding: 2px; }}
     QPushButton[role="quiet"]:hover {{ color: {c["text"]}; }}
+    QPushButton[role="reason"] {{ background: transparent; border: 1px solid {c["foreground"]}; padding: 2px 1px;
+        font-size: 8pt; color: {c["soft"]}; }}
+    QPushButton[role="reason"]:hover {{ color: {c["text"]}; border-color: {BAD}; }}
     QToolButton[role="fold"] {{ border: none; background: transparent; font-weight: 600; padding: 3px 0; }}
     QScrollArea {{ border: none; }}
     QFrame[role="banner"] {{ border-left: 4px solid {BAD}; background: {c["foreground"]}; }}
+    QFrame[role="sheet"] {{ background: {c["background"]}; border: 1px solid {c["secondary"]}; border-radius: 6px; }}
     QFrame[role="banner"][calm="true"] {{ border-left: 4px solid {OWN}; }}
     """
 

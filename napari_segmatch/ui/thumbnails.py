@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from psygnal import Signal
+from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QImage, QPixmap
 
 from ..errors import SegmatchError
@@ -17,20 +18,23 @@ from .display import Flip, window
 from .style import PROPOSAL_COLOURS
 
 SIDE = 54
-_KEPT = 600
+"""Pixels of a thumbnail in a list."""
+TILE = 132
+"""Pixels of a picture as it is kept: the size of a tile on a contact sheet."""
+_KEPT = 400
 _AT_ONCE = 6
 """Pictures to a job: few, so that a case that somebody opens does not wait for many."""
 
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """A proposal's labels (y, x) as stored, and its picture (SIDE, SIDE, 3) uint8 as on the screen."""
+    """A proposal's labels (y, x) as stored, and its picture (TILE, TILE, 3) uint8 as on the screen."""
 
     labels: np.ndarray
     picture: np.ndarray
 
 
-def picture(image: np.ndarray, labels: np.ndarray, spacing: tuple[float, float], side: int = SIDE) -> np.ndarray:
+def picture(image: np.ndarray, labels: np.ndarray, spacing: tuple[float, float], side: int = TILE) -> np.ndarray:
     """Draw a slice (y, x) with its mask outlined, in true proportions, centred on black."""
     black, white = window(image)
     height, width = (n * mm for n, mm in zip(image.shape, spacing, strict=True))
@@ -73,6 +77,7 @@ class Thumbnails:
         self.session = session
         self._kept: OrderedDict[int, Preview] = OrderedDict()
         self._pixmaps: dict[int, QPixmap] = {}
+        self._small: dict[int, QPixmap] = {}
         self._wanted: OrderedDict[int, Proposal] = OrderedDict()
         self._busy = False
         session.project_changed.connect(self.clear)
@@ -84,6 +89,7 @@ class Thumbnails:
     def clear(self) -> None:
         self._kept.clear()
         self._pixmaps.clear()
+        self._small.clear()
         self._wanted.clear()
         self._busy = False
 
@@ -98,10 +104,20 @@ class Thumbnails:
             return self._kept[proposal.id]
         self._wanted[proposal.id] = proposal
         self._wanted.move_to_end(proposal.id)
-        while len(self._wanted) > 60:
+        while len(self._wanted) > 120:
             self._wanted.popitem(last=False)
         self._fetch()
         return None
+
+    def small(self, proposal: Proposal) -> QPixmap | None:
+        """Return the picture as lists show it."""
+        found = self.pixmap(proposal)
+        if found is None:
+            return None
+        if proposal.id not in self._small:
+            smooth = Qt.TransformationMode.SmoothTransformation
+            self._small[proposal.id] = found.scaled(SIDE, SIDE, transformMode=smooth)
+        return self._small[proposal.id]
 
     def pixmap(self, proposal: Proposal) -> QPixmap | None:
         found = self.preview(proposal)
@@ -124,6 +140,7 @@ class Thumbnails:
         while len(self._kept) > _KEPT:
             gone, _ = self._kept.popitem(last=False)
             self._pixmaps.pop(gone, None)
+            self._small.pop(gone, None)
         self.arrived.emit(set(previews))
         self._fetch()
 

@@ -7,18 +7,21 @@ from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QComboBox, QFormLayout, QLabel, QListWidget, QListWidgetItem, QProgressBar, QWidget
+from qtpy.QtWidgets import QComboBox, QFormLayout, QProgressBar, QWidget
 
 from ..errors import SegmatchError
 from ..events import Step
-from ..session import Session
-from ..types import Proposal
+from ..session import History, Session
 from .config_form import ConfigForm
 from .desk import Desk
 from .diagnosis import diagnose
+from .estimate import sentence
+from .notice import tell_desktop
 from .plots import RunPlots
 from .style import Fold, Page, button, column, duration, holder, row, text
-from .thumbnails import SIDE, Thumbnails
+from .thumbnails import Thumbnails
+from .train_runs import RunList
+from .watched import WatchedSlices
 
 PRESETS = {"quick look": "quick", "standard": "standard", "overnight": "overnight"}
 _PRESET_TIPS = (
@@ -36,6 +39,7 @@ class TrainPanel(Page):
         self.session, self.desk, self.thumbnails = session, desk, thumbnails
         self.actions: dict[str, Callable[..., object]] = {}
         self._drawn = 0.0
+        self._beside: History | None = None
         self._late = QTimer(self, singleShot=True)
         self._late.timeout.connect(self.redraw)
         self._empty = text("Open or create a project in the tab Cases first.", "hint")
@@ -46,7 +50,8 @@ class TrainPanel(Page):
             (session.cases_changed, self.redraw_soon),
             (session.run_changed, self.redraw_soon),
             (session.proposals_changed, self.redraw_soon),
-            (thumbnails.arrived, self._show_pictures),
+            (session.run_ended, self._ended),
+            (thumbnails.arrived, self._pictures_came),
         )
         self.form.show_preset("standard")
         self._project_changed()
@@ -69,18 +74,14 @@ class TrainPanel(Page):
         self._status = text("", "section")
         self._advice = text("", "advice")
         self.plots = RunPlots()
-        self._pictures = [QLabel() for _ in range(4)]
-        for picture in self._pictures:
-            picture.setFixedSize(SIDE, SIDE)
-        self._recent = holder(column(text("Latest proposals", "section"), row(*self._pictures, 1)))
-        self.runs = QListWidget()
-        self.runs.setFixedHeight(96)
-        self.runs.setToolTip("Earlier runs; click one to see its curves and to resume it")
-        self.runs.itemClicked.connect(self._show_run)
-        self._older = holder(column(text("Runs", "section"), self.runs, spacing=2))
+        self.watched = WatchedSlices(self.session, self.thumbnails)
+        self.runs = RunList(self.session)
+        self.runs.compared.connect(self._compare)
+        self._need = text("", "hint")
         return column(
-            row(self.start), row(self.pause, self.stop), choices, Fold("Advanced", holder(advanced)), self.bar,
-            self._status, self._advice, self.plots, self._recent, self._older, 1,
+            row(self.start), row(self.pause, self.stop), choices, self._need,
+            Fold("Advanced", holder(advanced)), self.bar,
+            self._status, self._advice, self.plots, self.watched, self.runs, 1,
         )  # fmt: skip
 
     def _build_choices(self) -> QFormLayout:
@@ -95,12 +96,16 @@ class TrainPanel(Page):
         self.mode.addItems(MODES)
         self.mode.setToolTip("Thread: starts at once. Process: a program of its own beside this window")
         self.form = ConfigForm()
-        self.preset.currentTextChanged.connect(lambda name: self.form.show_preset(PRESETS[name]))
+        self.preset.currentTextChanged.connect(self._preset_chosen)
         choices = QFormLayout()
         choices.setContentsMargins(0, 0, 0, 0)
         choices.addRow("preset", self.preset)
         choices.addRow("device", self.device)
         return choices
+
+    def _preset_chosen(self, name: str) -> None:
+        self.form.show_preset(PRESETS[name])
+        self._show_need()
 
     # verbs -----------------------------------------------------------------------------------------------
 
@@ -135,8 +140,14 @@ class TrainPanel(Page):
         else:
             self._try(self._start_new)
 
-    def _show_run(self, item: QListWidgetItem) -> None:
-        self._try(self.session.show_run, int(item.data(256)))
+    def _compare(self, beside: History | None) -> None:
+        self._beside = beside
+        self.redraw()
+
+    def _ended(self, state: str) -> None:
+        """Say on the desktop that a run is over, if the window is not in front."""
+        run = self.session.run
+        tell_desktop(self.window(), f"Run {run.id if run else ''}: {state}.")
 
     def _resumable(self) -> bool:
         return not self.session.is_training and self.session.run_state in _ENDED
@@ -147,7 +158,8 @@ class TrainPanel(Page):
         there = self.session.project is not None
         self._empty.setVisible(not there)
         self._body.setVisible(there)
-        self.redraw()
+        self.watched.forget()
+        self.runs.forget()
 
     def shown_for_work(self) -> None:
         self.redraw()
@@ -166,6 +178,7 @@ class TrainPanel(Page):
             return
         self._drawn = time.monotonic()
         self._show_controls()
+        self._show_need()
         step = next(reversed(session.history.steps), None)
         progress = 1.0 if session.run_state == "finished" else step.progress if step else 0.0
         self.bar.setValue(round(1000 * progress))
@@ -175,9 +188,9 @@ class TrainPanel(Page):
         self._advice.setVisible(bool(advice))
         self.plots.setVisible(bool(session.history.steps or session.history.evaluations))
         if not self.plots.isHidden():
-            self.plots.show_history(session.history, project.classes, validation_count(session))
-        self._show_pictures()
-        self._show_runs()
+            self.plots.show_history(session.history, project.classes, validation_count(session), self._beside)
+        self.watched.redraw()
+        self.runs.redraw()
 
     def _show_controls(self) -> None:
         training, paused = self.session.is_training, self.session.run_state == "paused"
@@ -191,29 +204,21 @@ class TrainPanel(Page):
         for control in (self.preset, self.device, self.mode, self.form):
             control.setEnabled(not training)
 
-    def _show_pictures(self, *_: Any) -> None:
-        latest = _latest(self.session.proposals, len(self._pictures))
-        self._recent.setVisible(bool(latest))
-        for picture, item in zip(self._pictures, latest, strict=False):
-            pixmap = self.thumbnails.pixmap(item) if self.isVisible() else None
-            if pixmap is not None:
-                picture.setPixmap(pixmap)
-                picture.setToolTip(f"{item.case}, {'sure' if item.verdict == 'accepted' else 'unsure'}")
+    def _show_need(self) -> None:
+        """Say what the chosen preset needs."""
+        project = self.session.project
+        if project is None:
+            return
+        slices = sum(case.shape[0] for case in self.session.cases if case.problem is None and not case.validation)
+        try:
+            config = self.form.config(PRESETS[self.preset.currentText()], self.device.currentText())
+        except SegmatchError:
+            return
+        self._need.setText(sentence(config, slices, len(project.sequences)))
 
-    def _show_runs(self) -> None:
-        here = self.session.run.id if self.session.run else None
-        runs = [(run.id, self.session.run_state if run.id == here else state) for run, state in self.session.runs()]
-        self._older.setVisible(bool(runs))
-        words = [(id_, f"Run {id_}: {state}") for id_, state in reversed(runs)]
-        if words != [(self.runs.item(i).data(256), self.runs.item(i).text()) for i in range(self.runs.count())]:
-            self.runs.clear()
-            for id_, sentence in words:
-                item = QListWidgetItem(sentence)
-                item.setData(256, id_)
-                self.runs.addItem(item)
-        for i in range(self.runs.count()):
-            if self.runs.item(i).data(256) == here:
-                self.runs.setCurrentRow(i)
+    def _pictures_came(self, *_: Any) -> None:
+        if self.isVisible():
+            self.watched.redraw()
 
     def show_theme(self, theme: str) -> None:
         self.plots.show_theme(theme)
@@ -224,14 +229,6 @@ def _one_row(label: str, control: QWidget) -> QFormLayout:
     form.setContentsMargins(0, 0, 0, 0)
     form.addRow(label, control)
     return form
-
-
-def _latest(proposals: list[Proposal], many: int) -> list[Proposal]:
-    """Return the newest proposals, one for each case as far as possible, in a fixed order."""
-    newest: dict[str, Proposal] = {}
-    for item in sorted(proposals, key=lambda item: -item.id):
-        newest.setdefault(item.case, item)
-    return sorted(list(newest.values())[:many], key=lambda item: item.region)
 
 
 def validation_count(session: Session) -> int:

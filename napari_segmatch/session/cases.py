@@ -1,0 +1,290 @@
+"""The lowest part of a session: the project, its cases, what is drawn on them, and the threads that do the work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, wait
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from psygnal import Signal
+
+from ..errors import SegmatchError
+from ..io import FoundCase
+from ..jobs import Lane, VolumeCache
+from ..keeper import WindowLock
+from ..ledger import Ledger
+from ..project import Project
+from ..types import Aside, Case, Proposal, Volume
+from .keeping import KeepingSession
+
+T = TypeVar("T")
+
+Facts = Mapping[str, tuple[Case, list[Proposal]]]
+"""What the project says of some cases and their proposals at one moment."""
+
+
+class CaseSession(KeepingSession):
+    """Opens a project, adds cases to it, saves masks. See :class:`napari_segmatch.session.Session`."""
+
+    project_changed = Signal()
+    """Another project is open, or none."""
+    cases_changed = Signal()
+    """Cases were added, or what is known of one changed."""
+    proposals_changed = Signal()
+    """Proposals came or went."""
+    decided = Signal(object)
+    """The proposals with these numbers have another word of a person, or none any more."""
+    mask_saved = Signal(str)
+    """A mask of this case is on disk."""
+    exported = Signal(list)
+    """These files were written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.cases: list[Case] = []
+        self.proposals = Ledger()
+        self.saved_at: float | None = None
+        self._last_save: dict[str, Future[Any]] = {}
+        self._clock = 0
+        self._saved_at_tick: dict[str, int] = {}
+        self._volumes = VolumeCache(lambda case: self._open().volume(case))
+
+    # project ---------------------------------------------------------------------------------------------
+
+    def create_project(self, path: Path, classes: Iterable[str], sequences: Iterable[str]) -> None:
+        Project.create(path, list(classes), list(sequences)).close()
+        self.open_project(path)
+
+    def open_project(self, path: Path) -> None:
+        """Open a project; if another window has it open, only to look at."""
+        if self.project is not None and self.project.path.resolve() == path.resolve():
+            self.close_project()
+        self._use(*self._hold(path))
+
+    def _use(self, project: Project, lock: WindowLock) -> None:
+        self.close_project()
+        self._keep(project, lock)
+        self._opened(project)
+        self._reload()
+        self.project_changed.emit()
+        if project.readonly:
+            self.message.emit(project.readonly, True)
+
+    def _opened(self, project: Project) -> None:
+        """Read what is to be known of a project before anybody hears of it."""
+
+    def close_project(self, timeout: float = 30) -> None:
+        """Finish saving, close the project. ``timeout`` is for a training that has to stop first."""
+        self._jobs.cancel("import", "read")
+        self._rescue()
+        self.wait()
+        self._let_go()
+        self.saved_at = None
+        self.cases, self.proposals = [], Ledger()
+        self._volumes.clear()
+        self._last_save.clear()
+        self._saved_at_tick.clear()
+
+    def close(self) -> None:
+        """End the session: see the class's policy."""
+        self.close_project()
+        self._jobs.close()
+
+    def _reload(self) -> None:
+        project = self._open()
+        self.cases = project.cases
+        self.proposals = Ledger(project.proposals())
+        self.cases_changed.emit()
+        self.proposals_changed.emit()
+        self._renew_asides()
+
+    # cases -----------------------------------------------------------------------------------------------
+
+    def add_cases(
+        self,
+        found: Iterable[FoundCase],
+        labelled: Iterable[str] | None = None,
+        validation: Iterable[str] = (),
+    ) -> None:
+        """Import cases one after another; a broken one is set aside with its sentence and the rest goes on.
+
+        ``labelled`` are the ids whose masks are finished labels; None means every case that has a mask.
+        ``validation`` are the ids that are held out: never trained on.
+        """
+        if self._refuses():
+            return
+        chosen = None if labelled is None else set(labelled)
+        held_out = set(validation)
+        for item in found:
+            finished = item.mask is not None and (chosen is None or item.id in chosen)
+            job = partial(self._add, item, finished, item.id in held_out)
+            self._jobs.submit("import", job, self._added)
+
+    def _add(self, item: FoundCase, finished: bool, validation: bool) -> str | None:
+        project = self._open()
+        try:
+            project.add_case(item.id, item.images, item.mask, "all" if finished else "none", validation=validation)
+        except SegmatchError as error:
+            if item.id not in {case.id for case in project.cases}:
+                project.set_aside(item.id, str(error))
+            return str(error)
+        return None
+
+    def _added(self, problem: str | None) -> None:
+        self.cases = self._open().cases
+        self.cases_changed.emit()
+        if problem:
+            self.message.emit(problem, True)
+
+    def case(self, id: str) -> Case:
+        return next(case for case in self.cases if case.id == id)
+
+    def volume(self, case: str) -> Volume:
+        """Read a case's pixels, or take them from those read lately. Any thread may ask."""
+        return self._volumes.get(case)
+
+    def load_case(self, case: str, then: Callable[[Volume, np.ndarray], None]) -> None:
+        """Read pixels and labels off the window's thread, the labels after every save of this case."""
+        saved = self._last_save.get(case)
+
+        def job() -> tuple[Volume, np.ndarray]:
+            if saved is not None:
+                wait([saved])
+            return self.volume(case), self._open().mask(case)
+
+        self.read(job, lambda both: then(*both))
+
+    def read(self, job: Callable[[], T], then: Callable[[T], None]) -> None:
+        """Run a job that only reads in the reading thread; ``then`` gets its result from :meth:`poll`."""
+        self._jobs.submit("read", job, then)
+
+    def mask(self, case: str) -> np.ndarray:
+        return self._open().mask(case)
+
+    # annotating ------------------------------------------------------------------------------------------
+
+    def save_mask(self, case: str, labels: np.ndarray, done: Iterable[int] = (), reopen: Iterable[int] = ()) -> None:
+        """Save in the background; ``mask_saved`` follows once it is on disk. The array is copied."""
+        labels, done, reopen = labels.copy(), tuple(done), tuple(reopen)
+        self._save([case], lambda: self._open().save_mask(case, labels, done, reopen=reopen))
+
+    def save_slices(
+        self,
+        case: str,
+        slices: Mapping[int, np.ndarray],
+        done: Iterable[int] = (),
+        reopen: Iterable[int] = (),
+        before: Mapping[int, np.ndarray] | None = None,
+    ) -> None:
+        """Save these slices (y, x) in the background and leave the others as the disk has them.
+
+        ``before`` are the same slices as the window knew them: if somebody else has changed one since, theirs stays
+        and this one is kept beside (``asides``).
+        """
+        slices = {z: labels.copy() for z, labels in slices.items()}
+        before = None if before is None else {z: labels.copy() for z, labels in before.items()}
+        done, reopen = tuple(done), tuple(reopen)
+        self._save([case], lambda: self._open().save_slices(case, slices, done, reopen=reopen, before=before))
+
+    def take_aside(self, aside: Aside) -> None:
+        """Make the slices of a version beside the mask part of the mask."""
+        self._save([aside.case], lambda: self._open().take_aside(aside.version))
+
+    def leave_aside(self, aside: Aside) -> None:
+        self._save([aside.case], lambda: self._open().leave_aside(aside.version))
+
+    @property
+    def is_saving(self) -> bool:
+        """Whether something that a person did is not on disk yet."""
+        return self._jobs.pending("save")
+
+    def _save(self, cases: Iterable[str], job: Callable[[], Any]) -> None:
+        """Change cases in the saving thread, and take up what the project says of them afterwards."""
+        if self._refuses():
+            return
+        cases, now = sorted(set(cases)), self._tick()
+        insisting, ended = self._kept(cases, job)
+
+        def work() -> Facts:
+            insisting()
+            return self._facts(cases)
+
+        def done(facts: Facts) -> None:
+            self._learn(facts, now)
+            ended()
+
+        future = self._jobs.submit("save", work, done)
+        self._last_save.update(dict.fromkeys(cases, future))
+        self._saved_at_tick.update(dict.fromkeys(cases, now))
+
+    def _tick(self) -> int:
+        """Count what begins and ends in the saving thread, so that facts of before are told from those of after."""
+        self._clock += 1
+        return self._clock
+
+    def _facts(self, cases: Iterable[str]) -> Facts:
+        project = self._open()
+        return {case: (project.case(case), project.proposals(case=case)) for case in cases}
+
+    def _learn(self, facts: Facts, then: int) -> None:
+        """Take up what a save of that tick has left; of a case that a later save concerns, that one will tell."""
+        self._tick()
+        self.saved_at = time.time()
+        self._take_up({case: what for case, what in facts.items() if self._saved_at_tick.get(case, 0) <= then})
+        for case in facts:
+            self.mask_saved.emit(case)
+
+    def _refresh(self, cases: Iterable[str]) -> None:
+        """Read these cases and their proposals again, in the reading thread."""
+        cases, before = list(cases), self._clock
+
+        def learn(facts: Facts) -> None:
+            if self._clock == before and not self.is_saving:
+                self._take_up(facts)
+            else:  # something was saved meanwhile: before or after the reading, who knows
+                self._refresh(cases)
+
+        self.read(lambda: self._facts(cases), learn)
+
+    def _take_up(self, facts: Facts) -> None:
+        fresh = {case: what[0] for case, what in facts.items()}
+        before = [case.labelled for case in self.cases]
+        self.cases = [fresh.get(case.id, case) for case in self.cases]
+        renewed = [self.proposals.renew(case, proposals) for case, (_, proposals) in facts.items()]
+        if before != [case.labelled for case in self.cases]:
+            self.cases_changed.emit()
+        if any(renewed):
+            self.proposals_changed.emit()
+
+    # export ----------------------------------------------------------------------------------------------
+
+    def export(self, folder: Path, include_accepted: bool = False) -> None:
+        self._jobs.submit(
+            "save",
+            lambda: self._open().export(folder, include_accepted=include_accepted),
+            lambda files: self._exported(folder, files),
+        )
+
+    def _exported(self, folder: Path, files: list[Path]) -> None:
+        self.exported.emit(files)
+        self.message.emit(f"{len(files)} files written to {folder.name}.", False)
+
+    # the window's heartbeat ------------------------------------------------------------------------------
+
+    def poll(self) -> None:
+        """Bring in what the threads have finished. Call this on the window's thread, ten times a second."""
+        self._jobs.poll()
+
+    def wait(self) -> None:
+        """Finish everything that is under way, then poll."""
+        self._jobs.finish()
+        self.poll()
+
+    def _failed(self, lane: Lane, error: BaseException) -> None:
+        super()._failed(lane, error)
+        if self.project is not None and lane not in ("journal", "read"):
+            self._reload()

@@ -1,0 +1,173 @@
+"""The middle part of a session: one run is watched, from its first word or from the middle; at most one trains."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from psygnal import Signal
+
+from ..config import TrainConfig
+from ..errors import DiskProblem, ProjectError
+from ..events import Paused, Proposed, Started, Step, TrainEvent
+from ..history import History, sentence
+from ..project import Project, Run
+from ..runner import Background, Mode
+from ..types import RunState
+from .cases import CaseSession
+
+_STATES: dict[type[TrainEvent], RunState] = {Started: "running", Step: "running", Paused: "paused"}
+"""What an event says of its run. That a run has ended is true when nobody holds its lock any more."""
+
+
+class TrainingSession(CaseSession):
+    """Starts, watches, pauses and stops runs. See :class:`napari_segmatch.session.Session`."""
+
+    run_changed = Signal()
+    """The run's state or history changed."""
+    run_ended = Signal(str)
+    """The training that this session started is over: the run's state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.run: Run | None = None
+        self.run_state: RunState | None = None
+        self.history = History()
+        self._background: Background | None = None
+        self._offset = 0
+        self._last_proposal = 0
+
+    def _opened(self, project: Project) -> None:
+        super()._opened(project)
+        runs = project.runs()
+        self._watch(runs[-1][0] if runs else None)
+
+    def close_project(self, timeout: float = 30) -> None:
+        """Stop training, finish saving, close the project."""
+        if self._background is not None and self._background.is_alive() and self.run is not None:
+            self.stop_training()
+            self._background.join(timeout)
+        super().close_project(timeout)
+        self.run, self.run_state, self._background, self.history = None, None, None, History()
+        self._last_proposal = 0
+
+    # verbs -----------------------------------------------------------------------------------------------
+
+    def start_training(self, config: TrainConfig, mode: Mode = "thread") -> None:
+        project = self._open()
+        self._check_may_train()
+        if self.is_training:
+            raise ProjectError("Training is already running: stop it first.")
+        if not any(case.labelled and not case.validation for case in self.cases):
+            raise ProjectError("Training needs labels: mark at least one slice of a case as done first.")
+        self._train(project.new_run(config), mode, resume=False)
+
+    def resume_training(self, mode: Mode = "thread") -> None:
+        """Go on with a paused, stopped or interrupted run."""
+        if self.run is None:
+            raise ProjectError("There is no run to resume: start one.")
+        self._check_may_train()
+        if self.is_training:
+            self._ask("run")
+        else:
+            self._train(self.run, mode, resume=True)
+
+    def _check_may_train(self) -> None:
+        reason = self._open().readonly or self.trouble
+        if reason:
+            raise ProjectError(reason)
+
+    def _train(self, run: Run, mode: Mode, resume: bool) -> None:
+        self.wait()
+        run.ask("run")
+        self._watch(run)
+        self._background = Background(self._open().path, run.id, mode=mode, resume=resume)
+        self.run_state = "running"
+        self.run_changed.emit()
+
+    def pause_training(self) -> None:
+        self._ask("pause")
+
+    def stop_training(self) -> None:
+        """Ask the run to write a checkpoint and end."""
+        self._ask("stop")
+
+    def _ask(self, wish: Any) -> None:
+        if self.run is not None and self.is_training:
+            try:
+                self.run.ask(wish)
+            except DiskProblem as error:
+                self.message.emit(str(error), True)
+
+    def runs(self) -> list[tuple[Run, RunState]]:
+        return self._open().runs() if self.project is not None else []
+
+    def show_run(self, id: int) -> None:
+        """Show the history of an older run; :meth:`resume_training` would go on with it."""
+        if self.is_training:
+            raise ProjectError("Training is running: stop it before you look at another run.")
+        self._watch(self._open().run(id))
+        self.run_changed.emit()
+
+    def history_of(self, id: int) -> History:
+        """Read what another run has said, to compare it with the one on the screen."""
+        found = History()
+        for event, _ in self._open().run(id).events():
+            found.add(event)
+        return found
+
+    @property
+    def is_training(self) -> bool:
+        return self._background is not None and self._background.is_alive()
+
+    # watching --------------------------------------------------------------------------------------------
+
+    def _watch(self, run: Run | None) -> None:
+        self.run, self.history, self._offset = run, History(), 0
+        self.run_state = self._open().run_state(run.id) if run else None
+        if run is not None:
+            self._read_events(quiet=True)
+        _, self._last_proposal = self._open().cases_proposed_since(self._last_proposal)
+
+    def _read_events(self, quiet: bool = False) -> None:
+        if self.run is None:
+            return
+        fresh = []
+        for event, offset in self.run.events(self._offset):
+            self.history.add(event)
+            fresh.append(event)
+            self._offset = offset
+        if not fresh or quiet:
+            return
+        for event in fresh:
+            if self.is_training:
+                self.run_state = _STATES.get(type(event), self.run_state)
+            words, wrong = sentence(event)
+            if words:
+                self.message.emit(words, wrong)
+        if any(isinstance(event, Proposed) for event in fresh):
+            self._fetch_proposals()
+        self.run_changed.emit()
+
+    def _fetch_proposals(self) -> None:
+        """Take up what is new of the cases that got proposals."""
+        cases, self._last_proposal = self._open().cases_proposed_since(self._last_proposal)
+        self._refresh(cases)
+
+    def poll(self) -> None:
+        super().poll()
+        if self.project is not None:
+            self._read_events()
+            self._notice_silent_end()
+            if self._notice_trouble():
+                self.stop_training()  # masks come first
+
+    def _notice_silent_end(self) -> None:
+        if self._background is not None and self._background.problem:
+            self.message.emit(self._background.problem, True)
+            self._background.problem = ""
+        if self.run is not None and self.run_state in ("running", "paused") and not self.is_training:
+            self.run_state = self._open().run_state(self.run.id)
+            if self.run_state not in ("running", "paused"):
+                self._read_events()
+                self.run_changed.emit()
+                self.run_ended.emit(str(self.run_state))

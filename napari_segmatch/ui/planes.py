@@ -1,0 +1,186 @@
+"""Small linked pictures beside the large one: the two other planes, and the other sequences on the same slice."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from qtpy.QtCore import QPoint, QRect, Qt
+from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen
+from qtpy.QtWidgets import QOpenGLWidget, QWidget
+
+from ..types import NOT_ANNOTATED
+from .desk import Desk
+from .style import CLASS_COLOURS, OWN, PROPOSAL_COLOURS
+
+_EDGE, _GAP = 190, 4
+
+
+@dataclass(frozen=True, eq=False)
+class Tile:
+    """A picture (rows, columns, 3) uint8, the size of a voxel in mm (rows, columns), and the lines to draw on it.
+
+    ``axes`` are the axes of the volume (0, 1, 2 = z, y, x on the screen) that its rows and columns run along.
+    """
+
+    title: str
+    picture: np.ndarray
+    spacing: tuple[float, float]
+    axes: tuple[int, int]
+
+
+def coloured(grey: np.ndarray, mask: np.ndarray, proposal: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
+    """Draw pixels (rows, columns) with the edges of two masks over them."""
+    low, high = limits
+    values = (np.clip((grey - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
+    rgb = np.repeat(values[..., None], 3, 2)
+    for labels, palette in ((mask, CLASS_COLOURS), (proposal, PROPOSAL_COLOURS)):
+        labels = np.where(labels == NOT_ANNOTATED, 0, labels)
+        edge = np.zeros(labels.shape, bool)
+        edge[:-1] |= labels[:-1] != labels[1:]
+        edge[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+        for label in np.unique(labels[labels > 0]):
+            near = labels == label
+            near[1:] |= near[:-1].copy()
+            near[:, 1:] |= near[:, :-1].copy()
+            rgb[edge & near] = QColor(palette[(int(label) - 1) % len(palette)]).getRgb()[:3]
+    return rgb
+
+
+class Planes(QWidget):
+    """Lies over the right edge of the canvas. A click goes there.
+
+    Attributes
+    ----------
+    point
+        The place (z, y, x) on the screen that the other planes cut through.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        super().__init__()
+        self.desk = desk
+        self.point = [0, 0, 0]
+        self._on = False
+        self._tiles: list[tuple[Tile, QRect]] = []
+        self.setToolTip("Other planes and sequences; click to go there (key: O)")
+        self.setAccessibleName("Linked planes and sequences")
+        self._links: tuple[tuple[Any, Callable[[], None]], ...] = (
+            (desk.opened, self._opened),
+            (desk.slice_changed, self.redraw),
+            (desk.labels_changed, self.redraw),
+        )
+        for signal, slot in self._links:
+            signal.connect(slot)
+        self.hide()
+
+    def attach(self, window: QWidget) -> None:
+        canvas = window.findChild(QOpenGLWidget)
+        if canvas is not None:
+            self.setParent(canvas)
+            self.setVisible(self._on)
+            self.redraw()
+
+    def detach(self) -> None:
+        for signal, slot in self._links:
+            signal.disconnect(slot)
+        self._links = ()
+        with contextlib.suppress(RuntimeError):  # napari's window has gone, and this with it
+            self.hide()
+            self.setParent(None)
+            self.deleteLater()
+
+    def toggle(self) -> bool:
+        """Show or hide the planes; returns whether they are shown."""
+        self._on = not self._on
+        self.setVisible(self._on and self.parent() is not None)
+        self.redraw()
+        return self._on
+
+    def _opened(self) -> None:
+        """Cut through the middle of what is painted or proposed, else through the middle of the picture."""
+        if not self.desk.count:
+            self.setVisible(False)
+            return
+        self.setVisible(self._on)
+        self.point = [n // 2 for n in self.desk.labels.shape]
+        self.redraw()
+
+    def look_at(self, inside: np.ndarray) -> None:
+        """Cut through the middle of a mask (y, x) as stored."""
+        rows, columns = np.nonzero(self.desk.flip.to_view(inside))
+        if rows.size:
+            self.point[1:] = [int(np.median(rows)), int(np.median(columns))]
+            self.redraw()
+
+    def redraw(self) -> None:
+        mask, proposal, canvas = self.desk.layers.mask, self.desk.layers.proposal, self.parent()
+        if not self._on or not self.desk.count or mask is None or proposal is None or not isinstance(canvas, QWidget):
+            return
+        self.point[0] = self.desk.layers.z
+        self._place(self._make(np.asarray(mask.data), np.asarray(proposal.data), mask.scale), canvas)
+        self.update()
+
+    def _make(self, mask: np.ndarray, proposal: np.ndarray, spacing: Sequence[float]) -> list[Tile]:
+        layers = self.desk.layers
+        z, y, x = self.point
+        tiles = []
+        for title, cut, axes in (("front", (slice(None), y), (0, 2)), ("side", (slice(None), slice(None), x), (0, 1))):
+            image = layers.images[layers.sequence]
+            drawn = coloured(np.asarray(image.data)[cut], mask[cut], proposal[cut], image.contrast_limits)
+            tiles.append(Tile(title, drawn, (spacing[axes[0]], spacing[axes[1]]), axes))
+        for name in layers.present:
+            if name != layers.sequence:
+                image = layers.images[name]
+                drawn = coloured(np.asarray(image.data)[z], mask[z], proposal[z], image.contrast_limits)
+                tiles.append(Tile(name, drawn, (spacing[1], spacing[2]), (1, 2)))
+        return tiles
+
+    def _place(self, tiles: list[Tile], canvas: QWidget) -> None:
+        edge = max(90, min(_EDGE, canvas.height() // max(1, len(tiles)) - 2 * _GAP, canvas.width() // 3))
+        self._tiles, top = [], _GAP
+        for tile in tiles:
+            height, width = (n * mm for n, mm in zip(tile.picture.shape[:2], tile.spacing, strict=True))
+            scale = edge / max(height, width)
+            box = QRect(edge - round(width * scale) + _GAP, top, round(width * scale), round(height * scale))
+            self._tiles.append((tile, box))
+            top = box.bottom() + 1 + _GAP
+        self.setGeometry(canvas.width() - edge - 3 * _GAP, _GAP, edge + 2 * _GAP, top)
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        painter.fillRect(self.rect(), QColor(0, 0, 0, 150))
+        for tile, box in self._tiles:
+            rows, columns, _ = tile.picture.shape
+            data = np.ascontiguousarray(tile.picture).tobytes()
+            painter.drawImage(box, QImage(data, columns, rows, 3 * columns, QImage.Format.Format_RGB888))
+            painter.setPen(QPen(QColor(OWN), 1))
+            down, right = (self.point[axis] + 0.5 for axis in tile.axes)
+            painter.drawLine(box.left(), box.top() + round(down * box.height() / rows), box.right(),
+                             box.top() + round(down * box.height() / rows))  # fmt: skip
+            painter.drawLine(box.left() + round(right * box.width() / columns), box.top(),
+                             box.left() + round(right * box.width() / columns), box.bottom())  # fmt: skip
+            painter.setPen(QColor("#f0e442"))
+            painter.drawText(box.adjusted(4, 2, -2, -2), Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft,
+                             tile.title)  # fmt: skip
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:
+        self._go(event.position().toPoint())
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:
+        if event.buttons() & Qt.MouseButton.LeftButton:
+            self._go(event.position().toPoint())
+
+    def _go(self, where: QPoint) -> None:
+        for tile, box in self._tiles:
+            if box.contains(where):
+                rows, columns, _ = tile.picture.shape
+                down = (where.y() - box.top()) * rows // max(1, box.height())
+                right = (where.x() - box.left()) * columns // max(1, box.width())
+                self.point[tile.axes[0]], self.point[tile.axes[1]] = down, right
+                self.desk.layers.z = self.point[0]
+                self.redraw()
+                return

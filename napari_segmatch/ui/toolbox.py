@@ -1,0 +1,92 @@
+"""The tools in a person's hand: brush, class, shape of what is painted, grey values of the picture."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from qtpy.QtCore import Signal
+from qtpy.QtGui import QColor, QIcon, QPixmap
+from qtpy.QtWidgets import QButtonGroup, QCheckBox, QComboBox, QGridLayout, QHBoxLayout, QWidget
+
+from .display import WINDOWS
+from .layers import Layers
+from .shapes import SHAPES
+from .style import CLASS_COLOURS, button, column, row
+
+_TOOLS = (
+    ("Paint 2", "paint", "Paint with the brush; size with [ and ]"),
+    ("Erase 1", "erase", "Erase"),
+    ("Polygon 3", "polygon", "Draw a polygon; Enter closes it"),
+    ("Fill 4", "fill", "Fill an area"),
+    ("Move 6", "pan_zoom", "Move and zoom the picture"),
+)
+_SHOWN_CLASSES = 21
+
+
+class Toolbox(QWidget):
+    """Follows napari's own tool buttons and keys, and drives them."""
+
+    shape_wanted = Signal(str)
+    """The name of one of :data:`SHAPES`."""
+    lock_changed = Signal(bool)
+
+    def __init__(self, layers: Layers) -> None:
+        super().__init__()
+        self.layers = layers
+        self._classes = QGridLayout()
+        self._classes.setSpacing(3)
+        self.class_group = QButtonGroup(self)
+        self._tools = QButtonGroup(self)
+        self.lock = QCheckBox("keep other classes")
+        self.lock.setToolTip("Painting and erasing leave what belongs to another class as it is")
+        self.lock.toggled.connect(self.lock_changed)
+        self.window_ = QComboBox()
+        self.window_.addItems(WINDOWS)
+        self.window_.setToolTip("Which grey values are black and white; napari's contrast limits go on from there")
+        self.window_.currentTextChanged.connect(layers.set_window)
+        self.setLayout(column(self._tool_grid(), self._classes, self.lock, self._shape_row(), spacing=5))
+
+    def _tool_grid(self) -> QGridLayout:
+        grid = QGridLayout()
+        grid.setSpacing(3)
+        for index, (words, mode, tip) in enumerate(_TOOLS):
+            made = button(words, tip)
+            made.setCheckable(True)
+            made.setProperty("mode", mode)
+            made.clicked.connect(lambda *_, mode=mode: self.layers.set_mode(mode))
+            self._tools.addButton(made)
+            grid.addWidget(made, index // 3, index % 3)
+        grid.addWidget(self.window_, 1, 2)
+        return grid
+
+    def _shape_row(self) -> QHBoxLayout:
+        made = []
+        for name, (words, _, tip) in SHAPES.items():
+            made.append(button(words, tip, partial(self.shape_wanted.emit, name), "reason"))
+        return row(*made, spacing=3)
+
+    def show_classes(self, names: tuple[str, ...]) -> None:
+        while self._classes.count():
+            self._classes.takeAt(0).widget().deleteLater()
+        for label, name in enumerate(names[:_SHOWN_CLASSES] if len(names) > 1 else (), 1):
+            chip = button(name, f"Paint {name}, label {label}")
+            chip.setIcon(_square(CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]))
+            chip.setCheckable(True)
+            chip.setChecked(label == 1)
+            self.class_group.addButton(chip)
+            chip.clicked.connect(lambda *_, label=label: self.layers.choose_class(label))
+            self._classes.addWidget(chip, (label - 1) // 2, (label - 1) % 2)
+        self.lock.setVisible(len(names) > 1)
+        self.lock.setChecked(len(names) > 1)
+
+    def show_mode(self, mode: str) -> None:
+        self._tools.setExclusive(False)
+        for made in self._tools.buttons():
+            made.setChecked(made.property("mode") == mode)
+        self._tools.setExclusive(True)
+
+
+def _square(colour: str) -> QIcon:
+    pixmap = QPixmap(14, 14)
+    pixmap.fill(QColor(colour))
+    return QIcon(pixmap)

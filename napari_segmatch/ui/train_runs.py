@@ -1,0 +1,83 @@
+"""The runs of a project: look at one, compare it with another, take back what it brought in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QListWidget, QListWidgetItem, QWidget
+
+from ..errors import SegmatchError
+from ..session import History, Session
+from .style import button, column, row, text
+
+RUN_ROLE = 256
+
+
+class RunList(QWidget):
+    """``compared`` carries the history to draw beside the current one, or None."""
+
+    compared = Signal(object)
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self._beside: int | None = None
+        self.list = QListWidget()
+        self.list.setFixedHeight(96)
+        self.list.setToolTip("Earlier runs; click one to see its curves and to resume it")
+        self.list.itemClicked.connect(lambda item: self._try(session.show_run, int(item.data(RUN_ROLE))))
+        self._compare = button("Compare", "Draw the Dice of the chosen run dashed beside the one on the screen",
+                               self._compare_chosen, "quiet")  # fmt: skip
+        self._compare.setCheckable(True)
+        self._roll_back = button(
+            "Roll back", "Take everything out of the labels that people accepted or corrected of this run's proposals; "
+            "one undo in Review brings it back", self._roll_back_chosen, "quiet",
+        )  # fmt: skip
+        self.setLayout(column(text("Runs", "section"), self.list, row(self._compare, self._roll_back, 1), spacing=2))
+
+    def _try(self, verb: Callable[..., object], *arguments: object) -> None:
+        try:
+            verb(*arguments)
+        except SegmatchError as error:
+            self.session.message.emit(str(error), True)
+
+    @property
+    def chosen(self) -> int | None:
+        item = self.list.currentItem()
+        return int(item.data(RUN_ROLE)) if item is not None else None
+
+    def _compare_chosen(self) -> None:
+        """Keep the run that is on the screen beside whichever is looked at next."""
+        self._beside = self.session.run.id if self._compare.isChecked() and self.session.run else None
+        self._compare.setText(f"Beside run {self._beside}" if self._beside else "Compare")
+        self.compared.emit(self.history_beside())
+
+    def history_beside(self) -> History | None:
+        return self.session.history_of(self._beside) if self._beside is not None else None
+
+    def _roll_back_chosen(self) -> None:
+        if self.chosen is not None:
+            self._try(self.session.roll_back, self.chosen)
+
+    def forget(self) -> None:
+        """Another project is open."""
+        self._beside = None
+        self._compare.setChecked(False)
+        self._compare.setText("Compare")
+        self.compared.emit(None)
+
+    def redraw(self) -> None:
+        here = self.session.run.id if self.session.run else None
+        runs = [(run.id, self.session.run_state if run.id == here else state) for run, state in self.session.runs()]
+        self.setVisible(bool(runs))
+        words = [(id_, f"Run {id_}: {state}") for id_, state in reversed(runs)]
+        if words != [(self.list.item(i).data(RUN_ROLE), self.list.item(i).text()) for i in range(self.list.count())]:
+            self.list.clear()
+            for id_, sentence in words:
+                item = QListWidgetItem(sentence)
+                item.setData(RUN_ROLE, id_)
+                self.list.addItem(item)
+        for i in range(self.list.count()):
+            if self.list.item(i).data(RUN_ROLE) == here:
+                self.list.setCurrentRow(i)

@@ -1,0 +1,85 @@
+"""The simulated annotator: what its work costs, and that it works on a real project while a real run trains."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from helpers import small_project, write_case
+
+from napari_segmatch.errors import ConfigError
+from napari_segmatch.io import FoundCase
+from napari_segmatch.simulate import (
+    Annotator,
+    Costs,
+    correcting_seconds,
+    dice,
+    divide,
+    drawing_seconds,
+    seconds_to_reach,
+    work,
+)
+
+
+def disc(radius, middle=(40, 40), size=80):
+    y, x = np.mgrid[:size, :size]
+    return (y - middle[0]) ** 2 + (x - middle[1]) ** 2 <= radius**2
+
+
+def test_what_work_costs():
+    costs, truth = Costs(), disc(12)
+    assert drawing_seconds(np.zeros_like(truth), costs) == 2
+    assert drawing_seconds(truth, costs) == pytest.approx(8 + 68 / 15, abs=1)
+    assert correcting_seconds(truth, truth, costs) == 0
+    assert correcting_seconds(truth | disc(3, (10, 10)), truth, costs) == 3
+    assert 0 < correcting_seconds(disc(15), truth, costs) < drawing_seconds(truth, costs)
+    assert correcting_seconds(np.zeros_like(truth), truth, costs) <= drawing_seconds(truth, costs)
+
+
+def test_the_unsteady_hand_stays_close_to_the_truth():
+    truth = np.repeat(disc(14)[None].astype(np.uint8), 3, 0)
+    from napari_segmatch.types import Region
+
+    annotator = Annotator({"a": truth}, np.random.default_rng(0))
+    drawn = annotator.drawn(Region("a", 1)) > 0
+    assert 0.85 < dice(drawn, truth[1] > 0) < 1
+
+
+def test_a_budget_is_kept_and_work_becomes_labels(tmp_path):
+    project = small_project(tmp_path)
+    truths = {case.id: np.zeros(case.shape, np.uint8) for case in project.cases}
+    annotator = Annotator(truths, np.random.default_rng(0))
+    before = sum(len(case.labelled) for case in project.cases)
+    work(project, annotator, "scratch", 10)
+    assert 10 <= annotator.seconds < 10 + 4
+    assert sum(len(case.labelled) for case in project.cases) - before == annotator.counts["drawn"] == 3
+
+
+def test_seconds_to_reach_a_dice():
+    rows = [{"seconds": s, "dice": d} for s, d in ((0, 0.5), (100, 0.6), (200, 0.8))]
+    assert seconds_to_reach(rows, 0.7) == 150
+    assert seconds_to_reach(rows, 0.4) == 0
+    assert seconds_to_reach(rows, 0.9) is None
+
+
+def test_a_division_needs_enough_cases(tmp_path):
+    found = [FoundCase(f"c{i}", {"flair": tmp_path}, tmp_path) for i in range(6)]
+    setup = divide(found, 4, 2, 1, seed=0)
+    assert not {item.id for item in setup.pool} & {item.id for item in setup.unseen} and len(setup.start) == 1
+    with pytest.raises(ConfigError, match="6 cases with masks"):
+        divide(found, 6, 2, 1, seed=0)
+
+
+def test_the_command_runs_every_way_and_writes_its_table(tmp_path):
+    for i in range(5):
+        write_case(tmp_path / "data" / f"c{i}", i)
+    done = subprocess.run(
+        [sys.executable, "-m", "napari_segmatch.cli", "simulate", "data", "--image", "flair={case}/flair.nii.gz",
+         "--mask", "{case}/mask.nii.gz", "--pool", "4", "--unseen", "1", "--start", "1", "--rounds", "2",
+         "--steps", "4", "--budget", "20", "--size", "32", "--device", "cpu", "--out", "table.csv"],
+        cwd=tmp_path, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "table.csv").read_text().splitlines()
+    assert len(lines) == 1 + 4 * 3 and lines[0].startswith("strategy,seed,step,seconds,dice")
+    assert "queue: 90%" in done.stdout
