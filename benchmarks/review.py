@@ -115,7 +115,11 @@ def accept(folder, rounds):
             QApplication.processEvents()
         drawn(viewer)
         took.append(1e3 * (time.perf_counter() - begun))
-    row = {"proposals": len(dock.session.proposals), **quantiles("accept", took), "order": dock.review.choice.order}
+    row = {
+        "proposals": len(dock.session.proposals),
+        **quantiles("accept", took),
+        "order": dock.review.filter.choice.order,
+    }
     dock.session.stop_training()
     return viewer, row
 

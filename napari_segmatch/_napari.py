@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,21 +10,34 @@ from typing import Any
 import numpy as np
 
 from . import sample
-from .errors import ImportProblem
-from .io import read_mask, read_volume, unknown_geometry
-from .io import write_labels as write_nifti
+from .errors import ImportProblem, Question
+from .io import (
+    SUFFIXES,
+    holds_dicom,
+    is_segmentation,
+    looks_like_mask,
+    read_mask,
+    read_volume,
+    scan_dicom,
+    strip_suffix,
+    unknown_geometry,
+)
+from .io import write_image as write_pixels
+from .io import write_labels as write_mask
 from .types import MAX_CLASSES, Geometry
 
 LayerData = tuple[np.ndarray, dict[str, Any], str]
 
 _KEY = "segmatch"  # where a layer's metadata keeps the geometry of its file
-_SUFFIXES = (".nii", ".nii.gz")
-_MASK_NAME = re.compile(r"mask|label|seg", re.IGNORECASE)
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
-    """Return what reads ``path``, or None if it is not all NIfTI."""
-    return _read if all(name.lower().endswith(_SUFFIXES) for name in _listed(path)) else None
+    """Return what reads ``path``, or None if not all of it is of a format that we read."""
+    return _read if all(_readable(Path(name)) for name in _listed(path)) else None
+
+
+def _readable(path: Path) -> bool:
+    return holds_dicom(path) if path.is_dir() else path.name.lower().endswith(SUFFIXES)
 
 
 def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
@@ -33,20 +46,32 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     Parameters
     ----------
     path
-        Where to save it; ``.nii`` or ``.nii.gz``.
+        Where to save it; ``.nii``, ``.nii.gz`` or ``.nrrd``.
     data
         Labels 0 to 255 (z, y, x), or (y, x) for a single slice.
     meta
         The layer's attributes. Without a geometry in its metadata, scale and translate place the layer.
     """
-    labels = np.asarray(data)
-    labels = labels[None] if labels.ndim == 2 else labels
-    if labels.ndim != 3:
-        raise ImportProblem(f"The layer has {labels.ndim} dimensions: only a volume or a slice becomes NIfTI.")
+    labels = _volume(data)
     if labels.min(initial=0) < 0 or labels.max(initial=0) > 255:
         raise ImportProblem("The layer has labels below 0 or above 255: renumber them before saving.")
-    write_nifti(path, labels.astype(np.uint8), _layer_geometry(labels.shape, meta))
+    write_mask(path, labels.astype(np.uint8), _layer_geometry(labels.shape, meta))
     return [path]
+
+
+def write_image(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
+    """Save an image layer (z, y, x) or (y, x) as float32 on the grid of the file that it was opened from."""
+    pixels = _volume(data).astype(np.float32)
+    write_pixels(path, pixels, _layer_geometry(pixels.shape, meta))
+    return [path]
+
+
+def _volume(data: Any) -> np.ndarray:
+    array = np.asarray(data)
+    array = array[None] if array.ndim == 2 else array
+    if array.ndim != 3:
+        raise ImportProblem(f"The layer has {array.ndim} dimensions: only a volume or a slice can be saved.")
+    return array
 
 
 def sample_data() -> list[LayerData]:
@@ -64,16 +89,26 @@ def _listed(path: str | Sequence[str]) -> list[str]:
 
 
 def _read(path: str | Sequence[str]) -> list[LayerData]:
-    return [_layer(Path(name)) for name in _listed(path)]
+    return [layer for name in _listed(path) for layer in _layers(Path(name))]
 
 
-def _layer(path: Path) -> LayerData:
+def _layers(path: Path) -> list[LayerData]:
+    """Read one file, or every DICOM volume of a folder."""
+    if not path.is_dir():
+        return [_layer(path, strip_suffix(path.name))]
+    scan = scan_dicom(path)
+    masks = [_layer(file, file.stem) for file, _ in scan.segmentations]
+    return [_layer(stack.path, stack.label or path.name) for stack in scan.stacks] + masks
+
+
+def _layer(path: Path, name: str) -> LayerData:
     """Read one file: as labels if both its name and its values say so, else as an image."""
-    name = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
-    labels = _few_labels(path) if _MASK_NAME.search(name) else None
+    labels = _few_labels(path) if looks_like_mask(path.name) or is_segmentation(path) else None
     if labels is not None:
         return labels.labels, {**_attributes(labels.geometry), "name": name}, "labels"
-    volume = read_volume(path)
+    volume = _answered(read_volume, path)
+    for note in volume.notes:
+        warnings.warn(note, stacklevel=2)
     return volume.pixels[0], {**_attributes(volume.geometry), "name": name}, "image"
 
 
@@ -84,6 +119,19 @@ def _few_labels(path: Path):
     except ImportProblem:
         return None
     return mask if np.count_nonzero(np.bincount(mask.labels.ravel())) <= MAX_CLASSES else None
+
+
+def _answered(read: Callable[..., Any], path: Path) -> Any:
+    """Read a file; where it can be read in several ways take the most careful one, and say so."""
+    choices: dict[str, str] = {}
+    while True:
+        try:
+            return read(path, choices=choices)
+        except Question as question:
+            if question.topic in choices:
+                raise
+            choices[question.topic] = next(iter(question.options))
+            warnings.warn(f"{question} Here it is {question.topic}={choices[question.topic]}.", stacklevel=2)
 
 
 def _attributes(geometry: Geometry) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from .errors import ImportProblem, ProjectError
+from .events import Evaluated
 from .fsio import csv_text, write_atomic
-from .io import FoundCase, encode_labels, read_mask, read_sequences
+from .io import Choices, FoundCase, encode_labels, read_mask, read_sequences
 from .project import Project, Run
 from .types import NOT_ANNOTATED, Mask, Volume
 
@@ -25,6 +26,7 @@ def predict_cases(
     out: Path,
     run_id: int | None = None,
     device: str | None = None,
+    choices: Choices | None = None,
 ) -> Iterator[tuple[str, str | None, int]]:
     """Segment cases with a run's newest checkpoint; writes ``{case}.nii.gz`` and ``scores.csv`` into ``out``.
 
@@ -32,6 +34,8 @@ def predict_cases(
     ----------
     found
         New cases, or None for the project's own cases without labels.
+    choices
+        Answers to questions that new cases' files raise.
 
     Yields
     ------
@@ -43,7 +47,7 @@ def predict_cases(
 
     with Project.open(project_path) as project:
         loaded = load_newest(_trained(project, run_id).checkpoints, device, optimisers=False)
-        jobs = _reading_jobs(project, found, loaded.sequences)
+        jobs = _reading_jobs(project, found, loaded.sequences, choices or {})
         _refuse_overwriting([out / f"{name}.nii.gz" for name, _ in jobs], project, found)
         rows: list[tuple[object, ...]] = []
         for name, read in jobs:
@@ -62,6 +66,34 @@ def predict_cases(
     write_atomic(out / "scores.csv", csv_text(("case", "slice", "score", "verdict"), rows).encode())
 
 
+def package_run(project_path: Path, out: Path, kind: str, run_id: int | None = None) -> list[Path]:
+    """Write a run's newest network for other programs, with a model card; returns the files."""
+    from .engine.checkpoint import load_newest
+    from .engine.package import package
+
+    with Project.open(project_path) as project:
+        run = _trained(project, run_id)
+        loaded = load_newest(run.checkpoints, "cpu", optimisers=False)
+        cases = [case for case in project.cases if case.problem is None]
+        trained = [case for case in cases if case.labelled and not case.validation]
+        facts = {
+            "labelled": f"{sum(len(case.labelled) for case in trained)} slices of {len(trained)} cases",
+            "unlabelled": f"the other slices of {sum(not case.validation for case in cases)} cases",
+            "validation": f"{sum(case.validation and bool(case.labelled) for case in cases)} cases held out",
+            **_measured(run),
+        }
+        files = package(loaded, kind, facts)
+    for name, data in files.items():
+        write_atomic(out / name, data)
+    return [out / name for name in files]
+
+
+def _measured(run: Run) -> dict[str, str]:
+    """Return the run's last look at its validation cases."""
+    looks = [event for event, _ in run.events() if isinstance(event, Evaluated)]
+    return {f"Dice of {name}": f"{dice:.3f}" for name, dice in looks[-1].dice.items()} if looks else {}
+
+
 def _trained(project: Project, run_id: int | None) -> Run:
     """Return the run asked for, or the newest that has a checkpoint."""
     runs = [run for run, _ in project.runs() if any(run.checkpoints.glob("[0-9]*"))]
@@ -78,10 +110,12 @@ def _refuse_overwriting(targets: Sequence[Path], project: Project, found: Sequen
 
 
 def _reading_jobs(
-    project: Project, found: Sequence[FoundCase] | None, sequences: Sequence[str]
+    project: Project, found: Sequence[FoundCase] | None, sequences: Sequence[str], choices: Choices
 ) -> list[tuple[str, Callable[[], Volume]]]:
     if found is not None:
-        return [(item.id, partial(read_sequences, item.images, sequences)) for item in found]
+        return [
+            (item.id, partial(read_sequences, item.images, sequences, item.choices | dict(choices))) for item in found
+        ]
     cases = [case.id for case in project.cases if case.problem is None and not case.labelled]
     if not cases:
         raise ProjectError(f"Every case of {project.path.name} is labelled: name a folder of new cases.")

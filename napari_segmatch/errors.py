@@ -37,3 +37,21 @@ class Conflict(ProjectError):
     def __init__(self, message: str, version: int) -> None:
         super().__init__(message)
         self.version = version
+
+
+class Question(ImportProblem):
+    """A file can be read in more than one way, and a person has to say which.
+
+    Attributes
+    ----------
+    topic
+        What is asked: the same word for every file with the same trouble.
+    options
+        Answer to what it means, the most careful answer first.
+    """
+
+    def __init__(self, sentence: str, topic: str, options: dict[str, str]) -> None:
+        self.topic, self.options = topic, options
+        ways = [f"{topic}={answer} ({meaning})" for answer, meaning in options.items()]
+        shown = " or ".join(ways) if len(ways) < 5 else f"{ways[0]} to {ways[-1]}"
+        super().__init__(f"{sentence}: choose {shown}.")

@@ -14,7 +14,7 @@ from .types import Volume
 Lane = Literal["journal", "save", "import", "read"]
 LANES: tuple[Lane, ...] = ("journal", "save", "import", "read")
 
-VOLUME_BYTES, VOLUMES = 128 * 2**20, 3
+VOLUME_BYTES, VOLUMES = 64 * 2**20, 3
 """Pixels of cases opened lately that are kept, so that going back and forth reads no file: so many, or a few cases."""
 
 

@@ -56,6 +56,17 @@ class Geometry:
         z, y, x = np.linalg.norm(self.affine[:3, :3], axis=0)
         return float(z), float(y), float(x)
 
+    @property
+    def back(self) -> tuple[int, int, int]:
+        """The order that brings our axes (z, y, x) back to the source's own."""
+        i, j, k = np.argsort(self.axes)
+        return int(i), int(j), int(k)
+
+    @property
+    def source_affine(self) -> np.ndarray:
+        """(4, 4); maps an index along the source's own axes to (right, anterior, superior, 1) in mm."""
+        return self.affine[:, [*self.back, 3]]
+
     def same_grid(self, other: Geometry, tolerance: float = 1e-2) -> bool:
         """Whether both grids put every voxel at the same place, to a share ``tolerance`` of a voxel."""
         if self.shape != other.shape:
@@ -68,10 +79,11 @@ class Geometry:
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """Float32 pixels (channel, z, y, x) and their geometry."""
+    """Float32 pixels (channel, z, y, x), their geometry, and sentences about what a person should know of them."""
 
     pixels: np.ndarray
     geometry: Geometry
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +92,7 @@ class Mask:
 
     labels: np.ndarray
     geometry: Geometry
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, order=True, slots=True)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_segmatch.io.nifti import write_image, write_labels
+from napari_segmatch.io import write_image, write_labels
 from napari_segmatch.project import Project
 from napari_segmatch.types import Geometry
 

@@ -7,11 +7,13 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from dicom_series import series
 from napari.layers import Layer
 from npe2 import PluginManifest
 
 from napari_segmatch import _napari
 from napari_segmatch.errors import ImportProblem
+from napari_segmatch.io import encode_segmentation, read_volume
 
 OBLIQUE = np.array([[0, 0, -3.0, 10], [1.2, 0.1, 0, -7], [-0.1, 1.2, 0, 5], [0, 0, 0, 1]])
 
@@ -26,9 +28,12 @@ def opened(path):
     return Layer.create(*_napari.get_reader(path)(path)[0])
 
 
-def test_only_nifti_is_claimed():
-    """Other files are left to other readers; case does not matter."""
-    assert _napari.get_reader("a.nii.gz") and _napari.get_reader("B.NII")
+def test_only_our_formats_are_claimed(tmp_path):
+    """Other files and folders are left to other readers; case does not matter."""
+    assert _napari.get_reader("a.nii.gz") and _napari.get_reader("B.NII") and _napari.get_reader("c.mgz")
+    assert _napari.get_reader(["a.nrrd", "b.hdr", "c.DCM"])
+    (tmp_path / "a.txt").write_text("no scan")
+    assert _napari.get_reader(str(tmp_path)) is None
     assert _napari.get_reader(["a.nii", "b.nii.gz"])
     assert _napari.get_reader("a.png") is None
     assert _napari.get_reader(["a.nii", "b.png"]) is None
@@ -51,6 +56,38 @@ def test_a_mask_opens_as_labels(tmp_path, name, dtype, values, kind):
     assert np.allclose(layer.scale, (3, np.hypot(1.2, 0.1), np.hypot(1.2, 0.1)))
     assert layer.axis_labels == ("z", "y", "x")
     assert {str(unit) for unit in layer.units} == {"millimeter"}
+
+
+def test_a_folder_of_dicom_opens_as_a_layer_each_series(tmp_path):
+    """Dropped on napari without a project: images and their segmentation, at one place, with the grid to save on."""
+    files = series(tmp_path / "in" / "a")
+    series(tmp_path / "in" / "b", SeriesDescription="SAG T1", orient=(0, 1, 0, 0, 0, -1))
+    geometry = read_volume(files[0]).geometry
+    drawn = np.zeros(geometry.shape, np.uint8)
+    drawn[1, 2:5, 3:6] = 1
+    (tmp_path / "in" / "seg.dcm").write_bytes(encode_segmentation(files[0], drawn, geometry, ["x"], "MANUAL"))
+    layers = [Layer.create(*data) for data in _napari.get_reader(str(tmp_path / "in"))(str(tmp_path / "in"))]
+    assert [(type(layer).__name__, layer.data.shape) for layer in layers] == [
+        ("Image", (6, 8, 10)),
+        ("Image", (6, 8, 10)),
+        ("Labels", (1, 8, 10)),
+    ]
+    assert layers[0].name == "AX FLAIR, echo 90 ms"
+    data, meta, _ = layers[0].as_layer_data_tuple()
+    _napari.write_image(str(tmp_path / "out.nrrd"), data, meta)
+    written = read_volume(tmp_path / "out.nrrd")
+    assert np.array_equal(written.pixels[0], data)
+    assert written.geometry.same_grid(geometry)
+
+
+def test_a_doubtful_file_opens_in_the_most_careful_way(tmp_path):
+    """Without a project nobody is asked: left and right stay unknown, and a warning says so."""
+    image = nib.Nifti1Image(np.zeros((4, 5, 6, 2), np.int16), None)
+    image.to_filename(tmp_path / "a.nii")
+    with pytest.warns(UserWarning, match="orientation=unknown"):
+        layer = opened(str(tmp_path / "a.nii"))
+    assert layer.data.shape == (6, 5, 4)
+    assert not layer.metadata["segmatch"]["known"]
 
 
 def test_a_labels_layer_goes_back_on_its_own_grid(tmp_path):
@@ -96,7 +133,7 @@ def test_the_manifest_names_functions_that_exist():
     """Every command of this module can be imported."""
     manifest = PluginManifest.from_file(Path(__file__).parents[1] / "napari.yaml")
     ours = [c.python_name for c in manifest.contributions.commands if "_napari:" in c.python_name]
-    assert len(ours) == 3
+    assert len(ours) == 4
     assert all(callable(getattr(_napari, name.split(":")[1])) for name in ours)
 
 

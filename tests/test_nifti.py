@@ -13,7 +13,8 @@ from nibabel.orientations import inv_ornt_aff
 from scipy.spatial.transform import Rotation
 
 from napari_segmatch.errors import ImportProblem, SegmatchError
-from napari_segmatch.io import nifti, read_mask, read_volume, write_image, write_labels
+from napari_segmatch.io import read_mask, read_volume, write_image, write_labels
+from napari_segmatch.io import source as sources
 from napari_segmatch.io.orientation import source_axes
 from napari_segmatch.types import Geometry
 
@@ -73,10 +74,10 @@ def oblique(z, y, x, spacing=(0.9, 0.9, 5.0)):
 # Place
 
 
-def assert_mask_lands_on_the_source(folder, affine, shape=SHAPE):
+def assert_mask_lands_on_the_source(folder, affine, shape=SHAPE, choices=None):
     """Paint the voxel at a world point; nibabel must find it at that point of the file written."""
     source = save(folder / "image.nii.gz", ramp(shape), affine)
-    volume = read_volume(source)
+    volume = read_volume(source, choices)
     wanted = nib.load(source)
     index = (1, 4, 5)
     world = (wanted.affine @ (*index, 1))[:3]
@@ -115,10 +116,11 @@ def test_ties_at_45_degrees_still_give_three_axes(tmp_path, angles):
 
 
 def test_a_sheared_file_keeps_its_shear(tmp_path):
-    """A gantry tilt survives: the sform holds it, and no qform claims otherwise."""
+    """A gantry tilt is asked about, and survives: the sform holds it, and no qform claims otherwise."""
     sheared = LPS.copy()
     sheared[1, 2] = 1.2
-    assert_mask_lands_on_the_source(tmp_path, sheared)
+    assert "choose shear=keep" in problem(read_volume, save(tmp_path / "image.nii.gz", ramp(), sheared))
+    assert_mask_lands_on_the_source(tmp_path, sheared, choices={"shear": "keep"})
     assert nib.load(tmp_path / "mask.nii.gz").header["qform_code"] == 0
 
 
@@ -175,7 +177,9 @@ def test_a_shifted_or_mirrored_mask_is_refused_with_its_distance(tmp_path):
 
 def test_a_file_without_orientation_is_known_to_have_none(tmp_path):
     """With both codes 0 left and right are unknown, and a mask written for it says so too."""
-    image = read_volume(patched(save(tmp_path / "image.nii", ramp()), 252, bytes(4)))
+    path = patched(save(tmp_path / "image.nii", ramp()), 252, bytes(4))
+    assert "choose orientation=unknown" in problem(read_volume, path)
+    image = read_volume(path, {"orientation": "unknown"})
     assert not image.geometry.known
     write_labels(tmp_path / "mask.nii", np.zeros(image.geometry.shape, np.uint8), image.geometry)
     header = nib.load(tmp_path / "mask.nii").header
@@ -183,13 +187,29 @@ def test_a_file_without_orientation_is_known_to_have_none(tmp_path):
     assert not read_mask(tmp_path / "mask.nii", image.geometry).geometry.known
 
 
-def test_two_orientations_that_disagree_count_as_unknown(tmp_path):
-    """Programs differ in whether they believe sform or qform, so left and right cannot be told."""
+@pytest.mark.parametrize("codes", [(1, 1), (1, 2), (2, 1), (1, 4)])
+def test_two_orientations_that_disagree_are_asked_about(tmp_path, codes):
+    """Programs differ in whether they believe sform or qform: a person says which, and gets that one."""
+    mirrored = LPS @ np.diag([-1, 1, 1, 1])
     image = nib.Nifti1Image(ramp(), LPS)
-    image.header.set_sform(LPS, 1)
-    image.header.set_qform(LPS @ np.diag([-1, 1, 1, 1]), 1)
+    image.header.set_sform(LPS, codes[1])
+    image.header.set_qform(mirrored, codes[0])
     (tmp_path / "image.nii").write_bytes(image.to_bytes())
-    assert not read_volume(tmp_path / "image.nii").geometry.known
+    message = problem(read_volume, tmp_path / "image.nii")
+    assert "orientation=sform (LPS" in message and "orientation=qform (RPS" in message
+    for answer, affine in {"sform": LPS, "qform": mirrored}.items():
+        geometry = read_volume(tmp_path / "image.nii", {"orientation": answer}).geometry
+        assert geometry.known
+        assert np.allclose(geometry.source_affine, affine, atol=1e-5)
+
+
+def test_two_orientations_a_hair_apart_are_one(tmp_path):
+    """Rounding makes qform and sform differ a little in every other file: nobody is asked."""
+    image = nib.Nifti1Image(ramp(), LPS)
+    image.header.set_sform(oblique(10, 0, 0) @ np.diag([1, 1, 1, 1]), 1)
+    image.header.set_qform(oblique(10.05, 0, 0), 1)
+    (tmp_path / "image.nii").write_bytes(image.to_bytes())
+    assert read_volume(tmp_path / "image.nii").geometry.known
 
 
 # Values
@@ -255,9 +275,19 @@ def test_labels_under_a_scale_are_read_through_it(tmp_path):
     assert (read_mask(path, classes=1).labels == (ramp() % 2).T).all()
 
 
-def test_labels_spoilt_by_a_scale_are_refused(tmp_path):
-    """Nibabel squeezes float labels into an integer header and they come back as 0.996: no guess is made."""
-    nib.Nifti1Image((ramp() % 3).astype(float), LPS, dtype=np.uint8).to_filename(tmp_path / "mask.nii")
+@pytest.mark.parametrize("labels", [(0, 1, 2), (0, 1, 2, 3, 4, 5, 6), (0, 2), (0, 4)])
+def test_labels_squeezed_into_scaled_integers_come_back(tmp_path, labels):
+    """Nibabel squeezes float labels into an integer header and they come back as 0.996: none may be lost."""
+    wanted = np.array(labels)[ramp() % len(labels)]
+    nib.Nifti1Image(wanted.astype(float), LPS, dtype=np.uint8).to_filename(tmp_path / "mask.nii")
+    assert (read_mask(tmp_path / "mask.nii").labels == wanted.T).all()
+
+
+def test_scaled_values_off_the_lattice_are_refused(tmp_path):
+    """A fraction further from a whole number than the scale explains is no label."""
+    values = (ramp() % 3).astype(float)
+    values[2, 3, 4] = 1.4
+    nib.Nifti1Image(values, LPS, dtype=np.uint8).to_filename(tmp_path / "mask.nii")
     assert "no whole number" in problem(read_mask, tmp_path / "mask.nii")
 
 
@@ -267,7 +297,8 @@ def test_labels_spoilt_by_a_scale_are_refused(tmp_path):
         (-1, np.int16, "label -1"),
         (70_000, np.int32, "label 70000"),
         (256, np.int16, "label 256"),
-        (0.4, np.float32, "0.4, no whole number"),
+        (1.4, np.float32, "1.4, no whole number"),
+        (0.4, np.float32, "probabilities between 0 and 1"),
         (np.nan, np.float32, "nan, no whole number"),
         (5, np.uint8, "label 5, the project ends at 2"),
     ],
@@ -304,7 +335,7 @@ def bad_files(folder):
         "page.nii.gz": (b"\n<!DOCTYPE html><html>404</html>", "is a web page"),
         "text.nii": (b"hello world " * 100, "is not a NIfTI image"),
         "zipped-text.nii.gz": (gzip.compress(b"hello world " * 100), "is not a NIfTI image"),
-        "scan.dcm": (b"\0" * 200, "is not a NIfTI file"),
+        "scan.xyz": (b"\0" * 200, "is of no known format"),
         "long.nii.gz": (gzip.compress(plain + bytes(70 * 2**20), 1), "is far longer"),
     }
     for name, (content, says) in contents.items():
@@ -330,7 +361,7 @@ def bad_headers(folder):
     yield header("huge.nii", 40, [3, 30_000, 30_000, 30_000], "<i2"), "too many for this computer's memory"
     yield header("negative.nii", 40, [3, -5, 6, 7], "<i2"), ""
     yield header("none.nii", 40, [3, 0, 6, 7], "<i2"), "size of 0"
-    yield header("type.nii", 70, [777], "<i2"), "broken NIfTI header"
+    yield header("type.nii", 70, [777], "<i2"), "broken header"
     yield header("offset.nii", 108, [-1000], "<f4"), ""
     yield header("nowhere.nii", 108, [np.nan], "<f4"), ""
     yield header("nan.nii", 280, [np.nan], "<f4"), "impossible position"
@@ -446,5 +477,5 @@ def test_writing_refuses_what_it_cannot_keep(tmp_path):
 def test_a_small_computer_refuses_a_large_file(tmp_path, monkeypatch):
     """The size is compared with memory before any is taken."""
     path = save(tmp_path / "a.nii.gz", ramp())
-    monkeypatch.setattr(nifti, "_memory", lambda: 1000)
+    monkeypatch.setattr(sources, "memory", lambda: 1000)
     assert "5 × 6 × 7 voxels" in problem(read_volume, path)

@@ -258,12 +258,12 @@ def test_decision_is_whole_or_not_at_all(project, monkeypatch):
     assert project.proposal(item.id).decision == "rejected"
 
 
-def test_mask_of_0_and_255_is_refused(project, tmp_path):
+def test_mask_of_0_and_255_is_asked_about(project, tmp_path):
     """A very common export: 255 is the lesion there, and must not silently become "not annotated"."""
     images, mask = write_case(tmp_path / "new", 3)
     image = nib.load(mask)
     nib.save(nib.Nifti1Image(np.asarray(image.dataobj) * np.uint8(255), image.affine), mask)
-    with pytest.raises(ImportProblem, match="save it as 1"):
+    with pytest.raises(ImportProblem, match="choose labels=255:1"):
         project.add_case("x", images, mask, "all")
 
 
@@ -415,7 +415,8 @@ def test_export_lands_on_the_source_voxels(project, tmp_path):
     for ours, theirs in enumerate(project.case("a").geometry.axes):
         back[theirs] = ours
     assert np.array_equal(np.asarray(exported.dataobj), labels(0).transpose(back))
-    assert {path.name for path in files} == {"a.nii.gz", "b.nii.gz", "slices.csv", "volumes.csv", "decisions.csv"}
+    tables = {"slices.csv", "volumes.csv", "decisions.csv", "labels-itksnap.txt", "labels-slicer.ctbl"}
+    assert {path.name for path in files} == {"a.nii.gz", "b.nii.gz", *tables}
 
 
 def test_export_says_where_each_slice_is_from(project, tmp_path):

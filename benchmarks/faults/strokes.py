@@ -60,7 +60,7 @@ def campaign(count=600):
                 y, x = y.ravel() + number % 60 + 10, x.ravel() + (7 * number) % 60 + 10
                 desk.z = number // 10 % desk.count
                 begun.append(time.perf_counter())  # the mouse is up: napari speaks of the stroke
-                desk.layers.mask.data_setitem((np.full(y.size, desk.layers.z), y, x), 1 + number % 2 * 0)
+                desk.layers.mask.data_setitem((np.full(y.size, desk.layers.z), y, x), int(beside == "nothing"))
                 spin(2, lambda: len(landed) >= len(begun))
                 if len(landed) < len(begun):  # it painted what was there already: no stroke
                     begun.pop()

@@ -10,7 +10,9 @@ import warnings
 import typer
 
 from ..errors import SegmatchError
-from . import cases, training, predicting, reviewing, simulating, keeping, upkeep, benchmarking  # noqa: F401
+from . import (  # noqa: F401
+    cases, training, predicting, packaging, reviewing, simulating, keeping, upkeep, benchmarking,
+)  # fmt: skip
 from .common import app
 
 

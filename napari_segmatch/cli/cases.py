@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from ..errors import ConfigError, ImportProblem, ProjectError
-from ..io import FoundCase, find_cases
+from ..errors import ConfigError, ImportProblem, ProjectError, Question
+from ..io import FoundCase, find_cases, find_dataset, read_label_table
 from ..project import Project
-from .common import Folder, Images, app, patterns, say, split
+from .common import Choose, Folder, answers, app, pairs, patterns, say, split
 
 
 @app.command()
@@ -18,47 +20,83 @@ def new(
     project: Folder,
     classes: Annotated[str, typer.Option(help="Structures to segment, separated by commas.")] = "lesion",
     sequences: Annotated[str, typer.Option(help="MRI sequences, separated by commas.")] = "flair",
+    label_table: Annotated[
+        Path | None,
+        typer.Option(help="Structures from a label file of ITK-SNAP, 3D Slicer or BIDS, or from dataset.json."),
+    ] = None,
 ) -> None:
     """Make a new project in a new or empty folder."""
-    Project.create(project, split(classes), split(sequences)).close()
+    table = read_label_table(label_table) if label_table else None
+    names = table.names if table else split(classes)
+    with Project.create(project, names, split(sequences)) as made:
+        if table:
+            made.set_colours(table.colours)
     say(f"Project {project.name} is ready. Next: segmatch add {project} FOLDER --image ...")
 
 
 @app.command()
 def add(
     project: Folder,
-    root: Annotated[Path, typer.Argument(metavar="ROOT", help="The folder that the patterns start from.")],
-    image: Images,
+    root: Annotated[Path, typer.Argument(metavar="ROOT", help="The folder with the scans.")],
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image",
+            help="NAME=PATTERN, as flair={case}/flair.nii.gz; once for each sequence. Without it ROOT is taken as "
+            "DICOM, or as what nnU-Net, BIDS or MONAI Label lay out.",
+        ),
+    ] = None,
     mask: Annotated[str | None, typer.Option(help="Pattern of label files, as {case}/mask.nii.gz.")] = None,
     labelled: Annotated[
         str | None, typer.Option(help="Cases whose masks are finished labels: CASE,CASE, all (default) or none.")
     ] = None,
     labelled_file: Annotated[Path | None, typer.Option(help="The same, from a file with one case a line.")] = None,
     validation: Annotated[str, typer.Option(help="CASE,CASE to freeze for validation: never trained on.")] = "",
+    series: Annotated[
+        list[str] | None, typer.Option("--series", help="NAME=DESCRIPTION of a DICOM series, with * for anything.")
+    ] = None,
+    choose: Choose = None,
 ) -> None:
     """Add cases. A file that cannot be used is set aside with the reason, and the rest goes on."""
-    asked = patterns(image)
-    found = find_cases(root, asked, mask)
-    held_out = set(_known(split(validation), found, "--validation"))
-    finished = set(_labelled_cases(labelled, labelled_file, mask, found)) | held_out
+    choices = answers(choose)
     with Project.open(project) as opened:
-        unknown = sorted(set(asked) - set(opened.sequences))
-        if unknown:
-            known = ", ".join(opened.sequences)
-            raise ImportProblem(f"--image names {unknown[0]!r}; the project's sequences are {known}.")
+        found = _found(opened, root, image, mask, pairs(series, "--series", "--series 'flair=*FLAIR*'"))
+        held_out = set(_known(split(validation), found, "--validation"))
+        finished = set(_labelled_cases(labelled, labelled_file, mask, found)) | held_out
         kept = _kept_as_they_are(opened, found, held_out)
-        added = sum(
-            _add_one(opened, item, item.id in finished, item.id in held_out) for item in found if item.id not in kept
-        )
-        for name in asked:
+        new = [item for item in found if item.id not in kept]
+        added = 0
+        for number, item in enumerate(new, 1):
+            if sys.stderr.isatty():
+                typer.echo(f"\r{number} of {len(new)}  {item.id}   ", err=True, nl=number == len(new))
+            added += _add_one(opened, item, choices, item.id in finished, item.id in held_out)
+        for name in opened.sequences:
             have = sum(name in item.images for item in found)
-            if have < len(found):
+            if 0 < have < len(found):
                 say(f"{name}: found for {have} of {len(found)} cases; the others are used without it.")
         now = [case for case in opened.cases if case.id in {item.id for item in found}]
     labels, frozen = sum(bool(case.labelled) for case in now), sum(case.validation for case in now)
     say(f"{added} of {len(found)} cases added; of these {len(found)}, {labels} have labels and {frozen} are frozen.")
     if not added and not kept:
         raise ImportProblem("No case could be added; the reasons stand above.")
+
+
+def _found(
+    project: Project, root: Path, image: list[str] | None, mask: str | None, series: dict[str, str]
+) -> list[FoundCase]:
+    """Find cases by patterns, or by what stands in the folder."""
+    asked = patterns(image or [])
+    unknown = sorted({*asked, *series} - set(project.sequences))
+    if unknown:
+        option = "--image" if unknown[0] in asked else "--series"
+        known = ", ".join(project.sequences)
+        raise ImportProblem(f"{option} names {unknown[0]!r}; the project's sequences are {known}.")
+    if asked:
+        return find_cases(root, asked, mask)
+    found = find_dataset(root, project.sequences, project.classes, series)
+    for line in found.lines:
+        say(line)
+    return [replace(item, patient=item.patient and project.pseudonym(item.patient)) for item in found.cases]
 
 
 def _kept_as_they_are(project: Project, found: list[FoundCase], held_out: set[str]) -> set[str]:
@@ -72,9 +110,20 @@ def _kept_as_they_are(project: Project, found: list[FoundCase], held_out: set[st
     return kept
 
 
-def _add_one(project: Project, item: FoundCase, finished: bool, held_out: bool) -> int:
+def _add_one(project: Project, item: FoundCase, choices: dict[str, str], finished: bool, held_out: bool) -> int:
     try:
-        project.add_case(item.id, item.images, item.mask, "all" if finished else "none", validation=held_out)
+        project.add_case(
+            item.id, item.images, item.mask, "all" if finished else "none",
+            patient=item.patient, validation=held_out, choices=item.choices | choices,
+        )  # fmt: skip
+    except Question as question:
+        if sys.stdin.isatty():
+            typer.echo(f"{item.id}: {question}", err=True)
+            choices[question.topic] = typer.prompt(f"{question.topic}", default=next(iter(question.options)))
+            return _add_one(project, item, choices, finished, held_out)
+        project.set_aside(item.id, str(question))
+        typer.echo(f"{item.id}: set aside. {question} Then add it again with --choose.", err=True)
+        return 0
     except ImportProblem as error:
         project.set_aside(item.id, str(error))
         typer.echo(f"{item.id}: set aside. {error}", err=True)
@@ -82,6 +131,8 @@ def _add_one(project: Project, item: FoundCase, finished: bool, held_out: bool) 
     except ProjectError as error:
         typer.echo(f"{item.id}: left out. {error}", err=True)
         return 0
+    for note in project.reading(item.id).notes:
+        typer.echo(f"{item.id}: {note}", err=True)
     return 1
 
 
@@ -107,7 +158,7 @@ def _labelled_cases(labelled: str | None, file: Path | None, mask: str | None, f
     else:
         names = [] if labelled == "none" else split(labelled or "")
     names = _known(names, found, "--labelled")
-    if names and mask is None:
+    if names and mask is None and not any(item.mask for item in found):
         raise ImportProblem("Labelled cases need masks: give --mask, as --mask '{case}/mask.nii.gz'.")
     without = sorted({item.id for item in found if item.mask is None} & set(names))
     if without:

@@ -21,6 +21,9 @@ Folder = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's f
 Images = Annotated[
     list[str], typer.Option("--image", help="NAME=PATTERN, as flair={case}/flair.nii.gz; once for each sequence.")
 ]
+Choose = Annotated[
+    list[str] | None, typer.Option("--choose", help="TOPIC=ANSWER, to a question that a file has raised; repeatable.")
+]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 
 
@@ -45,3 +48,18 @@ def patterns(options: Iterable[str]) -> dict[str, str]:
     if doubled:
         raise ConfigError(f"--image gives {doubled[0]} twice; one pattern for each sequence is possible.")
     return dict(pairs)
+
+
+def pairs(options: Iterable[str] | None, option: str, example: str) -> dict[str, str]:
+    """Split NAME=VALUE options."""
+    found = {}
+    for text in options or ():
+        name, equals, value = (part.strip() for part in text.partition("="))
+        if not (name and equals and value):
+            raise ConfigError(f"{option} {text!r} is no name=value: write it like {example}.")
+        found[name] = value
+    return found
+
+
+def answers(options: Iterable[str] | None) -> dict[str, str]:
+    return pairs(options, "--choose", "--choose orientation=unknown")

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from ..batch import evaluate_folder, predict_cases
-from ..errors import ConfigError
-from ..io import find_cases
-from .common import Device, Folder, app, patterns, say
+from ..io import find_cases, find_dataset
+from ..project import Project
+from .common import Choose, Device, Folder, answers, app, pairs, patterns, say
 
 
 @app.command()
@@ -21,16 +21,35 @@ def predict(
     root: Annotated[
         Path | None, typer.Argument(metavar="[ROOT]", help="New cases; the project's unlabelled ones if left out.")
     ] = None,
-    image: Annotated[list[str] | None, typer.Option("--image", help="NAME=PATTERN, once for each sequence.")] = None,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--image",
+            help="NAME=PATTERN, once for each sequence. Without it ROOT is taken as DICOM, or as what nnU-Net, BIDS or "
+            "MONAI Label lay out.",
+        ),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the masks and scores.csv.")] = Path("predictions"),
     run: Annotated[int | None, typer.Option(help="Number of the run; the newest by default.")] = None,
     device: Device = None,
+    series: Annotated[
+        list[str] | None, typer.Option("--series", help="NAME=DESCRIPTION of a DICOM series, with * for anything.")
+    ] = None,
+    choose: Choose = None,
 ) -> None:
     """Segment cases with a trained model, on each source's own grid, with a score and verdict for each slice."""
-    if root is not None and not image:
-        raise ConfigError("New cases need patterns: give --image, as --image 'flair={case}/flair.nii.gz'.")
-    found = find_cases(root, patterns(image or []), None) if root else None
-    for name, problem in _shown(predict_cases(project, found, out, run, device)):
+    found = None
+    if root is not None and image:
+        found = find_cases(root, patterns(image), None)
+    elif root is not None:
+        with Project.open(project) as opened:
+            dataset = find_dataset(
+                root, opened.sequences, opened.classes, pairs(series, "--series", "--series 'flair=*FLAIR*'")
+            )
+        for line in dataset.lines:
+            say(line)
+        found = list(dataset.cases)
+    for name, problem in _shown(predict_cases(project, found, out, run, device, answers(choose))):
         if problem:
             typer.echo(f"{name}: {problem}", err=True)
     say(f"Masks and scores.csv are in {out}.")

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from ..errors import ProjectError
-from ..io import read_mask
+from ..io import read_codes, read_mask
 from ..project import Project
+from ..project.layouts import LAYOUTS
 from .common import Folder, app, say
 
 
@@ -59,8 +60,13 @@ def export(
     include_accepted: Annotated[
         bool, typer.Option("--include-accepted", help="Also proposals that only the discriminator accepted.")
     ] = False,
+    layout: Annotated[str, typer.Option("--as", help=f"{', '.join(LAYOUTS)}.")] = "nifti",
+    codes: Annotated[
+        Path | None, typer.Option(help="For dicom-seg: a table with class, code and meaning (SNOMED CT).")
+    ] = None,
 ) -> None:
-    """Write checked masks on their source grids, volumes.csv, slices.csv and decisions.csv."""
+    """Write checked masks on their source grids, label tables, volumes.csv, slices.csv and decisions.csv."""
     with Project.open(project) as opened:
-        files = opened.export(folder, include_accepted=include_accepted)
+        known = read_codes(codes) if codes else None
+        files = opened.export(folder, include_accepted=include_accepted, layout=layout, codes=known)
     say(f"{len(files)} files written to {folder}.")

@@ -17,6 +17,10 @@ QUEUE = 64
 """At most so many slices wait to be seen first; more at once is an import, not a correction."""
 
 
+SEQUENCE_DROPOUT = 0.25
+"""Chance that a slice goes without one of its sequences in a step, if any case of the pool lacks one."""
+
+
 @dataclass(frozen=True)
 class Change:
     """What :meth:`ResidentPool.update` took up."""
@@ -61,6 +65,7 @@ class ResidentPool:
         self.labelled = self.unlabelled = torch.zeros(0, dtype=torch.long)
         self._showing: list[Tensor] = []
         self.lessons: tuple[Tensor, Tensor, Tensor] | None = None
+        self._gaps = False
 
     @property
     def version(self) -> int:
@@ -78,6 +83,8 @@ class ResidentPool:
         new = {region for region in self.snapshot.regions("labelled") if region.case in self._first}
         rewritten = self._load_changed_labels(new)
         self._index(new)
+        if before.version < 0:
+            problems += self._unlearnable()
         added = sorted(new - old)
         if before.version >= 0:
             self._queue([region for region in (*added, *rewritten) if region in new])
@@ -128,6 +135,7 @@ class ResidentPool:
                 problems.append(f"Case {case} is left out of training: {error}")
                 self._broken.add(case)
                 continue
+            self._gaps |= not bool(slices.flatten(2).any(2).any(0).all())
             self._first[case] = row
             row += len(slices)
             ends.append(torch.tensor([[self._first[case], row - 1]]).expand(len(slices), 2))
@@ -169,6 +177,12 @@ class ResidentPool:
             self.folds[rows] = self._fold_of[case]
             if len(cases) == 1:
                 self.folds[rows[: len(rows) // 2]] = 1 - self._fold_of[case]
+
+    def _unlearnable(self) -> list[str]:
+        """Say which classes no labelled slice shows."""
+        chosen = self.labels[self.labelled.to(self._device)]
+        missing = [name for label, name in enumerate(self._pool.classes, 1) if not (chosen == label).any()]
+        return [f"No labelled slice shows {name}: the model cannot learn it." for name in missing]
 
     def _learn_lessons(self) -> list[str]:
         """Turn decisions into pairs of image and mask whose quality a person has told. Returns what went wrong."""
@@ -227,6 +241,18 @@ class ResidentPool:
     def sample_unlabelled(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n unlabelled rows; when every slice is labelled, labelled ones serve."""
         return _draw(self.unlabelled if len(self.unlabelled) else self.labelled, n, generator)
+
+    def pictures(self, rows: Tensor, generator: torch.Generator) -> Tensor:
+        """Return slices (n, channels, size, size). Where some cases lack a sequence, others go without one at times.
+
+        A missing sequence is all zeros. The model must not come to lean on one that a new case may lack.
+        """
+        images = self.slices(rows)
+        if not self._gaps or self.channels == 1:
+            return images
+        keep = torch.rand(len(rows), self.channels, generator=generator) >= SEQUENCE_DROPOUT
+        keep[torch.arange(len(rows)), torch.randint(self.channels, (len(rows),), generator=generator)] = True
+        return images * keep.repeat(1, 1 + 2 * self._neighbours).to(images)[:, :, None, None]
 
 
 def _draw(rows: Tensor, n: int, generator: torch.Generator) -> Tensor:

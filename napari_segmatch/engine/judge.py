@@ -145,7 +145,7 @@ class Judge(DiscriminatorSelector):
         for fold in (0, 1):
             rows = pool.labelled[pool.folds[pool.labelled] == 1 - fold]
             rows = rows[torch.randperm(len(rows), generator=generator)[: EXAMINED // 2]].to(pool.images.device)
-            for part in rows.split(16):
+            for part in rows.split(16) if len(rows) else ():
                 images, labels = pool.slices(part), pool.labels[part].long()
                 usable = annotated(labels)
                 look = look_with(self.understudies[fold], images, mirror)

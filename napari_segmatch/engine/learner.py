@@ -130,13 +130,15 @@ class Learner:
     def _learn(self, pool: ResidentPool, progress: float) -> tuple[Outcome, float]:
         rows, ramp = self.labelled_rows(pool), self._ramp(progress)
         others = self.unlabelled_rows(pool) if ramp > 0 else rows[:0]
-        chances = self.generator(3), self.generator(4)
+        chances = self.generator(3), self.generator(4), self.generator(7), self.generator(7)
         self.model.train()
         self.optimiser.zero_grad(set_to_none=True)
         for part, theirs in zip(rows.tensor_split(self.parts), others.tensor_split(self.parts), strict=True):
             views = draw_views(len(part), self.config, self.policy, chances[0], unlabelled=False)
-            labelled = (pool.slices(part), pool.labels[part], views)
-            outcome = self.outcome(labelled, self.unlabelled(pool, theirs, chances[1]) if len(theirs) else None)
+            labelled = (pool.pictures(part, chances[2]), pool.labels[part], views)
+            outcome = self.outcome(
+                labelled, self.unlabelled(pool, theirs, chances[1], chances[3]) if len(theirs) else None
+            )
             ((outcome.supervised + ramp * outcome.consistency) * (len(part) / len(rows))).backward()
         self.skipped = not self.update(progress)
         if not self.skipped:
@@ -163,9 +165,12 @@ class Learner:
         count = max(self.parts, round(self.config.mu * self.config.batch))
         return pool.sample_unlabelled(count, self.generator(6)).to(self.device)
 
-    def unlabelled(self, pool: ResidentPool, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Views]:
+    def unlabelled(
+        self, pool: ResidentPool, rows: Tensor, views: torch.Generator, pictures: torch.Generator
+    ) -> tuple[Tensor, Views]:
         """Return unlabelled slices and the views drawn for them."""
-        return pool.slices(rows), draw_views(len(rows), self.config, self.policy, generator, unlabelled=True)
+        drawn = draw_views(len(rows), self.config, self.policy, views, unlabelled=True)
+        return pool.pictures(rows, pictures), drawn
 
     def outcome(self, labelled: Labelled, unlabelled: tuple[Tensor, Views] | None) -> Outcome:
         """Compute the losses of a step."""

@@ -89,20 +89,30 @@ class Frame:
 def normalise(pixels: np.ndarray) -> np.ndarray:
     """Give each sequence of a volume (channel, z, y, x) mean 0 and spread 1 over the body.
 
-    Percentiles clip outliers; a constant image becomes zeros.
+    Percentiles clip outliers, a constant image becomes zeros. Where nearly all is background, the percentiles are
+    those of the rest.
     """
     out = np.zeros(pixels.shape, np.float32)
     for channel, image in enumerate(pixels):
-        low, high = np.percentile(image[:: max(1, image.shape[0] // 32)], [0.5, 99.8])
-        if high <= low:
-            low, high = float(image.min()), float(image.max())
+        low, high = _window(image)
         if high <= low:
             continue
         clipped = np.clip(image, low, high)
         body = clipped[clipped > low + 0.08 * (high - low)]
         body = body if body.size else clipped
-        out[channel] = (clipped - body.mean()) / max(float(body.std()), 0.05 * float(high - low))
+        mean, spread = float(body.mean(dtype=np.float64)), float(body.std(dtype=np.float64))
+        out[channel] = (clipped - mean) / max(spread, 0.05 * (high - low))
     return out
+
+
+def _window(image: np.ndarray) -> tuple[float, float]:
+    """Return the values between which an image's grey values count."""
+    some = image[:: max(1, image.shape[0] // 32)]
+    for part in (some, image[image != image.flat[0]], image):
+        low, high = np.percentile(part, [0.5, 99.8]) if part.size else (0.0, 0.0)
+        if high > low:
+            return float(low), float(high)
+    return float(image.min()), float(image.max())
 
 
 def frame_of(normal: np.ndarray, size: int) -> Frame:

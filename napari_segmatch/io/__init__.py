@@ -1,20 +1,49 @@
 """Files of the world to volumes and masks, and back. The only place that permutes axes."""
 
-from .nifti import decode_labels, encode_labels, read_mask, read_volume, write_image, write_labels
+from .datasets import find_dataset
+from .dicom_files import holds_dicom, is_dicom, scan_dicom
+from .dicom_seg import Code, encode_segmentation, is_segmentation
+from .nifti import decode_labels
 from .orientation import unknown_geometry
-from .patterns import FoundCase, find_cases, parse_image_option
+from .patterns import Found, FoundCase, find_cases, parse_image_option
+from .reading import SUFFIXES, looks_like_mask, read_mask, read_volume, strip_suffix
 from .sequences import describe, read_sequences
+from .source import Choices, ask
+from .tables import LabelTable, bids_table, itksnap_table, read_codes, read_label_table, slicer_table
+from .writing import WRITABLE, encode_image, encode_labels, encode_segments, write_image, write_labels
 
 __all__ = [
+    "SUFFIXES",
+    "WRITABLE",
+    "Choices",
+    "Code",
+    "Found",
     "FoundCase",
+    "LabelTable",
+    "ask",
+    "bids_table",
     "decode_labels",
     "describe",
+    "encode_image",
     "encode_labels",
+    "encode_segmentation",
+    "encode_segments",
     "find_cases",
+    "find_dataset",
+    "holds_dicom",
+    "is_dicom",
+    "is_segmentation",
+    "itksnap_table",
+    "looks_like_mask",
     "parse_image_option",
+    "read_codes",
+    "read_label_table",
     "read_mask",
     "read_sequences",
     "read_volume",
+    "scan_dicom",
+    "slicer_table",
+    "strip_suffix",
     "unknown_geometry",
     "write_image",
     "write_labels",

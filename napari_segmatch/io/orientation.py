@@ -5,13 +5,17 @@ Axes are permuted so that z is the through-plane axis; nothing is flipped or res
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
+from scipy.ndimage import affine_transform
 from scipy.optimize import linear_sum_assignment
 
-from ..errors import ImportProblem
+from ..errors import ImportProblem, Question
 from ..types import Geometry, Mask
 
 _THICK = 1.5  # a spacing this many times both others is the distance between slices
+_SHEAR = 1e-3  # cosine between two axes from which they do not count as at right angles
 _LIMITS = (1e-3, 1e3)  # mm: no voxel is smaller or larger
 
 
@@ -53,6 +57,12 @@ def unknown_geometry(shape: tuple[int, int, int], spacing: tuple[float, float, f
     return Geometry(shape, affine[:, [2, 1, 0, 3]], known=False)
 
 
+def is_sheared(affine: np.ndarray) -> bool:
+    """Whether a grid's axes stand at other than right angles, as after a gantry tilt."""
+    axes = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0).clip(1e-12)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR)
+
+
 def source_axes(affine: np.ndarray) -> tuple[int, int, int]:
     """Which axes of a file become z, y and x.
 
@@ -71,12 +81,16 @@ def source_axes(affine: np.ndarray) -> tuple[int, int, int]:
     return z, y, x
 
 
-def onto_grid(mask: Mask, grid: Geometry, name: str) -> Mask:
-    """Reorder a mask of the same voxels onto ``grid``, exactly; refuse a mask of any other voxels.
+def onto_grid(
+    mask: Mask, grid: Geometry, name: str, choices: Mapping[str, str] | None = None, cropped: bool = False
+) -> Mask:
+    """Reorder a mask of the same voxels onto ``grid``, exactly; ask what to do with a mask of any other voxels.
+
+    A mask that is ``cropped`` may have some of the grid's voxels only; the others get 0.
 
     Raises
     ------
-    ImportProblem
+    Question
         Naming both shapes, or how far in mm the two grids lie apart.
     """
     labels, geometry = mask.labels, mask.geometry
@@ -87,12 +101,39 @@ def onto_grid(mask: Mask, grid: Geometry, name: str) -> Mask:
         labels = np.flip(labels.transpose(order), backwards)
         geometry = _reordered(geometry, order, backwards)
     if geometry.same_grid(grid):
-        return Mask(np.ascontiguousarray(labels), grid)
+        return Mask(np.ascontiguousarray(labels), grid, mask.notes)
+    if cropped and _is_part(mask.geometry, grid):
+        return Mask(resampled(mask.labels, mask.geometry, grid, order=0), grid, mask.notes)
+    options = {"resample": "take the nearest voxel's label"}
+    stored = mask.labels.transpose(mask.geometry.back).transpose(grid.axes)
+    if stored.shape == grid.shape:
+        options["as-stored"] = "take it voxel by voxel, as it stands in the file"
     if geometry.shape != grid.shape:
         theirs, ours = (" × ".join(map(str, shape)) for shape in (geometry.shape, grid.shape))
-        raise ImportProblem(f"{name} has {theirs} voxels (z, y, x), its image {ours}: resample it.")
-    raise ImportProblem(
-        f"{name} lies up to {_apart(geometry, grid):.3g} mm off its image: resample it or correct its header."
+        sentence = f"{name} has {theirs} voxels (z, y, x), its image {ours}"
+    else:
+        sentence = f"{name} lies up to {_apart(geometry, grid):.3g} mm off its image"
+    answer = (choices or {}).get("grid")
+    if answer not in options:
+        raise Question(sentence, "grid", options)
+    if answer == "as-stored":
+        return Mask(np.ascontiguousarray(stored), grid, mask.notes)
+    return Mask(resampled(mask.labels, mask.geometry, grid, order=0), grid, (*mask.notes, f"{name} was resampled."))
+
+
+def _is_part(geometry: Geometry, grid: Geometry) -> bool:
+    """Whether every voxel of a grid is one of another grid's, if perhaps outside of its bounds."""
+    steps = np.linalg.solve(grid.affine, geometry.affine)
+    last = steps[:3] @ [*(n - 1 for n in geometry.shape), 1]
+    return bool(np.abs([*steps[:3, 3], *last] - np.rint([*steps[:3, 3], *last])).max() < 2e-2 and
+                np.abs(np.abs(steps[:3, :3]).sum(0) - 1).max() < 1e-3)  # fmt: skip
+
+
+def resampled(array: np.ndarray, geometry: Geometry, grid: Geometry, order: int = 1) -> np.ndarray:
+    """Bring an array (z, y, x) onto another grid: linearly, or with ``order`` 0 from the nearest voxel; 0 outside."""
+    matrix = np.linalg.solve(geometry.affine, grid.affine)
+    return affine_transform(
+        array, matrix[:3, :3], matrix[:3, 3], grid.shape, order=order, mode="grid-constant", cval=0, prefilter=False
     )
 
 

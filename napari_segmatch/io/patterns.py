@@ -6,7 +6,7 @@ import glob
 import os
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from ..errors import ImportProblem
@@ -17,11 +17,29 @@ _EXAMPLE = "flair={case}/flair.nii.gz"
 
 @dataclass(frozen=True)
 class FoundCase:
-    """The files of one case: an image for each sequence that was found, and a mask if there is one."""
+    """The files of one case: an image for each sequence that was found, and a mask if there is one.
+
+    Attributes
+    ----------
+    choices
+        Answers to questions about how to read the files.
+    patient
+        Who the case is of, under another name; by default each case is its own patient.
+    """
 
     id: str
     images: dict[str, Path]
     mask: Path | None = None
+    choices: dict[str, str] = field(default_factory=dict)
+    patient: str | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """Cases, and sentences about what was taken and what was left out."""
+
+    cases: tuple[FoundCase, ...]
+    lines: tuple[str, ...] = ()
 
 
 def parse_image_option(option: str) -> tuple[str, str]:

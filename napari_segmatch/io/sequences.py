@@ -9,38 +9,62 @@ import numpy as np
 
 from ..errors import ImportProblem
 from ..types import Geometry, Volume
-from .nifti import read_volume
+from .orientation import resampled
+from .reading import read_volume
+from .source import Choices, ask
 
 
-def read_sequences(images: Mapping[str, str | Path], sequences: Sequence[str]) -> Volume:
+def read_sequences(
+    images: Mapping[str, str | Path], sequences: Sequence[str], choices: Choices | None = None
+) -> Volume:
     """Read a study's images as channels, float32 (channel, z, y, x).
 
     Parameters
     ----------
     images
-        Sequence name to file; all on one grid. Names that are not in ``sequences`` are not read.
+        Sequence name to file. Names that are not in ``sequences`` are not read.
     sequences
         The channels' order. A sequence without a file is all zeros.
+    choices
+        Answers to questions that were asked before. Images on other grids can be resampled onto the first one's.
 
     Raises
     ------
+    Question
+        If an image can be read in more than one way, or lies on another grid than the first.
     ImportProblem
-        If there is no image, one cannot be read, or two do not lie on one grid.
+        If there is no image or one cannot be read.
     """
     present = [name for name in sequences if name in images]
     if not present:
         raise ImportProblem(f"There is no image of {' or '.join(sequences)}: check the patterns and the files.")
-    first = read_volume(images[present[0]])
+    choices = choices or {}
+    first = read_volume(images[present[0]], choices)
     channels = np.zeros((len(sequences), *first.geometry.shape), np.float32)
+    notes = list(first.notes)
     for name in present:
-        volume = first if name == present[0] else read_volume(images[name])
+        volume = first if name == present[0] else read_volume(images[name], choices)
+        pixels = volume.pixels[0]
         if not first.geometry.same_grid(volume.geometry):
-            raise ImportProblem(
+            sentence = (
                 f"{name} ({describe(volume.geometry)}) does not lie on the grid of {present[0]} "
-                f"({describe(first.geometry)}): resample the images onto one grid first."
+                f"({describe(first.geometry)})"
             )
-        channels[list(sequences).index(name)] = volume.pixels[0]
-    return Volume(channels, first.geometry)
+            ask(choices, "sequences", sentence, {"resample": f"resample the images onto {present[0]}, never a mask"})
+            pixels = resampled(pixels, volume.geometry, first.geometry)
+            notes.append(f"{name} was resampled onto {present[0]}.")
+        channels[list(sequences).index(name)] = pixels
+        if volume is not first:
+            notes += volume.notes
+    notes += [f"{one} and {other} hold the same voxels." for one, other in _twins(channels, sequences, present)]
+    return Volume(channels, first.geometry, tuple(notes))
+
+
+def _twins(channels: np.ndarray, sequences: Sequence[str], present: Sequence[str]) -> list[tuple[str, str]]:
+    """Pairs of sequences that are one image under two names."""
+    pixels = {name: channels[list(sequences).index(name)] for name in present}
+    pairs = [(one, other) for index, one in enumerate(present) for other in present[index + 1 :]]
+    return [(one, other) for one, other in pairs if np.array_equal(pixels[one], pixels[other])]
 
 
 def describe(geometry: Geometry) -> str:

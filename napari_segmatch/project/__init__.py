@@ -12,6 +12,7 @@ from ..config import TrainConfig
 from ..errors import ProjectError
 from ..events import PseudoMask
 from ..fsio import inside
+from ..io import Code
 from ..types import NOT_ANNOTATED, Decision, HumanVerdict, Proposal, Region, RunState, Verdict
 from .audit import now
 from .decisions import decide, decide_all, revert, steps, take_back, touched
@@ -207,12 +208,19 @@ class Project(MaskFolder):
     def set_run_state(self, id: int, state: RunState) -> None:
         self.store.tell("run_state", {"id": id, "state": state})
 
-    def export(self, folder: str | Path, *, include_accepted: bool = False) -> list[Path]:
+    def export(
+        self,
+        folder: str | Path,
+        *,
+        include_accepted: bool = False,
+        layout: str = "nifti",
+        codes: Mapping[str, Code] | None = None,
+    ) -> list[Path]:
         """Write the checked masks, their volumes and all decisions into a folder; returns the files.
 
         See :func:`napari_segmatch.project.export.export_project`.
         """
-        return export_project(self, Path(folder), include_accepted)
+        return export_project(self, Path(folder), include_accepted, layout, codes)
 
 
 def _area(labels: np.ndarray) -> int:

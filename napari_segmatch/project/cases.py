@@ -15,12 +15,12 @@ import numpy as np
 
 from ..errors import ImportProblem, ProjectError
 from ..fsio import inside
-from ..io import read_mask, read_sequences
+from ..io import ask, read_mask, read_sequences
 from ..types import MAX_CLASSES, NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
 from .checks import check_names, check_slices, good_name
 from .objects import ObjectStore
-from .records import CASES, as_drafts, geometry_text, to_case
+from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_reading
 from .store import Store, create_database, half_made_name
 
 DATABASE = "segmatch.db"
@@ -38,6 +38,8 @@ class CaseFolder:
         meta = {row["key"]: row["value"] for row in store.rows("SELECT key, value FROM meta")}
         self.classes: tuple[str, ...] = tuple(json.loads(meta["classes"]))
         self.sequences: tuple[str, ...] = tuple(json.loads(meta["sequences"]))
+        self.colours: dict[str, str] = json.loads(meta.get("colours", "{}"))
+        self._key = json.loads(meta["uuid"]).encode()
 
     # opening ---------------------------------------------------------------------------------------------
 
@@ -114,6 +116,15 @@ class CaseFolder:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def set_colours(self, colours: Mapping[str, str]) -> None:
+        """Give classes colours, as "#rrggbb"; other classes keep what the window gives them."""
+        self.colours = {name: colour for name, colour in colours.items() if name in self.classes}
+        self.store.tell("meta", {"key": "colours", "value": json.dumps(self.colours)})
+
+    def pseudonym(self, patient: str) -> str:
+        """Return a name for a patient that tells patients apart and cannot be turned back."""
+        return hashlib.blake2b(patient.encode(), digest_size=6, key=self._key[:64]).hexdigest()
+
     # cases -----------------------------------------------------------------------------------------------
 
     @property
@@ -136,6 +147,7 @@ class CaseFolder:
         *,
         patient: str | None = None,
         validation: bool = False,
+        choices: Mapping[str, str] | None = None,
     ) -> Case:
         """Add one study.
 
@@ -153,9 +165,14 @@ class CaseFolder:
             Who it is of, so that no split cuts through a patient; by default each case is its own patient.
         validation
             Freeze the case for validation: it is never trained on.
+        choices
+            Answers to questions that were asked before; they are kept with the case. Without any, nobody is asked
+            whether images may be in the project twice.
 
         Raises
         ------
+        Question
+            If a file can be read in more than one way.
         ImportProblem
             If a file cannot be used; the project is unchanged.
         ProjectError
@@ -166,26 +183,54 @@ class CaseFolder:
         if unknown or not images:
             came = f"{unknown[0]!r} is not one of them" if unknown else "none was given"
             raise ImportProblem(f"Case {id}: the project's sequences are {', '.join(self.sequences)}, and {came}.")
-        volume = read_sequences(images, self.sequences)
+        choices = {"twin": "add"} if choices is None else dict(choices)
+        volume = read_sequences(images, self.sequences, choices)
         geometry, fingerprint = volume.geometry, _fingerprint(volume)
-        labels, done = self._import_labels(id, mask, labelled, geometry)
+        labels, done = self._import_labels(id, mask, labelled, geometry, choices)
+        notes = (*volume.notes, *self._twins(id, fingerprint, choices))
         with self.store.atomic():
             self._clear(id)
             self._insert(id, {"patient": patient or id, "validation": int(validation),
                               "geometry": geometry_text(geometry), "fingerprint": fingerprint}, images)  # fmt: skip
+            self._keep_reading(id, choices, notes)
             if labels is not None:
                 self.save_version(self.case(id), labels, done, "import")
         return self.case(id)
 
+    def _keep_reading(self, case: str, choices: Mapping[str, str], notes: Sequence[str]) -> None:
+        """Record what was chosen, and by whom and when; nothing if there is nothing to say."""
+        if notes or dict(choices) not in ({}, {"twin": "add"}):
+            text = json.dumps({"choices": dict(choices), "notes": list(notes), "by": actor(), "at": now()})
+            self.store.tell("meta", {"key": reading_key(case), "value": text})
+
+    def reading(self, case: str) -> Reading:
+        """How a case's files are read: what people have chosen, and what is worth knowing of them."""
+        row = self.store.row("SELECT value FROM meta WHERE key = ?", reading_key(case))
+        return to_reading(row)
+
+    def _twins(self, id: str, fingerprint: str, choices: Mapping[str, str]) -> tuple[str, ...]:
+        """Ask whether images may come twice; a copy in both training and validation would flatter the model."""
+        row = self.store.row('SELECT id FROM "case" WHERE fingerprint = ? AND id <> ?', fingerprint, id)
+        if row is None:
+            return ()
+        sentence = f"The images of case {id} are those of case {row['id']}, voxel for voxel"
+        ask(choices, "twin", sentence, {"add": "add them all the same"})
+        return (f"{sentence}.",)
+
     def _import_labels(
-        self, id: str, mask: str | Path | None, labelled: Literal["none", "all"] | Iterable[int], geometry: Geometry
+        self,
+        id: str,
+        mask: str | Path | None,
+        labelled: Literal["none", "all"] | Iterable[int],
+        geometry: Geometry,
+        choices: Mapping[str, str],
     ) -> tuple[np.ndarray | None, tuple[int, ...]]:
         """Read a case's labels; returns them, or None, and the slices of them that are finished."""
         if isinstance(labelled, str) and labelled == "none":
             return None, ()
         if mask is None:
             raise ImportProblem(f"Case {id} is to be labelled but no mask was given for it.")
-        labels = read_mask(mask, geometry, len(self.classes)).labels
+        labels = read_mask(mask, geometry, self.classes, choices).labels
         wanted = check_slices(range(geometry.shape[0]) if isinstance(labelled, str) else labelled, geometry)
         return labels, tuple(z for z in wanted if (labels[z] != NOT_ANNOTATED).any())
 
@@ -214,7 +259,7 @@ class CaseFolder:
             row = {"case_id": case.id, "parent": case.version, "done": json.dumps(sorted(done)), "origin": origin,
                    "proposal": proposal, "author": actor(), "at": now()}  # fmt: skip
             about = {**row, "id": number, "patient": case.patient, "validation": case.validation,
-                     "classes": self.classes, "sequences": self.sequences}  # fmt: skip
+                     "classes": self.classes, "sequences": self.sequences, "uuid": self._key.decode()}  # fmt: skip
             name = self.objects.put(as_drafts(labels, done), case.geometry, about)
             self.store.add("mask_version", [{**row, "object": name}])
             return int(number)
@@ -245,6 +290,8 @@ class CaseFolder:
             self._check_new_id(id)
             if self.store.row('SELECT 1 FROM "case" WHERE id = ?', id):
                 self.store.tell("case_cleared", {"id": id})
+                if self.store.row("SELECT 1 FROM meta WHERE key = ?", reading_key(id)):
+                    self.store.tell("meta", {"key": reading_key(id), "value": None})
 
     def remove_case(self, id: str) -> None:
         """Take a case out of the project. Its masks and decisions stay on disk until somebody runs ``segmatch gc``."""
@@ -290,7 +337,7 @@ class CaseFolder:
 
     def volume(self, case: str) -> Volume:
         """Read a case's pixels, (channel, z, y, x) float32 in the order of ``sequences``; a missing one is zeros."""
-        volume = read_sequences(self.image_paths(case), self.sequences)
+        volume = read_sequences(self.image_paths(case), self.sequences, self.reading(case).choices)
         row = self.store.row('SELECT fingerprint FROM "case" WHERE id = ?', case)
         same_grid = volume.geometry.same_grid(self.case(case).geometry)
         if not same_grid or row is None or row["fingerprint"] != _fingerprint(volume):
@@ -302,11 +349,13 @@ class CaseFolder:
 
 
 def _fingerprint(volume: Volume) -> str:
-    return hashlib.sha256(volume.pixels.tobytes()).hexdigest()
+    return hashlib.sha256(volume.pixels.data).hexdigest()
 
 
-def file_hash(path: Path) -> str:
-    """Return a file's SHA-256, by which it is found again after a move."""
+def file_hash(path: Path) -> str | None:
+    """Return a file's SHA-256, by which it is found again after a move; None for a folder of slices."""
+    if path.is_dir():
+        return None
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,15 +10,22 @@ import numpy as np
 
 from ..errors import ProjectError
 from ..fsio import csv_text, write_atomic
-from ..io.nifti import encode_labels
+from ..io import Code
 from ..types import NOT_ANNOTATED, Case
+from .layouts import LAYOUTS, Finished, descriptions
 
 if TYPE_CHECKING:
     from . import Project
 
 
-def export_project(project: Project, folder: Path, include_accepted: bool = False) -> list[Path]:
-    """Write ``{case}.nii.gz``, ``slices.csv``, ``volumes.csv`` and ``decisions.csv``.
+def export_project(
+    project: Project,
+    folder: Path,
+    include_accepted: bool = False,
+    layout: str = "nifti",
+    codes: Mapping[str, Code] | None = None,
+) -> list[Path]:
+    """Write a mask of each case, ``slices.csv``, ``volumes.csv`` and ``decisions.csv``.
 
     Each mask has its source file's shape, axis order and affine, and a fresh header. Slices that nobody
     finished are 0 in it; ``slices.csv`` says of every slice where its labels are from.
@@ -27,29 +34,43 @@ def export_project(project: Project, folder: Path, include_accepted: bool = Fals
     ----------
     include_accepted
         Also fill slices that nobody checked with the proposals that the discriminator accepted.
+    layout
+        One of :data:`napari_segmatch.project.layouts.LAYOUTS`.
+    codes
+        Of DICOM segmentations: class to SNOMED CT code.
     """
+    if layout not in LAYOUTS:
+        raise ProjectError(f"{layout!r} cannot be written; choose one of {', '.join(LAYOUTS)}.")
     unchecked = project.proposals("accepted", undecided=True) if include_accepted else []
     sources = project.all_image_paths()
-    written, slices, volumes = [], [], []
+    written: list[Path] = []
+    exported, slices, volumes = [], [], []
     for case in project.cases:
         mine = {item.z: item for item in unchecked if item.case == case.id}
         if case.problem is not None or not (case.labelled or mine):
             continue
         labels = project.mask(case.id)
+        unchecked_slices = [z for z in range(case.shape[0]) if z not in set(case.labelled) and z not in mine]
         labels[[z for z in range(case.shape[0]) if z not in set(case.labelled)]] = 0
         for z, item in mine.items():
             labels[z] = project.proposal_mask(item)
         labels[labels == NOT_ANNOTATED] = 0
         note = "checked + unchecked proposals" if mine else "checked slices only"
-        path = folder / f"{case.id}.nii.gz"
-        if path.resolve() in sources:
-            raise ProjectError(f"{path.name} would take the place of an image: choose another folder to export to.")
-        write_atomic(path, encode_labels(labels, case.geometry, f"SegMatch: {note}; research use only"))
-        written.append(path)
+        finished = Finished(case, labels, f"SegMatch: {note}; research use only", unchecked_slices, bool(mine))
+        for name, data in LAYOUTS[layout](project, finished, codes or {}):
+            path = folder / name
+            if path.resolve() in sources:
+                raise ProjectError(f"{path.name} would take the place of an image: choose another folder to export to.")
+            write_atomic(path, data)
+            written.append(path)
+        exported.append(case.id)
         slices += [(case.id, z, _origin(z, case, mine)) for z in range(case.shape[0])]
         volumes += _volumes(case, labels, project.classes, note)
     if not written:
         raise ProjectError("There is nothing to export yet: mark a slice as done, or accept a proposal, first.")
+    for name, text in descriptions(project, layout, exported).items():
+        write_atomic(folder / name, text.encode())
+        written.append(folder / name)
     decisions = _decision_rows(project)
     return [
         *written,

@@ -119,7 +119,7 @@ def _unknown(objects: ObjectStore, known: set[str]) -> Iterator[tuple[str, Mask,
 def _add_case(db: sqlite3.Connection, mask: Mask, about: dict[str, Any]) -> None:
     """Add a mask's project and case if they are not known; the case's images have to be found again."""
     if not db.execute("SELECT count(*) FROM meta").fetchone()[0]:
-        names = ("classes", "sequences")
+        names = ("classes", "sequences", "uuid")
         _tell(db, "project", {name: json.dumps(about[name]) for name in names})
     if db.execute('SELECT 1 FROM "case" WHERE id = ?', (about["case_id"],)).fetchone() is None:
         number = db.execute('SELECT coalesce(max(number), 0) + 1 FROM "case"').fetchone()[0]

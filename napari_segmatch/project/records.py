@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from sqlite3 import Row
 
 import numpy as np
@@ -81,3 +82,31 @@ def geometry_text(geometry: Geometry) -> str:
 def _read_geometry(text: str) -> Geometry:
     raw = json.loads(text)
     return Geometry(tuple(raw["shape"]), np.array(raw["affine"]), tuple(raw["axes"]), raw["known"])
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a case's files are read.
+
+    Attributes
+    ----------
+    choices
+        Topic to the answer that a person gave.
+    notes
+        Sentences about what is worth knowing of the files.
+    """
+
+    choices: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def reading_key(case: str) -> str:
+    """Return under which key of the table meta a case's reading stands."""
+    return f"reading:{case}"
+
+
+def to_reading(row: Row | None) -> Reading:
+    if row is None:
+        return Reading()
+    raw = json.loads(row["value"])
+    return Reading(raw["choices"], tuple(raw["notes"]))

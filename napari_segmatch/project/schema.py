@@ -140,8 +140,10 @@ def replay(db: Connection, action: str, text: str) -> None:
     elif action == "case":
         insert(db, "case", [body["case"]])
         insert(db, "image", body["images"])
-    elif action == "home":
-        db.execute("INSERT OR REPLACE INTO meta VALUES ('home', ?)", (body["home"],))
+    elif action == "meta" and body["value"] is None:
+        db.execute("DELETE FROM meta WHERE key = ?", (body["key"],))
+    elif action == "meta":
+        db.execute("INSERT OR REPLACE INTO meta VALUES (:key, :value)", body)
     elif action in ("mask_version", "proposal", "decision", "run", "choice"):
         insert(db, action, body["rows"])
     elif action == "run_state":

@@ -24,7 +24,7 @@ def note_home(project: Project) -> list[str]:
     row = project.store.row("SELECT value FROM meta WHERE key = 'home'")
     if row is None or row["value"] != here:
         found = find_moved(project, quick=True) if row is not None else []
-        project.store.tell("home", {"home": here})
+        project.store.tell("meta", {"key": "home", "value": here})
         return found
     return []
 
@@ -40,7 +40,7 @@ def find_moved(project: Project, search: Sequence[Path] = (), *, quick: bool = F
         Look only where the images were when the project lay elsewhere.
     """
     rows = project.store.rows('SELECT i.* FROM image i JOIN "case" c ON c.id = i.case_id WHERE c.removed_at IS NULL')
-    missing = [row for row in rows if not (project.path / row["path"]).is_file()]
+    missing = [row for row in rows if not (project.path / row["path"]).exists()]
     if not missing:
         return []
     home = project.store.row("SELECT value FROM meta WHERE key = 'home'")
@@ -50,7 +50,7 @@ def find_moved(project: Project, search: Sequence[Path] = (), *, quick: bool = F
     for row in missing:
         places = [Path(os.path.normpath(Path(home["value"], row["path"])))] if home is not None else []
         for place in (*places, *nearby.get(Path(row["path"]).name, ())):
-            if place.is_file() and _is_the_same(place, row["sha256"]):
+            if place.exists() and _is_the_same(place, row["sha256"]):
                 moved.setdefault(row["case_id"], []).append({**dict(row), "path": project.relative(place)})
                 break
     if moved:

@@ -5,15 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from psygnal import Signal
 
-from ..errors import SegmatchError
-from ..io import FoundCase
 from ..jobs import Lane, VolumeCache
 from ..keeper import WindowLock
 from ..ledger import Ledger
@@ -103,42 +100,6 @@ class CaseSession(KeepingSession):
         self._renew_asides()
 
     # cases -----------------------------------------------------------------------------------------------
-
-    def add_cases(
-        self,
-        found: Iterable[FoundCase],
-        labelled: Iterable[str] | None = None,
-        validation: Iterable[str] = (),
-    ) -> None:
-        """Import cases one after another; a broken one is set aside with its sentence and the rest goes on.
-
-        ``labelled`` are the ids whose masks are finished labels; None means every case that has a mask.
-        ``validation`` are the ids that are held out: never trained on.
-        """
-        if self._refuses():
-            return
-        chosen = None if labelled is None else set(labelled)
-        held_out = set(validation)
-        for item in found:
-            finished = item.mask is not None and (chosen is None or item.id in chosen)
-            job = partial(self._add, item, finished, item.id in held_out)
-            self._jobs.submit("import", job, self._added)
-
-    def _add(self, item: FoundCase, finished: bool, validation: bool) -> str | None:
-        project = self._open()
-        try:
-            project.add_case(item.id, item.images, item.mask, "all" if finished else "none", validation=validation)
-        except SegmatchError as error:
-            if item.id not in {case.id for case in project.cases}:
-                project.set_aside(item.id, str(error))
-            return str(error)
-        return None
-
-    def _added(self, problem: str | None) -> None:
-        self.cases = self._open().cases
-        self.cases_changed.emit()
-        if problem:
-            self.message.emit(problem, True)
 
     def case(self, id: str) -> Case:
         return next(case for case in self.cases if case.id == id)
@@ -262,10 +223,10 @@ class CaseSession(KeepingSession):
 
     # export ----------------------------------------------------------------------------------------------
 
-    def export(self, folder: Path, include_accepted: bool = False) -> None:
+    def export(self, folder: Path, include_accepted: bool = False, layout: str = "nifti") -> None:
         self._jobs.submit(
             "save",
-            lambda: self._open().export(folder, include_accepted=include_accepted),
+            lambda: self._open().export(folder, include_accepted=include_accepted, layout=layout),
             lambda files: self._exported(folder, files),
         )
 

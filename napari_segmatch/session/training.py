@@ -13,13 +13,13 @@ from ..history import History, sentence
 from ..project import Project, Run
 from ..runner import Background, Mode
 from ..types import RunState
-from .cases import CaseSession
+from .adding import AddingSession
 
 _STATES: dict[type[TrainEvent], RunState] = {Started: "running", Step: "running", Paused: "paused"}
 """What an event says of its run. That a run has ended is true when nobody holds its lock any more."""
 
 
-class TrainingSession(CaseSession):
+class TrainingSession(AddingSession):
     """Starts, watches, pauses and stops runs. See :class:`napari_segmatch.session.Session`."""
 
     run_changed = Signal()

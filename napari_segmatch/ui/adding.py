@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QFileDialog, QFormLayout, QLineEdit, QSpinBox, QWidget
+from qtpy.QtCore import QEventLoop, Signal
+from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QFormLayout, QInputDialog, QLineEdit, QSpinBox, QWidget
 
-from ..errors import ImportProblem
-from ..io.patterns import FoundCase, find_cases
+from ..errors import ImportProblem, Question
+from ..io import SUFFIXES, Found, FoundCase, find_cases, find_dataset, is_dicom, strip_suffix
 from .style import button, column, count, row, text
 
-FILES = "Images (*.nii *.nii.gz)"
+FILES = f"Images ({' '.join('*' + suffix for suffix in SUFFIXES)});;All files (*)"
 WHICH = ("the first …", "all of them", "none", "these: …")
 
 
@@ -48,7 +48,9 @@ def from_files(paths: Iterable[Path], sequences: Sequence[str]) -> list[FoundCas
     """Sort single files into cases: by the sequence's name in the file's name; what is left names the case."""
     cases: dict[str, dict[str, Path]] = {}
     for path in paths:
-        stem = re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
+        if is_dicom(path):
+            raise ImportProblem(f"{path.name} is DICOM, of which a volume is many files: choose its folder instead.")
+        stem = strip_suffix(path.name)
         sequence = next((s for s in sequences if s.lower() in stem.lower()), sequences[0])
         rest = re.sub(re.escape(sequence), "", stem, flags=re.IGNORECASE).strip(" ._-")
         case = rest or path.parent.name
@@ -57,6 +59,23 @@ def from_files(paths: Iterable[Path], sequences: Sequence[str]) -> list[FoundCas
             raise ImportProblem(f"{path.name} and {other} would both be {sequence} of case {case}: rename one.")
         cases[case][sequence] = path
     return [FoundCase(case, images) for case, images in sorted(cases.items())]
+
+
+def look(
+    folder: Path,
+    images: Mapping[str, str],
+    mask: str | None,
+    classes: Sequence[str],
+    progress: Callable[[int], None] = lambda count: None,
+) -> Found:
+    """Find cases by patterns, or where none fits by what stands in the folder: DICOM, nnU-Net, BIDS or MONAI Label."""
+    try:
+        return Found(tuple(find_cases(folder, images, mask)))
+    except ImportProblem as problem:
+        try:
+            return find_dataset(folder, list(images), classes, progress=progress)
+        except ImportProblem as other:
+            raise problem if "no DICOM MR volume:" in str(other) else other from None
 
 
 def preview(found: Sequence[FoundCase], sequences: Sequence[str]) -> str:
@@ -78,6 +97,7 @@ class AddForm(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.found: list[FoundCase] = []
+        self.classes: Sequence[str] = ()
         self._patterns: dict[str, QLineEdit] = {}
         self.folder = _edit("", "The folder that holds the scans")
         self.folder.setPlaceholderText("Folder with scans")
@@ -149,17 +169,23 @@ class AddForm(QWidget):
         self._preview.setText(words)
         self._preview.setVisible(bool(words))
 
+    def _looked_at(self, files: int) -> None:
+        self._say(f"Looked at {count(files, 'file')} …")
+        QApplication.processEvents(QEventLoop.ProcessEventsFlag.ExcludeUserInputEvents)
+
     def find(self) -> None:
         images = {name: edit.text() for name, edit in self._patterns.items() if edit.text().strip()}
         try:
-            self.found = find_cases(self.folder.text(), images, self.mask.text().strip() or None)
+            mask = self.mask.text().strip() or None
+            found = look(Path(self.folder.text()), images, mask, self.classes, self._looked_at)
+            self.found = list(found.cases)
         except ImportProblem as error:
             self._forget()
             self._say(str(error))
             return
         if not self.hold.value():
             self.hold.setValue(suggested_validation(self.found, self.first.value()))
-        self._say(preview(self.found, list(self._patterns)))
+        self._say("\n".join([preview(self.found, list(self._patterns)), *found.lines]))
         self._add.setText(f"Add {count(len(self.found), 'case')}")
         self._add.setEnabled(True)
 
@@ -186,6 +212,15 @@ class AddForm(QWidget):
             self.refused.emit(str(error))
             return
         self.wanted.emit(found, [], [])
+
+
+def ask(parent: QWidget, question: Question, cases: int) -> str | None:
+    """Let a person answer how files are to be read; None if they would rather not say."""
+    ways = {f"{meaning}   ({answer})": answer for answer, meaning in question.options.items()}
+    sentence = str(question).partition(": choose ")[0]
+    title = f"How is this to be read? ({count(cases, 'case')})"
+    chosen, sure = QInputDialog.getItem(parent, title, f"{sentence}.", list(ways), 0, True)
+    return ways.get(chosen, chosen.strip()) if sure else None
 
 
 def _edit(words: str, tip: str) -> QLineEdit:

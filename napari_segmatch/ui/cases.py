@@ -18,9 +18,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ..errors import SegmatchError
+from ..errors import Question, SegmatchError
 from ..session import Session
-from .adding import AddForm
+from .adding import AddForm, ask
 from .cases_model import CASE_ROLE, STATES, CasesFilter, CasesModel, summary
 from .desk import Desk
 from .style import Fold, Page, button, column, holder, row, text
@@ -46,6 +46,7 @@ class CasesPanel(Page):
             (session.cases_changed, self.redraw),
             (session.proposals_changed, self.redraw),
             (session.decided, self.redraw),
+            (session.asked, self._ask),
         )
         self.setAcceptDrops(True)
         self._project_changed()
@@ -121,7 +122,8 @@ class CasesPanel(Page):
         self._next = text("", "hint")
         close = button("Close project", "Close this project; everything is saved", self._close, "quiet")
         other = button("Open another …", "Open another project", self._open, "quiet")
-        links = row(close, other, 1)
+        self._stop = button("Stop adding", "Leave out the cases to come", self.session.stop_adding, "quiet")
+        links = row(self._stop, close, other, 1)
         body = column(self._title, self._about, self.adding, self.narrow, self.table, self._next, links)
         body.setStretchFactor(self.table, 1)
         return body
@@ -179,6 +181,9 @@ class CasesPanel(Page):
         self._try(self.session.add_cases, found, labelled, validation)
         self.adding.set_open(False)
 
+    def _ask(self, question: Question, cases: int) -> None:
+        self.session.answer(question.topic, ask(self, question, cases))
+
     def _activated(self, index: QModelIndex) -> None:
         case = index.siblingAtColumn(0).data(CASE_ROLE)
         problem = self.session.case(case).problem
@@ -196,6 +201,7 @@ class CasesPanel(Page):
         if project is not None:
             self._title.setText(project.path.name)
             self.form.show_sequences(project.sequences)
+            self.form.classes = project.classes
             self.adding.set_open(not self.session.cases)
         self.redraw()
 
@@ -210,6 +216,7 @@ class CasesPanel(Page):
         for widget in shown_:
             widget.setVisible(bool(cases))
         self._next.setText(_next_step(self.session))
+        self._stop.setVisible(self.session.adding > 0)
         layout = self._body.layout()
         layout.setStretch(layout.count() - 1, 0 if cases else 1)  # without the table, the room goes to the bottom
 
@@ -220,6 +227,8 @@ def _names(words: str) -> list[str]:
 
 def _next_step(session: Session) -> str:
     """Say what to do next, if it is not obvious."""
+    if session.adding:
+        return f"Adding scans: {session.adding} to go."
     if not session.cases:
         return "Next: add a folder with scans. Masks are welcome but not needed."
     if not any(case.labelled and not case.validation for case in session.cases):

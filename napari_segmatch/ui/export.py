@@ -7,13 +7,23 @@ from pathlib import Path
 
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QFileDialog, QLineEdit, QListWidget, QRadioButton
+from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QListWidget, QRadioButton
 
 from ..session import Session
 from .desk import Desk
 from .style import Page, button, count, row, text
 
+FORMATS = {
+    "nifti": "NIfTI, a file each case",
+    "nrrd": "NRRD segmentations for 3D Slicer",
+    "dicom-seg": "DICOM segmentations",
+    "nnunet": "an nnU-Net data set",
+    "bids": "BIDS derivatives",
+    "monai-label": "a MONAI Label data store",
+}
 _ABOUT = {
+    "labels-itksnap.txt": "names and colours for ITK-SNAP",
+    "labels-slicer.ctbl": "names and colours for 3D Slicer",
     "slices.csv": "where the labels of each slice are from",
     "volumes.csv": "volume of each class, in ml",
     "decisions.csv": "who decided what, and when",
@@ -34,6 +44,9 @@ class ExportPanel(Page):
         self.checked.setToolTip("Slices that you finished, accepted or corrected")
         self.accepted = QRadioButton("with accepted proposals")
         self.accepted.setToolTip("Also slices that nobody checked but the discriminator accepted; every file says so")
+        self.formats = QComboBox()
+        self.formats.addItems(FORMATS.values())
+        self.formats.setToolTip("DICOM segmentations need cases that came as DICOM")
         self.button = button("Export", "Write the files", self.export, "primary")
         self._next = text("", "hint")
         self._said = text("", "section")
@@ -45,8 +58,8 @@ class ExportPanel(Page):
         self.arrange(
             text("Export", "title"),
             text("Masks lie on the grid of their own image files: nothing is resampled.", "hint"),
-            row(self.folder, browse), self.checked, self.accepted, self.button, self._next, self._said, self.list,
-            self._show,
+            row(self.folder, browse), self.formats, self.checked, self.accepted, self.button, self._next, self._said,
+            self.list, self._show,
         )  # fmt: skip
         self.link(
             (session.project_changed, self._project_changed),
@@ -84,7 +97,8 @@ class ExportPanel(Page):
         self._said.setText("Writing …")
         self._said.show()
         self.button.setEnabled(False)
-        self.session.export(Path(self.folder.text()).expanduser(), include_accepted=self.accepted.isChecked())
+        self.session.export(Path(self.folder.text()).expanduser(), include_accepted=self.accepted.isChecked(),
+                            layout=list(FORMATS)[self.formats.currentIndex()])  # fmt: skip
 
     def _exported(self, files: list[Path]) -> None:
         self.list.clear()

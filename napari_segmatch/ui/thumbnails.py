@@ -21,7 +21,7 @@ SIDE = 54
 """Pixels of a thumbnail in a list."""
 TILE = 132
 """Pixels of a picture as it is kept: the size of a tile on a contact sheet."""
-_KEPT = 400
+_KEPT = 250
 _AT_ONCE = 6
 """Pictures to a job: few, so that a case that somebody opens does not wait for many."""
 

@@ -1,0 +1,216 @@
+"""Cases from folders that other programs lay out: nnU-Net and Medical Decathlon, BIDS, MONAI Label, or DICOM."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ImportProblem
+from ..types import NOT_ANNOTATED
+from .dicom_cases import find_dicom
+from .patterns import Found, FoundCase
+
+_CONTRAST = {"post", "ce", "gd", "c"}
+"""What a sequence's name ends in when it is T1 after contrast: t1ce, t1gd, t1c, post."""
+
+
+def find_dataset(
+    root: Path,
+    sequences: Sequence[str],
+    classes: Sequence[str],
+    series: Mapping[str, str] | None = None,
+    progress: Callable[[int], None] = lambda count: None,
+) -> Found:
+    """Find the cases of a folder by what stands in it.
+
+    Parameters
+    ----------
+    sequences, classes
+        The project's; files and labels are matched to them by name, else by order.
+    series
+        Of DICOM: sequence to the description of its series.
+
+    Raises
+    ------
+    ImportProblem
+        If the folder is of no kind that is known.
+    """
+    if not root.is_dir():
+        raise ImportProblem(f"{root.name or root} is not a folder: check its name.")
+    if (root / "dataset.json").is_file():
+        return _nnunet(root, sequences, classes)
+    if (root / "datastore_v2.json").is_file():
+        return _monai_label(root, sequences)
+    if (root / "dataset_description.json").is_file():
+        return _bids(root, sequences, classes)
+    return find_dicom(root, sequences, series, progress)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8-sig"))
+    except (ValueError, OSError) as error:
+        raise ImportProblem(f"{path.name} is no readable JSON: export the data set again.") from error
+    if not isinstance(found, dict):
+        raise ImportProblem(f"{path.name} holds no description of a data set: export it again.")
+    return found
+
+
+# nnU-Net
+
+
+def _nnunet(root: Path, sequences: Sequence[str], classes: Sequence[str]) -> Found:
+    """Read nnU-Net's raw layout and the Medical Decathlon's, which it grew from."""
+    about = _json(root / "dataset.json")
+    channels = about.get("channel_names") or about.get("modality") or {"0": "0"}
+    labels = _label_names(about.get("labels") or {})
+    ending = str(about.get("file_ending") or ".nii.gz")
+    names = _matched({str(number): str(name) for number, name in channels.items()}, sequences)
+    choices = _renumbering(labels, classes)
+    cases: dict[str, dict[str, Path]] = {}
+    folders = [root / "imagesTr", root / "imagesTs"]
+    for path in sorted(path for folder in folders if folder.is_dir() for path in folder.iterdir()):
+        if path.name.startswith(".") or not path.name.endswith(ending):
+            continue
+        stem = path.name.removesuffix(ending)
+        match = re.fullmatch(r"(.+)_(\d{4})", stem) if "channel_names" in about else None
+        case, channel = (match[1], str(int(match[2]))) if match else (stem, "0")
+        if channel in names:
+            cases.setdefault(case, {})[names[channel]] = path
+    found = []
+    for case, images in sorted(cases.items()):
+        mask = root / "labelsTr" / f"{case}{ending}"
+        found.append(FoundCase(case, images, mask if mask.is_file() else None, dict(choices)))
+    if not found:
+        raise ImportProblem(f"{root.name} has a dataset.json but no images in imagesTr: check the folder.")
+    used = ", ".join(f"{name} is channel {number} ({channels[number]})" for number, name in names.items())
+    return Found(tuple(found), (f"An nnU-Net data set of {len(found)} cases; {used}.",))
+
+
+def _label_names(labels: Mapping[str, Any]) -> dict[int, str]:
+    """Return label to name from either of the two ways that dataset.json has had."""
+    pairs = {}
+    for key, value in labels.items():
+        number, name = (key, value) if str(key).isdigit() else (value, key)
+        if not isinstance(number, int | str) or not str(number).isdigit():
+            raise ImportProblem(f"dataset.json makes {name} of several labels: write one number for each label.")
+        pairs[int(number)] = str(name)
+    return pairs
+
+
+def _matched(channels: Mapping[str, str], sequences: Sequence[str]) -> dict[str, str]:
+    """Return channel to sequence: by name, or in order if no name fits and there are as many."""
+    plain = {name.casefold(): name for name in sequences}
+    by_name = {number: plain[text.casefold()] for number, text in channels.items() if text.casefold() in plain}
+    if by_name:
+        return by_name
+    if len(channels) != len(sequences):
+        raise ImportProblem(
+            f"The data set has the channels {', '.join(channels.values())}, the project the sequences "
+            f"{', '.join(sequences)}: name the project's sequences after those that are wanted."
+        )
+    return dict(zip(channels, sequences, strict=True))
+
+
+def _renumbering(labels: Mapping[int, str], classes: Sequence[str]) -> dict[str, str]:
+    """Return the answer to the question about labels that names give; none where numbers do."""
+    plain = {name.casefold(): label for label, name in enumerate(classes, 1)}
+    pairs = {}
+    for number, name in labels.items():
+        if name.casefold() == "ignore":
+            pairs[number] = NOT_ANNOTATED
+        elif number and name.casefold() in plain:
+            pairs[number] = plain[name.casefold()]
+    changed = ",".join(f"{old}:{new}" for old, new in pairs.items() if old != new)
+    return {"labels": changed} if changed else {}
+
+
+# MONAI Label
+
+
+def _monai_label(root: Path, sequences: Sequence[str]) -> Found:
+    """Read a MONAI Label data store: final labels before original ones."""
+    found = []
+    for id, item in sorted((_json(root / "datastore_v2.json").get("objects") or {}).items()):
+        image = root / f"{id}{(item.get('image') or {}).get('ext', '')}"
+        if not _inside(root, image):
+            continue
+        masks = [
+            root / "labels" / tag / f"{id}{(item.get('labels') or {})[tag].get('ext', '.nii.gz')}"
+            for tag in ("final", "original")
+            if tag in (item.get("labels") or {})
+        ]
+        mask = next((path for path in masks if _inside(root, path)), None)
+        found.append(FoundCase(id, {sequences[0]: image}, mask))
+    if not found:
+        raise ImportProblem(f"{root.name} is a MONAI Label data store without images: check the folder.")
+    return Found(
+        tuple(found), (f"A MONAI Label data store of {len(found)} cases; images are taken as {sequences[0]}.",)
+    )
+
+
+def _inside(root: Path, path: Path) -> bool:
+    """Whether a file that a table names exists in the table's own folder."""
+    return path.is_file() and root.resolve() in path.resolve().parents
+
+
+# BIDS
+
+
+def _bids(root: Path, sequences: Sequence[str], classes: Sequence[str]) -> Found:
+    """Read BIDS: images from sub-*/[ses-*/]anat, masks from derivatives."""
+    images: dict[str, dict[str, list[Path]]] = {}
+    for path in sorted(root.glob("sub-*/**/anat/*.nii*")):
+        parts = _entities(path)
+        name = next((name for name in sequences if _is_bids(name, parts)), None)
+        if name:
+            images.setdefault(_session(parts), {}).setdefault(name, []).append(path)
+    masks: dict[str, list[Path]] = {}
+    for path in sorted(root.glob("derivatives/**/anat/*.nii*")):
+        parts = _entities(path)
+        if parts["suffix"] in ("dseg", "mask"):
+            masks.setdefault(_session(parts), []).append(path)
+    found, lines = [], []
+    for session, names in sorted(images.items()):
+        for name, paths in names.items():
+            if len(paths) > 1:
+                lines.append(f"{session}: {len(paths)} files could be {name}; {paths[0].name} is taken.")
+        mask = next(iter(masks.get(session, ())), None)
+        if len(masks.get(session, ())) > 1 and mask is not None:
+            lines.append(f"{session}: {len(masks[session])} masks; {mask.name} is taken.")
+        choices = _renumbering(_tsv_labels(mask), classes) if mask is not None else {}
+        patient = session.split("_")[0]
+        found.append(FoundCase(session, {name: paths[0] for name, paths in names.items()}, mask, choices, patient))
+    if not found:
+        raise ImportProblem(f"{root.name} is a BIDS data set without any image of {', '.join(sequences)}.")
+    return Found(tuple(found), (f"A BIDS data set of {len(found)} sessions.", *lines))
+
+
+def _entities(path: Path) -> dict[str, str]:
+    words = path.name.split(".")[0].split("_")
+    return {**dict(word.split("-", 1) for word in words if "-" in word), "suffix": words[-1]}
+
+
+def _session(parts: Mapping[str, str]) -> str:
+    return "_".join(f"{key}-{parts[key]}" for key in ("sub", "ses") if key in parts)
+
+
+def _is_bids(name: str, parts: Mapping[str, str]) -> bool:
+    """Whether a sequence's name means a file's suffix: t1 is T1w, t1ce and post are T1w with contrast."""
+    wanted, suffix = name.lower().removesuffix("w"), parts["suffix"].lower().removesuffix("w")
+    enhanced = wanted in _CONTRAST or (wanted.startswith("t1") and wanted[2:] in _CONTRAST)
+    return ("t1" if enhanced else wanted) == suffix and enhanced == ("ce" in parts)
+
+
+def _tsv_labels(mask: Path) -> dict[int, str]:
+    """Return label to name from the table beside a mask."""
+    stem = mask.name.split(".")[0]
+    table = next((path for path in (mask.with_name(f"{stem}.tsv"), mask.with_name("dseg.tsv")) if path.is_file()), None)
+    if table is None:
+        return {}
+    rows: Iterable[dict[str, str]] = csv.DictReader(table.read_text("utf-8-sig").splitlines(), delimiter="\t")
+    return {int(row["index"]): row["name"] for row in rows if (row.get("index") or "").isdigit() and row.get("name")}

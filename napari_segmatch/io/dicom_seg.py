@@ -1,0 +1,211 @@
+"""DICOM segmentations: masks for an archive, tied to the images that they were drawn on, and back."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ..errors import ImportProblem
+from ..types import Geometry
+from .dicom_files import SEGMENTATION, is_dicom, read_header
+from .dicom_stack import find_stack, read_file_pixels, sort_slices
+from .source import Choices, FilePath, Source, check_size
+
+LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
+VERSION = version("napari-segmatch")
+Algorithm = Literal["MANUAL", "SEMIAUTOMATIC", "AUTOMATIC"]
+
+
+@dataclass(frozen=True)
+class Code:
+    """A structure's SNOMED CT code and meaning, and those of the category that it belongs to."""
+
+    value: str = "85756007"
+    meaning: str = "Tissue"
+    category: str = "85756007"
+    category_meaning: str = "Tissue"
+
+
+def is_segmentation(path: Path) -> bool:
+    """Whether a file is a DICOM segmentation."""
+    return path.is_file() and is_dicom(path) and read_header(path, ["SOPClassUID"]).get("SOPClassUID") in (
+        SEGMENTATION, LABELMAP,
+    )  # fmt: skip
+
+
+# Out
+
+
+def encode_segmentation(
+    image: FilePath,
+    labels: np.ndarray,
+    geometry: Geometry,
+    names: Sequence[str],
+    algorithm: Algorithm,
+    codes: Mapping[str, Code] | None = None,
+    choices: Choices | None = None,
+) -> bytes:
+    """Return the bytes of a DICOM segmentation of uint8 labels (z, y, x) drawn on a DICOM volume.
+
+    Parameters
+    ----------
+    image
+        A file of the volume, or its folder. The segmentation refers to its slices, and names the same patient.
+    geometry
+        The volume's, as it was read.
+    names
+        Of labels 1, 2, ...
+    algorithm
+        Who made the labels.
+    codes
+        Class name to SNOMED CT code; a class without one is coded as tissue.
+
+    Raises
+    ------
+    ImportProblem
+        If the images are not there any more, or have other slices.
+    """
+    placed = sort_slices(find_stack(Path(image), choices or {}), Path(image).name, choices or {})
+    stored = labels.transpose(geometry.back)
+    rows, columns = placed.slices[0].size
+    if stored.shape != (columns, rows, len(placed.slices)):
+        raise ImportProblem(f"{Path(image).name} has other slices than when it was added: put the old files back.")
+    planes = np.stack([stored[:, ::-1, index].T for index in range(stored.shape[2])])
+    headers = [_whole_header(path) for path in dict.fromkeys(item.path for item in placed.slices)]
+    if len(headers) == 1:  # frames of one file, in the file's order
+        frames = np.zeros((int(headers[0].get("NumberOfFrames", 1)), rows, columns), np.uint8)
+        frames[[item.frame for item in placed.slices]] = planes
+        planes = frames
+    return _segmentation(headers, planes, names, algorithm, codes or {})
+
+
+def _segmentation(
+    headers: list[Any], planes: np.ndarray, names: Sequence[str], algorithm: Algorithm, codes: Mapping[str, Code]
+) -> bytes:
+    try:
+        import highdicom
+    except ImportError as error:
+        raise ImportProblem("Writing DICOM needs another package: pip install 'napari-segmatch[dicom]'.") from error
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        made = highdicom.seg.Segmentation(
+            source_images=headers,
+            pixel_array=planes,
+            segmentation_type=highdicom.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=[
+                _segment(highdicom, number, name, algorithm, codes.get(name, Code()))
+                for number, name in enumerate(names, 1)
+            ],
+            series_instance_uid=highdicom.UID(),
+            series_number=int(headers[0].get("SeriesNumber") or 0) % 10_000 + 90_000,
+            sop_instance_uid=highdicom.UID(),
+            instance_number=1,
+            manufacturer="napari-segmatch",
+            manufacturer_model_name="SegMatch",
+            software_versions=VERSION,
+            device_serial_number="1",
+            content_label="SEGMATCH",
+            content_description="Research use only",
+            series_description="SegMatch, research use only",
+        )
+        buffer = BytesIO()
+        made.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def _segment(highdicom: Any, number: int, name: str, algorithm: Algorithm, code: Code) -> Any:
+    coded = highdicom.sr.CodedConcept
+    made_by = None
+    if algorithm != "MANUAL":
+        made_by = highdicom.AlgorithmIdentificationSequence(
+            name="SegMatch", family=coded("123110", "DCM", "Artificial Intelligence"), version=VERSION
+        )
+    return highdicom.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=name[:64],
+        segmented_property_category=coded(code.category, "SCT", code.category_meaning[:64]),
+        segmented_property_type=coded(code.value, "SCT", code.meaning[:64]),
+        algorithm_type=algorithm,
+        algorithm_identification=made_by,
+    )
+
+
+def _whole_header(path: Path) -> Any:
+    header = read_header(path, None)
+    for keyword in ("PatientName", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "AccessionNumber",
+                    "StudyID", "ReferringPhysicianName", "PatientID"):  # fmt: skip
+        if keyword not in header:  # required, but anonymised files often lack them
+            setattr(header, keyword, None)
+    return header
+
+
+# In
+
+
+def load_segmentation(path: Path) -> Source:
+    """Read a segmentation as labels on its own grid; slices that it leaves out are empty."""
+    header = read_header(path, None)
+    frames = header.get("PerFrameFunctionalGroupsSequence") or []
+    if not frames:
+        raise ImportProblem(f"{path.name} is a segmentation without any slice: export it again.")
+    positions, right, down, spacing = _planes_of(header, frames, path.name)
+    normal = np.cross(right, down)
+    along = positions @ normal
+    places = np.unique(np.round(along, 3))
+    gap = float(np.diff(places).min()) if len(places) > 1 else spacing[2]
+    index = np.rint((along - places[0]) / gap).astype(int)
+    if np.abs(along - places[0] - index * gap).max() > 0.05 * gap:
+        raise ImportProblem(f"{path.name} has unevenly spaced slices: export it again on the image's own slices.")
+    rows, columns = int(header.Rows), int(header.Columns)
+    check_size((columns, rows, int(index.max()) + 1), 1, path.name)
+    labels = _labels(path, header, frames, index)
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1], affine[:3, 2] = right * spacing[1], -down * spacing[0], normal * gap
+    affine[:3, 3] = positions[index.argmin()] + down * spacing[0] * (rows - 1)
+    names = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in header.get("SegmentSequence") or []}
+    stored = labels[:, ::-1].transpose(2, 1, 0)
+    return Source(path.name, stored, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, names=names, cropped=True)
+
+
+def _planes_of(header: Any, frames: Sequence[Any], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float]]:
+    """Return the positions (n, 3), the directions of a row and a column, and the spacing of rows, columns, slices."""
+    positions = np.array(
+        [_group(header, frame, "PlanePositionSequence", name).ImagePositionPatient for frame in frames], float
+    )
+    orientation = np.array(_group(header, frames[0], "PlaneOrientationSequence", name).ImageOrientationPatient, float)
+    measures = _group(header, frames[0], "PixelMeasuresSequence", name)
+    gap = float(measures.get("SpacingBetweenSlices") or measures.get("SliceThickness") or 1.0)
+    return positions, orientation[:3], orientation[3:], [*map(float, measures.PixelSpacing), gap]
+
+
+def _group(header: Any, frame: Any, sequence: str, name: str) -> Any:
+    """Return what is said of one frame, or of all of them at once."""
+    shared = (header.get("SharedFunctionalGroupsSequence") or [{}])[0]
+    found = frame.get(sequence) or shared.get(sequence)
+    if not found:
+        raise ImportProblem(f"{name} does not say enough of its slices (no {sequence}): export it again.")
+    return found[0]
+
+
+def _labels(path: Path, header: Any, frames: Sequence[Any], index: np.ndarray) -> np.ndarray:
+    """Return labels (slice, row, column); segments must exclude each other."""
+    pixels = read_file_pixels(path).reshape(-1, int(header.Rows), int(header.Columns))
+    labels = np.zeros((int(index.max()) + 1, *pixels.shape[1:]), np.uint16)
+    if header.SOPClassUID == LABELMAP:
+        labels[index] = pixels
+        return labels
+    least = (int(header.get("MaximumFractionalValue") or 1) + 1) // 2
+    for plane, frame, z in zip(pixels, frames, index, strict=True):
+        number = int(_group(header, frame, "SegmentIdentificationSequence", path.name).ReferencedSegmentNumber)
+        inside = plane >= least
+        if (labels[z][inside] > 0).any():
+            raise ImportProblem(f"{path.name} has segments that overlap: make them exclude each other.")
+        labels[z][inside] = number
+    return labels

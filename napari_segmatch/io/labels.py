@@ -1,0 +1,115 @@
+"""Labels from what a file stores. Whole numbers never pass through floats, and no label is dropped in silence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from ..errors import ImportProblem, Question
+from ..types import NOT_ANNOTATED, Mask
+from .source import Choices, Source, ask
+
+_WHOLE = 1e-3  # how far a label stored as a float may be from a whole number
+_SHOWN = 8  # labels that a sentence lists
+
+
+def labels_of(source: Source, choices: Choices) -> np.ndarray:
+    """Return a source's labels as uint8 in the file's own axis order."""
+    values = _mapped(_whole_numbers(source, choices), choices)
+    name, low = source.name, values.min()
+    if low < 0:
+        meaning = {"255": "not annotated", "0": "background"}
+        values = np.where(values < 0, int(ask(choices, "negative", f"{name} holds label {low}", meaning)), values)
+    if (high := values.max()) > NOT_ANNOTATED:
+        raise ImportProblem(
+            f"{name} holds label {high}; labels go from 0 to 254, or 255 for not annotated: renumber it, or choose "
+            f"labels={high}:1."
+        )
+    return values.astype(np.uint8)
+
+
+def by_name(mask: Mask, names: Mapping[int, str], classes: Sequence[str], file: str) -> Mask:
+    """Renumber the labels of a file that names them, if the names are those of the project's classes."""
+    known = {name.casefold(): label for label, name in enumerate(classes, 1)}
+    wanted = {label: known.get(name.strip().casefold()) for label, name in names.items()}
+    if not names or list(wanted.values()) == list(wanted):
+        return mask
+    if None in wanted.values():
+        unknown = next(names[label] for label, target in wanted.items() if target is None)
+        note = f"{file} calls a label “{unknown}”, which is no class here; its labels are taken by their numbers."
+        return Mask(mask.labels, mask.geometry, (*mask.notes, note))
+    table = np.arange(256, dtype=np.uint8)
+    for label, target in wanted.items():
+        table[label] = target or 0
+    return Mask(table[mask.labels], mask.geometry, mask.notes)
+
+
+def check_classes(labels: np.ndarray, classes: int, choices: Choices, name: str) -> None:
+    """Ask about labels that the project does not know, and about a mask without any background."""
+    present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
+    unknown = present[(present > classes) & (present != NOT_ANNOTATED)].tolist()
+    if unknown:
+        targets = [*range(1, classes + 1), 0, NOT_ANNOTATED] if len(unknown) == 1 else [NOT_ANNOTATED, 0]
+        options = {",".join(f"{label}:{target}" for label in unknown): _meaning(target) for target in targets}
+        found = f"label{'s' * (len(unknown) > 1)} {', '.join(map(str, unknown[:_SHOWN]))}"
+        raise Question(f"{name} holds {found}, the project ends at {classes}", "labels", options)
+    if present.tolist() == [0, NOT_ANNOTATED]:
+        options = {f"255:{label}": _meaning(label) for label in (*range(1, classes + 1), NOT_ANNOTATED)}
+        ask(choices, "labels", f"{name} holds only 0 and 255, and 255 means not annotated here", options)
+    if len(present) == 1 and 0 < present[0] < NOT_ANNOTATED:
+        ask(
+            choices,
+            "full",
+            f"{name} holds label {present[0]} in every voxel",
+            {"keep": "the structure fills the image"},
+        )
+
+
+def _meaning(label: int) -> str:
+    return {0: "background", NOT_ANNOTATED: "not annotated"}.get(label, f"class {label}")
+
+
+def _whole_numbers(source: Source, choices: Choices) -> np.ndarray:
+    stored, name = source.stored, source.name
+    if stored.dtype.kind not in "iuf":
+        raise ImportProblem(f"{name} holds colours or complex numbers, not labels: export it as whole numbers.")
+    if stored.dtype.kind in "iu" and not source.scaled:
+        return stored
+    values = stored * np.float64(source.slope) + source.inter if source.scaled else stored
+    # Whole labels that were squeezed into scaled integers lie within half a step of what they were.
+    step = abs(source.slope) if stored.dtype.kind in "iu" and abs(source.slope) < 0.25 else 0.0
+    with np.errstate(invalid="ignore"):
+        whole = np.rint(values)
+        wrong = ~(np.abs(values - whole) <= max(_WHOLE, 0.5001 * step))
+    if not wrong.any():
+        if np.abs(whole).max() > np.iinfo(np.int64).max // 2:
+            raise ImportProblem(f"{name} holds {whole.max():.4g}, too large for a label: renumber it.")
+        return whole.astype(np.int64)
+    if np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1:
+        sentence = f"{name} holds probabilities between 0 and 1, not labels"
+        options = {"0.5": "what is at least 0.5 becomes label 1"}
+        threshold = float(ask(choices, "threshold", sentence, options, _is_share))
+        return (values >= threshold).astype(np.uint8)
+    raise ImportProblem(f"{name} holds {values[wrong][0]:.4g}, no whole number: save it as integers without scaling.")
+
+
+def _is_share(answer: str) -> bool:
+    return bool(re.fullmatch(r"0?\.\d+|1(\.0*)?", answer)) and float(answer) > 0
+
+
+def _mapped(values: np.ndarray, choices: Choices) -> np.ndarray:
+    """Renumber as the answer “4:3,10:0” says; labels that it does not name stay."""
+    text = choices.get("labels")
+    if not text:
+        return values
+    if not re.fullmatch(r"-?\d+:\d+(,-?\d+:\d+)*", text):
+        raise ImportProblem(f"labels={text} is no list of old:new numbers: write it like labels=4:3,10:0.")
+    pairs = [tuple(map(int, pair.split(":"))) for pair in text.split(",")]
+    if max(new for _, new in pairs) > NOT_ANNOTATED:
+        raise ImportProblem(f"labels={text} goes above 255: labels go from 0 to 254, or 255 for not annotated.")
+    renumbered = values.astype(np.int64)
+    for old, new in pairs:
+        renumbered[values == old] = new
+    return renumbered

@@ -1,0 +1,130 @@
+"""How exported masks are laid out for the programs that take them up."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import ProjectError
+from ..io import (
+    Code,
+    bids_table,
+    encode_image,
+    encode_labels,
+    encode_segmentation,
+    encode_segments,
+    is_dicom,
+    itksnap_table,
+    slicer_table,
+)
+from ..types import Case
+
+if TYPE_CHECKING:
+    from . import Project
+
+_GENERATOR = "napari-segmatch, research use only"
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """A case ready to leave the project: labels (z, y, x) uint8 without 255, and where they are from."""
+
+    case: Case
+    labels: np.ndarray
+    note: str
+    unchecked: Sequence[int]
+    proposed: bool
+
+
+Files = Iterator[tuple[str, bytes]]
+
+
+def _nifti(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
+    yield f"{item.case.id}.nii.gz", encode_labels(item.labels, item.case.geometry, item.note)
+
+
+def _nrrd(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
+    yield f"{item.case.id}.seg.nrrd", encode_segments(item.labels, item.case.geometry, project.classes, project.colours)
+
+
+def _dicom_seg(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
+    case = item.case
+    image = next((path for path in project.image_paths(case.id).values() if is_dicom(path)), None)
+    if image is None:
+        raise ProjectError(f"Case {case.id} is not from DICOM, so no DICOM segmentation can refer to it: export NIfTI.")
+    rows = project.store.rows("SELECT DISTINCT origin FROM mask_version WHERE case_id = ?", case.id)
+    machine = item.proposed or any(row["origin"] == "proposal" for row in rows)
+    algorithm = ("SEMIAUTOMATIC" if case.labelled else "AUTOMATIC") if machine else "MANUAL"
+    choices = project.reading(case.id).choices
+    data = encode_segmentation(image, item.labels, case.geometry, project.classes, algorithm, codes, choices)  # type: ignore[arg-type]
+    yield f"{case.id}.dcm", data
+
+
+def _nnunet(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
+    """Images and labels for nnU-Net; slices that nobody checked carry its label to ignore."""
+    labels = item.labels.copy()
+    labels[list(item.unchecked)] = len(project.classes) + 1
+    for channel, pixels in enumerate(project.volume(item.case.id).pixels):
+        yield f"imagesTr/{item.case.id}_{channel:04d}.nii.gz", encode_image(pixels, item.case.geometry)
+    yield f"labelsTr/{item.case.id}.nii.gz", encode_labels(labels, item.case.geometry, item.note)
+
+
+def _bids(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
+    entities = dict(re.findall(r"(sub|ses)-([a-zA-Z0-9]+)", item.case.id)) or {
+        "sub": re.sub(r"[^a-zA-Z0-9]", "", item.case.id)
+    }
+    words = [f"{key}-{entities[key]}" for key in ("sub", "ses") if key in entities]
+    name = "/".join([*words, "anat", "_".join([*words, "desc-segmatch_dseg"])])
+    yield f"{name}.nii.gz", encode_labels(item.labels, item.case.geometry, item.note)
+    yield f"{name}.tsv", bids_table(project.classes, project.colours).encode()
+
+
+def _monai_label(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
+    yield f"{item.case.id}.nii.gz", encode_image(project.volume(item.case.id).pixels[0], item.case.geometry)
+    yield f"labels/final/{item.case.id}.nii.gz", encode_labels(item.labels, item.case.geometry, item.note)
+
+
+LAYOUTS: dict[str, Callable[[Project, Finished, Mapping[str, Code]], Files]] = {
+    "nifti": _nifti,
+    "nrrd": _nrrd,
+    "dicom-seg": _dicom_seg,
+    "nnunet": _nnunet,
+    "bids": _bids,
+    "monai-label": _monai_label,
+}
+"""Name to what yields the files of one case: a path in the folder, and its bytes."""
+
+
+def descriptions(project: Project, layout: str, cases: Sequence[str]) -> dict[str, str]:
+    """Return the files that describe an export as a whole: label tables, and what a layout asks for."""
+    about: dict[str, Any] = {}
+    names = {name: number for number, name in enumerate(project.classes, 1)}
+    if layout == "nnunet":
+        about["dataset.json"] = {
+            "channel_names": {str(number): name for number, name in enumerate(project.sequences)},
+            "labels": {"background": 0, **names, "ignore": len(names) + 1},
+            "numTraining": len(cases),
+            "file_ending": ".nii.gz",
+            "description": _GENERATOR,
+        }
+    elif layout == "bids":
+        about["dataset_description.json"] = {
+            "Name": "SegMatch segmentations", "BIDSVersion": "1.9.0", "DatasetType": "derivative",
+            "GeneratedBy": [{"Name": "napari-segmatch", "Description": _GENERATOR}],
+        }  # fmt: skip
+    elif layout == "monai-label":
+        kind = {"ext": ".nii.gz", "info": {}}
+        about["datastore_v2.json"] = {
+            "name": "SegMatch", "description": _GENERATOR,
+            "objects": {case: {"image": kind, "labels": {"final": kind}} for case in cases},
+        }  # fmt: skip
+    tables = {
+        "labels-itksnap.txt": itksnap_table(project.classes, project.colours),
+        "labels-slicer.ctbl": slicer_table(project.classes, project.colours),
+    }
+    return {name: json.dumps(value, indent=2) + "\n" for name, value in about.items()} | tables

@@ -1,0 +1,111 @@
+"""Adding cases in a session: one after another, with questions about doubtful files asked once for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
+
+from psygnal import Signal
+
+from ..errors import ImportProblem, Question, SegmatchError
+from ..io import FoundCase
+from .cases import CaseSession
+
+
+class AddingSession(CaseSession):
+    """Imports cases. See :class:`napari_segmatch.session.Session`."""
+
+    asked = Signal(object, int)
+    """A Question, and how many cases wait for the answer; :meth:`answer` goes on with them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._adding: list[FoundCase] = []
+        self._unanswered: list[tuple[Question, FoundCase, bool, bool]] = []
+
+    def close_project(self, timeout: float = 30) -> None:
+        """Forget the cases that are still to come, then close."""
+        self._adding.clear()
+        self._unanswered.clear()
+        super().close_project(timeout)
+
+    def add_cases(
+        self,
+        found: Iterable[FoundCase],
+        labelled: Iterable[str] | None = None,
+        validation: Iterable[str] = (),
+    ) -> None:
+        """Import cases one after another; a broken one is set aside with its sentence and the rest goes on.
+
+        ``labelled`` are the ids whose masks are finished labels; None means every case that has a mask.
+        ``validation`` are the ids that are held out: never trained on.
+        """
+        if self._refuses():
+            return
+        chosen = None if labelled is None else set(labelled)
+        held_out = set(validation)
+        for item in found:
+            finished = item.mask is not None and (chosen is None or item.id in chosen)
+            self._import(item, finished, item.id in held_out)
+
+    def answer(self, topic: str, answer: str | None) -> None:
+        """Add the cases that wait for an answer once more, now with it; None leaves them set aside."""
+        waiting, self._unanswered = self._unanswered, []
+        for question, item, finished, validation in waiting:
+            if question.topic != topic:
+                self._unanswered.append((question, item, finished, validation))
+            elif answer is not None:
+                self._import(replace(item, choices=item.choices | {topic: answer}), finished, validation)
+        self._ask_next()
+
+    @property
+    def adding(self) -> int:
+        """How many cases are still to be added."""
+        return len(self._adding)
+
+    def stop_adding(self) -> None:
+        """Leave out the cases whose turn has not come; those that were added stay."""
+        self._jobs.cancel("import")
+        self._adding.clear()
+        self._unanswered.clear()
+        self.cases_changed.emit()
+
+    def _import(self, item: FoundCase, finished: bool, validation: bool) -> None:
+        def then(problem: SegmatchError | None) -> None:
+            if item in self._adding:
+                self._adding.remove(item)
+            if isinstance(problem, Question):
+                self._unanswered.append((problem, item, finished, validation))
+            self._added(item, problem)
+
+        self._adding.append(item)
+        self._jobs.submit("import", partial(self._add, item, finished, validation), then)
+
+    def _add(self, item: FoundCase, finished: bool, validation: bool) -> SegmatchError | None:
+        project = self._open()
+        try:
+            project.add_case(
+                item.id, item.images, item.mask, "all" if finished else "none",
+                patient=item.patient and project.pseudonym(item.patient), validation=validation, choices=item.choices,
+            )  # fmt: skip
+        except SegmatchError as error:
+            healthy = {case.id for case in project.cases if case.problem is None}
+            if isinstance(error, ImportProblem) and item.id not in healthy:
+                project.set_aside(item.id, str(error))
+            return error
+        return None
+
+    def _added(self, item: FoundCase, problem: SegmatchError | None) -> None:
+        self.cases = self._open().cases
+        self.cases_changed.emit()
+        notes = self._open().reading(item.id).notes
+        if problem or notes:
+            self.message.emit(f"{item.id}: {problem or ' '.join(notes)}", bool(problem))
+        self._ask_next()
+
+    def _ask_next(self) -> None:
+        """Ask the first of the open questions, when all cases have had their turn."""
+        if not self._adding and self._unanswered:
+            question = self._unanswered[0][0]
+            self.asked.emit(question, sum(other.topic == question.topic for other, *_ in self._unanswered))

@@ -1,0 +1,268 @@
+"""Adding what hospitals have, in the shell and in the window: DICOM, data sets of others, questions and answers."""
+
+import json
+import subprocess
+import sys
+
+import nibabel as nib
+import numpy as np
+import pytest
+from dicom_series import series
+from helpers import labels, small_project, write_case
+
+from napari_segmatch.errors import ImportProblem, Question
+from napari_segmatch.io import (
+    FoundCase,
+    encode_segmentation,
+    find_dataset,
+    itksnap_table,
+    read_label_table,
+    read_mask,
+    read_volume,
+    slicer_table,
+)
+from napari_segmatch.project import Project
+from napari_segmatch.session import Session
+
+
+def segmatch(*arguments):
+    command = [sys.executable, "-m", "napari_segmatch.cli", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+def hospital(folder):
+    """Two patients with a FLAIR series each, a scout, and the segmentation of one."""
+    for number, patient in enumerate(("one", "two")):
+        tags = {"StudyInstanceUID": f"1.2.3.{number}", "PatientID": f"ZZCANARY{number}"}
+        files = series(folder / patient / "flair", shape=(32, 40), RescaleIntercept=number, RescaleSlope=1, **tags)
+        series(folder / patient / "t1", n=3, SeriesDescription="T1", **tags)
+    geometry = read_volume(files[0]).geometry
+    drawn = np.zeros(geometry.shape, np.uint8)
+    drawn[2:4, 5:15, 8:20] = 1
+    data = encode_segmentation(files[0], drawn, geometry, ["lesion"], "MANUAL")
+    (folder / "two" / "seg.dcm").write_bytes(data)
+    return drawn
+
+
+def test_a_folder_of_dicom_is_added_exported_and_never_names_a_patient(tmp_path):
+    """The way of a hospital: DICOM and its segmentation in, DICOM segmentation out, no name in the project."""
+    drawn = hospital(tmp_path / "dicom")
+    (tmp_path / "dicom" / "notes.txt").write_text("hello")
+    assert segmatch("new", tmp_path / "p").returncode == 0
+    done = segmatch("add", tmp_path / "p", tmp_path / "dicom")
+    assert done.returncode == 0, done.stderr
+    assert "one: left out series 3 “T1” echo 90 ms, MR, 3 slices: fits no sequence of the project." in done.stdout
+    assert "1 files left out: is no DICOM file." in done.stdout
+    assert "2 of 2 cases added; of these 2, 1 have labels" in done.stdout
+    assert b"CANARY" not in (tmp_path / "p" / "segmatch.db").read_bytes()
+    assert "CANARY" not in done.stdout + done.stderr
+    (tmp_path / "codes.csv").write_text("class,code,meaning\nlesion,52988006,Lesion\n")
+    with Project.open(tmp_path / "p") as project:
+        assert np.array_equal(project.mask("two"), drawn)
+        assert project.case("one").patient != project.case("two").patient != "two"
+    exported = ("export", tmp_path / "p", tmp_path / "out", "--as", "dicom-seg", "--codes", tmp_path / "codes.csv")
+    assert segmatch(*exported).returncode == 0
+    geometry = read_volume(tmp_path / "dicom" / "two" / "flair").geometry
+    assert np.array_equal(read_mask(tmp_path / "out" / "two.dcm", geometry, ["lesion"]).labels, drawn)
+
+
+def test_questions_are_asked_answered_and_kept(tmp_path):
+    """In the shell the answer is an option; the project reads the files that way ever after, and says who said so."""
+    images, mask = write_case(tmp_path / "in" / "a", 1)
+    loaded = nib.load(images["flair"])
+    nib.save(nib.Nifti1Image(np.asarray(loaded.dataobj), None), images["flair"])
+    loaded = nib.load(mask)
+    nib.save(nib.Nifti1Image(np.asarray(loaded.dataobj) * np.uint8(4), None), mask)
+    segmatch("new", tmp_path / "p")
+    add = (
+        "add",
+        tmp_path / "p",
+        tmp_path / "in",
+        "--image",
+        "flair={case}/flair.nii.gz",
+        "--mask",
+        "{case}/mask.nii.gz",
+    )
+    asked = segmatch(*add)
+    assert asked.returncode == 2
+    assert "choose orientation=unknown" in asked.stderr
+    asked = segmatch(*add, "--choose", "orientation=unknown")
+    assert "labels=4:1 (class 1)" in asked.stderr
+    done = segmatch(*add, "--choose", "orientation=unknown", "--choose", "labels=4:1")
+    assert done.returncode == 0, done.stderr
+    with Project.open(tmp_path / "p") as project:
+        assert project.reading("a").choices == {"orientation": "unknown", "labels": "4:1"}
+        assert set(np.unique(project.mask("a"))) == {0, 1}
+        assert not project.volume("a").geometry.known
+    assert segmatch(*add, "--choose", "nonsense").returncode == 2
+
+
+def test_the_same_images_twice_are_asked_about(tmp_path):
+    """A copy in training and validation would flatter the model."""
+    images, _ = write_case(tmp_path / "a", 1)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", images, choices={})
+        with pytest.raises(Question, match="case b are those of case a, voxel for voxel"):
+            project.add_case("b", images, choices={})
+        project.add_case("b", images, choices={"twin": "add"})
+        assert "voxel for voxel" in project.reading("b").notes[0]
+
+
+def test_the_window_asks_once_for_all_cases_with_one_trouble(tmp_path):
+    """Twelve files without an orientation are one question; what nobody answers stays set aside with its sentence."""
+    session = Session()
+    session.create_project(tmp_path / "p", ["lesion"], ["flair"])
+    found = []
+    for number in range(3):
+        images, _ = write_case(tmp_path / str(number), number)
+        nib.save(nib.Nifti1Image(np.asarray(nib.load(images["flair"]).dataobj), None), images["flair"])
+        found.append(FoundCase(f"c{number}", images))
+    questions = []
+    session.asked.connect(lambda question, cases: questions.append((question.topic, cases)))
+    session.add_cases(found)
+    session.wait()
+    session.poll()
+    assert questions == [("orientation", 3)]
+    assert all("does not state where left and right are" in case.problem for case in session.cases)
+    session.answer("orientation", "unknown")
+    session.wait()
+    session.poll()
+    assert [case.problem for case in session.cases] == [None] * 3
+    assert len(questions) == 1
+    session.close()
+
+
+def test_adding_can_be_stopped(tmp_path):
+    """Cases whose turn has not come are left out; those that are in stay."""
+    session = Session()
+    session.create_project(tmp_path / "p", ["lesion"], ["flair"])
+    session.add_cases([FoundCase(f"c{number}", write_case(tmp_path / str(number), number)[0]) for number in range(30)])
+    assert session.adding == 30
+    session.stop_adding()
+    session.wait()
+    session.poll()
+    assert session.adding == 0
+    assert len(session.cases) < 30
+    session.close()
+
+
+# Data sets of others
+
+
+@pytest.mark.parametrize("layout", ["nnunet", "bids", "monai-label", "nrrd"])
+def test_exports_are_what_the_others_read(tmp_path, layout):
+    """A project goes out and comes back in: the same labels on finished slices."""
+    with small_project(tmp_path / "a", cases=2, labelled=1, classes=("core", "edema")) as project:
+        files = project.export(tmp_path / "out", layout=layout)
+        kept = project.mask("a")
+        image = project.volume("a")
+    names = {path.relative_to(tmp_path / "out").as_posix() for path in files}
+    assert {"labels-itksnap.txt", "labels-slicer.ctbl", "slices.csv"} <= names
+    if layout == "nrrd":
+        assert np.array_equal(read_mask(tmp_path / "out" / "a.seg.nrrd", image.geometry, ["edema", "core"]).labels,
+                              np.array([0, 2, 1])[kept])  # fmt: skip
+        return
+    if layout == "bids":
+        mask = tmp_path / "out" / "sub-a" / "anat" / "sub-a_desc-segmatch_dseg.nii.gz"
+        assert np.array_equal(read_mask(mask, image.geometry).labels, kept)
+        assert mask.with_name("sub-a_desc-segmatch_dseg.tsv").read_text().splitlines()[3].startswith("2\tedema\t#")
+        return
+    (case,) = find_dataset(tmp_path / "out", ("flair",), ("core", "edema")).cases
+    with Project.create(tmp_path / "b", ["core", "edema"], ["flair"]) as again:
+        again.add_case(case.id, case.images, case.mask, "all", choices=case.choices)
+        assert np.array_equal(again.mask("a"), kept)
+        assert np.array_equal(again.volume("a").pixels, image.pixels)
+
+
+def test_slices_that_nobody_finished_are_ignored_by_nnunet(tmp_path):
+    """Its label to ignore, which comes back as not annotated; unchecked background would teach a lie."""
+    images, _ = write_case(tmp_path / "in", 1)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", images)
+        project.save_mask("a", labels(1), done=[1, 2])
+        project.export(tmp_path / "out", layout="nnunet")
+    about = json.loads((tmp_path / "out" / "dataset.json").read_text())
+    assert about["labels"] == {"background": 0, "lesion": 1, "ignore": 2}
+    (case,) = find_dataset(tmp_path / "out", ("flair",), ("lesion",)).cases
+    mask = read_mask(case.mask, None, 1, case.choices).labels
+    assert (mask[[0, 3]] == 255).all() and not (mask[1:3] == 255).any()
+
+
+def touch(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"")
+
+
+def test_a_medical_decathlon_task_is_read(tmp_path):
+    """The layout before nnU-Net's: no channel in the file names, labels by number; macOS leaves ._ files in it."""
+    touch(
+        tmp_path, "imagesTr/h_001.nii.gz", "imagesTr/._h_001.nii.gz", "labelsTr/h_001.nii.gz", "imagesTs/h_002.nii.gz"
+    )
+    about = {"modality": {"0": "MRI"}, "labels": {"0": "background", "1": "Anterior", "2": "Posterior"}}
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    first, second = find_dataset(tmp_path, ("t1",), ("posterior", "anterior")).cases
+    assert (first.id, first.mask.parent.name, first.choices) == ("h_001", "labelsTr", {"labels": "1:2,2:1"})
+    assert (second.id, second.mask) == ("h_002", None)
+    table = read_label_table(tmp_path / "dataset.json")
+    assert table.names == ("Anterior", "Posterior")
+
+
+def test_a_bids_data_set_is_read(tmp_path):
+    """Sessions are cases of one patient; contrast is told by ce-; labels are renumbered by the table beside them."""
+    touch(tmp_path, "sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz", "sub-01/ses-a/anat/sub-01_ses-a_ce-gd_T1w.nii.gz",
+          "sub-01/ses-b/anat/sub-01_ses-b_FLAIR.nii.gz", "sub-01/ses-b/anat/sub-01_ses-b_FLAIR.json",
+          "derivatives/x/sub-01/ses-b/anat/sub-01_ses-b_desc-x_dseg.nii.gz")  # fmt: skip
+    (tmp_path / "dataset_description.json").write_text("{}")
+    table = tmp_path / "derivatives/x/sub-01/ses-b/anat/sub-01_ses-b_desc-x_dseg.tsv"
+    table.write_text("index\tname\n0\tbackground\n7\tlesion\n")
+    first, second = find_dataset(tmp_path, ("flair", "t1", "t1ce"), ("lesion",)).cases
+    assert (first.id, sorted(first.images), first.patient) == ("sub-01_ses-a", ["t1", "t1ce"], "sub-01")
+    assert "ce-gd" in first.images["t1ce"].name and "ce-" not in first.images["t1"].name
+    assert (second.patient, second.choices) == ("sub-01", {"labels": "7:1"})
+
+
+def test_a_monai_label_data_store_is_read_and_kept_inside(tmp_path):
+    """Final labels before original ones; a table may not name files elsewhere."""
+    touch(tmp_path, "in/a.nii.gz", "in/labels/final/a.nii.gz", "in/labels/original/a.nii.gz", "secret.nii.gz")
+    kind = {"ext": ".nii.gz"}
+    objects = {"a": {"image": kind, "labels": {"original": kind, "final": kind}}, "../secret": {"image": kind}}
+    (tmp_path / "in" / "datastore_v2.json").write_text(json.dumps({"objects": objects}))
+    (case,) = find_dataset(tmp_path / "in", ("flair",), ("lesion",)).cases
+    assert (case.id, case.mask.parent.name) == ("a", "final")
+
+
+@pytest.mark.parametrize("name", ["dataset.json", "datastore_v2.json", "dataset_description.json"])
+@pytest.mark.parametrize("text", ["", "[1]", "{}", '{"labels": {"x": [1, 2]}}', "\x00"])
+def test_a_broken_data_set_gets_a_sentence(tmp_path, name, text):
+    """Whatever stands in the description."""
+    (tmp_path / name).write_text(text)
+    with pytest.raises(ImportProblem) as caught:
+        find_dataset(tmp_path, ("flair",), ("lesion",))
+    assert "\n" not in str(caught.value)
+
+
+# Label tables
+
+
+def test_label_tables_come_back(tmp_path):
+    """ITK-SNAP's and 3D Slicer's files: names and colours."""
+    names, colours = ("tumour core", 'it"s'), {"tumour core": "#102030"}
+    (tmp_path / "snap.txt").write_text(itksnap_table(names, colours))
+    (tmp_path / "slicer.ctbl").write_text(slicer_table(names, colours))
+    snap, slicer = read_label_table(tmp_path / "snap.txt"), read_label_table(tmp_path / "slicer.ctbl")
+    assert snap.names == ("tumour core", "it's")
+    assert slicer.names == names
+    assert snap.colours["tumour core"] == slicer.colours["tumour core"] == "#102030"
+    assert segmatch("new", tmp_path / "p", "--label-table", tmp_path / "snap.txt").returncode == 0
+    with Project.open(tmp_path / "p") as project:
+        assert project.classes == ("tumour core", "it's")
+        assert project.colours["tumour core"] == "#102030"
+
+
+@pytest.mark.parametrize("text", ["", "1 a", "1 a 0 0 0\n3 b 0 0 0", "x y z", "\x00\x01"])
+def test_a_table_that_is_none_gets_a_sentence(tmp_path, text):
+    """Empty, half, with a gap, or something else."""
+    (tmp_path / "t.ctbl").write_text(text)
+    with pytest.raises(ImportProblem, match=r"t\.ctbl"):
+        read_label_table(tmp_path / "t.ctbl")

@@ -1,0 +1,404 @@
+"""DICOM series and segmentations: true geometry or one clear sentence, as dcm2niix and dciodvfy see it too."""
+
+import itertools
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from dicom_series import enhanced, plane, series
+from scipy.spatial.transform import Rotation
+from test_nifti import problem
+
+from napari_segmatch.errors import Question
+from napari_segmatch.io import Code, encode_segmentation, find_dataset, read_mask, read_volume, scan_dicom
+from napari_segmatch.io.dicom_stack import load_dicom, sort_slices
+
+pydicom = pytest.importorskip("pydicom")
+TEST_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
+DCM2NIIX = shutil.which("dcm2niix") or next(iter(Path(sys.executable).parent.glob("dcm2niix*")), None)
+DCIODVFY = shutil.which("dciodvfy")
+
+AXES = np.eye(3)
+ORIENTATIONS = [
+    (*AXES[i] * s, *AXES[j] * t)
+    for i, j in itertools.permutations(range(3), 2)
+    for s, t in itertools.product((1, -1), repeat=2)
+]
+EVERY = [(orientation, gap) for orientation in ORIENTATIONS for gap in (3.0, -3.0)]
+
+
+def tilted(*angles):
+    matrix = Rotation.from_euler("zyx", angles, degrees=True).as_matrix().round(9)
+    return (*matrix[0], *matrix[1])
+
+
+# Place
+
+
+def test_voxels_lie_where_the_headers_say(tmp_path):
+    """The first pixel of a slice is at its ImagePositionPatient, in RAS."""
+    series(tmp_path / "s")
+    volume = read_volume(tmp_path / "s")
+    assert volume.pixels.shape == (1, 6, 8, 10)
+    assert volume.geometry.spacing == (3.0, 1.5, 1.2)
+    for z in range(6):
+        index = np.array([z, 7, 0, 1])  # rows are counted from the bottom
+        assert np.allclose(volume.geometry.affine @ index, [20, 30, 5 + 3 * z, 1])
+        assert np.array_equal(volume.pixels[0, z, ::-1], plane(z))
+
+
+@pytest.mark.skipif(DCM2NIIX is None, reason="dcm2niix is not installed")
+@pytest.mark.parametrize("kind", ["straight", "backwards", "oblique", "signed"])
+def test_dcm2niix_sees_the_same(tmp_path, kind):
+    """In every orientation the NIfTI that dcm2niix makes has our voxels in our order, and our affine."""
+    orientations = [tilted(20, 5, -8), tilted(-50, 30, 70), tilted(100, -35, 12)] if kind == "oblique" else ORIENTATIONS
+    tags = {"PixelRepresentation": 1, "RescaleSlope": 0.5, "RescaleIntercept": -7} if kind == "signed" else {}
+    for number, orientation in enumerate(orientations[:3] if kind == "signed" else orientations):
+        folder = tmp_path / f"s{number}"
+        series(folder, orient=orientation, gap=-3.0 if kind == "backwards" else 3.0, **tags)
+        subprocess.run(
+            [DCM2NIIX, "-z", "n", "-b", "n", "-o", tmp_path, "-f", f"n{number}", folder],
+            check=True,
+            capture_output=True,
+        )
+        theirs, ours = nib.load(tmp_path / f"n{number}.nii"), load_dicom(folder, {})
+        assert np.array_equal(np.asarray(theirs.dataobj), ours.stored * ours.slope + ours.inter)
+        assert np.allclose(theirs.affine, ours.affine, atol=1e-4)
+
+
+def test_order_comes_from_positions_alone(tmp_path):
+    """Instance numbers and file names may say what they like."""
+
+    def shuffled(data, z):
+        data.InstanceNumber = (z * 5) % 7
+
+    series(tmp_path / "s", n=7, edit=shuffled)
+    assert [int(p[-1, 0]) for p in read_volume(tmp_path / "s").pixels[0]] == [100 * z for z in range(7)]
+
+
+def test_distance_is_that_of_positions_not_the_thickness(tmp_path):
+    """Slices may overlap or have gaps: SliceThickness says nothing of that."""
+    series(tmp_path / "s", SpacingBetweenSlices=9)
+    assert read_volume(tmp_path / "s").geometry.spacing[0] == pytest.approx(3)
+
+
+def test_any_file_stands_for_its_series(tmp_path):
+    """A project keeps one file's path; the volume is the same whichever it is."""
+    files = series(tmp_path / "s")
+    series(tmp_path / "s" / "other", SeriesNumber=4)
+    whole = read_volume(tmp_path / "s" / "other").pixels
+    assert all(np.array_equal(read_volume(file).pixels, whole) for file in files)
+
+
+# What does not make up one volume
+
+
+def gone(*missing):
+    return lambda folder: [file.unlink() for z, file in enumerate(series(folder, n=10)) if z in missing]
+
+
+def changed(**by_slice):
+    """Return what writes a series in which tags of some slices are others."""
+
+    def edit(data, z):
+        for name, values in by_slice.items():
+            if z in values:
+                setattr(data, name, values[z])
+
+    return lambda folder: series(folder, edit=edit)
+
+
+TROUBLE = {
+    "missing": (gone(4, 5), "misses 2 of 10 slices, at 17, 20 mm", "gap=longest", (4, 8, 10)),
+    "uneven": (
+        changed(ImagePositionPatient={5: [-20, -30, 21.3]}), "slices 3 to 4.3 mm apart", "gap=longest", (5, 8, 10)
+    ),
+    "double": (
+        changed(ImagePositionPatient={5: [-20, -30, 17]}), "two different slices at 17 mm", "slice=last", (5, 8, 10)
+    ),
+    "tilted": (
+        changed(ImagePositionPatient={z: [-20, -30 + 0.5 * z, 5 + 3 * z] for z in range(6)}),
+        "gantry tilt", "shear=keep", (6, 8, 10),
+    ),
+    "mixed": (changed(ImageOrientationPatient={5: [1, 0, 0, 0, 0, -1]}), "holds 2 volumes", "stack=1", (5, 8, 10)),
+    "pixels": (changed(PixelSpacing={5: [2, 2]}), "holds 2 volumes", "stack=1", (5, 8, 10)),
+    "echoes": (changed(EchoTime={3: 20, 4: 20, 5: 20}), "holds 2 volumes", "stack=2", (3, 8, 10)),
+    "b-values": (changed(DiffusionBValue={3: 1000.0, 4: 1000.0, 5: 1000.0}), "b=1000", "stack=1", (3, 8, 10)),
+    "time": (
+        changed(ImagePositionPatient={z: [-20, -30, 5 + 3 * (z % 3)] for z in range(6)}),
+        "time 2 of 2", "stack=2", (3, 8, 10),
+    ),
+    "nowhere": (
+        changed(ImagePositionPatient=dict.fromkeys(range(6)), ImageOrientationPatient=dict.fromkeys(range(6))),
+        "does not state where left and right are", "orientation=unknown", (6, 8, 10),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TROUBLE)
+def test_a_doubtful_series_is_asked_about(tmp_path, name):
+    """The sentence says what is wrong and where; the answer it offers gives a volume."""
+    write, says, answer, shape = TROUBLE[name]
+    write(tmp_path / "s")
+    with pytest.raises(Question, match=says) as caught:
+        read_volume(tmp_path / "s")
+    assert answer in str(caught.value)
+    assert str(caught.value).startswith("s ")
+    volume = read_volume(tmp_path / "s", dict([answer.split("=")]))
+    assert volume.pixels.shape[1:] == shape
+    assert volume.geometry.known == (name != "nowhere")
+
+
+def test_the_same_slice_twice_is_taken_once(tmp_path):
+    """Copies of a file, and slices sent twice under another number, change nothing but a note."""
+    files = series(tmp_path / "s")
+    shutil.copy(files[2], tmp_path / "s" / "copy")
+    again = pydicom.dcmread(files[3])
+    again.SOPInstanceUID = again.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid()
+    again.save_as(tmp_path / "s" / "again")
+    volume = read_volume(tmp_path / "s")
+    assert volume.pixels.shape == (1, 6, 8, 10)
+    assert "has 1 slices twice" in volume.notes[0]
+    assert scan_dicom(tmp_path / "s").skipped == {"is a copy of another file": 1}
+
+
+def test_pixels_that_are_cut_off_are_refused_by_name(tmp_path):
+    """One slice is broken: its file is named, and no volume without it is made up."""
+
+    def cut(data, z):
+        if z == 2:
+            data.PixelData = data.PixelData[:-50]
+
+    files = series(tmp_path / "s", edit=cut)
+    message = problem(read_volume, tmp_path / "s")
+    assert message.startswith(files[2].name)
+    assert "cut off" in message
+
+
+def test_patients_studies_and_series_are_never_merged(tmp_path):
+    """Each is a volume of its own, whatever they share."""
+    for number, tags in enumerate(({"SeriesNumber": 8}, {"PatientID": "P2"}, {})):
+        for file in series(tmp_path / str(number), **tags):
+            file.rename(tmp_path / f"{number}-{file.name}")
+    assert [len(stack.slices) for stack in scan_dicom(tmp_path).stacks] == [6, 6, 6]
+    assert "holds 3 volumes" in problem(read_volume, tmp_path)
+
+
+def test_a_series_in_two_folders_is_not_taken_for_two(tmp_path):
+    """Half a series is no volume: it is left out with the reason."""
+    files = series(tmp_path / "a")
+    (tmp_path / "b").mkdir()
+    for file in files[3:]:
+        file.rename(tmp_path / "b" / file.name)
+    scan = scan_dicom(tmp_path)
+    assert not scan.stacks
+    assert "lies in several folders" in next(iter(scan.skipped))
+
+
+# Pixels
+
+
+def test_bits_outside_of_the_number_are_no_part_of_it(tmp_path):
+    """Twelve bits with an overlay in the others, signed."""
+
+    def overlay(data, z):
+        data.BitsStored, data.HighBit, data.PixelRepresentation = 12, 11, 1
+        data.PixelData = ((plane(z).astype("<i4") - 300).astype("<u2") & 0x0FFF | 0xA000).tobytes()
+
+    series(tmp_path / "s", edit=overlay)
+    assert np.array_equal(read_volume(tmp_path / "s").pixels[0, 0, ::-1], plane(0).astype(float) - 300)
+
+
+def test_each_slice_has_its_own_scale(tmp_path):
+    """Some scanners scale each slice to its own range."""
+
+    def scaled(data, z):
+        data.RescaleSlope, data.RescaleIntercept = 0.5 + z, -z
+
+    series(tmp_path / "s", edit=scaled)
+    for z, pixels in enumerate(read_volume(tmp_path / "s").pixels[0, :, ::-1]):
+        assert np.allclose(pixels, plane(z) * (0.5 + z) - z)
+
+
+def test_inverted_grey_is_kept_and_said(tmp_path):
+    """MONOCHROME1 is about display: values stay."""
+    series(tmp_path / "s", PhotometricInterpretation="MONOCHROME1")
+    volume = read_volume(tmp_path / "s")
+    assert np.array_equal(volume.pixels[0, 0, ::-1], plane(0))
+    assert "MONOCHROME1" in volume.notes[0]
+
+
+def test_every_packing_gives_the_same_pixels(tmp_path):
+    """Big-endian, implicit, deflated-length, RLE, JPEG 2000 and JPEG-LS: pydicom's own files of one slice."""
+    names = ["", "_bigendian", "_implicit", "_RLE", "_jp2klossless", "_jpeg_ls_lossless", "_expb", "_padded"]
+    pixels = []
+    for name in names:
+        folder = tmp_path / (name or "plain")
+        folder.mkdir()
+        shutil.copy(TEST_FILES / f"MR_small{name}.dcm", folder)
+        pixels.append(read_volume(folder).pixels)
+    assert all(np.array_equal(other, pixels[0]) for other in pixels)
+    shutil.copy(TEST_FILES / "JPGExtended.dcm", tmp_path / "x.dcm")
+    assert "packed as JPEG Extended" in problem(read_volume, tmp_path / "x.dcm", {"orientation": "unknown"})
+
+
+# Enhanced
+
+
+def test_frames_of_one_file_are_sorted_and_scaled(tmp_path):
+    """Frames may stand in any order; scale and place are each frame's own."""
+    enhanced(tmp_path / "e.dcm", order=[3, 0, 5, 1, 4, 2])
+    volume = read_volume(tmp_path / "e.dcm")
+    assert np.allclose(volume.geometry.affine @ [0, 7, 0, 1], [20, 30, 5, 1])
+    for z, pixels in enumerate(volume.pixels[0, :, ::-1]):
+        assert np.array_equal(pixels, plane(z) * 2.0 - 1)
+
+
+def test_echoes_of_one_file_are_volumes_of_their_own(tmp_path):
+    """Which one is wanted is asked."""
+    enhanced(tmp_path / "e.dcm", echoes=2)
+    assert "stack=2 (series 3 “AX FLAIR” echo 60 ms" in problem(read_volume, tmp_path / "e.dcm")
+    second = read_volume(tmp_path / "e.dcm", {"stack": "2"})
+    assert np.array_equal(second.pixels[0, 1, ::-1], (plane(1) + 1000) * 2.0 - 1)
+
+
+# Real files
+
+
+def test_what_is_no_volume_is_counted_with_the_reason():
+    """Pydicom's own files: reports, waveforms, plans, colours, broken ones."""
+    skipped = scan_dicom(TEST_FILES).skipped
+    for reason in (
+        "is no DICOM file",
+        "holds colours",
+        "holds no image (SR)",
+        "holds no image (ECG)",
+        "is a localizer",
+    ):
+        assert skipped[reason] > 0
+
+
+@pytest.mark.skipif(DCM2NIIX is None, reason="dcm2niix is not installed")
+def test_a_real_series_agrees_with_dcm2niix(tmp_path):
+    """Slices of a real MR and of a real CT series that pydicom brings along."""
+    for place in ("77654033/CT2", "98892001/CT5N"):
+        folder = TEST_FILES / "dicomdirtests" / place
+        (stack,) = scan_dicom(folder).stacks
+        placed = sort_slices(stack, place, {"gap": "longest"})
+        part = tmp_path / folder.name
+        part.mkdir()
+        for item in placed.slices:
+            shutil.copy(item.path, part)
+        ours = load_dicom(part, {})
+        assert ours.stored.shape[2] == len(placed.slices) > 2
+        run = [DCM2NIIX, "-z", "n", "-b", "n", "-o", tmp_path, "-f", folder.name, part]
+        subprocess.run(run, check=True, capture_output=True)
+        theirs = nib.load(tmp_path / f"{folder.name}.nii")
+        assert np.array_equal(theirs.get_fdata(), ours.stored * ours.slope + ours.inter)
+        assert np.allclose(theirs.affine, ours.affine, atol=1e-2)
+
+
+# Cases
+
+
+def test_a_folder_of_dicom_becomes_cases(tmp_path):
+    """A study is a case, named after its folder and never after its patient; a series is a sequence by its name."""
+    for patient in ("one", "two"):
+        uid = pydicom.uid.generate_uid()
+        for name, description in {"a": "AX FLAIR", "b": "SAG T1 MPRAGE", "c": "DWI"}.items():
+            tags = {"SeriesDescription": description, "StudyInstanceUID": uid, "PatientID": f"ZZCANARY-{patient}"}
+            series(tmp_path / patient / name, **tags)
+    found = find_dataset(tmp_path, ("flair", "t1"), ("lesion",))
+    assert [(case.id, sorted(case.images)) for case in found.cases] == [
+        ("one", ["flair", "t1"]),
+        ("two", ["flair", "t1"]),
+    ]
+    assert any("left out series 3 “DWI”" in line for line in found.lines)
+    assert not any("CANARY" in line for line in found.lines)
+
+
+def test_two_series_for_one_sequence_are_asked_about(tmp_path):
+    """None is taken at random; --series says which."""
+    uid = pydicom.uid.generate_uid()
+    for name, description in {"a": "AX FLAIR", "b": "COR FLAIR"}.items():
+        series(tmp_path / "one" / name, SeriesDescription=description, StudyInstanceUID=uid)
+    with pytest.raises(Exception, match="2 series could be flair"):
+        find_dataset(tmp_path, ("flair",), ("lesion",))
+    found = find_dataset(tmp_path, ("flair",), ("lesion",), {"flair": "cor*"})
+    assert found.cases[0].images["flair"].parent.name == "b"
+
+
+# Segmentations
+
+
+@pytest.mark.parametrize(("orientation", "gap"), EVERY)
+def test_a_segmentation_comes_back_exactly(tmp_path, orientation, gap):
+    """In all 48 orientations: the same voxels in our reader, and in highdicom's at the same place in mm."""
+    highdicom = pytest.importorskip("highdicom")
+    files = series(tmp_path / "s", n=4, orient=orientation, gap=gap)
+    geometry = read_volume(files[0]).geometry
+    labels = np.random.default_rng(0).integers(0, 3, geometry.shape).astype(np.uint8)
+    labels[0] = 0  # a slice that the file leaves out
+    data = encode_segmentation(files[0], labels, geometry, ["edema", "core"], "MANUAL")
+    (tmp_path / "seg.dcm").write_bytes(data)
+    assert np.array_equal(read_mask(tmp_path / "seg.dcm", geometry, ["edema", "core"]).labels, labels)
+    theirs = highdicom.seg.segread(tmp_path / "seg.dcm").get_volume(combine_segments=True)
+    for index in np.argwhere(theirs.array)[::7]:
+        world = (theirs.affine @ [*index, 1])[:3] * (-1, -1, 1)
+        ours = np.linalg.solve(geometry.affine, [*world, 1])[:3]
+        assert np.abs(ours - np.rint(ours)).max() < 1e-4
+        assert labels[tuple(np.rint(ours).astype(int))] == theirs.array[tuple(index)]
+
+
+def test_segments_are_matched_to_classes_by_name(tmp_path):
+    """Another project may number them otherwise."""
+    files = series(tmp_path / "s")
+    geometry = read_volume(files[0]).geometry
+    labels = np.zeros(geometry.shape, np.uint8)
+    labels[2, 2:5, 2:5], labels[3, 1:4, 1:4] = 1, 2
+    (tmp_path / "seg.dcm").write_bytes(encode_segmentation(files[0], labels, geometry, ["a", "b"], "AUTOMATIC"))
+    swapped = read_mask(tmp_path / "seg.dcm", geometry, ["B", "A"]).labels
+    assert np.array_equal(swapped, np.array([0, 2, 1])[labels])
+    strange = read_mask(tmp_path / "seg.dcm", geometry, ["c", "d"])
+    assert np.array_equal(strange.labels, labels)
+    assert "calls a label “a”" in strange.notes[0]
+
+
+@pytest.mark.parametrize("source", ["series", "enhanced"])
+@pytest.mark.parametrize("algorithm", ["MANUAL", "SEMIAUTOMATIC", "AUTOMATIC"])
+def test_a_segmentation_says_what_it_is_of(tmp_path, source, algorithm):
+    """It refers to each source slice, names codes and algorithm, and dciodvfy finds no error in it."""
+    image = enhanced(tmp_path / "e.dcm") if source == "enhanced" else series(tmp_path / "s")[0]
+    geometry = read_volume(image).geometry
+    labels = np.ones(geometry.shape, np.uint8)
+    labels[2, 3, 4] = 0
+    code = Code("52988006", "Lesion", "49755003", "Morphologically Abnormal Structure")
+    (tmp_path / "seg.dcm").write_bytes(
+        encode_segmentation(image, labels, geometry, ["lesion", "other"], algorithm, {"lesion": code})
+    )
+    written = pydicom.dcmread(tmp_path / "seg.dcm")
+    first, second = written.SegmentSequence
+    assert first.SegmentAlgorithmType == algorithm
+    assert first.SegmentedPropertyTypeCodeSequence[0].CodeValue == "52988006"
+    assert second.SegmentedPropertyTypeCodeSequence[0].CodeMeaning == "Tissue"
+    sources = [image] if source == "enhanced" else sorted((tmp_path / "s").iterdir())
+    wanted = {pydicom.dcmread(path, stop_before_pixels=True).SOPInstanceUID for path in sources}
+    referenced = written.ReferencedSeriesSequence[0].ReferencedInstanceSequence
+    assert {item.ReferencedSOPInstanceUID for item in referenced} == wanted
+    assert np.array_equal(read_mask(tmp_path / "seg.dcm", geometry, 2).labels, labels)
+    if DCIODVFY is None:
+        pytest.skip("dciodvfy is not installed (package dicom3tools)")
+    report = subprocess.run([DCIODVFY, "-new", tmp_path / "seg.dcm"], capture_output=True, text=True)
+    errors = [line for line in (report.stdout + report.stderr).splitlines() if line.startswith("Error")]
+    assert not errors
+
+
+def test_missing_pydicom_is_said(monkeypatch, tmp_path):
+    """The extra is named."""
+    (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM" + bytes(50))
+    monkeypatch.setitem(sys.modules, "pydicom", None)
+    assert "pip install 'napari-segmatch[dicom]'" in problem(read_volume, tmp_path / "a.dcm")

@@ -1,0 +1,126 @@
+"""Training on what studies really are: sequences and classes that are missing, tiny and flat volumes, wild values."""
+
+import numpy as np
+import pytest
+import torch
+from helpers import geometry, small_project, write_case
+
+from napari_segmatch.config import configure
+from napari_segmatch.engine.data import ResidentPool
+from napari_segmatch.engine.prepare import normalise, to_network
+from napari_segmatch.engine.trainer import train
+from napari_segmatch.events import Finished, Noted
+from napari_segmatch.io import write_image, write_labels
+from napari_segmatch.project import Project, ProjectPool
+from napari_segmatch.types import Geometry
+
+SHORT = {"steps": 4, "size": 32, "batch": 2, "features": 8, "evaluate_every": 2, "propose_every": 2, "proposals": 2}
+
+
+def resident(project):
+    pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
+    change = pool.update()
+    return pool, change.problems
+
+
+def test_sequences_drop_out_only_where_some_are_missing(tmp_path):
+    """With every sequence of every case nothing is touched; else some slices go without one, none without all."""
+    with small_project(tmp_path, cases=2, sequences=("flair", "t1")) as project:
+        pool, _ = resident(project)
+        rows = torch.arange(8).repeat(50)
+        assert torch.equal(pool.pictures(rows, torch.Generator()), pool.images[rows])
+        images, _ = write_case(tmp_path / "images" / "z", 9, sequences=("flair", "t1"))
+        project.add_case("z", {"flair": images["flair"]})
+        pool, _ = resident(project)
+        shown = pool.pictures(rows, torch.Generator().manual_seed(0))
+        there = shown.flatten(2).any(2)
+        assert there.any(1).all()
+        assert 0.05 < (~there).float().mean() < 0.25
+        assert torch.equal(shown[there], pool.images[rows][there])
+        again = pool.pictures(rows, torch.Generator().manual_seed(0))
+        assert torch.equal(shown, again)
+
+
+def test_a_case_without_a_sequence_trains(tmp_path):
+    """Its channel is zeros; the run ends as it should."""
+    with small_project(tmp_path, cases=2, sequences=("flair", "t1")) as project:
+        images, _ = write_case(tmp_path / "images" / "z", 9, sequences=("flair", "t1"))
+        project.add_case("z", {"t1": images["t1"]})
+        events = list(train(ProjectPool(project), configure("quick", **SHORT), tmp_path / "run"))
+    assert isinstance(events[-1], Finished)
+
+
+def test_a_class_without_labels_is_named(tmp_path):
+    """Training goes on, and says what it cannot learn."""
+    with small_project(tmp_path, cases=2, classes=("core", "edema")) as project:
+        assert resident(project)[1] == []
+    images, mask = write_case(tmp_path / "one", 1)
+    with Project.create(tmp_path / "p", ["core", "edema", "cyst"], ["flair"]) as project:
+        project.add_case("a", images, mask, "all")
+        events = list(train(ProjectPool(project), configure("quick", **SHORT), tmp_path / "run"))
+    notes = [event.message for event in events if isinstance(event, Noted)]
+    assert [note.split(":")[0] for note in notes] == [
+        "No labelled slice shows edema",
+        "No labelled slice shows cyst",
+    ]
+
+
+@pytest.mark.parametrize("shape", [(35, 50, 35), (1, 40, 40), (40, 1, 40), (3, 3, 3)])
+def test_small_and_flat_volumes_train(tmp_path, shape):
+    """Two classes that touch, isotropic voxels; a single slice; a cube of 27 voxels."""
+    place = Geometry(shape, np.array([[0, 0, -1.0, 0], [0, 1.0, 0, 0], [1.0, 0, 0, 0], [0, 0, 0, 1]]))
+    labels = np.zeros(shape, np.uint8)
+    labels[:, shape[1] // 4 : shape[1] // 2, shape[2] // 4 :] = 1
+    labels[:, shape[1] // 2 : -shape[1] // 4 or None, shape[2] // 4 :] = 2
+    pixels = (labels * 50 + np.random.default_rng(0).normal(100, 5, shape)).astype(np.float32)
+    write_image(tmp_path / "a.nii", pixels, place)
+    write_labels(tmp_path / "m.nii", labels, place)
+    with Project.create(tmp_path / "p", ["anterior", "posterior"], ["t1"]) as project:
+        project.add_case("a", {"t1": tmp_path / "a.nii"}, tmp_path / "m.nii", "all", choices={"full": "keep"})
+        assert project.case("a").shape == shape
+        events = list(train(ProjectPool(project), configure("quick", **SHORT), tmp_path / "run"))
+    assert isinstance(events[-1], Finished)
+
+
+def test_fifty_classes_train(tmp_path):
+    """As many as a project may have."""
+    classes = [f"c{number}" for number in range(1, 51)]
+    place = geometry((3, 40, 50))
+    labels = np.zeros(place.shape, np.uint8)
+    labels[:, 10:30] = np.arange(1, 51)
+    write_image(tmp_path / "a.nii", labels.astype(np.float32), place)
+    write_labels(tmp_path / "m.nii", labels, place)
+    with Project.create(tmp_path / "p", classes, ["t1"]) as project:
+        project.add_case("a", {"t1": tmp_path / "a.nii"}, tmp_path / "m.nii", "all")
+        events = list(train(ProjectPool(project), configure("quick", **SHORT), tmp_path / "run"))
+    assert isinstance(events[-1], Finished)
+
+
+WILD = {
+    "hot": lambda x: np.where(np.arange(x.size).reshape(x.shape) == 777, 1e9, x),
+    "hot on black": lambda x: np.where(np.arange(x.size).reshape(x.shape) == 777, 1e9, np.where(x > 155, x, 0)),
+    "huge": lambda x: x * 1e34,
+    "tiny": lambda x: x * 1e-20,
+    "offset": lambda x: x - 1e6,
+}
+
+
+@pytest.mark.parametrize("name", WILD)
+def test_wild_values_leave_the_anatomy_visible(name):
+    """Outliers, zeros nearly everywhere, very large and small numbers: spread near 1, and the lesion stands out."""
+    rng = np.random.default_rng(0)
+    image = rng.normal(100, 8, (8, 60, 60))
+    image[3:5, 20:26, 20:26] += 60
+    normal = normalise(WILD[name](image).astype(np.float32)[None])[0]
+    assert np.isfinite(normal).all()
+    lesion = normal[3:5, 21:25, 21:25].mean()
+    assert lesion - np.median(normal) > 1
+    assert np.abs(normal).max() < 100
+
+
+def test_constant_images_are_zeros():
+    """No division by nothing, at any value; the slices that the network gets are finite."""
+    for value in (0, 7, -3e30):
+        pixels = np.full((2, 4, 20, 20), value, np.float32)
+        assert not normalise(pixels).any()
+        assert torch.isfinite(to_network(pixels, 32)[0]).all()

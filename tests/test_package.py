@@ -1,0 +1,111 @@
+"""A network that leaves for other programs gives what it gives here, and says what it is."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from dicom_series import series
+from helpers import small_project
+
+from napari_segmatch.batch import package_run, predict_cases
+from napari_segmatch.config import configure
+from napari_segmatch.engine.checkpoint import load_newest
+from napari_segmatch.engine.judge import look_with
+from napari_segmatch.errors import ConfigError
+from napari_segmatch.io import find_dataset, read_mask, read_volume
+from napari_segmatch.runner import training
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A project with a run of four steps, and its learner."""
+    folder = tmp_path_factory.mktemp("trained")
+    with small_project(
+        folder, cases=3, labelled=2, classes=("core", "edema"), sequences=("flair", "t1"), validation=1
+    ) as made:
+        config = configure(
+            "quick", steps=4, size=32, batch=2, features=8, evaluate_every=2, propose_every=4, device="cpu"
+        )
+        run = made.new_run(config)
+        for _ in training(made.path, run.id):
+            pass
+        return made.path, load_newest(run.checkpoints, "cpu", optimisers=False).learner
+
+
+def wanted(learner, slices):
+    """What the teacher sees in float32."""
+    with torch.no_grad():
+        return look_with(learner.teacher, slices, mirror=True).probabilities.numpy()
+
+
+def test_torchscript_gives_the_same(trained, tmp_path):
+    """On any number of slices; the card names data, figures and limits."""
+    path, learner = trained
+    package_run(path, tmp_path, "torchscript")
+    slices = torch.randn(5, 2, 32, 32)
+    with torch.no_grad():
+        assert np.allclose(torch.jit.load(tmp_path / "model.ts")(slices), wanted(learner, slices), atol=1e-4)
+    about = json.loads((tmp_path / "model.json").read_text())
+    assert about["labels"] == ["background", "core", "edema"] and about["sequences"] == ["flair", "t1"]
+    card = (tmp_path / "README.md").read_text()
+    for words in (
+        "Research use only",
+        "core, edema",
+        "slices of 2 cases",
+        "1 cases held out",
+        "Dice of core",
+        "Limits",
+    ):
+        assert words in card
+
+
+def test_onnx_gives_the_same(trained, tmp_path):
+    """ONNX's own reference evaluator computes it."""
+    pytest.importorskip("onnx")
+    from onnx.reference import ReferenceEvaluator
+
+    path, learner = trained
+    package_run(path, tmp_path, "onnx")
+    slices = torch.randn(3, 2, 32, 32)
+    (found,) = ReferenceEvaluator(str(tmp_path / "model.onnx")).run(None, {"images": slices.numpy()})
+    assert np.allclose(found, wanted(learner, slices), atol=1e-4)
+
+
+def test_a_bundle_is_one_for_monai(trained, tmp_path):
+    """MONAI's parser loads the network, and the metadata names what it asks for."""
+    from monai.bundle import ConfigParser
+
+    path, learner = trained
+    package_run(path, tmp_path, "monai-bundle")
+    parser = ConfigParser()
+    parser.read_config(tmp_path / "configs" / "inference.json")
+    parser.read_meta(tmp_path / "configs" / "metadata.json")
+    parser["bundle_root"], parser["device"] = str(tmp_path), "cpu"
+    slices = torch.randn(2, 2, 32, 32)
+    with torch.no_grad():
+        found = parser.get_parsed_content("inferer")(slices, parser.get_parsed_content("network_def"))
+    assert np.allclose(found, wanted(learner, slices), atol=1e-4)
+    about = parser.get("_meta_")["network_data_format"]
+    assert about["inputs"]["image"]["num_channels"] == 2
+    assert about["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "core", "2": "edema"}
+
+
+def test_another_kind_is_refused(trained, tmp_path):
+    """The three that there are, are named."""
+    with pytest.raises(ConfigError, match="torchscript, onnx, monai-bundle"):
+        package_run(trained[0], tmp_path, "keras")
+
+
+def test_new_scans_may_be_dicom(trained, tmp_path):
+    """A folder of series is segmented on its own grid; a study without a sequence too."""
+    for study, names in {"one": ("AX FLAIR", "T1"), "two": ("AX FLAIR",)}.items():
+        for name in names:
+            tags = {"SeriesDescription": name, "StudyInstanceUID": f"1.2.{len(names)}"}
+            series(tmp_path / "in" / study / name, shape=(32, 40), **tags)
+    found = find_dataset(tmp_path / "in", ("flair", "t1"), ("core", "edema"))
+    said = list(predict_cases(trained[0], found.cases, tmp_path / "out"))
+    assert said == [("one", None, 2), ("two", None, 2)]
+    for study in ("one", "two"):
+        geometry = read_volume(tmp_path / "in" / study / "AX FLAIR").geometry
+        assert read_mask(tmp_path / "out" / f"{study}.nii.gz", geometry).labels.shape == (6, 32, 40)
