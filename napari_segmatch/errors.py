@@ -21,6 +21,24 @@ class TrainingProblem(SegmatchError, RuntimeError):
     """Training cannot start or go on."""
 
 
+class DiskProblem(ProjectError):
+    """The disk refused to write: it is full, read-only or failing. What was there before is untouched."""
+
+
+class Conflict(ProjectError):
+    """Somebody else has changed the same slices meanwhile; both versions are on disk.
+
+    Attributes
+    ----------
+    version
+        The mask version that keeps the slices that were to be saved, beside the case's current mask.
+    """
+
+    def __init__(self, message: str, version: int) -> None:
+        super().__init__(message)
+        self.version = version
+
+
 class Question(ImportProblem):
     """A file can be read in more than one way, and a person has to say which.
 

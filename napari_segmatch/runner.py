@@ -65,13 +65,23 @@ def _guarded(project: Project, run: Run, resume: bool, courteous: bool) -> Itera
             yield event
     except Exception as error:  # whatever it is, the person gets a sentence and the run an ending
         with contextlib.suppress(OSError), (run.folder / "log.txt").open("a", encoding="utf-8") as log:
-            log.write(traceback.format_exc())
-        known = isinstance(error, SegmatchError)
-        message = str(error) if known else f"Training stopped on an internal error ({type(error).__name__}: {error})."
-        failed = Failed(step, message)
+            log.write(project.without_names(traceback.format_exc()))
+        failed = Failed(step, project.without_names(_sentence(error)))
         with contextlib.suppress(OSError):
             run.record(failed)
         yield failed
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, SegmatchError):
+        return str(error)
+    words = f"{type(error).__name__}: {error}"
+    if any(sign in words for sign in ("CUDA error", "AcceleratorError", "device-side", "driver")):
+        return (
+            "Training stopped because the graphics processor was lost: restart the program, then resume from the last "
+            "checkpoint; viewing, painting and reviewing go on without it."
+        )
+    return f"Training stopped on an internal error ({words})."
 
 
 def _obedient(project: Project, run: Run, resume: bool, courteous: bool) -> Iterator[TrainEvent]:

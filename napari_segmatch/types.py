@@ -184,6 +184,26 @@ class Decision:
 
 
 @dataclass(frozen=True)
+class Aside:
+    """A mask version beside a case's current one, which waits for a person's choice.
+
+    Attributes
+    ----------
+    origin
+        "conflict": somebody else had changed the same slices. "recovered": strokes found after a crash.
+    slices
+        Where it differs from the mask that it was put beside.
+    """
+
+    version: int
+    case: str
+    origin: Literal["conflict", "recovered"]
+    author: str
+    at: str
+    slices: tuple[int, ...]
+
+
+@dataclass(frozen=True)
 class Reviewed:
     """A decided proposal, as the trainer meets it: a lesson for the discriminator."""
 

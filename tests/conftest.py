@@ -1,11 +1,23 @@
 """Fixtures for the window: a small project, one with proposals, a docked window, and patience."""
 
 import shutil
+import socket
 import time
 import weakref
 
 import numpy as np
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def _no_connections(monkeypatch):
+    """Nothing of ours ever calls out: whoever tries fails the test."""
+
+    def refuse(self, address):
+        raise AssertionError(f"something connects to {address!r}")
+
+    for name in ("connect", "connect_ex"):
+        monkeypatch.setattr(socket.socket, name, refuse)
 
 
 @pytest.fixture(scope="session")

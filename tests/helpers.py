@@ -1,5 +1,6 @@
 """Small projects and pools for tests."""
 
+import sqlite3
 from pathlib import Path
 
 import numpy as np
@@ -52,3 +53,63 @@ def small_project(folder, cases=4, labelled=2, classes=("lesion",), sequences=("
         held_out = index >= cases - validation
         project.add_case(name, images, mask, "all" if index < labelled or held_out else "none", validation=held_out)
     return project
+
+
+SCHEMA_1 = """
+CREATE TABLE meta(key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE "case"(
+    number INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, patient TEXT NOT NULL,
+    validation INTEGER NOT NULL DEFAULT 0, geometry TEXT, fingerprint TEXT, problem TEXT,
+    added_at TEXT NOT NULL) STRICT;
+CREATE TABLE image(
+    case_id TEXT NOT NULL REFERENCES "case"(id), sequence TEXT NOT NULL, path TEXT NOT NULL,
+    PRIMARY KEY(case_id, sequence)) STRICT;
+CREATE TABLE mask_version(
+    id INTEGER PRIMARY KEY, case_id TEXT NOT NULL REFERENCES "case"(id), parent INTEGER REFERENCES mask_version(id),
+    object TEXT NOT NULL, done TEXT NOT NULL,
+    origin TEXT NOT NULL CHECK(origin IN ('human', 'import', 'proposal', 'undo')),
+    proposal INTEGER REFERENCES proposal(id), author TEXT NOT NULL, at TEXT NOT NULL) STRICT;
+CREATE INDEX mask_version_case ON mask_version(case_id, id);
+CREATE TABLE run(
+    id INTEGER PRIMARY KEY, config TEXT NOT NULL, state TEXT NOT NULL, created_at TEXT NOT NULL) STRICT;
+CREATE TABLE proposal(
+    id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run(id), case_id TEXT NOT NULL REFERENCES "case"(id),
+    z INTEGER NOT NULL, score REAL NOT NULL, verdict TEXT NOT NULL CHECK(verdict IN ('accepted', 'rejected')),
+    step INTEGER NOT NULL, pool_version INTEGER NOT NULL, file TEXT NOT NULL, member TEXT NOT NULL) STRICT;
+CREATE INDEX proposal_region ON proposal(case_id, z, id);
+CREATE TABLE decision(
+    id INTEGER PRIMARY KEY, proposal INTEGER NOT NULL REFERENCES proposal(id),
+    verdict TEXT CHECK(verdict IN ('accepted', 'rejected', 'corrected', 'deferred')),
+    actor TEXT NOT NULL, at TEXT NOT NULL, mask_version INTEGER REFERENCES mask_version(id), seconds REAL) STRICT;
+CREATE INDEX decision_proposal ON decision(proposal, id);
+CREATE TRIGGER mask_version_update BEFORE UPDATE ON mask_version BEGIN SELECT RAISE(ABORT, 'only grows'); END;
+CREATE TRIGGER mask_version_delete BEFORE DELETE ON mask_version BEGIN SELECT RAISE(ABORT, 'only grows'); END;
+PRAGMA application_id=0x5345474D;
+PRAGMA user_version=1;
+"""
+
+
+def version_1(folder):
+    """Make a project as version 1 of the schema had it, with a decision; returns it and its rows of masks."""
+    from napari_segmatch.config import configure
+    from napari_segmatch.events import PseudoMask
+    from napari_segmatch.types import Region
+
+    with small_project(folder) as project:
+        run = project.new_run(configure())
+        project.add_proposals(run, 1, 1, [PseudoMask(Region("c", 1), np.ones(SHAPE[1:], np.uint8), 0.9, "accepted")])
+        project.decide(project.proposals()[0], "accepted")
+        path = project.path
+    (path / "segmatch.db").rename(path / "new.db")
+    old = sqlite3.connect(path / "segmatch.db")
+    old.executescript(SCHEMA_1)
+    old.execute("ATTACH ? AS new", (str(path / "new.db"),))
+    for table in ("meta", "case", "image", "run", "proposal", "mask_version", "decision"):
+        names = ", ".join(row[1] for row in old.execute(f'PRAGMA main.table_info("{table}")'))
+        old.execute(f'INSERT INTO main."{table}"({names}) SELECT {names} FROM new."{table}"')
+    old.commit()
+    rows = old.execute("SELECT * FROM main.mask_version ORDER BY id").fetchall()
+    old.close()
+    for name in ("new.db", "audit.jsonl", ".audit-lock"):
+        (path / name).unlink()
+    return path, rows

@@ -33,8 +33,9 @@ TABLE = {
     "progress": (VOCABULARY, QT | {"torch", "nibabel"}),
     "ranking": ({"types"}, QT | {"torch", "nibabel", "numpy"}),
     "ledger": ({"ranking", "types"}, QT | {"torch", "nibabel", "numpy"}),
+    "keeper": (VOCABULARY | {"project"}, QT | {"torch", "monai", "nibabel", "psygnal"}),
     "session": (
-        VOCABULARY | {"history", "io", "jobs", "ledger", "project", "ranking", "runner"},
+        VOCABULARY | {"history", "io", "jobs", "keeper", "ledger", "project", "ranking", "runner"},
         QT | {"torch", "monai", "nibabel"},
     ),
     "cli": (

@@ -11,7 +11,7 @@ import typer
 
 from ..errors import SegmatchError
 from . import (  # noqa: F401
-    cases, training, predicting, packaging, reviewing, simulating, upkeep, benchmarking,
+    cases, training, predicting, packaging, reviewing, simulating, keeping, upkeep, benchmarking,
 )  # fmt: skip
 from .common import app
 

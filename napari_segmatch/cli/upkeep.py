@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..project.doctor import examine
+from ..project.upkeep import repair as mend
 from .common import Folder, app, say
 
 
@@ -25,8 +26,17 @@ def sample(
 
 
 @app.command()
-def doctor(project: Folder) -> None:
+def doctor(
+    project: Folder,
+    repair: Annotated[bool, typer.Option("--repair", help="Mend what can be mended; nothing is deleted.")] = False,
+    search: Annotated[
+        list[Path] | None, typer.Option(help="With --repair: folders to look for moved images in.")
+    ] = None,
+) -> None:
     """Check a project folder and say what is wrong with it."""
+    if repair:
+        for sentence in mend(project, search or ()):
+            say(sentence)
     problems = examine(project)
     for problem in problems:
         say(problem)

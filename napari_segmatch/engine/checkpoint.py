@@ -1,11 +1,12 @@
 """A run's state on disk: tensors as safetensors and the rest as JSON, in a folder that appears whole or not at all.
 
-safetensors has no checksum of its own, so the JSON carries one, and it is verified before anything is loaded.
-Nothing is ever unpickled.
+safetensors has no checksum of its own, so the JSON carries one, and one of itself; both are verified before anything
+is loaded. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -13,46 +14,103 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import load, save
 
 from ..config import from_dict
-from ..errors import TrainingProblem
-from ..fsio import sync_folder, write_atomic
+from ..errors import DiskProblem, TrainingProblem
+from ..fsio import digest, free_bytes, move, read_file, write_atomic
 from .learner import Learner
 
 KEEP = 3
 FORMAT = 1
+SPARE_BYTES = 500 * 2**20
+"""With less than this free on the disk no checkpoint is written: masks need the room."""
 
 
-def save_checkpoint(folder: Path, learner: Learner, classes: tuple[str, ...], sequences: tuple[str, ...]) -> Path:
-    """Write ``folder/<step>`` and keep the newest three."""
+def save_checkpoint(
+    folder: Path,
+    learner: Learner,
+    classes: tuple[str, ...],
+    sequences: tuple[str, ...],
+    *,
+    score: float | None = None,
+    pool_version: int = 0,
+) -> Path:
+    """Write ``folder/<step>``; keep the newest three and the one with the highest score.
+
+    Parameters
+    ----------
+    score
+        Validation Dice at this step, if it was measured.
+    pool_version
+        What the run had seen of people's work.
+
+    Raises
+    ------
+    DiskProblem
+        When the disk refuses or is nearly full; the earlier checkpoints are untouched.
+    """
     target = folder / f"{learner.step:08d}"
     temporary = folder / f".tmp-{learner.step:08d}"
     shutil.rmtree(temporary, ignore_errors=True)
     data = save(learner.tensors())
-    state = {
+    _check_space(folder, len(data))
+    state: dict[str, Any] = {
         "format": FORMAT,
         "step": learner.step,
         "elapsed": learner.elapsed,
         "folds": learner.fold_of,
+        "score": score,
+        "pool_version": pool_version,
         "config": dataclasses.asdict(learner.config),
         "classes": list(classes),
         "sequences": list(sequences),
+        "torch": torch.__version__,
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    write_atomic(temporary / "tensors.safetensors", data)
-    write_atomic(temporary / "state.json", json.dumps(state, indent=1).encode())
-    shutil.rmtree(target, ignore_errors=True)
-    temporary.rename(target)
-    sync_folder(folder)
-    for old in checkpoints(folder)[:-KEEP]:
-        shutil.rmtree(old, ignore_errors=True)
+    state["own_sha256"] = digest(state)
+    try:
+        write_atomic(temporary / "tensors.safetensors", data)
+        write_atomic(temporary / "state.json", json.dumps(state, indent=1).encode())
+        shutil.rmtree(target, ignore_errors=True)
+        move(temporary, target)
+    except DiskProblem:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    _prune(folder)
     return target
+
+
+def _check_space(folder: Path, size: int) -> None:
+    there = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    if free_bytes(there) < SPARE_BYTES + size:
+        raise DiskProblem(
+            f"The checkpoint was not written: less than {SPARE_BYTES // 2**20} MiB are free, and masks come first. "
+            "Free some space."
+        )
+
+
+def _prune(folder: Path) -> None:
+    found = checkpoints(folder)
+    keep = {*found[-KEEP:], best(folder)}
+    for old in found:
+        if old not in keep:
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def checkpoints(folder: Path) -> list[Path]:
     """Return the checkpoints of a run, oldest first."""
     return sorted(path for path in folder.glob("[0-9]*") if path.is_dir())
+
+
+def best(folder: Path) -> Path | None:
+    """Return the checkpoint with the highest validation Dice, the later of two equals; None if none was measured."""
+    scored: list[tuple[float, Path]] = []
+    for path in checkpoints(folder):
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            scored.append((float(_read_state(path)["score"]), path))
+    return max(scored, default=(0.0, None))[1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,10 +142,18 @@ def load_newest(folder: Path, device: str | None = None, optimisers: bool = True
     raise TrainingProblem("This run has no checkpoint yet: let it train a little longer.")
 
 
+def _read_state(path: Path) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads(read_file(path / "state.json").decode())
+    own = state.pop("own_sha256", None)  # the first checkpoints had none
+    if state["format"] != FORMAT or own not in (None, digest(state)):
+        raise ValueError("not the file that was written")
+    return state
+
+
 def _load(path: Path, device: str | None, optimisers: bool, skipped: tuple[str, ...]) -> Loaded:
-    state: dict[str, Any] = json.loads((path / "state.json").read_text("utf-8"))
-    data = (path / "tensors.safetensors").read_bytes()
-    if state["format"] != FORMAT or hashlib.sha256(data).hexdigest() != state["sha256"]:
+    state = _read_state(path)
+    data = read_file(path / "tensors.safetensors")
+    if hashlib.sha256(data).hexdigest() != state["sha256"]:
         raise ValueError("not the file that was written")
     config = from_dict(state["config"] | ({"device": device} if device else {}))
     classes, sequences = tuple(state["classes"]), tuple(state["sequences"])

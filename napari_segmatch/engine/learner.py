@@ -87,6 +87,10 @@ class Learner:
             self._adam(self.selector, JUDGE_RATE, 1e-2) if isinstance(self.selector, DiscriminatorSelector) else None
         )
         self.step = 0
+        self.parts = 1
+        """In so many parts a batch is computed; more of them need less memory and give the same step."""
+        self.skipped = False
+        """Whether the last step was not taken, because its gradient is not a number."""
         self.elapsed = 0.0
         self.judged = 0.0
         """The discriminator's last loss."""
@@ -129,17 +133,24 @@ class Learner:
             return self._learn(pool, progress)
 
     def _learn(self, pool: ResidentPool, progress: float) -> tuple[Outcome, float]:
-        rows = self.labelled_rows(pool)
-        views = draw_views(len(rows), self.config, self.policy, self.generator(3), unlabelled=False)
-        labelled = (pool.pictures(rows, self.generator(7)), pool.labels[rows], views)
-        ramp = self._ramp(progress)
+        rows, ramp = self.labelled_rows(pool), self._ramp(progress)
+        others = self.unlabelled_rows(pool) if ramp > 0 else rows[:0]
+        chances = self.generator(3), self.generator(4), self.generator(7), self.generator(7)
         self.model.train()
-        outcome = self.outcome(labelled, self.unlabelled(pool) if ramp > 0 else None)
-        self.update(outcome.supervised + ramp * outcome.consistency, progress)
-        if self.policy.state:
-            self.policy.learn(views.strong, self._proximity(outcome, labelled))
-        if self.step % self.config.discriminator_every == 0:
-            self.judged = self._teach_discriminator(pool, rows, outcome, labelled)
+        self.optimiser.zero_grad(set_to_none=True)
+        for part, theirs in zip(rows.tensor_split(self.parts), others.tensor_split(self.parts), strict=True):
+            views = draw_views(len(part), self.config, self.policy, chances[0], unlabelled=False)
+            labelled = (pool.pictures(part, chances[2]), pool.labels[part], views)
+            outcome = self.outcome(
+                labelled, self.unlabelled(pool, theirs, chances[1], chances[3]) if len(theirs) else None
+            )
+            ((outcome.supervised + ramp * outcome.consistency) * (len(part) / len(rows))).backward()
+        self.skipped = not self.update(progress)
+        if not self.skipped:
+            if self.policy.state:
+                self.policy.learn(views.strong, self._proximity(outcome, labelled))
+            if self.step % self.config.discriminator_every == 0:
+                self.judged = self._teach_discriminator(pool, part, outcome, labelled)
         self.step += 1
         return outcome, self.judged
 
@@ -156,14 +167,16 @@ class Learner:
         return pool.sample_labelled(config.batch, config.lesion_share, self.generator()).to(self.device)
 
     def unlabelled_rows(self, pool: ResidentPool) -> Tensor:
-        count = max(1, round(self.config.mu * self.config.batch))
+        count = max(self.parts, round(self.config.mu * self.config.batch))
         return pool.sample_unlabelled(count, self.generator(6)).to(self.device)
 
-    def unlabelled(self, pool: ResidentPool) -> tuple[Tensor, Views]:
-        """Draw the unlabelled batch and its views."""
-        self.drawn = rows = self.unlabelled_rows(pool)
-        views = draw_views(len(rows), self.config, self.policy, self.generator(4), unlabelled=True)
-        return pool.pictures(rows, self.generator(7)), views
+    def unlabelled(
+        self, pool: ResidentPool, rows: Tensor, views: torch.Generator, pictures: torch.Generator
+    ) -> tuple[Tensor, Views]:
+        """Return unlabelled slices and the views drawn for them."""
+        self.drawn = rows
+        drawn = draw_views(len(rows), self.config, self.policy, views, unlabelled=True)
+        return pool.pictures(rows, pictures), drawn
 
     def outcome(self, labelled: Labelled, unlabelled: tuple[Tensor, Views] | None) -> Outcome:
         """Compute the losses of a step."""
@@ -180,16 +193,18 @@ class Learner:
             soft=config.selector == "identity-soft",
         )
 
-    def update(self, loss: Tensor, progress: float) -> None:
-        """Follow the gradient, and let the teacher follow the student."""
+    def update(self, progress: float) -> bool:
+        """Follow the gradient, and let the teacher follow the student; False if the gradient is not a number."""
         config = self.config
         rate = config.learning_rate * min(1.0, (self.step + 1) / 50) * max(1 - progress, 0.0) ** 0.9
-        _descend(self.optimiser, loss, rate)
+        if not _descend(self.optimiser, rate):
+            return False
         keep = min(config.ema, (self.step + 1) / (self.step + 10))
         with torch.no_grad():
             torch._foreach_lerp_(list(self.teacher.parameters()), list(self.model.parameters()), 1 - keep)
             for mine, theirs in zip(self.teacher.buffers(), self.model.buffers(), strict=True):
                 mine.copy_(theirs)
+        return True
 
     def _ramp(self, progress: float) -> float:
         if self.config.selector == "none" or progress < self.config.warmup:
@@ -217,7 +232,9 @@ class Learner:
             else:
                 loss = self._equation_1(judge, pool, labelled, generator)
             loss = loss + self._lesson_loss(judge, pool, generator)
-        _descend(optimiser, loss, JUDGE_RATE)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        _descend(optimiser, JUDGE_RATE)
         return float(loss.detach())
 
     def _equation_1(
@@ -290,10 +307,12 @@ class Learner:
         return {name: value for name, value in pairs.items() if value is not None}
 
 
-def _descend(optimiser: torch.optim.Optimizer, loss: Tensor, rate: float) -> None:
+def _descend(optimiser: torch.optim.Optimizer, rate: float) -> bool:
+    """Take a step down the gradient that was gathered; False, and nothing is changed, if it is not a number."""
     for group in optimiser.param_groups:
         group["lr"] = rate
-    optimiser.zero_grad(set_to_none=True)
-    loss.backward()
-    nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], 1.0)
+    norm = nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], 1.0)
+    if not torch.isfinite(norm):
+        return False
     optimiser.step()
+    return True

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from ..config import TrainConfig
-from ..errors import SegmatchError, TrainingProblem
+from ..errors import DiskProblem, SegmatchError, TrainingProblem
 from ..events import (
     Checkpointed,
     Evaluated,
@@ -41,12 +41,16 @@ from .metrics import class_dice
 from .predict import predict_slices, propose
 from .prepare import Frame, to_network
 from .step import Outcome
+from .watch import Watch
 
 EXAMINE_EVERY = 100
 """Steps from one examination of the discriminator to the next."""
 
 CHECKPOINT_SECONDS = 180
 """A checkpoint is written after this much work even if its number of steps is not over."""
+
+ASLEEP_SECONDS = 600
+"""A step that seems to take longer was not computed all the time."""
 
 FINAL_PROPOSALS = 4
 """At the end of a run this many times the usual number of slices is proposed."""
@@ -105,17 +109,21 @@ def _events(
     for note in [*notes, *(change.problems if change else [])]:
         yield Noted(learner.step, note)
     examination = Examination(pool, data.snapshot.validation, config.size)
+    keeper = Checkpoints(pool, folder, learner, data)
+    watch = Watch(learner)
     clock.start()
-    saved, saved_at = -1, learner.elapsed
     try:
         while clock.progress < 1:
             change = data.update()
             if change is not None:
                 yield _pool_changed(learner, data, change)
                 yield from (Noted(learner.step, note) for note in change.problems)
-            outcome, judged = learner.learn(data, clock.progress)
+            result = watch.learn(data, clock.progress)
             clock.tick()
-            yield _step(learner, clock, data, outcome, judged)
+            yield from (Noted(learner.step, watch.notes.pop(0)) for _ in range(len(watch.notes)))
+            if result is None:
+                continue
+            yield _step(learner, clock, data, *result)
             if _due(learner.step, config.evaluate_every, clock):
                 yield from examination.hold(learner)
             if _due(learner.step, EXAMINE_EVERY, clock):
@@ -124,15 +132,43 @@ def _events(
                 yield _propose(
                     learner, data, pool.classes, config.proposals * (FINAL_PROPOSALS if clock.progress >= 1 else 1)
                 )
-            late = learner.elapsed - saved_at > CHECKPOINT_SECONDS
-            if late or _due(learner.step, config.checkpoint_every, clock):
+            score = examination.news(learner.step)
+            if keeper.is_late() or keeper.is_best(score) or _due(learner.step, config.checkpoint_every, clock):
                 _refuse_broken_weights(learner)
-                saved, saved_at = learner.step, learner.elapsed
-                yield Checkpointed(saved, save_checkpoint(folder, learner, pool.classes, pool.sequences).name)
+                yield keeper.save(score)
+                watch.remember()
         yield Finished(learner.step)
     finally:
-        if saved != learner.step and _is_whole(learner):
-            save_checkpoint(folder, learner, pool.classes, pool.sequences)
+        if keeper.saved != learner.step and _is_whole(learner):
+            keeper.save()
+
+
+class Checkpoints:
+    """When a run's state was last written, and how good the best one is."""
+
+    def __init__(self, pool: Pool, folder: Path, learner: Learner, data: ResidentPool) -> None:
+        self._pool, self._folder, self._learner, self._data = pool, folder, learner, data
+        self.saved, self._saved_at, self._best = -1, learner.elapsed, 0.0
+
+    def is_late(self) -> bool:
+        return self._learner.elapsed - self._saved_at > CHECKPOINT_SECONDS
+
+    def is_best(self, score: float | None) -> bool:
+        """Whether the model is better on the validation cases than ever in this run."""
+        return score is not None and score > self._best
+
+    def save(self, score: float | None = None) -> TrainEvent:
+        """Write a checkpoint. A disk that refuses is a sentence and no more: the run goes on without."""
+        step, self._saved_at = self._learner.step, self._learner.elapsed
+        try:
+            path = save_checkpoint(
+                self._folder, self._learner, self._pool.classes, self._pool.sequences, score=score,
+                pool_version=self._data.version,
+            )  # fmt: skip
+        except DiskProblem as error:
+            return Noted(step, str(error))
+        self.saved, self._best = step, max(self._best, score or 0.0)
+        return Checkpointed(step, path.name)
 
 
 class Clock:
@@ -154,9 +190,9 @@ class Clock:
         self._since = time.monotonic()
 
     def tick(self) -> None:
-        """Count the time since the last tick or start."""
+        """Count the time since the last tick or start; the computer's sleep is no work."""
         now = time.monotonic()
-        self._learner.elapsed += now - self._since
+        self._learner.elapsed += min(now - self._since, ASLEEP_SECONDS)
         self._since = now
         self._recent = [*self._recent[-50:], self._learner.elapsed]
 
@@ -182,6 +218,11 @@ class Examination:
     def __init__(self, pool: Pool, cases: tuple[str, ...], size: int) -> None:
         self._pool, self._cases, self._size = pool, cases, size
         self._papers: dict[str, tuple[torch.Tensor, Frame, np.ndarray]] | None = None
+        self._latest: tuple[int, float] = (-1, 0.0)
+
+    def news(self, step: int) -> float | None:
+        """Return the mean Dice if it was measured at this very step."""
+        return self._latest[1] if self._latest[0] == step else None
 
     def hold(self, learner: Learner) -> Iterator[TrainEvent]:
         """Yield volumetric Dice on the validation cases, if there are any."""
@@ -200,6 +241,7 @@ class Examination:
             for case, (images, frame, truth) in self._papers.items()
         }
         means = np.mean(list(each.values()), 0)
+        self._latest = learner.step, float(np.mean(means))
         yield Evaluated(
             learner.step,
             dice={name: float(value) for name, value in zip(self._pool.classes, means, strict=True)},
@@ -230,11 +272,6 @@ def _due(step: int, every: int, clock: Clock) -> bool:
 def _step(learner: Learner, clock: Clock, data: ResidentPool, outcome: Outcome, judged: float) -> Step:
     supervised = float(outcome.supervised.detach())
     consistency = float(outcome.consistency.detach())
-    if not np.isfinite(supervised + consistency):
-        raise TrainingProblem(
-            f"The loss is not a number any more at step {learner.step}: lower the learning rate, or look for broken "
-            "values in the images."
-        )
     accepted = None if outcome.selection is None else float(outcome.selection.accepted.float().mean())
     return Step(
         step=learner.step, progress=clock.progress, seconds_left=clock.seconds_left, supervised=supervised,
@@ -275,7 +312,7 @@ def _propose(learner: Learner, data: ResidentPool, classes: Sequence[str], count
 
 def _is_whole(learner: Learner) -> bool:
     """Whether every weight, the discriminator's too, is a number."""
-    weights = [*learner.model.parameters(), *learner.selector.parameters()]
+    weights = [*learner.model.parameters(), *learner.model.buffers(), *learner.selector.parameters()]
     return all(bool(torch.isfinite(weight).all()) for weight in weights)
 
 

@@ -4,6 +4,7 @@ from .datasets import find_dataset
 from .dicom_files import holds_dicom, scan_dicom
 from .dicom_headers import is_dicom
 from .dicom_seg import Code, encode_segmentation, is_segmentation
+from .nifti import decode_labels
 from .orientation import unknown_geometry
 from .patterns import Found, FoundCase, find_cases, parse_image_option
 from .reading import SUFFIXES, looks_like_mask, read_mask, read_volume, strip_suffix
@@ -22,6 +23,7 @@ __all__ = [
     "LabelTable",
     "ask",
     "bids_table",
+    "decode_labels",
     "describe",
     "encode_image",
     "encode_labels",

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 
 from ..errors import ImportProblem
-from ..types import Geometry
+from ..types import Geometry, Mask
 from .orientation import is_sheared
 from .packed import Stream, garbage_note, opened, read_exactly
 from .source import Choices, Source, ask, check_size
@@ -130,13 +130,32 @@ def _disagree(header: nib.Nifti1Header) -> bool:
     return bool(apart > _OFF * np.linalg.norm(sform[:3, :3], axis=0).min())
 
 
+def decode_labels(data: bytes, name: str) -> tuple[Mask, str]:
+    """Read what :func:`napari_segmatch.io.encode_labels` returned, whose hash was compared: a mask and its comment."""
+    try:
+        raw = gzip.decompress(data)
+        kind = nib.Nifti1Image if nib.Nifti1Header.may_contain_header(raw[:_HEADER]) else nib.Nifti2Image
+        image: Any = kind.from_bytes(raw)
+        affine, known = _placed(image.header, {}, name)
+        source = Source(name, np.asarray(image.dataobj.get_unscaled()), affine, known)
+        comments = [extension.get_content() for extension in image.header.extensions if extension.get_code() == 6]
+    except ImportProblem:
+        raise
+    except Exception as error:  # a broken header can fail anywhere in nibabel, with any type
+        raise ImportProblem(f"{name} is no mask of SegMatch: restore it from a backup.") from error
+    text = b"".join(part if isinstance(part, bytes) else str(part).encode() for part in comments)
+    labels = np.ascontiguousarray(source.permuted(source.stored).astype(np.uint8, copy=False))
+    return Mask(labels, source.geometry), text.rstrip(b"\0").decode()
+
+
 # Writing
 
 
-def encode_nifti(array: np.ndarray, geometry: Geometry, description: str = "") -> bytes:
+def encode_nifti(array: np.ndarray, geometry: Geometry, description: str = "", comment: str = "") -> bytes:
     """Return the bytes of a .nii of (z, y, x) in the source's own axis order.
 
-    The header is fresh, so nothing of the source's text can leak.
+    The header is fresh, so nothing of the source's text can leak. ``comment`` is any text; it travels in a header
+    extension.
     """
     if array.shape != geometry.shape:
         raise ValueError(f"an array of {array.shape} does not fit a geometry of {geometry.shape}")
@@ -152,6 +171,8 @@ def encode_nifti(array: np.ndarray, geometry: Geometry, description: str = "") -
         image.set_qform(None, 0)
     header.set_xyzt_units("mm")
     header["descrip"] = description.encode("ascii", "replace")[:79]
+    if comment:
+        header.extensions.append(nib.nifti1.Nifti1Extension("comment", comment.encode()))
     return image.to_bytes()
 
 

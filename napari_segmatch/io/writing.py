@@ -17,9 +17,12 @@ from .tables import coloured
 WRITABLE = (".nii.gz", ".nii", ".nrrd")
 
 
-def encode_labels(labels: np.ndarray, geometry: Geometry, description: str = "") -> bytes:
-    """Return the bytes of a .nii.gz of uint8 labels (z, y, x): the same labels always give the same bytes."""
-    return packed(encode_nifti(_as_labels(labels), geometry, description), 1)
+def encode_labels(labels: np.ndarray, geometry: Geometry, description: str = "", comment: str = "") -> bytes:
+    """Return the bytes of a .nii.gz of uint8 labels (z, y, x): the same arguments always give the same bytes.
+
+    ``comment`` is any text; it travels in a header extension.
+    """
+    return packed(encode_nifti(_as_labels(labels), geometry, description, comment), 1)
 
 
 def encode_segments(labels: np.ndarray, geometry: Geometry, names: Sequence[str], colours: Mapping[str, str]) -> bytes:

@@ -11,20 +11,22 @@ import numpy as np
 from ..config import TrainConfig
 from ..errors import ProjectError
 from ..events import PseudoMask
+from ..fsio import inside
 from ..io import Code
 from ..types import NOT_ANNOTATED, Decision, HumanVerdict, Proposal, Region, RunState, Verdict
-from .cases import CaseFolder
+from .audit import now
 from .decisions import decide, decide_all, revert, steps, take_back, touched
 from .export import export_project
+from .masks import MaskFolder
 from .pool import ProjectPool
 from .proposals import read_pseudo_mask, write_pseudo_masks
-from .records import NEWEST, PROPOSALS, now, to_decision, to_proposal
+from .records import NEWEST, PROPOSALS, to_decision, to_proposal
 from .runs import Run
 
 __all__ = ["Project", "ProjectPool", "Run"]
 
 
-class Project(CaseFolder):
+class Project(MaskFolder):
     """A SegMatch project folder.
 
     Human work is never overwritten: a mask version is a new file and a new row, a decision is a new row,
@@ -56,11 +58,13 @@ class Project(CaseFolder):
             raise ProjectError(f"There is no verdict {verdict!r}; choose accepted or rejected.")
         found = [to_proposal(row) for row in self.store.rows(PROPOSALS + NEWEST + " ORDER BY p.id", case)]
         cases = self.cases if case is None else [self.case(case)]
+        here = {known.id for known in cases}
         labelled = {Region(known.id, z) for known in cases for z in known.labelled}
         return [
             item
             for item in found
-            if (verdict is None or item.verdict == verdict)
+            if item.case in here
+            and (verdict is None or item.verdict == verdict)
             and (item.decision is not None or item.region not in labelled)
             and not (undecided and item.decision is not None)
         ]
@@ -82,26 +86,22 @@ class Project(CaseFolder):
         row = self.store.row("SELECT file, member FROM proposal WHERE id = ?", id)
         if row is None:
             raise ProjectError(f"There is no proposal {id}.")
-        return read_pseudo_mask(self.path / row["file"], row["member"])
+        return read_pseudo_mask(inside(self.path, row["file"]), row["member"])
 
     def add_proposals(self, run: Run, step: int, pool_version: int, masks: Sequence[PseudoMask]) -> list[int]:
         """Store a batch of pseudo masks: pixels first, then the rows that name them."""
         if not masks:
             return []
-        file, members = write_pseudo_masks(run.folder / "proposals", step, masks)
-        relative = file.relative_to(self.path).as_posix()
-        with self.store.atomic() as db:
-            return [
-                int(
-                    db.execute(
-                        "INSERT INTO proposal(run, case_id, z, score, verdict, step, pool_version, file, member, "
-                        "area, agreement) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                        (run.id, item.region.case, item.region.z, item.score, item.verdict, step, pool_version,
-                         relative, member, _area(item.labels), item.agreement),
-                    ).lastrowid or 0
-                )
+        with self.store.atomic():
+            file, members = write_pseudo_masks(run.folder / "proposals", step, masks)
+            relative = file.relative_to(self.path).as_posix()
+            rows = [
+                {"run": run.id, "case_id": item.region.case, "z": item.region.z, "score": item.score,
+                 "verdict": item.verdict, "step": step, "pool_version": pool_version, "file": relative,
+                 "member": member, "area": _area(item.labels), "agreement": item.agreement}
                 for item, member in zip(masks, members, strict=True)
             ]  # fmt: skip
+            return self.store.add("proposal", rows)
 
     def decide(
         self,
@@ -180,11 +180,9 @@ class Project(CaseFolder):
 
     def new_run(self, config: TrainConfig) -> Run:
         """Make the folder and the row of a training run, which has not started yet."""
-        with self.store.atomic() as db:
-            cursor = db.execute(
-                "INSERT INTO run(config, state, created_at) VALUES (?, 'created', ?)", (repr(config), now())
-            )
-            run = Run(int(cursor.lastrowid or 0), self.path / "runs" / f"{cursor.lastrowid:04d}")
+        with self.store.atomic():
+            (id,) = self.store.add("run", [{"config": repr(config), "state": "created", "created_at": now()}])
+            run = Run(id, self.path / "runs" / f"{id:04d}")
             run.create(config)
         return run
 
@@ -208,8 +206,7 @@ class Project(CaseFolder):
         return state
 
     def set_run_state(self, id: int, state: RunState) -> None:
-        with self.store.atomic() as db:
-            db.execute("UPDATE run SET state = ? WHERE id = ?", (state, id))
+        self.store.tell("run_state", {"id": id, "state": state})
 
     def export(
         self,

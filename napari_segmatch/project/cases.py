@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import uuid
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
@@ -13,28 +14,13 @@ from typing import Literal, Self
 import numpy as np
 
 from ..errors import ImportProblem, ProjectError
+from ..fsio import inside
 from ..io import ask, read_mask, read_sequences
-from ..types import (
-    MAX_CLASSES,
-    NOT_ANNOTATED,
-    Case,
-    Geometry,
-    Volume,
-)
-from .checks import check_labels, check_names, check_slices, good_name
+from ..types import MAX_CLASSES, NOT_ANNOTATED, Case, Geometry, Volume
+from .audit import actor, now
+from .checks import check_names, check_slices, good_name
 from .objects import ObjectStore
-from .records import (
-    CASES,
-    Reading,
-    as_drafts,
-    geometry_text,
-    insert_version,
-    keep_reading,
-    now,
-    reading_key,
-    to_case,
-    to_reading,
-)
+from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_reading
 from .store import Store, create_database, half_made_name
 
 DATABASE = "segmatch.db"
@@ -46,8 +32,9 @@ class CaseFolder:
     def __init__(self, path: Path, store: Store) -> None:
         self.path = path
         self.store = store
+        for name in ("objects", "runs", "journal", "backups"):
+            inside(path, name)  # a link in the place of a folder leads out of the project
         self.objects = ObjectStore(path / "objects")
-        self._read: dict[str, int | None] = {}  # which version of a case's mask was handed out last
         meta = {row["key"]: row["value"] for row in store.rows("SELECT key, value FROM meta")}
         self.classes: tuple[str, ...] = tuple(json.loads(meta["classes"]))
         self.sequences: tuple[str, ...] = tuple(json.loads(meta["sequences"]))
@@ -92,14 +79,33 @@ class CaseFolder:
         return cls(path, Store(path / DATABASE))
 
     @classmethod
-    def open(cls, path: str | Path) -> Self:
-        """Open an existing project; raises :class:`ProjectError` if the folder is none."""
+    def open(cls, path: str | Path, readonly: str = "") -> Self:
+        """Open an existing project.
+
+        Parameters
+        ----------
+        readonly
+            Why nothing may be written, as a sentence for whoever tries; empty if it may. A folder that the system
+            does not let us write to is opened for reading by itself.
+
+        Raises
+        ------
+        ProjectError
+            If the folder is no project, is damaged, or was written by a newer version.
+        """
         path = Path(path)
         if not path.is_dir():
             raise ProjectError(
                 f"There is no project folder {path.name}: check the path, or make one with `segmatch new`."
             )
-        return cls(path, Store(path / DATABASE))
+        if not readonly and not (os.access(path, os.W_OK) and os.access(path / DATABASE, os.W_OK | os.R_OK)):
+            readonly = f"{path.resolve().name} lies where nothing can be written: it is open for viewing only."
+        return cls(path, Store(path / DATABASE, readonly if (path / DATABASE).exists() else ""))
+
+    @property
+    def readonly(self) -> str:
+        """Why nothing can be written, as a sentence; empty if it can."""
+        return self.store.readonly
 
     def close(self) -> None:
         self.store.close()
@@ -113,8 +119,7 @@ class CaseFolder:
     def set_colours(self, colours: Mapping[str, str]) -> None:
         """Give classes colours, as "#rrggbb"; other classes keep what the window gives them."""
         self.colours = {name: colour for name, colour in colours.items() if name in self.classes}
-        with self.store.atomic() as db:
-            db.execute("INSERT OR REPLACE INTO meta VALUES ('colours', ?)", (json.dumps(self.colours),))
+        self.store.tell("meta", {"key": "colours", "value": json.dumps(self.colours)})
 
     def pseudonym(self, patient: str) -> str:
         """Return a name for a patient that tells patients apart and cannot be turned back."""
@@ -128,7 +133,7 @@ class CaseFolder:
         return [to_case(row) for row in self.store.rows(CASES + " ORDER BY c.id")]
 
     def case(self, id: str) -> Case:
-        row = self.store.row(CASES + " WHERE c.id = ?", id)
+        row = self.store.row(CASES + " AND c.id = ?", id)
         if row is None:
             raise ProjectError(f"There is no case {id!r} in {self.path.name}; `segmatch doctor` lists the cases.")
         return to_case(row)
@@ -183,22 +188,20 @@ class CaseFolder:
         geometry, fingerprint = volume.geometry, _fingerprint(volume)
         labels, done = self._import_labels(id, mask, labelled, geometry, choices)
         notes = (*volume.notes, *self._twins(id, fingerprint, choices))
-        object_name = self.objects.put(labels, geometry) if labels is not None else None
-        with self.store.atomic() as db:
+        with self.store.atomic():
             self._clear(id)
-            db.execute(
-                'INSERT INTO "case"(id, patient, validation, geometry, fingerprint, added_at) '
-                "VALUES (?, ?, ?, ?, ?, ?)",
-                (id, patient or id, int(validation), geometry_text(geometry), fingerprint, now()),
-            )
-            db.executemany(
-                "INSERT INTO image VALUES (?, ?, ?)",
-                [(id, name, self._relative(Path(path))) for name, path in images.items()],
-            )
-            keep_reading(db, id, choices, notes)
-            if object_name is not None:
-                insert_version(db, id, None, object_name, done, "import", None)
+            self._insert(id, {"patient": patient or id, "validation": int(validation),
+                              "geometry": geometry_text(geometry), "fingerprint": fingerprint}, images)  # fmt: skip
+            self._keep_reading(id, choices, notes)
+            if labels is not None:
+                self.save_version(self.case(id), labels, done, "import")
         return self.case(id)
+
+    def _keep_reading(self, case: str, choices: Mapping[str, str], notes: Sequence[str]) -> None:
+        """Record what was chosen, and by whom and when; nothing if there is nothing to say."""
+        if notes or dict(choices) not in ({}, {"twin": "add"}):
+            text = json.dumps({"choices": dict(choices), "notes": list(notes), "by": actor(), "at": now()})
+            self.store.tell("meta", {"key": reading_key(case), "value": text})
 
     def reading(self, case: str) -> Reading:
         """How a case's files are read: what people have chosen, and what is worth knowing of them."""
@@ -234,16 +237,41 @@ class CaseFolder:
     def set_aside(self, id: str, problem: str) -> None:
         """Note a case whose files cannot be used, with the sentence that says why. It can be added again later."""
         self._check_new_id(id)
-        with self.store.atomic() as db:
+        with self.store.atomic():
             self._clear(id)
-            db.execute(
-                'INSERT INTO "case"(id, patient, problem, added_at) VALUES (?, ?, ?, ?)', (id, id, problem, now())
-            )
+            self._insert(id, {"patient": id, "problem": problem}, {})
+
+    def _insert(self, id: str, fields: Mapping[str, object], images: Mapping[str, str | Path]) -> None:
+        last = self.store.row("SELECT coalesce(max(seq), 0) AS number FROM sqlite_sequence WHERE name = 'case'")
+        number = (last["number"] if last else 0) + 1
+        rows = [
+            {"case_id": id, "sequence": name, "path": self.relative(Path(path)), "sha256": file_hash(Path(path))}
+            for name, path in images.items()
+        ]
+        self.store.tell("case", {"case": {"number": number, "id": id, **fields, "added_at": now()}, "images": rows})
+
+    def save_version(
+        self, case: Case, labels: np.ndarray, done: Collection[int], origin: str, proposal: int | None = None
+    ) -> int:
+        """Append a mask version whose labels have been checked: pixels first, then the row that names them."""
+        with self.store.atomic() as db:
+            number = db.execute("SELECT coalesce(max(id), 0) + 1 AS id FROM mask_version").fetchone()["id"]
+            row = {"case_id": case.id, "parent": case.version, "done": json.dumps(sorted(done)), "origin": origin,
+                   "proposal": proposal, "author": actor(), "at": now()}  # fmt: skip
+            about = {**row, "id": number, "patient": case.patient, "validation": case.validation,
+                     "classes": self.classes, "sequences": self.sequences, "uuid": self._key.decode()}  # fmt: skip
+            name = self.objects.put(as_drafts(labels, done), case.geometry, about)
+            self.store.add("mask_version", [{**row, "object": name}])
+            return int(number)
 
     def _check_new_id(self, id: str) -> None:
         if not good_name(id):
             raise ProjectError(f"{id!r} cannot name a case: use up to 100 letters, digits, dots and dashes.")
         if self.is_in_use(id):
+            if id not in {case.id for case in self.cases}:
+                raise ProjectError(
+                    f"The case {id!r} was removed from {self.path.name}: `segmatch restore` brings it back."
+                )
             raise ProjectError(f"There is already a case {id!r} in {self.path.name}.")
 
     def is_in_use(self, id: str) -> bool:
@@ -258,13 +286,31 @@ class CaseFolder:
 
     def _clear(self, id: str) -> None:
         """Forget the files of a case that nobody has worked on."""
-        with self.store.atomic() as db:
+        with self.store.atomic():
             self._check_new_id(id)
-            db.execute("DELETE FROM image WHERE case_id = ?", (id,))
-            db.execute("DELETE FROM meta WHERE key = ?", (reading_key(id),))
-            db.execute('DELETE FROM "case" WHERE id = ?', (id,))
+            if self.store.row('SELECT 1 FROM "case" WHERE id = ?', id):
+                self.store.tell("case_cleared", {"id": id})
+                if self.store.row("SELECT 1 FROM meta WHERE key = ?", reading_key(id)):
+                    self.store.tell("meta", {"key": reading_key(id), "value": None})
 
-    def _relative(self, path: Path) -> str:
+    def remove_case(self, id: str) -> None:
+        """Take a case out of the project. Its masks and decisions stay on disk until somebody runs ``segmatch gc``."""
+        with self.store.atomic():
+            self.store.tell("case_removed", {"id": self.case(id).id, "removed_at": now()})
+
+    def restore_case(self, id: str) -> Case:
+        """Bring a removed case back as it was."""
+        if self.store.row('SELECT 1 FROM "case" WHERE id = ? AND removed_at IS NOT NULL', id) is None:
+            raise ProjectError(f"There is no removed case {id!r} in {self.path.name}.")
+        with self.store.atomic():
+            self.store.tell("case_restored", {"id": id, "removed_at": None})
+            case = self.case(id)
+            row = self.store.row("SELECT object FROM mask_version WHERE id = ?", case.version)
+            if row is not None and not self.objects.intact(row["object"]):
+                raise ProjectError(f"The masks of {id} have been deleted by `segmatch gc`: add it under another name.")
+        return case
+
+    def relative(self, path: Path) -> str:
         try:
             return Path(os.path.relpath(path.resolve(), self.path.resolve())).as_posix()
         except ValueError:  # another drive
@@ -278,6 +324,17 @@ class CaseFolder:
         """Every image file that the project refers to."""
         return {(self.path / row["path"]).resolve() for row in self.store.rows("SELECT path FROM image")}
 
+    def without_names(self, text: str) -> str:
+        """Return a text with the places of images replaced by their case's id: a file's name can name a patient."""
+        rows = self.store.rows("SELECT case_id, path FROM image ORDER BY length(path) DESC")
+        names = Counter(Path(row["path"]).name for row in rows)
+        for row in rows:
+            path = (self.path / row["path"]).resolve()
+            telling = [path.name] if names[path.name] == 1 < len(rows) else []  # one that many cases have tells nothing
+            for place in (str(path), str(path.parent), row["path"], *telling):
+                text = text.replace(place, f"[{row['case_id']}]")
+        return text
+
     def volume(self, case: str) -> Volume:
         """Read a case's pixels, (channel, z, y, x) float32 in the order of ``sequences``; a missing one is zeros."""
         volume = read_sequences(self.image_paths(case), self.sequences, self.reading(case).choices)
@@ -290,72 +347,17 @@ class CaseFolder:
             )
         return volume
 
-    # masks -----------------------------------------------------------------------------------------------
-
-    def mask(self, case: str) -> np.ndarray:
-        """Return the newest labels (z, y, x) uint8, drafts included; 255 = not annotated."""
-        known = self.case(case)
-        self._read[case] = known.version
-        return self.newest_labels(known)
-
-    def newest_labels(self, case: Case) -> np.ndarray:
-        """Return what :meth:`mask` does, for code that knows the case's newest version."""
-        if case.version is None:
-            return np.full(case.shape, NOT_ANNOTATED, np.uint8)
-        return self._labels(case.version)
-
-    def _labels(self, version: int) -> np.ndarray:
-        row = self.store.row("SELECT object FROM mask_version WHERE id = ?", version)
-        if row is None:
-            raise ProjectError(f"There is no version {version} of a mask in {self.path.name}.")
-        return self.objects.get(row["object"])
-
-    def save_mask(self, case: str, labels: np.ndarray, done: Iterable[int] = (), *, reopen: Iterable[int] = ()) -> int:
-        """Save a new version of a case's labels. Returns its number once it is on disk.
-
-        Parameters
-        ----------
-        labels
-            (z, y, x) integers: 0, 1 to K, or 255.
-        done
-            Slices that are finished from now on, besides those that already are: each of their voxels counts,
-            background too. On other slices only what is painted is kept (0 becomes 255): a draft.
-        reopen
-            Slices that are no longer finished.
-
-        Notes
-        -----
-        If somebody else has saved this case since it was last read here, their slices stay where this mask has not
-        changed, and this one wins where both have. Every version stays on disk.
-        """
-        with self.store.atomic():
-            known = self.case(case)
-            labels = check_labels(labels, known, len(self.classes))
-            done, reopen = set(check_slices(done, known.geometry)), set(check_slices(reopen, known.geometry))
-            labels = self._merged(known, labels, done | reopen)
-            finished = {z for z in (set(known.labelled) | done) - reopen if (labels[z] != NOT_ANNOTATED).any()}
-            version = self.save_version(known, labels, finished, "human", None)
-            self._read[case] = version
-            return version
-
-    def _merged(self, case: Case, labels: np.ndarray, mine: Collection[int]) -> np.ndarray:
-        """Take from the newest version the slices which the caller has left as they were when last read."""
-        base = self._read.get(case.id, case.version)
-        if base == case.version or case.version is None:
-            return labels
-        before = np.full_like(labels, NOT_ANNOTATED) if base is None else self._labels(base)
-        untouched = [z for z in range(len(labels)) if z not in mine and np.array_equal(labels[z], before[z])]
-        labels[untouched] = self._labels(case.version)[untouched]
-        return labels
-
-    def save_version(
-        self, case: Case, labels: np.ndarray, done: Collection[int], origin: str, proposal: int | None
-    ) -> int:
-        """Append a mask version whose labels have been checked: pixels first, then the row that names them."""
-        with self.store.atomic() as db:
-            name = self.objects.put(as_drafts(labels, done), case.geometry)
-            return insert_version(db, case.id, case.version, name, done, origin, proposal)
-
 
 def _fingerprint(volume: Volume) -> str:
     return hashlib.sha256(volume.pixels.data).hexdigest()
+
+
+def file_hash(path: Path) -> str | None:
+    """Return a file's SHA-256, by which it is found again after a move; None for a folder of slices."""
+    if path.is_dir():
+        return None
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ImportProblem(f"{path.name} cannot be read ({error.strerror}).") from error

@@ -32,6 +32,11 @@ def check_labels(labels: np.ndarray, case: Case, classes: int) -> np.ndarray:
     labels = np.asarray(labels)
     if labels.shape != case.shape:
         raise ProjectError(f"A mask for {case.id} must have the shape {case.shape}; it has {labels.shape}.")
+    return check_values(labels, case, classes)
+
+
+def check_values(labels: np.ndarray, case: Case, classes: int) -> np.ndarray:
+    """Return labels of any shape as uint8 if they are the project's."""
     if labels.dtype.kind not in "iub":
         raise ProjectError(f"A mask for {case.id} must hold whole numbers; it holds {labels.dtype}.")
     wrong = labels[(labels != NOT_ANNOTATED) & ((labels < 0) | (labels > classes))]

@@ -17,8 +17,9 @@ import numpy as np
 
 from ..errors import ProjectError
 from ..types import NOT_ANNOTATED, REASONS, Decision, HumanVerdict, Proposal
+from .audit import actor, now
 from .checks import check_labels
-from .records import actor, now, to_decision
+from .records import to_decision
 
 if TYPE_CHECKING:
     from sqlite3 import Row
@@ -189,12 +190,11 @@ def _lift(project: Project, item: Proposal, last: Row | None, labels: np.ndarray
 
 
 def insert_decision(project: Project, word: Word, version: int | None, batch: int, reverts: int | None) -> Decision:
-    with project.store.atomic() as db:
-        row = db.execute(
-            "INSERT INTO decision(proposal, verdict, actor, at, mask_version, seconds, reason, batch, reverts) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING *",
-            (word.item.id, word.verdict, actor(), now(), version, word.seconds, word.reason, batch, reverts),
-        ).fetchone()
+    fields = {"proposal": word.item.id, "verdict": word.verdict, "actor": actor(), "at": now(), "mask_version": version,
+              "seconds": word.seconds, "reason": word.reason, "batch": batch, "reverts": reverts}  # fmt: skip
+    (id,) = project.store.add("decision", [fields])
+    row = project.store.row("SELECT * FROM decision WHERE id = ?", id)
+    assert row is not None  # noqa: S101  for the type checker
     return to_decision(row)
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sqlite3
 from pathlib import Path
 
 from ..errors import ImportProblem, SegmatchError
-from . import Project
+from ..fsio import digest, read_file
+from . import Project, audit, schema
 
 
 def examine(path: str | Path) -> list[str]:
@@ -20,7 +22,7 @@ def examine(path: str | Path) -> list[str]:
     """
     problems: list[str] = []
     with Project.open(path) as project:
-        for look in (_database, _masks, _images, _runs):
+        for look in (database_problems, trail_problems, _masks, _images, _runs):
             try:
                 problems += look(project)
             except SegmatchError as error:  # what is too damaged to be looked at is a finding too
@@ -28,16 +30,53 @@ def examine(path: str | Path) -> list[str]:
     return problems
 
 
-def _database(project: Project) -> list[str]:
-    return [
-        f"The database is damaged ({row[0]}): restore segmatch.db from a backup; the masks in objects/ are whole."
-        for row in project.store.rows("PRAGMA quick_check")
-        if row[0] != "ok"
+def database_problems(project: Project) -> list[str]:
+    broken = [row[0] for row in project.store.rows("PRAGMA integrity_check") if row[0] != "ok"]
+    broken += [f"a row of {row[0]} refers to nothing" for row in project.store.rows("PRAGMA foreign_key_check")]
+    mend = "`segmatch doctor --repair` makes it anew; the masks in objects/ are whole."
+    return [f"The database is damaged ({line}): {mend}" for line in broken[:3]]
+
+
+def trail_problems(project: Project) -> list[str]:
+    """Compare what the tables hold with what the audit trail says, and the trail with its copy beside."""
+    rows = project.store.rows("SELECT * FROM audit ORDER BY seq")
+    entries = list(audit.sound(rows))
+    if len(entries) < len(rows):
+        return [f"The audit trail is damaged from entry {len(entries) + 1} on: `segmatch doctor --repair` mends it."]
+    problems = [
+        f"The table {table} does not hold what the audit trail says: `segmatch doctor --repair` restores it."
+        for table, theirs in _told(entries).items()
+        if theirs != _rows(project.store.rows(_ALL.format(table)))
     ]
+    if not project.readonly and list(audit.Ledger(project.path).entries()) != entries:
+        problems.append(f"{audit.LEDGER} is missing, damaged or behind: `segmatch doctor --repair` writes it anew.")
+    return problems
+
+
+_ALL = 'SELECT * FROM "{}" ORDER BY 1, 2'
+
+
+def _told(entries: list[audit.Entry]) -> dict[str, list[tuple[object, ...]]]:
+    """Return what the tables of facts must hold, by playing the trail into an empty database."""
+    db = sqlite3.connect(":memory:", isolation_level=None)
+    db.row_factory = sqlite3.Row
+    schema.create(db)
+    for entry in entries:
+        schema.replay(db, entry["action"], entry["body"])
+    told = {table: _rows(db.execute(_ALL.format(table)).fetchall()) for table in ("meta", *schema.FACTS)}
+    db.close()
+    return told
+
+
+def _rows(rows: list[sqlite3.Row]) -> list[tuple[object, ...]]:
+    return [tuple(row) for row in rows]
 
 
 def _masks(project: Project) -> list[str]:
-    rows = project.store.rows("SELECT id, case_id, object FROM mask_version ORDER BY id")
+    rows = project.store.rows(
+        'SELECT v.id, v.case_id, v.object FROM mask_version v JOIN "case" c ON c.id = v.case_id '
+        "WHERE c.removed_at IS NULL ORDER BY v.id"
+    )
     return [
         f"Version {row['id']} of the mask of {row['case_id']} is missing or damaged "
         f"(objects/{row['object'][:2]}/{row['object'][:12]}…): restore that file from a backup."
@@ -71,7 +110,7 @@ def _runs(project: Project) -> list[str]:
         problems += [
             f"Checkpoint {folder.name} of run {run.id} is damaged: the one before it will be used."
             for folder in sorted(run.checkpoints.glob("[0-9]*"))
-            if not _checkpoint_is_whole(folder)
+            if not checkpoint_is_whole(folder)
         ]
     for row in project.store.rows("SELECT DISTINCT file FROM proposal"):
         if not (project.path / row["file"]).is_file():
@@ -79,10 +118,12 @@ def _runs(project: Project) -> list[str]:
     return problems
 
 
-def _checkpoint_is_whole(folder: Path) -> bool:
+def checkpoint_is_whole(folder: Path) -> bool:
+    """Whether a checkpoint's two files are what was written."""
     try:
-        state = json.loads((folder / "state.json").read_text("utf-8"))
-        data = (folder / "tensors.safetensors").read_bytes()
-        return bool(state["sha256"] == hashlib.sha256(data).hexdigest())
-    except (OSError, ValueError, KeyError, TypeError):
+        state = json.loads(read_file(folder / "state.json"))
+        own = state.pop("own_sha256", None)  # the first checkpoints had none
+        data = read_file(folder / "tensors.safetensors")
+        return own in (None, digest(state)) and state["sha256"] == hashlib.sha256(data).hexdigest()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False

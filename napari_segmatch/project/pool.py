@@ -24,7 +24,8 @@ class ProjectPool:
         """Return a number that grows with every mask, decision and case (those tables only grow)."""
         row = self._project.store.row(
             "SELECT (SELECT coalesce(max(id), 0) FROM mask_version) + (SELECT coalesce(max(id), 0) FROM decision)"
-            ' + (SELECT coalesce(max(number), 0) FROM "case") AS version'
+            ' + (SELECT coalesce(max(number), 0) FROM "case")'
+            " + (SELECT count(*) FROM audit WHERE action IN ('case_removed', 'case_restored')) AS version"
         )
         return int(row["version"]) if row else 0
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import ProjectError
 from ..events import PseudoMask
-from ..fsio import write_atomic
+from ..fsio import read_file, write_atomic
 
 
 def write_pseudo_masks(folder: Path, step: int, masks: Sequence[PseudoMask]) -> tuple[Path, list[str]]:
@@ -29,7 +29,7 @@ def write_pseudo_masks(folder: Path, step: int, masks: Sequence[PseudoMask]) -> 
 def read_pseudo_mask(path: Path, member: str) -> np.ndarray:
     """Return labels (y, x) uint8."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with np.load(io.BytesIO(read_file(path)), allow_pickle=False) as file:
             return np.asarray(file[member], np.uint8)
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         raise ProjectError(

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from sqlite3 import Connection, Row
+from sqlite3 import Row
 
 import numpy as np
 
@@ -16,8 +14,17 @@ from ..types import NOT_ANNOTATED, Case, Decision, Geometry, Proposal, Region
 CASES = """
 SELECT c.*, v.id AS version, v.done AS done,
        (SELECT group_concat(sequence, char(31)) FROM image WHERE case_id = c.id) AS names
-FROM "case" c LEFT JOIN mask_version v ON v.id = (SELECT max(id) FROM mask_version WHERE case_id = c.id)
+FROM "case" c LEFT JOIN mask_version v ON v.id = (
+    SELECT id FROM mask_version WHERE case_id = c.id AND origin NOT IN ('conflict', 'recovered')
+    ORDER BY id DESC LIMIT 1)
+WHERE c.removed_at IS NULL
 """
+"""Every case with its current mask: the newest version that was not put beside it."""
+ASIDE = """
+SELECT * FROM mask_version WHERE origin IN ('conflict', 'recovered') AND id NOT IN (SELECT version FROM choice)
+AND case_id IN (SELECT id FROM "case" WHERE removed_at IS NULL) ORDER BY id
+"""
+"""Versions beside the current mask about which nobody has decided yet."""
 PROPOSALS = """
 SELECT p.case_id, p.z, p.id, p.run, p.score, p.verdict, p.step, p.pool_version,
        (SELECT verdict FROM decision WHERE proposal = p.id ORDER BY id DESC LIMIT 1) AS decision, p.area, p.agreement
@@ -59,16 +66,6 @@ def to_decision(row: Row) -> Decision:
     return Decision(**{name: row[name] for name in fields})
 
 
-def insert_version(db: Connection, case: str, parent: int | None, object_name: str, done: Collection[int], origin: str,
-                    proposal: int | None) -> int:  # fmt: skip
-    cursor = db.execute(
-        "INSERT INTO mask_version(case_id, parent, object, done, origin, proposal, author, at) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        (case, parent, object_name, json.dumps(sorted(done)), origin, proposal, actor(), now()),
-    )
-    return int(cursor.lastrowid or 0)
-
-
 def as_drafts(labels: np.ndarray, done: Collection[int]) -> np.ndarray:
     """On slices that are not done, unpainted voxels are unknown, not background."""
     open_slices = np.ones(labels.shape[0], bool)
@@ -108,26 +105,8 @@ def reading_key(case: str) -> str:
     return f"reading:{case}"
 
 
-def keep_reading(db: Connection, case: str, choices: Mapping[str, str], notes: Sequence[str]) -> None:
-    """Record what was chosen, and by whom and when; nothing if there is nothing to say."""
-    if notes or dict(choices) not in ({}, {"twin": "add"}):
-        text = json.dumps({"choices": dict(choices), "notes": list(notes), "by": actor(), "at": now()})
-        db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (reading_key(case), text))
-
-
 def to_reading(row: Row | None) -> Reading:
     if row is None:
         return Reading()
     raw = json.loads(row["value"])
     return Reading(raw["choices"], tuple(raw["notes"]))
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
-
-
-def actor() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):
-        return "unknown"

@@ -41,6 +41,8 @@ class AddingSession(CaseSession):
         ``labelled`` are the ids whose masks are finished labels; None means every case that has a mask.
         ``validation`` are the ids that are held out: never trained on.
         """
+        if self._refuses():
+            return
         chosen = None if labelled is None else set(labelled)
         held_out = set(validation)
         for item in found:

@@ -11,11 +11,12 @@ from typing import Any, TypeVar
 import numpy as np
 from psygnal import Signal
 
-from ..errors import ProjectError, SegmatchError
-from ..jobs import Jobs, Lane, VolumeCache
+from ..jobs import Lane, VolumeCache
+from ..keeper import WindowLock
 from ..ledger import Ledger
 from ..project import Project
-from ..types import Case, Proposal, Volume
+from ..types import Aside, Case, Proposal, Volume
+from .keeping import KeepingSession
 
 T = TypeVar("T")
 
@@ -23,7 +24,7 @@ Facts = Mapping[str, tuple[Case, list[Proposal]]]
 """What the project says of some cases and their proposals at one moment."""
 
 
-class CaseSession:
+class CaseSession(KeepingSession):
     """Opens a project, adds cases to it, saves masks. See :class:`napari_segmatch.session.Session`."""
 
     project_changed = Signal()
@@ -38,15 +39,12 @@ class CaseSession:
     """A mask of this case is on disk."""
     exported = Signal(list)
     """These files were written."""
-    message = Signal(str, bool)
-    """A sentence for the status line; True when something is wrong."""
 
     def __init__(self) -> None:
-        self.project: Project | None = None
+        super().__init__()
         self.cases: list[Case] = []
         self.proposals = Ledger()
         self.saved_at: float | None = None
-        self._jobs = Jobs(self._failed)
         self._last_save: dict[str, Future[Any]] = {}
         self._clock = 0
         self._saved_at_tick: dict[str, int] = {}
@@ -55,17 +53,23 @@ class CaseSession:
     # project ---------------------------------------------------------------------------------------------
 
     def create_project(self, path: Path, classes: Iterable[str], sequences: Iterable[str]) -> None:
-        self._use(Project.create(path, list(classes), list(sequences)))
+        Project.create(path, list(classes), list(sequences)).close()
+        self.open_project(path)
 
     def open_project(self, path: Path) -> None:
-        self._use(Project.open(path))
+        """Open a project; if another window has it open, only to look at."""
+        if self.project is not None and self.project.path.resolve() == path.resolve():
+            self.close_project()
+        self._use(*self._hold(path))
 
-    def _use(self, project: Project) -> None:
+    def _use(self, project: Project, lock: WindowLock) -> None:
         self.close_project()
-        self.project = project
+        self._keep(project, lock)
         self._opened(project)
         self._reload()
         self.project_changed.emit()
+        if project.readonly:
+            self.message.emit(project.readonly, True)
 
     def _opened(self, project: Project) -> None:
         """Read what is to be known of a project before anybody hears of it."""
@@ -73,10 +77,10 @@ class CaseSession:
     def close_project(self, timeout: float = 30) -> None:
         """Finish saving, close the project. ``timeout`` is for a training that has to stop first."""
         self._jobs.cancel("import", "read")
+        self._rescue()
         self.wait()
-        if self.project is not None:
-            self.project.close()
-        self.project, self.saved_at = None, None
+        self._let_go()
+        self.saved_at = None
         self.cases, self.proposals = [], Ledger()
         self._volumes.clear()
         self._last_save.clear()
@@ -87,17 +91,13 @@ class CaseSession:
         self.close_project()
         self._jobs.close()
 
-    def _open(self) -> Project:
-        if self.project is None:
-            raise ProjectError("No project is open: create one or open one first.")
-        return self.project
-
     def _reload(self) -> None:
         project = self._open()
         self.cases = project.cases
         self.proposals = Ledger(project.proposals())
         self.cases_changed.emit()
         self.proposals_changed.emit()
+        self._renew_asides()
 
     # cases -----------------------------------------------------------------------------------------------
 
@@ -139,21 +139,24 @@ class CaseSession:
         slices: Mapping[int, np.ndarray],
         done: Iterable[int] = (),
         reopen: Iterable[int] = (),
+        before: Mapping[int, np.ndarray] | None = None,
     ) -> None:
         """Save these slices (y, x) in the background and leave the others as the disk has them.
 
-        So a window that has not yet heard of a decision elsewhere in the case cannot undo it.
+        ``before`` are the same slices as the window knew them: if somebody else has changed one since, theirs stays
+        and this one is kept beside (``asides``).
         """
         slices = {z: labels.copy() for z, labels in slices.items()}
+        before = None if before is None else {z: labels.copy() for z, labels in before.items()}
         done, reopen = tuple(done), tuple(reopen)
+        self._save([case], lambda: self._open().save_slices(case, slices, done, reopen=reopen, before=before))
 
-        def job() -> int:
-            labels = self._open().mask(case)
-            for z, fresh in slices.items():
-                labels[z] = fresh
-            return self._open().save_mask(case, labels, done, reopen=reopen)
+    def take_aside(self, aside: Aside) -> None:
+        """Make the slices of a version beside the mask part of the mask."""
+        self._save([aside.case], lambda: self._open().take_aside(aside.version))
 
-        self._save([case], job)
+    def leave_aside(self, aside: Aside) -> None:
+        self._save([aside.case], lambda: self._open().leave_aside(aside.version))
 
     @property
     def is_saving(self) -> bool:
@@ -162,13 +165,20 @@ class CaseSession:
 
     def _save(self, cases: Iterable[str], job: Callable[[], Any]) -> None:
         """Change cases in the saving thread, and take up what the project says of them afterwards."""
+        if self._refuses():
+            return
         cases, now = sorted(set(cases)), self._tick()
+        insisting, ended = self._kept(cases, job)
 
         def work() -> Facts:
-            job()
+            insisting()
             return self._facts(cases)
 
-        future = self._jobs.submit("save", work, lambda facts: self._learn(facts, now))
+        def done(facts: Facts) -> None:
+            self._learn(facts, now)
+            ended()
+
+        future = self._jobs.submit("save", work, done)
         self._last_save.update(dict.fromkeys(cases, future))
         self._saved_at_tick.update(dict.fromkeys(cases, now))
 
@@ -236,7 +246,6 @@ class CaseSession:
         self.poll()
 
     def _failed(self, lane: Lane, error: BaseException) -> None:
-        words = str(error) if isinstance(error, SegmatchError) else f"Something went wrong: {error!r}."
-        self.message.emit(words, True)
-        if self.project is not None and lane != "read":
+        super()._failed(lane, error)
+        if self.project is not None and lane not in ("journal", "read"):
             self._reload()

@@ -42,6 +42,8 @@ class Session(TrainingSession):
         reason: str | None = None,
     ) -> None:
         """Record a decision in the background; the list shows it at once."""
+        if self._refuses():
+            return
         said: HumanVerdict = "corrected" if mask is not None else verdict
         mask = None if mask is None else mask.copy()
         self._mark([proposal.id], said)
@@ -52,6 +54,8 @@ class Session(TrainingSession):
 
     def decide_all(self, proposals: Sequence[Proposal], verdict: HumanVerdict, seconds: float | None = None) -> None:
         """Say the same of many proposals; one step for undo."""
+        if self._refuses():
+            return
         self._mark([item.id for item in proposals], verdict)
         self._save(
             {item.case for item in proposals}, lambda: self._open().decide_all(proposals, verdict, seconds=seconds)
@@ -100,14 +104,18 @@ class Session(TrainingSession):
 
     def _save_somewhere(self, job: Callable[[], list[int]], then: Callable[[list[int]], None]) -> None:
         """Change whatever cases the job turns out to concern."""
+        if self._refuses():
+            return
         now = self._tick()
+        insisting, ended = self._kept((), job)
 
         def work() -> tuple[list[int], Facts]:
-            ids = job()
+            ids: list[int] = insisting()
             return ids, self._facts({self._open().proposal(id).case for id in ids})
 
         def done(both: tuple[list[int], Facts]) -> None:
             self._learn(both[1], now)
+            ended()
             then(both[0])
 
         future = self._jobs.submit("save", work, done)

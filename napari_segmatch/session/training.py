@@ -7,7 +7,7 @@ from typing import Any
 from psygnal import Signal
 
 from ..config import TrainConfig
-from ..errors import ProjectError
+from ..errors import DiskProblem, ProjectError
 from ..events import Paused, Proposed, Started, Step, TrainEvent
 from ..history import History, sentence
 from ..project import Project, Run
@@ -44,7 +44,7 @@ class TrainingSession(AddingSession):
     def close_project(self, timeout: float = 30) -> None:
         """Stop training, finish saving, close the project."""
         if self._background is not None and self._background.is_alive() and self.run is not None:
-            self.run.ask("stop")
+            self.stop_training()
             self._background.join(timeout)
         super().close_project(timeout)
         self.run, self.run_state, self._background, self.history = None, None, None, History()
@@ -54,6 +54,7 @@ class TrainingSession(AddingSession):
 
     def start_training(self, config: TrainConfig, mode: Mode = "thread") -> None:
         project = self._open()
+        self._check_may_train()
         if self.is_training:
             raise ProjectError("Training is already running: stop it first.")
         if not any(case.labelled and not case.validation for case in self.cases):
@@ -64,10 +65,16 @@ class TrainingSession(AddingSession):
         """Go on with a paused, stopped or interrupted run."""
         if self.run is None:
             raise ProjectError("There is no run to resume: start one.")
+        self._check_may_train()
         if self.is_training:
-            self.run.ask("run")
+            self._ask("run")
         else:
             self._train(self.run, mode, resume=True)
+
+    def _check_may_train(self) -> None:
+        reason = self._open().readonly or self.trouble
+        if reason:
+            raise ProjectError(reason)
 
     def _train(self, run: Run, mode: Mode, resume: bool) -> None:
         self.wait()
@@ -86,7 +93,10 @@ class TrainingSession(AddingSession):
 
     def _ask(self, wish: Any) -> None:
         if self.run is not None and self.is_training:
-            self.run.ask(wish)
+            try:
+                self.run.ask(wish)
+            except DiskProblem as error:
+                self.message.emit(str(error), True)
 
     def runs(self) -> list[tuple[Run, RunState]]:
         return self._open().runs() if self.project is not None else []
@@ -148,6 +158,8 @@ class TrainingSession(AddingSession):
         if self.project is not None:
             self._read_events()
             self._notice_silent_end()
+            if self._notice_trouble():
+                self.stop_training()  # masks come first
 
     def _notice_silent_end(self) -> None:
         if self._background is not None and self._background.problem:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from psygnal import Signal
-from qtpy.QtCore import QObject, QTimer
+from qtpy.QtCore import QObject, Qt, QTimer
+from qtpy.QtWidgets import QApplication
 
 from ..session import Session
 from ..types import NOT_ANNOTATED, Case, Proposal, Volume
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 AUTOSAVE_MS = 1000
+LOOK_MS = 1000
+"""How often the desk looks for changes of which napari says nothing: a stroke in progress, a script, napari's undo."""
+LOOKS = 10
+"""After so many looks every slice has been looked at."""
 HURRY_MS = 15
 """How often the session is asked while somebody waits for a case."""
 
@@ -28,9 +33,10 @@ HURRY_MS = 15
 class Desk(QObject):
     """Opens a case, takes strokes, saves.
 
-    Policy: a stroke is a draft and is saved one second after the last one, before another case is opened and
-    before the window closes. Only slices that changed are written, so a decision made meanwhile is never
-    overwritten. Slices are numbered as stored; :attr:`shown` is the same number as it stands on the slider.
+    Policy: a stroke is in the journal within a moment; it is a draft and is saved one second after the last one,
+    before another case is opened and before the window closes. Only slices that changed are written, so a decision
+    made meanwhile is never overwritten. Slices are numbered as stored; :attr:`shown` is the same
+    number as it stands on the slider.
     """
 
     opened = Signal()
@@ -55,6 +61,7 @@ class Desk(QObject):
         self.labels = np.zeros((0, 0, 0), np.uint8)
         self.strokes = Strokes(self.labels)
         self.drawn = painted(self.labels)
+        self._known = self.labels.copy()  # what the disk holds, as far as this window has heard
         self.lock = False
         """Whether a stroke leaves what belongs to another class as it is."""
         self._dirty: set[int] = set()
@@ -65,6 +72,10 @@ class Desk(QObject):
         self._heard: list[Any] = []
         self._soon = QTimer(self, singleShot=True, interval=0)
         self._soon.timeout.connect(self._note_strokes)
+        self._looks = 0
+        self._look_timer = QTimer(self, interval=LOOK_MS)
+        self._look_timer.timeout.connect(self._look)
+        self._look_timer.start()
         self._hurry = QTimer(self, interval=HURRY_MS)
         self._hurry.timeout.connect(session.poll)
         self._links = [
@@ -72,6 +83,7 @@ class Desk(QObject):
             (self.layers.restored, self._on_restored),
             (session.mask_saved, self._on_saved),
             (session.project_changed, self.clear),
+            (session.asides_changed, self._on_asides),
             (viewer.dims.events.current_step, self._on_step),
         ]
         for signal, slot in self._links:
@@ -80,6 +92,7 @@ class Desk(QObject):
     def close(self) -> None:
         """Save what is not saved and let go of everything; a case that is still being read is not shown any more."""
         self._hurry.stop()
+        self._look_timer.stop()
         self._wanted = ""
         self.save()
         for signal, slot in self._links:
@@ -122,10 +135,13 @@ class Desk(QObject):
         known = self.session.case(case)
         self.case_id, self.flip = case, Flip.of(volume.geometry)
         self.labels, self.strokes, self.drawn = labels, Strokes(labels), painted(labels)
+        self._known = labels.copy()
         self._dirty.clear()
         project = self.session.project
         names, classes = (project.sequences, len(project.classes)) if project is not None else ((), 1)
         self.layers.show(volume, names, known.sequences, self.flip, labels, classes)
+        if self.layers.mask is not None:
+            self.layers.mask.editable = project is None or not project.readonly
         self.letters.show(self.flip)
         self.z = self._first_slice(known) if z is None else z
         self.opened.emit()
@@ -147,6 +163,7 @@ class Desk(QObject):
         self.labels = np.zeros((0, 0, 0), np.uint8)
         self.strokes = Strokes(self.labels)
         self.drawn = painted(self.labels)
+        self._known = self.labels.copy()
         self._dirty.clear()
         self.layers.clear()
         self.letters.show(None)
@@ -183,6 +200,7 @@ class Desk(QObject):
 
     def _on_step(self) -> None:
         if self.count:
+            self.session.remember_place(self.case_id, self.z)
             self.slice_changed.emit()
 
     # editing ---------------------------------------------------------------------------------------------
@@ -197,19 +215,43 @@ class Desk(QObject):
         return bool(self._dirty)
 
     def _on_painted(self, atoms: Any) -> None:
-        """Take note in the next turn of the loop: napari speaks of a fill before it has written it."""
-        self._heard.append(atoms)
+        """Put the stroke into the journal at once, before anything is redrawn, and take note in the loop's next turn.
+
+        Napari speaks of a fill before it has written it: what is not there yet goes into the journal then.
+        """
+        slices = self._touched(atoms)
+        if slices is not None:
+            found = {z: self.labels[z] for z in slices if self.strokes.differs(z)}
+            if found:
+                self.session.journal(self.case_id, found)
+        self._heard.append(slices)
         self._soon.start()
+
+    def _touched(self, atoms: Any) -> list[int] | None:
+        """Return the slices of a stroke, numbered as stored; None if napari does not tell."""
+        slices = touched(atoms) if atoms is not None else None
+        return None if slices is None else [self.from_shown(z) for z in slices if 0 <= z < self.count]
 
     def _note_strokes(self) -> None:
         heard, self._heard = self._heard, []
-        for atoms in heard:
-            slices = touched(atoms) if atoms is not None else None
-            if slices is not None:
-                slices = [self.from_shown(z) for z in slices if 0 <= z < self.count]
+        for slices in heard:
             if self.lock and self.strokes.protect(slices, self.layers.chosen_class):
                 self.layers.refresh_mask()
             self._changed(self.strokes.note(slices))
+
+    def _look(self) -> None:
+        """Compare the slice on the screen, and a tenth of the others, with what is known of them."""
+        if not self.count:
+            return
+        self._looks += 1
+        slices = {self.z, *range(self._looks % LOOKS, self.count, LOOKS)}
+        found = {z: self.labels[z] for z in slices if self.strokes.differs(z)}
+        if not found:
+            return
+        if QApplication.mouseButtons() != Qt.MouseButton.NoButton:
+            self.session.journal(self.case_id, found)  # the stroke is not over: no step for undo yet
+        else:
+            self._changed(self.strokes.note(found))
 
     def write(self, slices: dict[int, np.ndarray]) -> None:
         """Replace whole slices; one step for undo."""
@@ -239,6 +281,8 @@ class Desk(QObject):
             self.drawn[slices] = painted(self.labels[slices])
             self._dirty.update(slices)
             self._timer.start()
+            self.session.journal(self.case_id, {z: self.labels[z] for z in slices})
+            self.session.remember_place(self.case_id, self.z)
             self.edited.emit()
             self.labels_changed.emit()
             self.draft_changed.emit()
@@ -251,6 +295,7 @@ class Desk(QObject):
     def put(self, z: int, labels: np.ndarray) -> None:
         """Show a slice as somebody else has saved it; not a step of this person's hand."""
         self.strokes.accept(z, labels)
+        self._known[z] = labels
         self.drawn[[z]] = painted(self.labels[[z]])
         self._dirty.discard(z)
         self.layers.refresh_mask()
@@ -273,13 +318,21 @@ class Desk(QObject):
         slices = {z: np.where((s == NOT_ANNOTATED) & (z in finished), np.uint8(0), s) for z, s in slices.items()}
         if slices or reopen:
             self._dirty.clear()
-            self.session.save_slices(self.case_id, slices, done, reopen)
+            self.session.save_slices(self.case_id, slices, done, reopen, {z: self._known[z] for z in slices})
+            for z, labels in slices.items():
+                self._known[z] = labels
             self.draft_changed.emit()
 
     def _on_saved(self, case: str) -> None:
         if case == self.case_id:
             self.labels_changed.emit()
             self.draft_changed.emit()
+
+    def _on_asides(self) -> None:
+        """Show the slices about which somebody has to choose as the mask has them."""
+        for item in self.session.asides:
+            if item.case == self.case_id:
+                self.refetch(item.slices)
 
     def refetch(self, slices: Sequence[int]) -> None:
         """Read some slices again once every save under way is done."""
@@ -299,7 +352,11 @@ class Desk(QObject):
         if proposal is None or labels is None or proposal.case != self.case_id:
             self.layers.show_proposal(None, None)
         else:
-            self.layers.show_proposal(self.shown(proposal.z), self.flip.to_view(labels))
+            self.show_labels(proposal.z, labels)
+
+    def show_labels(self, z: int, labels: np.ndarray) -> None:
+        """Draw labels (y, x, as stored) over a slice."""
+        self.layers.show_proposal(self.shown(z), self.flip.to_view(labels))
 
     def _on_restored(self, name: str) -> None:
         self.session.message.emit(f"The layer {name} belongs to SegMatch and is back; hide it with its eye.", False)

@@ -19,6 +19,7 @@ from .cases import CasesPanel
 from .desk import Desk
 from .export import ExportPanel
 from .keys import KeyFilter, sheet
+from .offers import OfferBar
 from .planes import Planes
 from .review import ReviewPanel
 from .status import StatusLine
@@ -61,6 +62,7 @@ class SegmatchDock(QWidget):
         self._window: QWidget | None = None
         self._sheet: QLabel | None = None
         self._ended = False
+        self._warned = False
         self._build()
         self.keys = KeyFilter(self, self.tabs_name, self._find_action)
         self.timer = QTimer(self, interval=POLL_MS)
@@ -91,6 +93,7 @@ class SegmatchDock(QWidget):
             self.tabs.addTab(panel, name)
         self.tabs.currentChanged.connect(self._tab_changed)
         self.banner = Banner()
+        self.offers = OfferBar(self.session, self.desk)
         self.status = StatusLine(self.session, self.desk)
         help_ = button("?", "Show all keys", self.toggle_sheet)
         help_.setFixedWidth(26)
@@ -98,6 +101,7 @@ class SegmatchDock(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(0)
         layout.addWidget(self.banner)
+        layout.addWidget(self.offers)
         layout.addWidget(self.tabs, 1)
         layout.addLayout(row(self.status, help_))
         self.setLayout(layout)
@@ -179,6 +183,15 @@ class SegmatchDock(QWidget):
         self.status.say("")
         self._count_review()
         self.status.redraw()
+        if self.session.place is not None:
+            QTimer.singleShot(0, self._go_back_to_place)
+
+    def _go_back_to_place(self) -> None:
+        """After a crash, open the case and slice that were on the screen."""
+        case, z = self.session.place or ("", 0)
+        if case in {item.id for item in self.session.cases if item.problem is None}:
+            self.show_tab("Annotate")
+            self.desk.open(case, z)
 
     def _count_review(self, *_: object) -> None:
         waiting = self.session.proposals.undecided
@@ -245,7 +258,20 @@ class SegmatchDock(QWidget):
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if watched is self._window and event.type() == QEvent.Type.Close:
             self.desk.save()  # the window may yet stay open: a dialog can refuse
+            return self._stays_open(event)
         return False
+
+    def _stays_open(self, event: QEvent) -> bool:
+        """While the disk refuses strokes the window closes at the second try only."""
+        if not self.session.trouble or self._warned:
+            return False
+        self._warned = True
+        self.banner.say(
+            f"Not closed, because not everything is saved. {self.session.trouble} Close once more to leave anyway: "
+            "what is not saved is then put into your home folder."
+        )
+        event.ignore()
+        return True
 
     def end(self) -> None:
         """Save, stop training, close the project, let go. Called more than once; the first time counts."""
@@ -256,6 +282,7 @@ class SegmatchDock(QWidget):
         self.keys.turn(False)
         self.timer.stop()
         self.desk.close()
+        self.offers.unlink()
         for panel in self.panels().values():
             panel.unlink()
         for signal, slot in self._links:

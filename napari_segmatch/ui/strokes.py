@@ -46,6 +46,10 @@ class Strokes:
             self._redo.clear()
         return [change.z for change in changes]
 
+    def differs(self, z: int) -> bool:
+        """Whether a slice holds something that no step has recorded: a stroke that is being drawn, or a script's."""
+        return not np.array_equal(self._seen[z], self.labels[z])
+
     def protect(self, slices: Iterable[int] | None, label: int) -> bool:
         """Give voxels back to classes other than ``label`` that a stroke has taken; returns whether any was."""
         taken = False

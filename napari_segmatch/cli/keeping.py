@@ -1,0 +1,89 @@
+"""``segmatch asides, choose, recover, remove, restore, gc``: versions that wait, cases and files that go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import ProjectError
+from ..project import Project
+from ..project.journal import recover as recover_strokes
+from ..project.upkeep import KEEP_DAYS, collect_garbage, garbage
+from .common import Folder, app, say
+
+Case = Annotated[str, typer.Argument(metavar="CASE", help="The case's id.")]
+
+
+@app.command()
+def asides(project: Folder) -> None:
+    """List mask versions that wait for your choice: of conflicts, and of strokes found after a crash."""
+    with Project.open(project) as opened:
+        items = opened.asides()
+    for item in items:
+        say(f"{item.version:>6}  {item.case:<24} {item.origin:<10} by {item.author} at {item.at}, slices {item.slices}")
+    say(f"{len(items)} versions wait. Next: segmatch choose {project} VERSION use|leave")
+
+
+@app.command()
+def choose(
+    project: Folder,
+    version: Annotated[int, typer.Argument(metavar="VERSION", help="Its number, from segmatch asides.")],
+    word: Annotated[str, typer.Argument(metavar="use|leave", help="use makes its slices part of the mask.")],
+) -> None:
+    """Use a version that waits, or keep the mask as it is. Both stay on disk."""
+    if word not in ("use", "leave"):
+        raise ProjectError(f"{word!r} is no choice; say use or leave.")
+    with Project.open(project) as opened:
+        if word == "use":
+            opened.take_aside(version)
+        else:
+            opened.leave_aside(version)
+    say(f"Version {version}: {'used' if word == 'use' else 'left beside the mask'}.")
+
+
+@app.command()
+def recover(
+    project: Folder, file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that ends in .strokes.")]
+) -> None:
+    """Bring in strokes that were rescued into a file because the project's disk was full."""
+    with Project.open(project) as opened:
+        try:
+            cases, whole = recover_strokes(opened, file)
+        except OSError as error:
+            raise ProjectError(f"{file.name} cannot be read ({error.strerror}).") from error
+    if not whole:
+        say("Some strokes in it are damaged, or of cases that are not in this project; the others are brought in.")
+    say(f"Strokes of {cases} cases are kept beside their masks. Next: segmatch asides {project}")
+
+
+@app.command()
+def remove(project: Folder, case: Case) -> None:
+    """Take a case out of the project. Its masks stay on disk until you run segmatch gc."""
+    with Project.open(project) as opened:
+        opened.remove_case(case)
+    say(f"{case} is removed; `segmatch restore {project} {case}` brings it back.")
+
+
+@app.command()
+def restore(project: Folder, case: Case) -> None:
+    """Bring a removed case back as it was."""
+    with Project.open(project) as opened:
+        opened.restore_case(case)
+    say(f"{case} is back.")
+
+
+@app.command()
+def gc(
+    project: Folder,
+    days: Annotated[int, typer.Option(min=0, help="Keep masks of cases removed less than this ago.")] = KEEP_DAYS,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete; without it you only see what would go.")] = False,
+) -> None:
+    """Delete files that nothing refers to: of saves that never ended, and of cases removed long ago."""
+    with Project.open(project) as opened:
+        files = garbage(opened, days)
+        for file in files:
+            say(file.relative_to(opened.path).as_posix())
+        gone = collect_garbage(opened, days) if yes else 0
+    say(f"{gone} files deleted." if yes else f"{len(files)} files would be deleted: repeat with --yes.")

@@ -1,0 +1,103 @@
+"""Steps that go wrong: memory that runs out, and losses that are not numbers. Masks are never at stake in here."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import TrainingProblem
+from .data import ResidentPool
+from .learner import Learner
+from .step import Outcome
+
+PATIENCE = 3
+"""So many bad steps in a row, and the run goes back to where it was last good."""
+
+MOST_PARTS = 8
+"""A batch is cut into at most so many parts."""
+
+
+class Watch:
+    """Takes the learner's steps and keeps the run alive.
+
+    Out of memory: the batch is computed in twice as many parts, whose gradients add up to the same step. A gradient
+    that is not a number: the step is skipped; after three in a row the run goes back to the last good weights at half
+    the learning rate, and if that happens again it ends.
+    """
+
+    def __init__(self, learner: Learner) -> None:
+        self._learner = learner
+        self._bad, self._went_back = 0, False
+        self.notes: list[str] = []
+        self.remember()
+
+    def remember(self) -> None:
+        """Take the learner's state as good."""
+        self._good = self._learner.step, self._learner.tensors()
+
+    def learn(self, data: ResidentPool, progress: float) -> tuple[Outcome, float] | None:
+        """Take a step; None if it taught nothing. What there is to say of it is in ``notes``."""
+        learner = self._learner
+        while True:
+            try:
+                result = learner.learn(data, progress)
+                break
+            except RuntimeError as error:
+                if not _is_out_of_memory(error):
+                    raise
+                self._halve(error)
+        if not learner.skipped:
+            self._bad = 0
+            return result
+        self._bad += 1
+        self.notes.append(f"Step {learner.step} was skipped: its gradient is not a number.")
+        if self._bad >= PATIENCE:
+            self._go_back(data)
+        return None
+
+    def _halve(self, error: RuntimeError) -> None:
+        learner = self._learner
+        if learner.parts >= min(MOST_PARTS, learner.config.batch):
+            raise TrainingProblem(
+                "The memory does not suffice for a single step: choose a smaller size or fewer features, or close "
+                "other programs."
+            ) from error
+        learner.parts *= 2
+        learner.optimiser.zero_grad(set_to_none=True)
+        if learner.device.type == "cuda":
+            torch.cuda.empty_cache()
+        self.notes.append(
+            f"Memory ran out: a batch is now computed in {learner.parts} parts. It takes longer and teaches the same."
+        )
+
+    def _go_back(self, data: ResidentPool) -> None:
+        learner, (step, tensors) = self._learner, self._good
+        broken_at, learner.step = learner.step, step
+        learner.load_tensors(tensors)
+        suspects = _suspects(learner, data)
+        if self._went_back or suspects:
+            where = f" Look at {', '.join(suspects)}: its images give no numbers." if suspects else ""
+            raise TrainingProblem(
+                f"The loss is not a number any more at step {broken_at}, several times in a row: lower the learning "
+                f"rate; the last checkpoint is whole.{where}"
+            )
+        learner.config = learner.config.replace(learning_rate=learner.config.learning_rate / 2)
+        self._bad, self._went_back = 0, True
+        self.notes.append(f"Went back to step {step}, with half the learning rate: the loss was not a number any more.")
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    words = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words
+
+
+@torch.no_grad()
+def _suspects(learner: Learner, data: ResidentPool) -> list[str]:
+    """Return the cases on which even good weights do not give numbers."""
+    found: set[str] = set()
+    for rows in torch.cat([data.labelled, data.unlabelled]).split(16):
+        images = data.slices(rows.to(learner.device))
+        sound: Tensor = torch.isfinite(images).flatten(1).all(1)
+        sound &= torch.isfinite(learner.student(images)).flatten(1).all(1)
+        found |= {data.regions[row].case for row, good in zip(rows.tolist(), sound.tolist(), strict=True) if not good}
+    return sorted(found) if found < {region.case for region in data.regions} else []  # all: it is the network's fault

@@ -1,0 +1,176 @@
+"""What keeps one window's work: its lock, the stroke journal, the reserve, and saves that outlast a full disk.
+
+The methods say on which thread they run; nothing here waits on the window's thread.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from .errors import DiskProblem, SegmatchError
+from .fsio import FileLock, Reserve, free_bytes, move, read_file, write_atomic
+from .project import Project
+from .project.audit import actor
+from .project.journal import Journal, journals, read_place, recover, write_place
+from .project.sources import note_home
+
+T = TypeVar("T")
+
+RETRY_SECONDS, LONGEST_RETRY = 1.0, 20.0
+"""How long a refused save waits before it tries again: twice as long each time, up to a limit."""
+
+PLACE_SECONDS = 1.0
+
+
+class WindowLock:
+    """One window writes to a project. The system frees the lock when the window dies, however it dies."""
+
+    def __init__(self, folder: Path) -> None:
+        self._lock = FileLock(folder / ".window-lock")
+        self._owner = folder / "owner.json"
+        self._name = folder.resolve().name
+        self.crashed = False
+        """Whether the window before this one died without a word."""
+
+    def take(self) -> str:
+        """Return an empty string, or a sentence that says who has the project open."""
+        if not os.access(self._owner.parent, os.W_OK):
+            return ""  # a project that nobody can write to needs no lock
+        if not self._lock.acquire(patience=0.2):
+            return f"{self._name} is open in another window{self._who()}: here it can be looked at, but not changed."
+        self.crashed = self._owner.exists()
+        facts = {"user": actor(), "host": platform.node(), "pid": os.getpid(),
+                 "since": datetime.now().astimezone().isoformat(timespec="minutes")}  # fmt: skip
+        with contextlib.suppress(DiskProblem):
+            write_atomic(self._owner, json.dumps(facts).encode())
+        return ""
+
+    def _who(self) -> str:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            facts = json.loads(read_file(self._owner))
+            return f" ({facts['user']} on {facts['host']} since {str(facts['since'])[:16].replace('T', ' ')})"
+        return ""
+
+    def release(self) -> None:
+        if self._lock.held:
+            with contextlib.suppress(OSError):
+                self._owner.unlink(missing_ok=True)
+        self._lock.release()
+
+
+class Keeper:
+    """Keeps the work of one window on one project that it may write to.
+
+    Attributes
+    ----------
+    trouble
+        Why something that a person did is not on disk yet; empty when everything is or will be in a moment.
+    place
+        Case and slice that were on the screen when the last window died.
+    """
+
+    def __init__(self, project: Project, crashed: bool) -> None:
+        self._project = project
+        self._folder = project.path / "journal"
+        self.trouble = ""
+        self.place = read_place(self._folder) if crashed else None
+        self._given_up = threading.Event()
+        self._placed = 0.0
+        self._reserve = Reserve(project.path / "reserve.bin")
+        with contextlib.suppress(DiskProblem):
+            note_home(project)
+        self._recover()
+        self._journal = Journal(self._folder)
+        self._reserve.fill()
+
+    def _recover(self) -> None:
+        """Keep what dead windows left behind beside the masks; only then put their journals away."""
+        for path in journals(self._folder):
+            with contextlib.suppress(OSError, SegmatchError):  # the next window tries again
+                whole = recover(self._project, path)[1]
+                if whole:
+                    path.unlink()
+                else:  # something in it is torn, damaged or nobody's: keep it for whoever wants to look
+                    move(path, self._project.path / "backups" / path.name)
+
+    # the journal's thread --------------------------------------------------------------------------------
+
+    def stroke(self, case: str, slices: Mapping[int, np.ndarray]) -> None:
+        """Put slices on disk, if need be in the reserve's place."""
+        try:
+            self._journal.stroke(case, slices)
+        except DiskProblem as error:
+            self.trouble = str(error)
+            if self._reserve.release():
+                self._journal.flush()
+
+    def saved(self, case: str, strokes: int) -> None:
+        self._journal.saved(case, strokes)
+
+    def remember(self, case: str, z: int) -> None:
+        with contextlib.suppress(DiskProblem):
+            write_place(self._folder, case, z)
+
+    # the saving thread -----------------------------------------------------------------------------------
+
+    def insist(self, save: Callable[[], T]) -> T:
+        """Save, and go on trying as long as the disk refuses; later saves wait behind, in their order."""
+        wait = RETRY_SECONDS
+        while True:
+            try:
+                result = save()
+            except DiskProblem as error:
+                self.trouble = str(error)
+                if not self._reserve.release() and self._given_up.wait(wait):
+                    raise
+                wait = min(2 * wait, LONGEST_RETRY)
+            else:
+                if self.trouble:
+                    self.trouble = ""
+                    self._refill()
+                return result
+
+    def _refill(self) -> None:
+        with contextlib.suppress(OSError):
+            if free_bytes(self._project.path) > 2**26:
+                self._reserve.fill()
+
+    # the window's thread ---------------------------------------------------------------------------------
+
+    def wants_place(self) -> bool:
+        """Whether it is time to remember what is on the screen."""
+        due = time.monotonic() - self._placed > PLACE_SECONDS
+        if due:
+            self._placed = time.monotonic()
+        return due
+
+    def give_up(self) -> Path | None:
+        """Stop insisting; write what is not saved somewhere else and return the file.
+
+        Raises
+        ------
+        DiskProblem
+            If no other place takes it either.
+        """
+        self._given_up.set()
+        for folder in (Path.home(), Path(tempfile.gettempdir())):
+            with contextlib.suppress(DiskProblem):
+                return self._journal.rescue(folder)
+        raise DiskProblem(f"{self.trouble} No other folder could be written to either.")
+
+    def close(self) -> None:
+        """Let go of the journal: by now everything is saved, or rescued and left in the journal as well."""
+        self._journal.close(keep=bool(self.trouble))
+        self._reserve.release()

@@ -1,0 +1,193 @@
+"""The stroke journal: every stroke is on disk before anybody has pressed save.
+
+One file a window, ``journal/<id>.strokes``, of records ``magic, lengths, crc32, JSON, zlib``. A record holds whole
+slices as they are after a stroke, so records need no base and the last one wins. A record that a kill tore is ignored,
+and so is a damaged one; the others are read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import struct
+import uuid
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import DiskProblem
+from ..fsio import GrowingFile, read_file, write_atomic
+from .audit import now
+
+if TYPE_CHECKING:
+    from .masks import MaskFolder
+
+MAGIC = b"SgSt"
+HEAD = struct.Struct("<4sIII")
+"""Magic, bytes of JSON, bytes of pixels, crc32 of both."""
+
+SUFFIX = ".strokes"
+PLACE = "place.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Stroke:
+    """Slices (y, x) of a case after a stroke; no slices: everything up to here is in a mask version."""
+
+    case: str
+    slices: Mapping[int, np.ndarray]
+    at: str = ""
+
+
+def encode(stroke: Stroke) -> bytes:
+    zs = sorted(stroke.slices)
+    shape = list(stroke.slices[zs[0]].shape) if zs else [0, 0]
+    head = json.dumps({"case": stroke.case, "z": zs, "shape": shape, "at": stroke.at or now()}).encode()
+    pixels = zlib.compress(b"".join(stroke.slices[z].astype(np.uint8).tobytes() for z in zs), 1)
+    return HEAD.pack(MAGIC, len(head), len(pixels), zlib.crc32(head + pixels)) + head + pixels
+
+
+def decode(data: bytes) -> Iterator[Stroke]:
+    """Yield the records that are whole. After a damaged one the next whole one is looked for."""
+    start = data.find(MAGIC)
+    while start >= 0:
+        size = 0
+        with contextlib.suppress(struct.error, ValueError, KeyError, TypeError, zlib.error):
+            _, size_head, size_pixels, crc = HEAD.unpack_from(data, start)
+            body = data[start + HEAD.size : start + HEAD.size + size_head + size_pixels]
+            if len(body) == size_head + size_pixels and zlib.crc32(body) == crc:
+                yield _stroke(json.loads(body[:size_head]), body[size_head:])
+                size = HEAD.size + len(body)
+        start = data.find(MAGIC, start + max(1, size))
+
+
+def _stroke(head: dict[str, Any], packed: bytes) -> Stroke:
+    height, width = map(int, head["shape"])
+    size = len(head["z"]) * height * width
+    pixels = zlib.decompressobj().decompress(packed, size + 1) if size else b""
+    slices = np.frombuffer(pixels, np.uint8).reshape(len(head["z"]), height, width)
+    return Stroke(str(head["case"]), {int(z): slices[i] for i, z in enumerate(head["z"])}, str(head["at"]))
+
+
+class Journal:
+    """One window's journal. All calls come from one thread, beside the window's."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._file = self._fresh()
+        self._behind = False  # the file lacks a record that was refused
+        self._open: dict[str, list[bytes]] = {}  # records of each case that no mask version holds yet
+
+    def _fresh(self) -> GrowingFile:
+        return GrowingFile(self._folder / f"{uuid.uuid4().hex}{SUFFIX}")
+
+    def stroke(self, case: str, slices: Mapping[int, np.ndarray]) -> None:
+        """Put slices on disk. When this returns, they survive a kill and a power cut.
+
+        Raises
+        ------
+        DiskProblem
+            When the disk refuses. The record is kept in memory and goes along with the next one.
+        """
+        record = encode(Stroke(case, slices))
+        self._open.setdefault(case, []).append(record)
+        self._append(record)
+
+    def saved(self, case: str, records: int) -> None:
+        """Take note that the first ``records`` records of a case are in a mask version."""
+        left = self._open.get(case, [])[records:]
+        self._open[case] = left
+        if not left:
+            del self._open[case]
+        if not self._open:
+            self._file.remove()
+            self._file = self._fresh()
+        elif not left:
+            with contextlib.suppress(DiskProblem):  # without it the strokes are offered needlessly, no more
+                self._file.append(encode(Stroke(case, {})))
+
+    def flush(self) -> None:
+        """Write everything that counts into a new file: after a refusal nothing in the old one is to be trusted."""
+        self._behind = True
+        fresh = self._fresh()
+        records = b"".join(record for records in self._open.values() for record in records)
+        try:
+            fresh.append(records)
+        except DiskProblem:
+            fresh.remove()
+            raise
+        self._file.remove()
+        self._file, self._behind = fresh, False
+
+    def rescue(self, folder: Path) -> Path | None:
+        """Write what no mask version holds into another folder; returns the file, or None if there is nothing."""
+        records = b"".join(record for records in self._open.values() for record in records)
+        target = folder / f"segmatch-{uuid.uuid4().hex[:8]}{SUFFIX}"
+        if not records:
+            return None
+        write_atomic(target, records)
+        return target
+
+    def close(self, keep: bool = False) -> None:
+        """Delete the file, or leave it to be found by the next window."""
+        if keep:
+            self._file.close()
+        else:
+            self._file.remove()
+
+    def _append(self, record: bytes) -> None:
+        try:
+            if not self._behind:
+                self._file.append(record)
+                return
+        except DiskProblem:
+            pass
+        self.flush()
+
+
+def read_strokes(data: bytes) -> dict[str, dict[int, np.ndarray]]:
+    """Return what a journal holds that no mask version does: for each case its slices after the last stroke."""
+    found: dict[str, dict[int, np.ndarray]] = {}
+    for stroke in decode(data):
+        if stroke.slices:
+            found.setdefault(stroke.case, {}).update(stroke.slices)
+        else:
+            found.pop(stroke.case, None)
+    return found
+
+
+def journals(folder: Path) -> list[Path]:
+    """Return the journals in a folder, oldest first."""
+    return sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns)
+
+
+def recover(project: MaskFolder, path: Path) -> tuple[int, bool]:
+    """Keep a journal's strokes beside the masks. May be repeated.
+
+    Returns
+    -------
+    tuple
+        How many cases have something new beside them, and whether nothing in the file was left over: no stroke torn
+        by a kill, none damaged, none of a case that is gone.
+    """
+    data = read_file(path)
+    found, here = read_strokes(data), {case.id for case in project.cases}
+    kept = sum(project.keep_beside(case, slices) is not None for case, slices in found.items() if case in here)
+    whole = b"".join(encode(stroke) for stroke in decode(data)) == data
+    return kept, whole and set(found) <= here
+
+
+def write_place(folder: Path, case: str, z: int) -> None:
+    """Remember which slice is on the screen."""
+    write_atomic(folder / PLACE, json.dumps({"case": case, "z": z}).encode())
+
+
+def read_place(folder: Path) -> tuple[str, int] | None:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        place = json.loads(read_file(folder / PLACE))
+        return str(place["case"]), int(place["z"])
+    return None

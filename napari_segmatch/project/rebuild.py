@@ -1,0 +1,142 @@
+"""Make a lost or damaged database anew: from the audit trail, and from what every mask says of itself."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..errors import ProjectError
+from ..fsio import move
+from ..types import Mask
+from . import audit, schema
+from .objects import ObjectStore
+from .records import geometry_text
+from .store import BACKUPS, new_database
+
+PAIR = ("", "-journal")
+
+
+def rebuild(folder: Path, database: str) -> str:
+    """Put a new database in the place of the old one, which goes to ``backups/``; returns a sentence.
+
+    Raises
+    ------
+    ProjectError
+        If neither the audit trail nor the masks tell of a project.
+    """
+    entries = _longest_trail(folder, database)
+    objects = ObjectStore(folder / "objects")
+    with new_database(folder / BACKUPS / f"rebuilt-{database}") as db:
+        for entry in entries:
+            audit.write(db, entry)
+            schema.replay(db, entry["action"], entry["body"])
+        more = _add_objects(db, objects)
+        if not db.execute("SELECT count(*) FROM meta").fetchone()[0]:
+            raise ProjectError(
+                f"{folder.resolve().name} holds neither an audit trail nor masks of SegMatch: restore a backup."
+            )
+        _add_runs(db, folder / "runs")
+        total = db.execute("SELECT count(*) FROM mask_version").fetchone()[0]
+        audit.append(db, "rebuilt", {"entries": len(entries), "masks": total, "from_masks_alone": more})
+    stamp = audit.now().translate(str.maketrans(":+.", "---"))
+    for suffix in PAIR:  # a journal left behind would be played into the new database
+        if (folder / f"{database}{suffix}").exists():
+            move(folder / f"{database}{suffix}", folder / BACKUPS / f"damaged-{stamp}.db{suffix}")
+    move(folder / BACKUPS / f"rebuilt-{database}", folder / database)
+    renew_ledger(folder, database)
+    return (
+        f"The database was made anew from {len(entries)} entries of the audit trail: {total} mask versions are in it."
+    )
+
+
+def renew_ledger(folder: Path, database: str) -> None:
+    """Write ``audit.jsonl`` as the database tells it; one that tells another story goes to ``backups/``."""
+    ledger = audit.Ledger(folder)
+    with contextlib.closing(_plain(folder / database)) as db:
+        rows = [{name: row[name] for name in audit.COLUMNS} for row in db.execute("SELECT * FROM audit ORDER BY seq")]
+        if ledger.path.exists() and list(ledger.entries()) != rows[: _lines(ledger.path)]:
+            stamp = audit.now().translate(str.maketrans(":+.", "---"))
+            move(ledger.path, folder / BACKUPS / f"audit-{stamp}.jsonl")
+        ledger.catch_up(db)
+
+
+def _lines(path: Path) -> int:
+    return path.read_bytes().count(b"\n")
+
+
+def _plain(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path)
+    db.row_factory = sqlite3.Row
+    return db
+
+
+def _longest_trail(folder: Path, database: str) -> list[audit.Entry]:
+    """Return the audit trail as far as its chain holds, from the file or from the old database."""
+    from_file = list(audit.Ledger(folder).entries())
+    from_database: list[audit.Entry] = []
+    if (folder / database).exists():
+        with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(_plain(folder / database)) as db:
+            for entry in audit.sound(db.execute("SELECT * FROM audit ORDER BY seq")):
+                from_database.append(entry)
+    return max(from_file, from_database, key=len)
+
+
+def _add_objects(db: sqlite3.Connection, objects: ObjectStore) -> int:
+    """Add the versions that only their masks tell of. A mask of a save that never ended has lost its number."""
+    known = {row["object"] for row in db.execute("SELECT object FROM mask_version")}
+    newest = db.execute("SELECT coalesce(max(id), 0) FROM mask_version").fetchone()[0]
+    found = [(about["id"], about["at"], name, mask, about) for name, mask, about in _unknown(objects, known)]
+    numbered = {
+        number: (name, mask, about) for number, _, name, mask, about in sorted(found, key=lambda item: item[:3])
+    }
+    added = 0
+    for number, (name, mask, about) in sorted(numbered.items()):
+        if number > newest:
+            _add_case(db, mask, about)
+            fields = ("id", "case_id", "done", "origin", "author", "at")
+            row = {field: about[field] for field in fields} | {"object": name}
+            for field, table in (("parent", "mask_version"), ("proposal", "proposal")):
+                there = db.execute(f"SELECT 1 FROM {table} WHERE id = ?", (about[field],)).fetchone()  # noqa: S608
+                row[field] = about[field] if there else None
+            _tell(db, "mask_version", {"rows": [row]})
+            added += 1
+    return added
+
+
+def _unknown(objects: ObjectStore, known: set[str]) -> Iterator[tuple[str, Mask, dict[str, Any]]]:
+    for name in objects.names():
+        if name not in known:
+            with contextlib.suppress(ProjectError):
+                mask, about = objects.read(name)
+                if "case_id" in about:
+                    yield name, mask, about
+
+
+def _add_case(db: sqlite3.Connection, mask: Mask, about: dict[str, Any]) -> None:
+    """Add a mask's project and case if they are not known; the case's images have to be found again."""
+    if not db.execute("SELECT count(*) FROM meta").fetchone()[0]:
+        names = ("classes", "sequences", "uuid")
+        _tell(db, "project", {name: json.dumps(about[name]) for name in names})
+    if db.execute('SELECT 1 FROM "case" WHERE id = ?', (about["case_id"],)).fetchone() is None:
+        number = db.execute('SELECT coalesce(max(number), 0) + 1 FROM "case"').fetchone()[0]
+        case = {"number": number, "id": about["case_id"], "patient": about["patient"],
+                "validation": int(about["validation"]), "geometry": geometry_text(mask.geometry),
+                "added_at": about["at"]}  # fmt: skip
+        _tell(db, "case", {"case": case, "images": []})
+
+
+def _add_runs(db: sqlite3.Connection, runs: Path) -> None:
+    known = {row["id"] for row in db.execute("SELECT id FROM run")}
+    for folder in sorted(runs.glob("[0-9][0-9][0-9][0-9]")):
+        if int(folder.name) not in known:
+            row = {"id": int(folder.name), "config": "", "state": "stopped", "created_at": audit.now()}
+            _tell(db, "run", {"rows": [row]})
+
+
+def _tell(db: sqlite3.Connection, action: str, body: dict[str, Any]) -> None:
+    audit.append(db, action, body)
+    schema.replay(db, action, json.dumps(body))

@@ -1,0 +1,82 @@
+"""Find images again that have moved, by their hash: a mask must never meet another patient's image."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import ImportProblem
+from .cases import file_hash
+
+if TYPE_CHECKING:
+    from . import Project
+
+MOST_FILES = 200_000
+"""So many files of a folder are looked at: a project may lie beside anything."""
+
+
+def note_home(project: Project) -> list[str]:
+    """Remember where the project lies; if it was moved without its images, find them where they still are."""
+    here = project.path.resolve().as_posix()
+    row = project.store.row("SELECT value FROM meta WHERE key = 'home'")
+    if row is None or row["value"] != here:
+        found = find_moved(project, quick=True) if row is not None else []
+        project.store.tell("meta", {"key": "home", "value": here})
+        return found
+    return []
+
+
+def find_moved(project: Project, search: Sequence[Path] = (), *, quick: bool = False) -> list[str]:
+    """Point the project to images that are not where they were; returns a sentence for each case found again.
+
+    Parameters
+    ----------
+    search
+        Folders to look in, with all that is below them, besides the one in which the project lies.
+    quick
+        Look only where the images were when the project lay elsewhere.
+    """
+    rows = project.store.rows('SELECT i.* FROM image i JOIN "case" c ON c.id = i.case_id WHERE c.removed_at IS NULL')
+    missing = [row for row in rows if not (project.path / row["path"]).exists()]
+    if not missing:
+        return []
+    home = project.store.row("SELECT value FROM meta WHERE key = 'home'")
+    wanted = {Path(row["path"]).name for row in missing}
+    nearby = {} if quick else _by_name([*search, project.path.resolve().parent], wanted)
+    moved: dict[str, list[dict[str, object]]] = {}
+    for row in missing:
+        places = [Path(os.path.normpath(Path(home["value"], row["path"])))] if home is not None else []
+        for place in (*places, *nearby.get(Path(row["path"]).name, ())):
+            if place.exists() and _is_the_same(place, row["sha256"]):
+                moved.setdefault(row["case_id"], []).append({**dict(row), "path": project.relative(place)})
+                break
+    if moved:
+        with project.store.atomic():
+            for images in moved.values():
+                project.store.tell("images", {"images": images})
+    return [f"Found again: {len(images)} images of {case}." for case, images in moved.items()]
+
+
+def _is_the_same(place: Path, sha256: str | None) -> bool:
+    """Without a hash (a project of version 1) the pixels are compared when the case is opened."""
+    try:
+        return sha256 is None or file_hash(place) == sha256
+    except ImportProblem:
+        return False
+
+
+def _by_name(folders: Sequence[Path], wanted: set[str]) -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for folder in folders:
+        for path in _files(folder):
+            if path.name in wanted:
+                found.setdefault(path.name, []).append(path)
+    return found
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    walk = (Path(root, name) for root, _, names in os.walk(folder) for name in names)
+    yield from islice(walk, MOST_FILES)

@@ -1,0 +1,98 @@
+"""Mend what can be mended, and delete what nothing refers to any more, on request only."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ..errors import ProjectError, SegmatchError
+from ..fsio import TEMPORARY, move
+from ..types import Case
+from . import Project
+from .cases import DATABASE
+from .doctor import checkpoint_is_whole, database_problems, trail_problems
+from .rebuild import rebuild, renew_ledger
+from .sources import find_moved
+
+KEEP_DAYS = 30
+"""So long the masks of a removed case survive ``segmatch gc``."""
+
+
+def repair(path: str | Path, search: Sequence[Path] = ()) -> list[str]:
+    """Mend a project; returns a sentence for each thing that was done. What cannot be mended is left as it is.
+
+    Images that have moved are looked for in the folders ``search``, beside the project and where it lay before.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        raise ProjectError(f"There is no project folder {path.name}: check the path.")
+    done = [rebuild(path, DATABASE)] if _needs_rebuilding(path) else []
+    with Project.open(path) as project:
+        if trail_problems(project):
+            renew_ledger(path, DATABASE)
+            done.append("The audit trail beside the database was written anew.")
+        for case in project.cases:
+            done += _mend_mask(project, case)
+        done += find_moved(project, search)
+        for run, _ in project.runs():
+            for folder in sorted(run.checkpoints.glob("[0-9]*")):
+                if not checkpoint_is_whole(folder):
+                    move(folder, folder.with_name(f".damaged-{folder.name}"))
+                    done.append(f"The damaged checkpoint {folder.name} of run {run.id} was put aside.")
+    return done
+
+
+def _needs_rebuilding(path: Path) -> bool:
+    """Whether the database is missing, unreadable, or not what its own audit trail says."""
+    try:
+        with Project.open(path) as project:
+            problems = database_problems(project) + trail_problems(project)
+            return any("audit.jsonl" not in problem for problem in problems)
+    except (SegmatchError, sqlite3.DatabaseError) as error:
+        if "newer version" in str(error) or "another program" in str(error):
+            raise
+        return True
+
+
+def _mend_mask(project: Project, case: Case) -> list[str]:
+    """If a case's current mask is damaged, go back to its newest whole version: as a new one, nothing is removed."""
+    if case.version is None:
+        return []
+    rows = project.store.rows("SELECT * FROM mask_version WHERE case_id = ? ORDER BY id DESC", case.id)
+    current = next(row for row in rows if row["id"] == case.version)
+    if project.objects.intact(current["object"]):
+        return []
+    for row in rows:
+        if row["origin"] not in ("conflict", "recovered") and project.objects.intact(row["object"]):
+            with project.store.atomic():
+                project.save_version(case, project.objects.get(row["object"]), project.done_in(row), "undo")
+            return [f"The mask of {case.id} went back to version {row['id']}: the later ones are damaged."]
+    return [f"No version of the mask of {case.id} is whole: restore objects/ from a backup."]
+
+
+def garbage(project: Project, days: int = KEEP_DAYS) -> list[Path]:
+    """Return the files that nothing refers to: masks of saves that never ended, and of cases removed long ago."""
+    limit = (datetime.now(UTC) - timedelta(days=days)).isoformat()
+    rows = project.store.rows(
+        'SELECT DISTINCT v.object FROM mask_version v JOIN "case" c ON c.id = v.case_id '
+        "WHERE c.removed_at IS NULL OR c.removed_at > ?",
+        limit,
+    )
+    wanted = {row["object"] for row in rows}
+    unknown = [project.objects.path(name) for name in project.objects.names() if name not in wanted]
+    hour_ago = time.time() - 3600
+    half_written = [file for file in project.path.rglob(f"{TEMPORARY}*") if file.stat().st_mtime < hour_ago]
+    return [*unknown, *half_written]
+
+
+def collect_garbage(project: Project, days: int = KEEP_DAYS) -> int:
+    """Delete what :func:`garbage` names, while nobody else writes. Returns how many files are gone."""
+    with project.store.atomic():
+        files = [file for file in garbage(project, days) if file.is_file()]
+        project.store.tell("gc", {"files": [file.name for file in files], "days": days})
+    for file in files:
+        file.unlink(missing_ok=True)
+    return len(files)

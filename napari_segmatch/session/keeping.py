@@ -1,0 +1,157 @@
+"""The ground of a session: one window's lock on its project, the stroke journal, saves that outlast a full disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from psygnal import Signal
+
+from ..errors import Conflict, DiskProblem, ProjectError, SegmatchError
+from ..jobs import Jobs, Lane
+from ..keeper import Keeper, WindowLock
+from ..project import Project
+from ..types import Aside
+
+
+class KeepingSession:
+    """Holds a project open and keeps what is drawn in it. See :class:`napari_segmatch.session.Session`."""
+
+    asides_changed = Signal()
+    """The list ``asides`` is new: versions that wait for somebody to choose."""
+    message = Signal(str, bool)
+    """A sentence for the status line; True when something is wrong."""
+
+    def __init__(self) -> None:
+        self.project: Project | None = None
+        self.asides: list[Aside] = []
+        self._jobs = Jobs(self._failed)
+        self._lock: WindowLock | None = None
+        self._keeper: Keeper | None = None
+        self._strokes: dict[str, int] = {}  # of each case, those in the journal that no save has taken along
+        self._trouble = ""
+
+    def _failed(self, lane: Lane, error: BaseException) -> None:
+        words = str(error) if isinstance(error, SegmatchError) else f"Something went wrong: {error!r}."
+        self.message.emit(words, True)
+
+    def _open(self) -> Project:
+        if self.project is None:
+            raise ProjectError("No project is open: create one or open one first.")
+        return self.project
+
+    # coming and going ------------------------------------------------------------------------------------
+
+    def _hold(self, path: Path) -> tuple[Project, WindowLock]:
+        """Open a project, if another window has it open only to look at."""
+        lock = WindowLock(path)
+        reason = lock.take() if path.is_dir() else ""
+        try:
+            return Project.open(path, reason), lock
+        except BaseException:
+            lock.release()
+            raise
+
+    def _keep(self, project: Project, lock: WindowLock) -> None:
+        self.project, self._lock = project, lock
+        if not project.readonly:
+            self._keeper = Keeper(project, lock.crashed)
+
+    def _rescue(self) -> None:
+        """If the disk still refuses what was drawn, put it somewhere else."""
+        if self._keeper is None or not self.trouble:
+            return
+        self._jobs.finish("journal")
+        try:
+            rescued = self._keeper.give_up()
+        except DiskProblem as error:
+            self.message.emit(str(error), True)
+        else:
+            self.message.emit(f"What is not saved lies in {rescued}: `segmatch recover` brings it in.", True)
+
+    def _let_go(self) -> None:
+        if self._keeper is not None:
+            self._keeper.close()
+        if self.project is not None:
+            self.project.close()
+        if self._lock is not None:
+            self._lock.release()
+        self.project, self._keeper, self._lock = None, None, None
+        self._strokes, self.asides, self._trouble = {}, [], ""
+
+    # strokes ---------------------------------------------------------------------------------------------
+
+    def journal(self, case: str, slices: Mapping[int, np.ndarray]) -> None:
+        """Put slices (y, x) on disk as they are after a stroke, beside the window's thread and within a moment."""
+        if self._keeper is not None:
+            copies = {z: labels.copy() for z, labels in slices.items()}
+            self._strokes[case] = self._strokes.get(case, 0) + 1
+            self._jobs.submit("journal", partial(self._keeper.stroke, case, copies), lambda _: None)
+
+    def remember_place(self, case: str, z: int) -> None:
+        """Remember what is on the screen, for the day when the window dies."""
+        if self._keeper is not None and self._keeper.wants_place():
+            self._jobs.submit("journal", partial(self._keeper.remember, case, z), lambda _: None)
+
+    @property
+    def place(self) -> tuple[str, int] | None:
+        """Case and slice at which the last window died."""
+        return self._keeper.place if self._keeper is not None else None
+
+    # saving ----------------------------------------------------------------------------------------------
+
+    def _refuses(self) -> bool:
+        """Whether the project is open for looking only; says so."""
+        reason = self._open().readonly
+        if reason:
+            self.message.emit(reason, True)
+        return bool(reason)
+
+    def _kept(self, cases: Iterable[str], job: Callable[[], Any]) -> tuple[Callable[[], Any], Callable[[], None]]:
+        """Return a job that waits for the disk and survives conflicts, and what is to be done when it has ended."""
+        keeper, strokes = self._keeper, {case: self._strokes.pop(case, 0) for case in cases}
+        conflicts: list[Conflict] = []
+
+        def insisting() -> Any:
+            try:
+                return keeper.insist(job) if keeper is not None else job()
+            except Conflict as conflict:
+                return conflicts.append(conflict)
+
+        def ended() -> None:
+            for case, many in strokes.items():
+                if many and keeper is not None:
+                    self._jobs.submit("journal", partial(keeper.saved, case, many), lambda _: None)
+            self._renew_asides()
+            for conflict in conflicts:
+                self.message.emit(str(conflict), True)
+
+        return insisting, ended
+
+    @property
+    def trouble(self) -> str:
+        """Why something that a person did is not on disk; empty if it is, or will be in a moment."""
+        return self._keeper.trouble if self._keeper is not None else ""
+
+    def _notice_trouble(self) -> bool:
+        """Say when the disk begins to refuse and when it takes files again; True when it has just begun."""
+        before, self._trouble = self._trouble, self.trouble
+        if self._trouble and not before:
+            self.message.emit(f"Not saved yet. {self._trouble} Your strokes are kept; saving tries again.", True)
+        elif before and not self._trouble:
+            self.message.emit("The disk takes files again: everything is saved.", False)
+        return bool(self._trouble and not before)
+
+    # versions beside the mask ----------------------------------------------------------------------------
+
+    def _renew_asides(self) -> None:
+        before, self.asides = self.asides, self._open().asides()
+        if self.asides != before:
+            self.asides_changed.emit()
+
+    def aside_labels(self, aside: Aside) -> np.ndarray:
+        """Return the labels (z, y, x) of a version beside the mask."""
+        return self._open().aside_labels(aside.version)

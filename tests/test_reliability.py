@@ -1,0 +1,631 @@
+"""Nothing a clinician drew is ever lost: conflicts, crashes, damage, full disks, old and new projects."""
+
+import errno
+import json
+import os
+import shutil
+import sqlite3
+import threading
+import time
+
+import numpy as np
+import pytest
+from helpers import SHAPE, small_project, version_1, write_case
+
+from napari_segmatch import Project, fsio
+from napari_segmatch.config import configure
+from napari_segmatch.errors import Conflict, DiskProblem, ProjectError
+from napari_segmatch.events import PseudoMask
+from napari_segmatch.project import journal
+from napari_segmatch.project.doctor import examine
+from napari_segmatch.project.pool import ProjectPool
+from napari_segmatch.project.upkeep import collect_garbage, garbage, repair
+from napari_segmatch.session import Session
+from napari_segmatch.types import Region
+
+
+@pytest.fixture
+def project(tmp_path):
+    with small_project(tmp_path) as opened:
+        yield opened
+
+
+@pytest.fixture
+def session(tmp_path):
+    small_project(tmp_path).close()
+    live = Session()
+    live.said = []
+    live.message.connect(lambda text, wrong: live.said.append(text))
+    live.open_project(tmp_path / "project")
+    yield live
+    live.close()
+
+
+def drawn(value=1, rows=slice(3, 9)):
+    """A slice with a bar on it."""
+    out = np.zeros(SHAPE[1:], np.uint8)
+    out[rows] = value
+    return out
+
+
+def until(session, true, seconds=20):
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"it never happened; said: {session.said}"
+        session.poll()
+        time.sleep(0.01)
+
+
+# conflicts -------------------------------------------------------------------------------------------------
+
+
+def test_stale_editor_gets_a_conflict_and_both_versions_stay(project):
+    """Two people change the same slice: the first stays current, the second is kept beside and can be taken."""
+    with Project.open(project.path) as other:
+        mine, theirs = project.mask("c"), other.mask("c")
+        mine[1], theirs[1] = drawn(rows=slice(0, 5)), drawn(rows=slice(20, 25))
+        mine[2] = drawn()
+        other.save_mask("c", theirs, done=[1])
+        with pytest.raises(Conflict, match="slice 1 of c") as caught:
+            project.save_mask("c", mine, done=[1, 2])
+        assert np.array_equal(other.mask("c")[1], theirs[1])
+        assert project.case("c").labelled == (1, 2), "the slice that nobody else touched is saved"
+        (aside,) = project.asides()
+        assert (aside.version, aside.origin, aside.slices) == (caught.value.version, "conflict", (1,))
+        project.take_aside(aside.version)
+        assert np.array_equal(project.mask("c")[1], mine[1])
+        assert project.asides() == []
+        assert project.case("c").labelled == (1, 2)
+
+
+def test_conflict_that_is_left_changes_nothing(project):
+    """Keeping the current mask ends the offer; the other version stays on disk."""
+    old = project.mask("c")
+    with Project.open(project.path) as other:
+        other.save_slices("c", {1: drawn()}, done=[1])
+    old[1] = drawn(rows=slice(9, 12))
+    with pytest.raises(Conflict) as caught:
+        project.save_mask("c", old, done=[1])
+    project.leave_aside(caught.value.version)
+    assert project.asides() == []
+    assert np.array_equal(project.mask("c")[1], drawn())
+    assert np.array_equal(project.aside_labels(caught.value.version)[1], old[1])
+    with pytest.raises(ProjectError, match="does not wait"):
+        project.leave_aside(caught.value.version)
+
+
+def test_the_same_stroke_twice_is_no_conflict(project):
+    """Two windows that hold the same slice do not quarrel."""
+    before = {1: project.mask("c")[1]}
+    with Project.open(project.path) as other:
+        other.save_slices("c", {1: drawn()}, done=[1])
+    project.save_slices("c", {1: drawn()}, done=[1], before=before)
+    assert project.asides() == []
+
+
+def test_a_version_beside_the_mask_never_trains(project):
+    """The trainer reads the current mask, not what waits for a choice."""
+    project.keep_beside("c", {1: drawn()})
+    assert (ProjectPool(project).mask("c") == 255).all()
+    assert project.case("c").version is None
+
+
+@pytest.mark.parametrize("bad", [np.zeros((3, 3), np.uint8), np.full(SHAPE[1:], 300), np.zeros(SHAPE[1:], float)])
+def test_a_wrong_slice_is_refused_and_nothing_changes(project, bad):
+    """Wrong shape, a label beyond 8 bits, fractions: one sentence each."""
+    with pytest.raises(ProjectError):
+        project.save_slices("c", {1: bad}, done=[1])
+    assert project.case("c").version is None
+
+
+# the audit trail, rebuilding, repair -----------------------------------------------------------------------
+
+
+def filled(project):
+    """Add a run, proposals, decisions and some versions."""
+    run = project.new_run(configure())
+    masks = [PseudoMask(Region("c", z), drawn(), 0.9, "accepted") for z in (1, 2)]
+    project.add_proposals(run, 1, 1, masks)
+    for item, word in zip(project.proposals(), ("accepted", "rejected"), strict=True):
+        project.decide(item, word)
+    for z in range(4):
+        project.save_slices("d", {z: drawn(z % 2)}, done=[z])
+    project.remove_case("b")
+    return project
+
+
+def tables(path):
+    names = ("meta", "case", "image", "mask_version", "proposal", "decision", "run", "choice")
+    with Project.open(path) as project:
+        return {name: [tuple(r) for r in project.store.rows(f'SELECT * FROM "{name}" ORDER BY 1, 2')] for name in names}
+
+
+def test_lost_database_is_made_anew_whole(project):
+    """Every table comes back from the audit trail, row by row; the trail goes on."""
+    filled(project).close()
+    before = tables(project.path)
+    (project.path / "segmatch.db").unlink()
+    with pytest.raises(ProjectError, match="not a SegMatch project"):
+        Project.open(project.path)
+    assert "made anew" in repair(project.path)[0]
+    assert tables(project.path) == before
+    assert examine(project.path) == []
+
+
+def test_lost_database_and_trail_lose_no_mask(project):
+    """The masks alone tell which case, which version, whose, and which slices are done."""
+    filled(project).close()
+    before = tables(project.path)
+    for name in ("segmatch.db", "audit.jsonl"):
+        (project.path / name).unlink()
+    repair(project.path)
+    after = tables(project.path)
+    assert [row[:6] for row in after["mask_version"]] == [row[:6] for row in before["mask_version"]]
+    with Project.open(project.path) as again:
+        assert again.classes == ("lesion",)
+        assert again.case("d").labelled == (0, 1, 2, 3)
+        assert again.case("d").geometry.same_grid(project_geometry())
+
+
+def project_geometry():
+    from helpers import geometry
+
+    return geometry()
+
+
+def test_save_that_reached_only_the_disk_is_found(project):
+    """The database of before a save, the mask of after it: the rebuilt project has the mask."""
+    project.save_slices("c", {1: drawn()}, done=[1])
+    shutil.copy(project.path / "audit.jsonl", project.path / "old.jsonl")
+    project.save_slices("c", {2: drawn()}, done=[2])
+    project.close()
+    (project.path / "old.jsonl").replace(project.path / "audit.jsonl")
+    (project.path / "segmatch.db").unlink()
+    repair(project.path)
+    with Project.open(project.path) as again:
+        assert again.case("c").labelled == (1, 2)
+
+
+def test_a_changed_row_is_found_and_restored(project):
+    """Somebody edits a row by hand: the audit trail says otherwise, and wins."""
+    filled(project).close()
+    before = tables(project.path)
+    db = sqlite3.connect(project.path / "segmatch.db")
+    db.executescript("DROP TRIGGER mask_version_update; UPDATE mask_version SET done = '[0,1]' WHERE id = 1;")
+    db.close()
+    assert any("mask_version" in text for text in examine(project.path))
+    repair(project.path)
+    assert tables(project.path) == before
+
+
+def test_a_changed_entry_breaks_the_chain(project):
+    """An entry of the trail that was edited in the database is restored from the copy beside."""
+    filled(project).close()
+    db = sqlite3.connect(project.path / "segmatch.db")
+    db.executescript("DROP TRIGGER audit_update; UPDATE audit SET actor = 'nobody' WHERE seq = 5;")
+    db.close()
+    assert any("damaged from entry 5" in text for text in examine(project.path))
+    repair(project.path)
+    assert examine(project.path) == []
+
+
+def test_trail_beside_the_database_is_written_anew(project):
+    """Lost, torn or edited: the doctor says so and mends it; a torn line mends itself with the next save."""
+    path = project.path / "audit.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-20])
+    project.save_slices("c", {1: drawn()})
+    assert path.read_bytes().startswith(whole)
+    path.write_bytes(path.read_bytes().replace(b"case", b"cake", 1))
+    assert any("audit.jsonl" in text for text in examine(project.path))
+    repair(project.path)
+    assert examine(project.path) == []
+    path.unlink()
+    assert examine(project.path) == [], "a lost one is written when the project is opened"
+
+
+def test_damaged_current_mask_goes_back_to_the_newest_whole_one(project):
+    """As a new version: nothing is removed, and the case can be worked on."""
+    project.save_slices("c", {1: drawn()}, done=[1])
+    project.save_slices("c", {2: drawn()}, done=[2])
+    name = project.store.row("SELECT object FROM mask_version ORDER BY id DESC")["object"]
+    project.objects.path(name).write_bytes(b"rubbish")
+    with pytest.raises(ProjectError, match="damaged"):
+        project.mask("c")
+    assert any("went back" in text for text in repair(project.path))
+    assert project.case("c").labelled == (1,)
+    assert np.array_equal(project.mask("c")[1], drawn())
+
+
+def test_a_folder_without_anything_cannot_be_rebuilt(tmp_path):
+    """A sentence, and no database is made up."""
+    with pytest.raises(ProjectError, match="neither"):
+        repair(tmp_path)
+    assert not (tmp_path / "segmatch.db").exists()
+
+
+# versions of the schema ------------------------------------------------------------------------------------
+
+
+def test_project_of_version_1_migrates_with_a_backup(tmp_path):
+    """Everything in it is there, the old database is kept, and the new trail covers what is old."""
+    path, before = version_1(tmp_path)
+    with Project.open(path) as project:
+        assert project.case("a").labelled == tuple(range(SHAPE[0]))
+        assert project.proposals()[0].decision == "accepted"
+        project.save_slices("d", {1: drawn()}, done=[1])
+    assert [row[:9] for row in tables(path)["mask_version"]][:-1] == before
+    assert examine(path) == []
+    (backup,) = (path / "backups").iterdir()
+    assert sqlite3.connect(backup).execute("PRAGMA user_version").fetchone() == (1,)
+
+
+def test_project_of_version_1_can_be_looked_at_where_nothing_can_be_written(tmp_path):
+    """It migrates in memory; the file stays as it is."""
+    path, _ = version_1(tmp_path)
+    before = (path / "segmatch.db").read_bytes()
+    with Project.open(path, "for looking only.") as project:
+        assert project.case("a").labelled == tuple(range(SHAPE[0]))
+        with pytest.raises(ProjectError, match="for looking only"):
+            project.save_slices("a", {1: drawn()})
+    assert (path / "segmatch.db").read_bytes() == before
+
+
+# removing and collecting garbage ---------------------------------------------------------------------------
+
+
+def test_removed_case_leaves_and_comes_back(project):
+    """Its masks stay; the trainer, the lists and the exports do without it."""
+    project.save_slices("c", {1: drawn()}, done=[1])
+    before = ProjectPool(project).version()
+    project.remove_case("c")
+    assert ProjectPool(project).version() > before
+    assert "c" not in {case.id for case in project.cases}
+    assert "c" not in ProjectPool(project).snapshot().labelled
+    with pytest.raises(ProjectError, match="restore"):
+        project.add_case("c", {"flair": "x"})
+    assert project.restore_case("c").labelled == (1,)
+
+
+def test_gc_deletes_only_what_nothing_refers_to(project):
+    """A mask of a save that never ended goes; a removed case's masks go after their time, and only then."""
+    stray = project.objects.put(np.ones(SHAPE, np.uint8), project.case("a").geometry, {})
+    assert [file.name[:64] for file in garbage(project)] == [stray]
+    project.remove_case("b")
+    assert collect_garbage(project) == 1
+    assert project.restore_case("b").labelled
+    project.remove_case("b")
+    assert collect_garbage(project, days=-1) == 1
+    with pytest.raises(ProjectError, match="deleted by"):
+        project.restore_case("b")
+    assert examine(project.path) == []
+
+
+# the journal -----------------------------------------------------------------------------------------------
+
+
+def test_strokes_survive_a_window_that_dies(session, tmp_path):
+    """A stroke in the journal, no save, no goodbye: the next window offers it beside the mask, at the same place."""
+    path = session.project.path
+    session.journal("c", {1: drawn(), 2: drawn(0)})
+    session.remember_place("c", 1)
+    session.wait()
+    copy = shutil.copytree(path, tmp_path / "killed")
+    again = Session()
+    again.open_project(copy)
+    assert again.place == ("c", 1)
+    (aside,) = again.asides
+    assert (aside.case, aside.origin, aside.slices) == ("c", "recovered", (1,))
+    assert again.project.case("c").version is None
+    again.take_aside(aside)
+    again.wait()
+    assert np.array_equal(again.project.mask("c")[1] == 1, drawn() == 1)
+    assert again.asides == []
+    assert not list((copy / "journal").glob("*.strokes"))
+    again.close()
+
+
+def test_saved_strokes_are_not_offered(session):
+    """Once a version holds them the journal forgets them, also when another case's strokes still wait."""
+    folder = session.project.path / "journal"
+    session.journal("d", {3: drawn()})
+    session.journal("c", {1: drawn()})
+    session.save_slices("c", {1: drawn()})
+    session.wait()
+    session.wait()
+    (file,) = journal.journals(folder)
+    assert list(journal.read_strokes(file.read_bytes())) == ["d"]
+    session.save_slices("d", {3: drawn()})
+    session.wait()
+    session.wait()
+    assert journal.journals(folder) == []
+
+
+def test_recovery_can_be_interrupted_and_repeated(project):
+    """The same journal read twice offers its strokes once; strokes that were saved after all are not offered."""
+    made = journal.Journal(project.path / "journal")
+    made.stroke("c", {1: drawn()})
+    made.close(keep=True)
+    (file,) = journal.journals(project.path / "journal")
+    assert [journal.recover(project, file) for _ in range(2)] == [(1, True), (0, True)]
+    assert len(project.asides()) == 1
+
+
+def test_torn_record_is_ignored_and_every_whole_one_is_read(tmp_path):
+    """Cut anywhere: what was whole before the cut is there."""
+    records = [journal.encode(journal.Stroke("c", {z: drawn(1, slice(z, z + 4))})) for z in range(3)]
+    data = b"".join(records)
+    for cut in range(0, len(data), 7):
+        whole = sum(cut >= sum(map(len, records[: n + 1])) for n in range(3))
+        assert len(list(journal.decode(data[:cut]))) == whole
+
+
+def test_damaged_record_costs_itself_alone(project):
+    """One flipped bit: the others are read, none is wrong, and the file is said not to be whole."""
+    records = [journal.encode(journal.Stroke("c", {z: drawn(1, slice(z, z + 4))})) for z in range(3)]
+    data, path = b"".join(records), project.path / "x.strokes"
+    for at in range(0, len(data), 5):
+        broken = bytearray(data)
+        broken[at] ^= 4
+        strokes = list(journal.decode(bytes(broken)))
+        assert len(strokes) == 2
+        for stroke in strokes:
+            ((z, labels),) = stroke.slices.items()
+            assert np.array_equal(labels, drawn(1, slice(z, z + 4)))
+    path.write_bytes(broken)
+    assert journal.recover(project, path) == (1, False)
+
+
+def test_strokes_of_a_case_that_is_gone_are_put_aside(session, tmp_path):
+    """They are nobody's, but nothing is deleted."""
+    session.journal("c", {1: drawn()})
+    session.wait()
+    copy = shutil.copytree(session.project.path, tmp_path / "killed")
+    with Project.open(copy) as other:
+        other.remove_case("c")
+    again = Session()
+    again.open_project(copy)
+    assert again.asides == []
+    assert list((copy / "backups").glob("*.strokes"))
+    again.close()
+
+
+# the lock --------------------------------------------------------------------------------------------------
+
+
+def test_second_window_looks_and_is_told_who_has_the_project(session):
+    """It shows everything, refuses every change in a sentence, and the first goes on."""
+    second = Session()
+    said = []
+    second.message.connect(lambda text, wrong: said.append(text))
+    second.open_project(session.project.path)
+    assert "open in another window (" in said[-1]
+    assert [case.id for case in second.cases] == ["a", "b", "c", "d"]
+    second.save_slices("c", {1: drawn()}, done=[1])
+    second.journal("c", {1: drawn()})
+    with pytest.raises(ProjectError, match="another window"):
+        second.start_training(configure())
+    second.close()
+    session.save_slices("c", {1: drawn()}, done=[1])
+    session.wait()
+    assert session.project.case("c").labelled == (1,)
+    assert len([text for text in said if "another window" in text]) == 2
+
+
+def test_lock_is_free_when_the_window_is_closed(session):
+    """Closing, or opening another project, lets go of it; an orderly end is no crash."""
+    path = session.project.path
+    session.open_project(path)
+    assert not session.project.readonly
+    session.close_project()
+    again = Session()
+    again.open_project(path)
+    assert not again.project.readonly
+    assert again.place is None
+    again.close()
+
+
+# the disk --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def full(monkeypatch):
+    """A disk that can be filled: while the flag is set, nothing can be written."""
+    flag = threading.Event()
+    whole = fsio._write
+
+    def write(handle, data):
+        if flag.is_set():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(handle, data)
+
+    monkeypatch.setattr(fsio, "_write", write)
+    return flag
+
+
+def test_save_waits_for_the_disk_and_lands_when_there_is_space(session, full):
+    """The window says so, goes on taking strokes, keeps their order, and says when all is well."""
+    full.set()
+    session.save_slices("c", {1: drawn()}, done=[1])
+    session.save_slices("c", {1: drawn(0), 2: drawn()}, done=[2])
+    until(session, lambda: any(text.startswith("Not saved yet") for text in session.said))
+    assert session.is_saving
+    assert session.project.case("c").labelled == ()
+    full.clear()
+    until(session, lambda: not session.is_saving)
+    assert session.project.case("c").labelled == (1, 2)
+    assert not session.project.mask("c")[1].any()
+    until(session, lambda: "everything is saved" in session.said[-1])
+    assert session.trouble == ""
+
+
+def test_window_that_closes_on_a_full_disk_rescues_its_strokes(session, monkeypatch, tmp_path):
+    """What cannot be saved goes to another folder, from which it can be brought in."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    path = session.project.path
+    session.journal("c", {1: drawn()})
+    session.wait()
+    whole = fsio._open
+
+    def refuse(file, flags):
+        if path in file.parents:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(file, flags)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fsio, "_open", refuse)
+        session.save_slices("c", {1: drawn()})
+        until(session, lambda: session.trouble)
+        session.close()
+    assert any("home" in text or "segmatch recover" in text for text in session.said)
+    (file,) = (tmp_path / "home").glob("*.strokes")
+    with Project.open(path) as project:
+        assert journal.recover(project, file) == (1, True)
+        assert np.array_equal(project.aside_labels(project.asides()[0].version)[1] == 1, drawn() == 1)
+
+
+def test_refused_stroke_is_written_with_the_next_one(tmp_path, full):
+    """After a refusal nothing in the old file is trusted: all that counts goes into a new one."""
+    made = journal.Journal(tmp_path)
+    made.stroke("c", {0: drawn()})
+    full.set()
+    with pytest.raises(DiskProblem):
+        made.stroke("c", {1: drawn()})
+    full.clear()
+    made.stroke("c", {2: drawn()})
+    (file,) = journal.journals(tmp_path)
+    assert sorted(journal.read_strokes(file.read_bytes())["c"]) == [0, 1, 2]
+
+
+def test_reserve_lets_the_last_stroke_land(session):
+    """It is there while the window is open and gone when it is closed."""
+    reserve = session.project.path / "reserve.bin"
+    assert reserve.stat().st_size == 8 * 2**20
+    session.close_project()
+    assert not reserve.exists()
+
+
+def test_short_writes_are_finished(tmp_path, monkeypatch):
+    """A call of the system may write less than it was given without an error."""
+    monkeypatch.setattr(fsio, "_write", lambda handle, data: os.write(handle, data[:7]))
+    fsio.write_atomic(tmp_path / "x", b"0123456789" * 10)
+    assert (tmp_path / "x").read_bytes() == b"0123456789" * 10
+
+
+def test_disk_that_lies_is_found_out(tmp_path, monkeypatch):
+    """What does not read back is not put in place."""
+    (tmp_path / "x").write_bytes(b"old")
+    monkeypatch.setattr(fsio, "_write", lambda handle, data: os.write(handle, bytes(len(data))))
+    with pytest.raises(DiskProblem, match="read back"):
+        fsio.write_atomic(tmp_path / "x", b"new")
+    assert (tmp_path / "x").read_bytes() == b"old"
+
+
+# security --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["../x", "/etc/passwd", "a/../../x", "C:/x", "a//b", "a\0b", ".."])
+def test_paths_never_lead_out_of_the_project(tmp_path, name):
+    """Whatever a tampered database says."""
+    with pytest.raises(ProjectError, match="leads out"):
+        fsio.inside(tmp_path, name)
+
+
+def test_links_in_a_project_are_refused(project, tmp_path):
+    """A link in the place of a mask or of a folder is not followed, for reading or for writing."""
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"secret")
+    name = project.store.row("SELECT object FROM mask_version")["object"]
+    path = project.objects.path(name)
+    path.unlink()
+    path.symlink_to(secret)
+    with pytest.raises(ProjectError):
+        project.mask("a")
+    project.close()
+    shutil.move(project.path / "objects", tmp_path / "elsewhere")
+    (project.path / "objects").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ProjectError, match="leads out"):
+        Project.open(project.path)
+    assert secret.read_bytes() == b"secret"
+
+
+def test_tampered_object_names_are_refused(project):
+    """A name in the database is a hash or nothing."""
+    with pytest.raises(ProjectError, match="tampered"):
+        project.objects.get("../../secret")
+
+
+def test_masks_say_whose_they_are(project):
+    """A mask opened by itself names its case and version, in a header extension that any viewer skips."""
+    name = project.store.row("SELECT object FROM mask_version ORDER BY id")["object"]
+    _, about = project.objects.read(name)
+    assert (about["case_id"], about["id"], about["origin"]) == ("a", 1, "import")
+    assert json.loads(about["done"]) == [0, 1, 2, 3]
+
+
+def test_case_added_again_is_told_in_the_trail(project, tmp_path):
+    """Replacing a case that nobody worked on leaves what was there in the audit trail."""
+    images, mask = write_case(tmp_path / "again", 5)
+    project.add_case("c", images, mask, "all")
+    told = [row["action"] for row in project.store.rows("SELECT action FROM audit ORDER BY seq")]
+    assert told[-3:] == ["case_cleared", "case", "mask_version"]
+    assert examine(project.path) == []
+
+
+# images that moved -----------------------------------------------------------------------------------------
+
+
+def test_project_moved_without_its_images_finds_them(tmp_path):
+    """The window remembers where the project lay; the images are where they were."""
+    small_project(tmp_path).close()
+    live = Session()
+    live.open_project(tmp_path / "project")
+    live.close()
+    (tmp_path / "far" / "away").mkdir(parents=True)
+    shutil.move(tmp_path / "project", tmp_path / "far" / "away" / "renamed")
+    live.open_project(tmp_path / "far" / "away" / "renamed")
+    assert live.project.volume("a").pixels.shape[1:] == SHAPE
+    live.close()
+
+
+def test_images_that_moved_are_found_by_their_hash(project, tmp_path):
+    """Another folder, other files of the same name beside them: only the right one is taken."""
+    (tmp_path / "images").rename(tmp_path / "archive")
+    write_case(tmp_path / "archive" / "a0", 9)
+    assert any("case a" in text for text in examine(project.path))
+    assert len(repair(project.path, [tmp_path / "archive"])) == 4
+    assert examine(project.path) == []
+
+
+def test_gone_images_stay_gone_in_a_sentence(project, tmp_path):
+    """Other pixels are never taken for them."""
+    shutil.rmtree(tmp_path / "images" / "a")
+    write_case(tmp_path / "images" / "a0", 9)
+    assert repair(project.path, [tmp_path / "images"]) == []
+    assert any("case a" in text for text in examine(project.path))
+
+
+# privacy ---------------------------------------------------------------------------------------------------
+
+
+def test_no_patient_s_name_reaches_log_events_or_exports(tmp_path, monkeypatch):
+    """A folder named after a patient stays out of everything that a run or an export writes."""
+    from napari_segmatch.runner import training
+
+    images, mask = write_case(tmp_path / "ZZCANARY^NAME")
+    with Project.create(tmp_path / "project", ["lesion"], ["flair"]) as project:
+        project.add_case("p1", images, mask, "all")
+        run = project.new_run(configure(size=32, device="cpu"))
+        project.export(tmp_path / "out")
+
+        def fail(self):
+            raise RuntimeError(f"cannot read {images['flair']}")
+
+        monkeypatch.setattr(ProjectPool, "snapshot", fail)
+        list(training(project.path, run.id))
+    written = [*run.folder.rglob("*"), *(tmp_path / "out").rglob("*")]
+    assert "Traceback" in (run.folder / "log.txt").read_text()
+    for file in written:
+        assert file.is_dir() or b"ZZCANARY" not in file.read_bytes(), file
+        assert "ZZCANARY" not in file.name

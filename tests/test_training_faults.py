@@ -1,0 +1,192 @@
+"""Training that goes wrong: memory, numbers, disks, damage. The run goes on, or ends in a sentence."""
+
+import contextlib
+import json
+
+import numpy as np
+import pytest
+import torch
+from helpers import small_project
+
+from napari_segmatch.config import configure
+from napari_segmatch.engine import checkpoint
+from napari_segmatch.engine.checkpoint import best, checkpoints, load_newest
+from napari_segmatch.engine.learner import Learner
+from napari_segmatch.engine.trainer import train
+from napari_segmatch.errors import TrainingProblem
+from napari_segmatch.events import Checkpointed, Evaluated, Finished, Noted, Step
+from napari_segmatch.project.pool import ProjectPool
+
+
+@pytest.fixture
+def project(tmp_path):
+    with small_project(tmp_path, cases=5, validation=1) as opened:
+        yield opened
+
+
+def config(**changes):
+    small = {"size": 32, "batch": 4, "features": 8, "steps": 8, "propose_every": 100, "device": "cpu",
+             "checkpoint_every": 4, "evaluate_every": 4, "warmup": 0.2}  # fmt: skip
+    return configure(**(small | changes))
+
+
+def notes(events):
+    return [event.message for event in events if isinstance(event, Noted)]
+
+
+def failing(monkeypatch, error, times, only=lambda learner: True):
+    """Make the first ``times`` forward passes of the student raise."""
+    left, whole = [times], Learner.student
+
+    def student(self, images):
+        if left[0] and only(self):
+            left[0] -= 1
+            raise error
+        return whole(self, images)
+
+    monkeypatch.setattr(Learner, "student", student)
+
+
+def test_memory_that_runs_out_costs_time_and_nothing_else(project, tmp_path, monkeypatch):
+    """The batch is cut in two, twice; every step is taken, and it is told."""
+    failing(monkeypatch, torch.OutOfMemoryError("CUDA out of memory"), 2)
+    events = list(train(ProjectPool(project), config(), tmp_path / "run"))
+    assert [event.step for event in events if isinstance(event, Step)] == list(range(1, 9))
+    assert ["2 parts" in notes(events)[0], "4 parts" in notes(events)[1]] == [True, True]
+
+
+def test_memory_that_never_suffices_is_a_sentence(project, tmp_path, monkeypatch):
+    """What to do about it, and no endless halving."""
+    failing(monkeypatch, RuntimeError("DefaultCPUAllocator: can't allocate memory"), 10**9)
+    with pytest.raises(TrainingProblem, match="smaller size"):
+        list(train(ProjectPool(project), config(), tmp_path / "run"))
+
+
+def test_parts_add_up_to_the_same_step(project, monkeypatch):
+    """Without chance in the views, a batch in parts gives the gradient of the whole batch."""
+    from napari_segmatch.engine import learner as module
+    from napari_segmatch.engine.data import ResidentPool
+
+    monkeypatch.setattr(module, "autocast", lambda device: contextlib.nullcontext())
+
+    still = config(flip=0.0, shift=0.0, strong_operations=0, cutmix=0.0, selector="none", dice=False)
+    pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
+    pool.update()
+    weights = []
+    for parts in (1, 2, 4):
+        learner = Learner(still, 1, 1)
+        learner.parts = parts
+        learner.learn(pool, 0.5)
+        weights.append(torch.cat([parameter.grad.flatten() for parameter in learner.model.parameters()]))
+    assert torch.allclose(weights[0], weights[1], atol=1e-4)
+    assert torch.allclose(weights[0], weights[2], atol=1e-4)
+
+
+def poisoned(monkeypatch, steps):
+    """Let the student return NaN at these steps, counted over the whole run."""
+    whole, taken = Learner.student, [0]
+    step = Learner.learn
+
+    def learn(self, *arguments):
+        taken[0] += 1
+        return step(self, *arguments)
+
+    monkeypatch.setattr(Learner, "learn", learn)
+    monkeypatch.setattr(Learner, "student", lambda self, x: whole(self, x) * (torch.nan if taken[0] in steps else 1.0))
+
+
+def test_a_step_that_is_not_a_number_is_skipped(project, tmp_path, monkeypatch):
+    """One bad step, or two: the weights stay whole and the run goes on."""
+    poisoned(monkeypatch, {3, 4})
+    events = list(train(ProjectPool(project), config(), tmp_path / "run"))
+    assert isinstance(events[-1], Finished)
+    assert len(notes(events)) == 2
+    assert [event.step for event in events if isinstance(event, Step)] == [1, 2, 5, 6, 7, 8]
+    assert all(torch.isfinite(t).all() for t in load_newest(tmp_path / "run").learner.tensors().values())
+
+
+def test_three_bad_steps_lead_back_to_the_last_good_one(project, tmp_path, monkeypatch):
+    """At half the learning rate; the run then ends as it should."""
+    poisoned(monkeypatch, {6, 7, 8})
+    events = list(train(ProjectPool(project), config(), tmp_path / "run"))
+    assert any("Went back to step 4" in text for text in notes(events))
+    assert isinstance(events[-1], Finished)
+    assert load_newest(tmp_path / "run").learner.config.learning_rate == config().learning_rate / 2
+
+
+def test_a_run_that_stays_broken_ends_in_a_sentence(project, tmp_path, monkeypatch):
+    """The checkpoint of before is whole; nothing broken is ever written."""
+    poisoned(monkeypatch, set(range(6, 100)))
+    with pytest.raises(TrainingProblem, match="lower the learning rate"):
+        list(train(ProjectPool(project), config(), tmp_path / "run"))
+    assert load_newest(tmp_path / "run").learner.step == 4
+
+
+def test_the_case_that_gives_no_numbers_is_named(project, tmp_path, monkeypatch):
+    """A case whose images break the loss is told by its id."""
+    from napari_segmatch.engine import data
+
+    whole = data.to_network
+
+    def to_network(pixels, size):
+        slices, frame = whole(pixels, size)
+        if np.array_equal(pixels, project.volume("b").pixels):
+            slices[:] = torch.nan
+        return slices, frame
+
+    monkeypatch.setattr(data, "to_network", to_network)
+    with pytest.raises(TrainingProblem, match="Look at b"):
+        list(train(ProjectPool(project), config(steps=100, batch=8, lesion_share=0.0), tmp_path / "run"))
+
+
+def test_full_disk_stops_checkpoints_and_not_the_run(project, tmp_path, monkeypatch):
+    """Masks come first: with little space left no checkpoint is written, and that is said."""
+    monkeypatch.setattr(checkpoint, "free_bytes", lambda folder: 2**20)
+    events = list(train(ProjectPool(project), config(), tmp_path / "run"))
+    assert isinstance(events[-1], Finished)
+    assert any("masks come first" in text for text in notes(events))
+    assert checkpoints(tmp_path / "run") == []
+
+
+def test_the_best_checkpoint_stays_beside_the_last_three(project, tmp_path, monkeypatch):
+    """Whatever comes after it; a score that was never measured is no score."""
+    from napari_segmatch.engine import trainer
+
+    dice = iter([0.2, 0.9, 0.3, 0.4, 0.5, 0.6, 0.7])
+    monkeypatch.setattr(trainer, "class_dice", lambda *_: [next(dice)])
+    events = list(train(ProjectPool(project), config(steps=7, evaluate_every=1, checkpoint_every=1), tmp_path / "run"))
+    assert sum(isinstance(event, Evaluated) for event in events) == 7
+    assert [int(path.name) for path in checkpoints(tmp_path / "run")] == [2, 5, 6, 7]
+    assert best(tmp_path / "run").name == "00000002"
+
+
+def test_a_new_best_is_written_at_once(project, tmp_path, monkeypatch):
+    """It does not wait for the next checkpoint that is due."""
+    from napari_segmatch.engine import trainer
+
+    dice = iter([0.5, 0.4, 0.8])
+    monkeypatch.setattr(trainer, "class_dice", lambda *_: [next(dice)])
+    settings = config(steps=6, evaluate_every=2, checkpoint_every=1000)
+    events = list(train(ProjectPool(project), settings, tmp_path / "run"))
+    assert [event.step for event in events if isinstance(event, Checkpointed)] == [2, 6]
+
+
+@pytest.mark.parametrize("name", ["state.json", "tensors.safetensors"])
+def test_every_flipped_bit_of_a_checkpoint_is_found(project, tmp_path, name):
+    """Of its numbers and of its words: the one before is loaded, and it is said."""
+    list(train(ProjectPool(project), config(), tmp_path / "run"))
+    path = checkpoints(tmp_path / "run")[-1] / name
+    whole = path.read_bytes()
+    for at in np.random.default_rng(0).integers(0, 8 * len(whole), 12):
+        broken = bytearray(whole)
+        broken[at // 8] ^= 1 << (at % 8)
+        path.write_bytes(broken)
+        loaded = load_newest(tmp_path / "run")
+        assert (loaded.learner.step, loaded.skipped) == (4, ("00000008",))
+
+
+def test_checkpoint_says_what_it_had_seen(project, tmp_path):
+    """The pool's version travels with the weights."""
+    list(train(ProjectPool(project), config(), tmp_path / "run"))
+    state = json.loads((checkpoints(tmp_path / "run")[-1] / "state.json").read_text())
+    assert state["pool_version"] == ProjectPool(project).version()

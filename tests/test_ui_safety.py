@@ -1,0 +1,107 @@
+"""The window and its strokes: in the journal at once, back after a crash, and no second window over them."""
+
+import shutil
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_segmatch.project import journal
+
+pytest.importorskip("napari")
+
+
+def paint(dock, value=1):
+    """Paint a block on the slice on the screen, as napari's own tools do."""
+    y, x = np.mgrid[20:30, 20:30]
+    dock.desk.layers.mask.data_setitem((np.full(y.size, dock.desk.layers.z), y.ravel(), x.ravel()), value)
+
+
+def in_journal(project):
+    """Return what the window's journal holds of the case on the desk."""
+    files = journal.journals(project / "journal")
+    return journal.read_strokes(files[-1].read_bytes()).get("case-03", {}) if files else {}
+
+
+@pytest.fixture
+def on_case(dock, project, settle):
+    dock.session.open_project(project)
+    dock.annotate_case("case-03")
+    settle(dock, lambda: dock.desk.case_id == "case-03")
+    return dock
+
+
+def test_after_a_crash_the_strokes_are_offered_where_they_were_drawn(on_case, project, settle, tmp_path):
+    dock = on_case
+    dock.desk._timer.setInterval(10**6)  # no autosave: the window is going to die first
+    dock.desk.z = 5
+    paint(dock)
+    settle(dock, lambda: 5 in in_journal(project))
+    killed = shutil.copytree(project, tmp_path / "killed")
+    dock.session.open_project(killed)
+    settle(dock, lambda: dock.desk.case_id == "case-03")
+    assert dock.desk.z == 5
+    assert not dock.offers.isHidden()
+    assert "Found after a crash" in dock.offers.sentence
+    assert not (dock.desk.labels[5] == 1).any(), "nothing is replaced silently"
+    dock.offers.show_offer()
+    assert dock.desk.layers.proposal.data[dock.desk.layers.z].any()
+    dock.offers.take()
+    settle(dock, lambda: (dock.desk.labels[5] == 1).any())
+    settle(dock, lambda: dock.offers.isHidden())
+    assert (dock.session.project.mask("case-03")[5] == 1).sum() == 100
+
+
+def test_a_stroke_in_progress_reaches_the_journal(on_case, project, settle, monkeypatch):
+    """During a long drag napari says nothing: the desk looks by itself, and makes no step for undo of it."""
+    dock = on_case
+    z = dock.desk.z
+    monkeypatch.setattr("qtpy.QtWidgets.QApplication.mouseButtons", lambda: Qt.MouseButton.LeftButton)
+    dock.desk.labels[z, 3:6] = 1
+    settle(dock, lambda: z in in_journal(project))
+    assert not dock.desk.strokes.can_undo
+
+
+def test_what_a_script_or_napari_s_undo_changes_is_noticed(on_case, settle):
+    """No event, on a slice that is not on the screen: within ten seconds it is a stroke like any other."""
+    dock = on_case
+    dock.desk._look_timer.setInterval(20)
+    dock.desk.labels[1, 3:6] = 1
+    settle(dock, lambda: dock.desk.strokes.can_undo)
+    settle(dock, lambda: (dock.session.project.mask("case-03")[1] == 1).any())
+
+
+def test_second_window_cannot_paint(dock, project, settle):
+    from napari_segmatch.session import Session
+
+    first = Session()
+    first.open_project(project)
+    dock.session.open_project(project)
+    assert "open in another window" in dock.banner.sentence
+    dock.annotate_case("case-03")
+    settle(dock, lambda: dock.desk.case_id == "case-03")
+    assert not dock.desk.layers.mask.editable
+    first.close()
+
+
+def test_window_stays_open_while_the_disk_refuses(on_case, settle, monkeypatch, tmp_path):
+    """The first try to close is refused in words; when the disk takes files again, all is saved."""
+    from napari_segmatch import fsio
+    from napari_segmatch.errors import DiskProblem
+
+    dock, whole = on_case, fsio.write_atomic
+
+    def refuse(path, data):
+        raise DiskProblem(f"{path.name} could not be written (No space left on device).")
+
+    for module in ("project.objects", "fsio"):
+        monkeypatch.setattr(f"napari_segmatch.{module}.write_atomic", refuse)
+    paint(dock)
+    settle(dock, lambda: bool(dock.session.trouble))
+    dock.window().close()
+    assert dock.window().isVisible()
+    assert "Not closed" in dock.banner.sentence
+    for module in ("project.objects", "fsio"):
+        monkeypatch.setattr(f"napari_segmatch.{module}.write_atomic", whole)
+    settle(dock, lambda: not dock.session.trouble and not dock.session.is_saving)
+    assert (dock.session.project.mask("case-03") == 1).sum() == 100
