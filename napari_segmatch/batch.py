@@ -63,7 +63,8 @@ def predict_cases(
             yield name, problem, len(jobs)
     if not rows:
         raise ImportProblem("No case could be segmented; the reasons stand above.")
-    write_atomic(out / "scores.csv", csv_text(("case", "slice", "score", "verdict"), rows).encode())
+    header = ("case", "slice", "score", "verdict", *(f"{name}_score" for name in loaded.classes))
+    write_atomic(out / "scores.csv", csv_text(header, rows).encode())
 
 
 def package_run(project_path: Path, out: Path, kind: str, run_id: int | None = None) -> list[Path]:

@@ -22,18 +22,22 @@ CHUNK = 16
 
 @dataclass(frozen=True)
 class Prediction:
-    """Labels (z, y, x) uint8, and for each slice the selector's score and verdict."""
+    """Labels (z, y, x) uint8, and for each slice the selector's score and verdict.
+
+    ``class_scores`` (z, classes) has the score of each class; NaN where it is not segmented, or not judged by itself.
+    """
 
     labels: np.ndarray
     scores: np.ndarray
     accepted: np.ndarray
+    class_scores: np.ndarray
 
 
 @torch.no_grad()
 def predict_slices(learner: Learner, images: Tensor, frame: Frame) -> Prediction:
     """Predict all prepared slices of one case, (z, c, size, size), on the case's own grid."""
     images = with_neighbours(images, learner.config.neighbours)
-    labels, scores, accepted = [], [], []
+    labels, scores, accepted, by_class = [], [], [], []
     for part in images.split(CHUNK):
         part = part.to(learner.device)
         look = learner.look(part)
@@ -41,7 +45,9 @@ def predict_slices(learner: Learner, images: Tensor, frame: Frame) -> Prediction
         labels.append(hard(frame.restore(look.probabilities)).to(torch.uint8).cpu())
         scores.append(selection.score.float().cpu())
         accepted.append(selection.accepted.cpu())
-    return Prediction(torch.cat(labels).numpy(), torch.cat(scores).numpy(), torch.cat(accepted).numpy())
+        nobody = torch.full((len(part), learner.classes), torch.nan)
+        by_class.append(nobody if selection.class_scores is None else selection.class_scores.float().cpu())
+    return Prediction(*(torch.cat(parts).numpy() for parts in (labels, scores, accepted, by_class)))
 
 
 def predict_volume(learner: Learner, pixels: np.ndarray) -> Prediction:
@@ -81,9 +87,12 @@ def propose(learner: Learner, pool: ResidentPool, count: int) -> tuple[PseudoMas
     return tuple(found[index] for index in sorted(ranked))
 
 
-def scores_rows(case: str, prediction: Prediction) -> Sequence[tuple[str, int, str, str]]:
-    """Return a line for each slice: case, slice, score, verdict."""
+def scores_rows(case: str, prediction: Prediction) -> Sequence[tuple[str | int, ...]]:
+    """Return a line for each slice: case, slice, score, verdict, and the score of each class that is there."""
     return [
-        (case, z, f"{score:.4f}", "accepted" if accepted else "rejected")
-        for z, (score, accepted) in enumerate(zip(prediction.scores, prediction.accepted, strict=True))
-    ]
+        (case, z, f"{score:.4f}", "accepted" if accepted else "rejected",
+         *("" if each != each else f"{each:.4f}" for each in by_class))
+        for z, (score, accepted, by_class) in enumerate(
+            zip(prediction.scores, prediction.accepted, prediction.class_scores, strict=True)
+        )
+    ]  # fmt: skip
