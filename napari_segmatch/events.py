@@ -89,7 +89,7 @@ class Examined(TrainEvent):
     tau
         Score from which it accepts a mask.
     bound
-        At least this share of the masks that it accepts is good (lower bound, 80 % one-sided).
+        Lower bound (80 %, one-sided) of the share of good masks among those accepted in the examination.
     proven
         Whether its verdicts are used; until then it cannot tell.
     """

@@ -14,7 +14,7 @@ Which = Literal["all", "accepted", "rejected", "mine"]
 Order = Literal["best use of time", "worth a look", "disagreement", "surest first", "least sure first", "by case",
                 "random"]  # fmt: skip
 ORDERS: dict[Order, str] = {
-    "best use of time": "What the model would learn from it, for each second of yours",
+    "best use of time": "What the model would learn from it, for each second of yours; among equals, case by case",
     "worth a look": "Closest to the discriminator's threshold first",
     "disagreement": "Where the discriminator and the model's own mirrored view disagree most",
     "surest first": "The most likely to be right first: quick accepts",
@@ -121,7 +121,7 @@ def _key(order: Order, proposals: Sequence[Proposal], pace: Pace) -> Callable[[P
     line = threshold(proposals) if order == "worth a look" else 0.5
     keys: dict[Order, Callable[[Proposal], Any]] = {
         # a spot check takes a place that says nothing of its score
-        "best use of time": lambda item: -gain_per_second(_veiled(item), pace),
+        "best use of time": lambda item: (-_band(gain_per_second(_veiled(item), pace)), item.case, item.z),
         "worth a look": lambda item: abs(_veiled(item).score - line),
         "disagreement": lambda item: -disagreement(_veiled(item)),
         "surest first": lambda item: -_veiled(item).score,
@@ -130,6 +130,11 @@ def _key(order: Order, proposals: Sequence[Proposal], pace: Pace) -> Callable[[P
         "random": lambda item: _shuffle(item.id + 7919),
     }
     return keys[order]
+
+
+def _band(gain: float) -> int:
+    """Put gains within about a quarter of each other into one band: inside it the person stays in a case."""
+    return round(3 * math.log2(gain))
 
 
 def _veiled(item: Proposal) -> Proposal:

@@ -206,6 +206,8 @@ def test_a_medical_decathlon_task_is_read(tmp_path):
     assert (second.id, second.mask) == ("h_002", None)
     table = read_label_table(tmp_path / "dataset.json")
     assert table.names == ("Anterior", "Posterior")
+    lines = find_dataset(tmp_path, ("t1",), ("head", "anterior")).lines
+    assert lines[1] == "Labels that are called like no class here are taken by their numbers: 2 (Posterior)."
 
 
 def test_a_bids_data_set_is_read(tmp_path):

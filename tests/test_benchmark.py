@@ -10,7 +10,7 @@ from helpers import LGG, write_case
 
 from napari_segmatch.benchmark.cases import load, split, spread
 from napari_segmatch.benchmark.judging import summary
-from napari_segmatch.benchmark.report import describe, describe_judge, interval
+from napari_segmatch.benchmark.report import Choice, describe, describe_judge, interval
 from napari_segmatch.benchmark.rivals import METHODS, CrossPseudoSupervision, Oracle, UniMatch
 from napari_segmatch.benchmark.runs import Bench, Task, run
 from napari_segmatch.benchmark.table import append, carry_out, measured, read
@@ -88,11 +88,11 @@ def test_tuning_never_measures_test_patients(bench):
 
 
 def _learner(bench, method):
-    from napari_segmatch.benchmark.runs import _prepared
+    from napari_segmatch.benchmark.runs import prepared
     from napari_segmatch.config import configure
 
     kind, needs = METHODS[method]
-    return _prepared(bench, kind, configure(**{"device": "cpu", **SMALL, **needs}), bench.split.labelled(2, 0))
+    return prepared(bench, kind, configure(**{"device": "cpu", **SMALL, **needs}), bench.split.labelled(2, 0))
 
 
 def test_oracle_accepts_by_the_truth(bench):
@@ -106,7 +106,7 @@ def test_oracle_accepts_by_the_truth(bench):
             from napari_segmatch.engine.geometry import warp
             from napari_segmatch.engine.selectors import Look
 
-            truth = warp(learner.truth[learner._rows, None].float(), learner.seen.weak, mode="nearest")[:, 0].long()
+            truth = warp(learner.truth[learner.drawn, None].float(), learner.seen.weak, mode="nearest")[:, 0].long()
             labels = truth.roll(spoil, 1)
             hot = torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).float()
             return Look(hot, labels, labels)
@@ -119,18 +119,39 @@ def test_oracle_accepts_by_the_truth(bench):
 
         learner.look, learner.unlabelled = look, remember
         outcome, _ = learner.learn(pool, 0.5)
-        showing = (learner.truth[learner._rows] > 0).flatten(1).any(1)
+        showing = (learner.truth[learner.drawn] > 0).flatten(1).any(1)
         assert (outcome.selection.accepted[showing].float() == expected).all()
         learner.unlabelled = unlabelled
 
 
-def test_cross_supervision_trains_both_networks(bench):
-    """The second network moves too."""
+def test_cross_supervision_teaches_both_networks(bench):
+    """The consistency loss alone sends a gradient into either network."""
     learner, pool = _learner(bench, "cps")
     assert isinstance(learner, CrossPseudoSupervision)
-    before = [parameter.clone() for parameter in learner.other.parameters()]
-    learner.learn(pool, 0.5)
-    assert any(not torch.equal(a, b) for a, b in zip(before, learner.other.parameters(), strict=True))
+    outcome, _ = learner.learn(pool, 0.5)
+    outcome = learner.outcome(
+        (pool.slices(torch.tensor([0, 1])), pool.labels[:2], _calm(learner)), learner.unlabelled(pool)
+    )
+    for network in (learner.model, learner.other):
+        grads = torch.autograd.grad(
+            outcome.consistency, list(network.parameters()), retain_graph=True, allow_unused=True
+        )
+        assert any(grad is not None and bool(grad.any()) for grad in grads)
+
+
+def _calm(learner):
+    from napari_segmatch.engine.step import draw_views
+
+    return draw_views(2, learner.config, learner.policy, torch.Generator().manual_seed(0), unlabelled=False)
+
+
+@pytest.mark.parametrize(
+    ("method", "words"), [("unimatch", {"mu": 2.0}), ("bcp", {"mu": 0.5}), ("cps", {"neighbours": 1})]
+)
+def test_rivals_bear_other_settings(bench, method, words):
+    """More or fewer unlabelled slices, and neighbours."""
+    rows = list(run(bench, Task(method, 2, 0, (2,), ""), SMALL | words))
+    assert len(rows) == 1
 
 
 def test_unimatch_drops_features_only_while_asked(bench):
@@ -141,6 +162,8 @@ def test_unimatch_drops_features_only_while_asked(bench):
     learner.model.eval()
     images = torch.randn(2, 1, 32, 32)
     assert torch.equal(learner.model(images), learner.model(images))
+    with learner._dropped_features():
+        assert not torch.equal(learner.model(images), learner.model(images))
 
 
 def test_table_is_resumed_not_repeated(bench, tmp_path):
@@ -151,9 +174,23 @@ def test_table_is_resumed_not_repeated(bench, tmp_path):
     rows = read(path)
     assert len(rows) == 4
     assert {row["commit"] for row in rows} == {rows[0]["commit"]}
-    assert measured(rows[:3]) == {tasks[0].key}
-    lines = list(describe(path, ["supervised"], WORDS))
-    assert len(lines) == 2
+    assert measured(rows[:3], bench.name) == [tasks[0].fields]
+    assert measured(rows, "other patients") == []
+    assert len(list(describe(Choice(path, bench.name, (1, 2), ("supervised",), WORDS)))) == 2
+    assert len(list(describe(Choice(path, bench.name, (2,), ("supervised",), WORDS)))) == 1
+
+
+def test_tables_of_other_versions_are_not_mixed(tmp_path):
+    """A row with other columns is refused in a sentence, not written under the wrong heads."""
+    append(tmp_path / "runs.csv", [{"a": 1, "b": 2}])
+    with pytest.raises(ConfigError, match="another version"):
+        append(tmp_path / "runs.csv", [{"b": 2, "a": 1}])
+
+
+def test_other_patients_are_other_material(bench):
+    """The same task on another split is another row."""
+    other = dataclasses.replace(bench, split=dataclasses.replace(bench.split, test=bench.split.validation))
+    assert other.name != bench.name
 
 
 def test_interval_covers_seeds_and_patients():
@@ -175,7 +212,8 @@ def test_judge_summary_of_a_perfect_and_a_blind_judge(tmp_path):
             "agreement": 1 - d,
             "certainty": d,
             "dice": d,
-            "accepted": d >= 0.8,
+            "accepted": float(d >= 0.8),
+            "lesion": 1.0,
         }
         for d in dice
     ]
@@ -184,10 +222,16 @@ def test_judge_summary_of_a_perfect_and_a_blind_judge(tmp_path):
     assert found["auroc_agreement"] == 0
     assert found["auroc_confidence"] == 0.5
     assert found["calibration_error"] == pytest.approx(0)
+    alarm = dict(rows[0], lesion=0.0, score=1.0, accepted=1.0)
+    with_alarms = summary([*rows, alarm])
+    assert with_alarms["auroc_score"] == 1
+    assert with_alarms["all_auroc_score"] < 1
+    assert with_alarms["all_precision"] < 1
     words = " ".join(f"{name}={value:.4f}" for name, value in found.items())
-    row = {"method": "segmatch", "labelled": 2, "seed": 0, "marks": 4, "settings": "", "step": 4, "judge": words}
+    row = Task("segmatch", 2, 0, (4,)).fields | {"material": "m", "step": 4, "judge": words}
     append(tmp_path / "runs.csv", [row])
-    assert any("auroc_score" in line and "1.000" in line for line in describe_judge(tmp_path / "runs.csv", ""))
+    lines = list(describe_judge(Choice(tmp_path / "runs.csv", "m", (4,), ("segmatch",), "")))
+    assert any("auroc_score" in line and "1.000" in line for line in lines)
 
 
 def test_shell_draws_figure_2(tmp_path):

@@ -246,6 +246,14 @@ def test_every_packing_gives_the_same_pixels(tmp_path):
     assert "packed as JPEG Extended" in problem(read_volume, tmp_path / "x.dcm", {"orientation": "unknown"})
 
 
+def test_a_deflated_bomb_is_not_unpacked(tmp_path):
+    """Five megabytes of zeros, deflated, would be five gigabytes."""
+    content = (TEST_FILES / "image_dfl.dcm").read_bytes()
+    (tmp_path / "b.dcm").write_bytes(content + bytes(5 * 2**20))
+    assert "holds no grey DICOM image" in problem(read_volume, tmp_path / "b.dcm")
+    assert scan_dicom(tmp_path).skipped == {"is deflated and large": 1}
+
+
 # Enhanced
 
 

@@ -29,6 +29,9 @@ class TinyPool:
     def slices(self, rows):
         return self.images[rows]
 
+    def pictures(self, rows, generator):
+        return self.images[rows]
+
     def sample_labelled(self, n, lesion_share, generator):
         return torch.randint(0, 5, (n,), generator=generator)
 

@@ -94,3 +94,12 @@ def test_proximity_falls_when_the_lesion_is_missed():
     assert foreground_dice(found, labels)[:2].min() > 0.99
     assert foreground_dice(missed, labels)[:2].max() < 0.01
     assert foreground_dice(found, labels)[2].isnan()
+
+
+def test_ctaugment_blames_nobody_while_the_model_is_poor():
+    """A model that finds a third of everything, whatever is done to the image, keeps all levels."""
+    policy, generator = CTAugment(2), torch.Generator().manual_seed(0)
+    for _ in range(300):
+        drawn = policy.draw(8, generator, probe=True)
+        policy.learn(drawn, torch.where(torch.rand(8, generator=generator) < 0.5, 0.3, torch.nan))
+    assert (policy.weights() > 0).all()

@@ -217,6 +217,12 @@ def test_the_best_use_of_time_is_a_likely_mistake_of_some_size_and_follows_the_p
     assert gain_per_second(item(0.3, 400), Pace(accept=30, correct=60)) < gain_per_second(item(0.3, 400))
 
 
+def test_among_equals_the_list_stays_in_a_case():
+    found = [Proposal(i, 1, Region(f"case-{i % 3}", i), 0.5, "accepted", 1, 1, "deferred") for i in range(12)]
+    cases = [p.case for p in select(found, Choice(undecided_only=False))]
+    assert cases == sorted(cases)
+
+
 def test_disagreement_puts_first_where_the_two_views_and_the_score_differ():
     found = [
         Proposal(i, 1, Region("a", i), 0.9, "accepted", 1, 1, "deferred", agreement=agreement)

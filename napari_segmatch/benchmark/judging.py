@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -13,12 +13,15 @@ from ..engine.discriminator import GOOD, dice_of
 from ..engine.learner import Learner
 from ..engine.prepare import Frame, with_neighbours
 from ..engine.selectors import mask_certainty, mask_confidence
+from ..types import NOT_ANNOTATED
 
 SIGNALS = ("score", "confidence", "agreement", "certainty")
 
 
 def judged_slices(learner: Learner, slices: Tensor, frame: Frame, truth: np.ndarray) -> list[dict[str, float]]:
-    """Return what is known and what is true of each slice of a case that shows a lesion and got a mask.
+    """Return what is known and what is true of each mask of a case, and whether its slice shows a lesion at all.
+
+    Of several classes, everything segmented is judged as one.
 
     Parameters
     ----------
@@ -33,20 +36,25 @@ def judged_slices(learner: Learner, slices: Tensor, frame: Frame, truth: np.ndar
     for part, target in zip(images.split(16), wanted.split(16), strict=True):
         look = learner.look(part.to(learner.device))
         said = learner.select(part.to(learner.device), look)
-        mask, true = look.labels.cpu() > 0, target > 0
+        mask, true = look.labels.cpu() > 0, (target > 0) & (target != NOT_ANNOTATED)
         signals = {
             "score": said.score, "confidence": mask_confidence(look.probabilities, look.labels > 0),
             "agreement": dice_of(look.first > 0, look.second > 0), "certainty": mask_certainty(look.probabilities),
-            "dice": dice_of(mask, true), "accepted": said.accepted.float(),
+            "dice": dice_of(mask, true), "accepted": said.accepted.float(), "lesion": true.flatten(1).any(1).float(),
         }  # fmt: skip
-        shown = mask.flatten(1).any(1) & true.flatten(1).any(1)
-        for index in shown.nonzero()[:, 0].tolist():
+        for index in mask.flatten(1).any(1).nonzero()[:, 0].tolist():
             rows.append({name: float(values[index]) for name, values in signals.items()})
     return rows
 
 
-def summary(rows: Iterable[dict[str, float]]) -> dict[str, float]:
-    """Summarise judged slices: for each signal AUROC, AUPRC and Spearman; of the score also how it is calibrated."""
+def summary(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """Summarise judged masks, those on slices with a lesion and (``all_``) false alarms among them."""
+    lesions = _figures([row for row in rows if row["lesion"]])
+    return lesions | {f"all_{name}": value for name, value in _figures(rows).items()}
+
+
+def _figures(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """For each signal AUROC, AUPRC and Spearman; of the score also how it is calibrated and what it accepts."""
     from scipy.stats import spearmanr
 
     table = {name: np.array([row[name] for row in rows]) for name in (*SIGNALS, "dice", "accepted")} if rows else {}

@@ -4,28 +4,40 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .table import read
+from .table import is_last, read
 
 DRAWS = 10_000
 Row = dict[str, str]
 
 
-def chosen(table: Path, methods: Sequence[str], settings: str, last: bool = True) -> list[Row]:
-    """Return the rows of these methods and settings; only those of finished runs if ``last``."""
-    return [
-        row for row in read(table)
-        if row["method"] in methods and row["settings"] == settings and (not last or row["step"] == row["marks"])
-    ]  # fmt: skip
+@dataclass(frozen=True)
+class Choice:
+    """Which rows of a table belong together: one material, one length of runs, one set of settings."""
+
+    table: Path
+    material: str
+    marks: tuple[int, ...]
+    methods: tuple[str, ...]
+    settings: str
+
+    def rows(self, last: bool = True) -> list[Row]:
+        """Return the rows; only those at the end of a run if ``last``."""
+        same = {"material": self.material, "marks": " ".join(map(str, self.marks)), "settings": self.settings}
+        return [
+            row for row in read(self.table)
+            if row["method"] in self.methods and same.items() <= row.items() and (not last or is_last(row))
+        ]  # fmt: skip
 
 
-def describe(table: Path, methods: Sequence[str], settings: str) -> Iterator[str]:
+def describe(choice: Choice) -> Iterator[str]:
     """Yield the table of mean Dice, each with its paired difference to the first method."""
-    rows = chosen(table, methods, settings)
+    rows, methods = choice.rows(), choice.methods
     head = f"{'method':<16} {'labelled':>8} {'seeds':>5}  {'validation':>10}  {'test (95 % CI)':<24} "
     yield f"{head}against {methods[0]}"
     for budget in sorted({int(row["labelled"]) for row in rows}):
@@ -72,10 +84,10 @@ def _interval(values: np.ndarray, sign: bool = False) -> str:
     return f"{mean:+.3f} ({low:+.3f} to {high:+.3f})" if sign else f"{mean:.3f} ({low:.3f} to {high:.3f})"
 
 
-def describe_judge(table: Path, settings: str) -> Iterator[str]:
+def describe_judge(choice: Choice) -> Iterator[str]:
     """Yield, for every budget, how well scores tell good masks from bad ones: means over the seeds."""
     groups: dict[tuple[str, int], list[dict[str, float]]] = defaultdict(list)
-    for row in chosen(table, ("segmatch", "equation-1"), settings):
+    for row in choice.rows():
         if row["judge"]:
             pairs = (word.split("=") for word in row["judge"].split())
             groups[row["method"], int(row["labelled"])].append({name: float(value) for name, value in pairs})
@@ -87,10 +99,10 @@ def describe_judge(table: Path, settings: str) -> Iterator[str]:
                 yield f"  {name:<22} {np.mean(values):.3f}   ({min(values):.3f} to {max(values):.3f})"
 
 
-def draw_budgets(table: Path, methods: Sequence[str], settings: str, picture: Path) -> Path:
+def draw_budgets(choice: Choice, picture: Path) -> Path:
     """Draw Dice over labelled patients, one line a method, a band of one standard error over the seeds."""
-    rows, (figure, axes) = chosen(table, methods, settings), _canvas()
-    for method in methods:
+    rows, (figure, axes) = choice.rows(), _canvas()
+    for method in choice.methods:
         budgets = sorted({int(row["labelled"]) for row in rows if row["method"] == method})
         dice = [[float(row["test_dice"]) for row in per_seed(rows, method, budget).values()] for budget in budgets]
         _line(axes, budgets, dice, method)
@@ -99,10 +111,10 @@ def draw_budgets(table: Path, methods: Sequence[str], settings: str, picture: Pa
     return _save(figure, axes, picture)
 
 
-def draw_minutes(table: Path, methods: Sequence[str], settings: str, picture: Path) -> Path:
+def draw_minutes(choice: Choice, picture: Path) -> Path:
     """Draw Dice over minutes of one processor core, one line a method."""
-    rows, (figure, axes) = chosen(table, methods, settings, last=False), _canvas()
-    for method in methods:
+    rows, (figure, axes) = choice.rows(last=False), _canvas()
+    for method in choice.methods:
         mine = [row for row in rows if row["method"] == method]
         steps = sorted({int(row["step"]) for row in mine})
         at = [[row for row in mine if int(row["step"]) == step] for step in steps]

@@ -5,7 +5,7 @@ Each overrides how the two losses of a step come about, and nothing else. Writte
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -15,7 +15,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import TrainConfig
-from ..engine.data import ResidentPool
 from ..engine.discriminator import GOOD, dice_of
 from ..engine.geometry import identity, inside, seen_after, warp
 from ..engine.learner import Labelled, Learner, autocast
@@ -23,26 +22,23 @@ from ..engine.losses import consistency_loss, hard, supervised_loss
 from ..engine.networks import build
 from ..engine.selectors import Look, Selection, of_pixels
 from ..engine.step import Outcome, Views, algorithm_1, labelled_view, mix
+from ..errors import ConfigError
 from ..types import NOT_ANNOTATED
 
 Unlabelled = tuple[Tensor, Views] | None
 
 
 class Oracle(Learner):
-    """SegMatch whose discriminator knows the truth: masks with a Dice of at least 0.8 train. No gate can do better."""
+    """SegMatch whose discriminator knows the truth: whole masks with a Dice of at least 0.8 train, and no others."""
 
     truth: Tensor
     """Labels (rows, size, size) of the whole pool; only a benchmark has them."""
 
-    def unlabelled_rows(self, pool: ResidentPool) -> Tensor:
-        self._rows = super().unlabelled_rows(pool)
-        return self._rows
-
     def outcome(self, labelled: Labelled, unlabelled: Unlabelled) -> Outcome:
         def select(images: Tensor, look: Look) -> Selection:
             frames = unlabelled[1].weak if unlabelled else identity(len(images))
-            truth = warp(self.truth[self._rows, None].float(), frames, mode="nearest")[:, 0]
-            score = dice_of(look.labels > 0, truth > 0)
+            truth = warp(self.truth[self.drawn, None].float(), frames, mode="nearest")[:, 0]
+            score = dice_of(look.labels > 0, (truth > 0) & (truth != NOT_ANNOTATED))
             good = score >= GOOD
             return Selection(of_pixels(good.float()[:, None].expand(-1, self.classes + 1), look), score, good)
 
@@ -75,7 +71,8 @@ class CrossPseudoSupervision(Learner):
         super().__init__(config, channels, classes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed + 1)
-            self.other = build(config.network, channels, classes + 1, config.features).to(self.device)
+            inputs = channels * (2 * config.neighbours + 1)
+            self.other = build(config.network, inputs, classes + 1, config.features).to(self.device)
         self.optimiser.add_param_group({"params": list(self.other.parameters())})
 
     def outcome(self, labelled: Labelled, unlabelled: Unlabelled) -> Outcome:
@@ -119,7 +116,7 @@ class UniMatch(Learner):
             mixed, target, kept = mix(each, view, look.labels, weight, labelled[:2])
             batch.append(self.policy.apply(warp(mixed, each.beyond), each.strong))
             targets.append((target, kept * seen_after(each.beyond, size, device), torch.linalg.inv(each.beyond)))
-        logits = self.student(torch.cat(batch)).float().split(len(x_l))
+        logits = self.student(torch.cat(batch)).float().split([len(part) for part in batch])
         with self._dropped_features():
             dropped = self.student(view).float()
         loss = 0.5 * consistency_loss(dropped, look.labels, weight, dice)
@@ -128,14 +125,18 @@ class UniMatch(Learner):
         return _both(logits[0], x_l, y_l, dice, loss)
 
     @contextmanager
-    def _dropped_features(self) -> Any:
-        """Drop half of the encoder's channels."""
+    def _dropped_features(self) -> Iterator[None]:
+        """Drop half of the channels that the encoder hands to the decoder, on every level."""
+        levels = [module for module in self.model.modules() if type(module).__name__ == "SkipConnection"]
+        if not levels:
+            raise ConfigError(f"UniMatch needs a network with skip connections; {self.config.network} has none.")
 
-        def drop(module: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-            return F.dropout2d(inputs[0], 0.5)
+        def drop(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            skipped = inputs[0].shape[1]
+            deeper = output[:, skipped:] if module is not levels[-1] else F.dropout2d(output[:, skipped:], 0.5)
+            return torch.cat([F.dropout2d(output[:, :skipped], 0.5), deeper], 1)
 
-        skips = [module for module in self.model.modules() if type(module).__name__ == "SkipConnection"]
-        hooks = [module.register_forward_pre_hook(drop) for module in skips]
+        hooks = [module.register_forward_hook(drop) for module in levels]
         try:
             yield
         finally:
@@ -153,7 +154,8 @@ class BidirectionalCopyPaste(Learner):
         x_l, y_l = labelled_view(*labelled, self.policy, self.config.labelled_strong)
         if unlabelled is None:
             return _supervised(self.student(x_l), x_l, y_l, self.config.dice)
-        view = warp(unlabelled[0], unlabelled[1].weak)[: len(x_l)]
+        view = warp(unlabelled[0], unlabelled[1].weak)
+        view = view[torch.arange(len(x_l), device=view.device) % len(view)]
         pseudo = self.look(view).labels
         size = view.shape[-1]
         side = int(self.SIDE * size)

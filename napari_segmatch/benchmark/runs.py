@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import torch
 
 from ..config import TrainConfig, configure
 from ..engine.data import ResidentPool
+from ..engine.judge import Judge
 from ..engine.learner import Learner
 from ..engine.metrics import class_dice
 from ..engine.predict import predict_slices
@@ -41,8 +43,11 @@ class Task:
     settings: str = ""
 
     @property
-    def key(self) -> tuple[str, ...]:
-        return (self.method, str(self.labelled), str(self.seed), str(self.marks[-1]), self.settings)
+    def fields(self) -> dict[str, str]:
+        """What names the task in a table."""
+        marks = " ".join(map(str, self.marks))
+        return {"method": self.method, "labelled": str(self.labelled), "seed": str(self.seed), "marks": marks,
+                "settings": self.settings}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,12 @@ class Bench:
     """Measure on validation patients alone: what is chosen by them must not have seen the others."""
 
     @property
+    def name(self) -> str:
+        """A short name of the material: rows of other patients, classes or devices are never set beside these."""
+        told = repr((self.split, self.sequences, self.classes, self.strata, self.device))
+        return hashlib.sha256(told.encode()).hexdigest()[:8]
+
+    @property
     def test(self) -> tuple[str, ...]:
         return () if self.tuning else self.split.test
 
@@ -66,29 +77,31 @@ class Bench:
 def run(bench: Bench, task: Task, changes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Train as the task says; yields a row at every mark.
 
-    Time is processor time of this process, measuring left out: it does not depend on what else the machine does.
+    Time is processor time of this process, measuring left out: it hardly depends on what else the machine does. On
+    a GPU it is time by the clock.
     """
     kind, needs = METHODS[task.method]
     config = configure(**{"device": bench.device, "seed": task.seed, **changes, **needs})
     labelled = bench.split.labelled(task.labelled, task.seed, bench.strata)
-    learner, data = _prepared(bench, kind, config, labelled)
+    learner, data = prepared(bench, kind, config, labelled)
     exams = {name: to_network(bench.cases[name].volume.pixels, config.size) for name in
              (*bench.split.validation, *bench.test)}  # fmt: skip
-    spent, since, accepted = 0.0, time.process_time(), []
+    clock = time.process_time if bench.device == "cpu" else time.perf_counter  # a GPU works beside the process
+    spent, since, accepted = 0.0, clock(), []
     while learner.step < task.marks[-1]:
         outcome, _ = learner.learn(data, learner.step / task.marks[-1])
         if outcome.selection is not None:
-            accepted.append(outcome.selection.weight.mean().detach())
+            accepted.append(outcome.selection.accepted.float().mean())
         if learner.step % EXAMINE_EVERY == 0:
             learner.examine(data)
         if learner.step in task.marks:
-            spent += time.process_time() - since
+            spent += clock() - since
             share = float(torch.stack(accepted[-200:]).mean()) if accepted else None
             yield _row(bench, task, learner, exams, spent, share)
-            since = time.process_time()
+            since = clock()
 
 
-def _prepared(
+def prepared(
     bench: Bench, kind: type[Learner], config: TrainConfig, labelled: Sequence[str]
 ) -> tuple[Learner, ResidentPool]:
     rest = [name for name in bench.split.pool if name not in labelled]
@@ -116,10 +129,11 @@ def _row(
         if (name in bench.test or bench.tuning) and task.method in ("segmatch", "equation-1"):
             judged += judged_slices(learner, slices, frame, truth)
     test = [float(np.mean(dice[name])) for name in bench.test]
-    fields = asdict(task) | {"marks": task.marks[-1]}
-    return fields | {
+    report = learner.selector.report if isinstance(learner.selector, Judge) else None
+    return {"material": bench.name} | task.fields | {
         "size": learner.config.size, "step": learner.step, "cpu_seconds": round(seconds, 2),
         "accepted": "" if accepted is None else round(accepted, 3),
+        "proven": "" if report is None else report.proven,
         "validation_dice": _mean([np.mean(dice[name]) for name in bench.split.validation]),
         "test_dice": _mean(test), "test_median": round(float(np.median(test)), 4) if test else "",
         "class_dice": " ".join(f"{v:.4f}" for v in np.mean([dice[name] for name in bench.test], 0)) if test

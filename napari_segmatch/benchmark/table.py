@@ -15,6 +15,7 @@ from typing import Any
 
 from .. import __version__
 from ..config import parse_setting
+from ..errors import ConfigError
 from .runs import Bench, Task, run
 
 _bench: Bench | None = None
@@ -57,21 +58,31 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def measured(rows: Iterable[Mapping[str, str]]) -> set[tuple[str, ...]]:
-    """Return the keys of tasks that were carried out to their end."""
-    return {
-        (row["method"], row["labelled"], row["seed"], row["marks"], row["settings"])
-        for row in rows
-        if row["step"] == row["marks"]
-    }
+def is_last(row: Mapping[str, str]) -> bool:
+    """Whether a row was measured at the end of its run."""
+    return row["step"] == row["marks"].split()[-1]
+
+
+def measured(rows: Iterable[Mapping[str, str]], material: str) -> list[dict[str, str]]:
+    """Return the tasks that were carried out on some material to their end."""
+    names = Task("", 0, 0, (1,)).fields
+    return [{name: row[name] for name in names} for row in rows if is_last(row) and row["material"] == material]
 
 
 def append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Add rows; the columns are those of the file's first row."""
-    fresh = not path.exists()
+    """Add rows.
+
+    Raises
+    ------
+    ConfigError
+        If the table was begun by a version with other columns.
+    """
+    there = read(path)
+    if there and list(there[0]) != list(rows[0]):
+        raise ConfigError(f"{path.name} was begun by another version of segmatch: choose another folder with --out.")
     with path.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
-        if fresh:
+        if not there:
             writer.writeheader()
         writer.writerows(rows)
 
@@ -81,8 +92,8 @@ def carry_out(bench: Bench, tasks: Sequence[Task], path: Path, jobs: int) -> Ite
 
     A task's rows are written together when it is over: a broken run leaves none, and is run again.
     """
-    done = measured(read(path))
-    waiting = [task for task in tasks if task.key not in done]
+    done = measured(read(path), bench.name)
+    waiting = [task for task in tasks if task.fields not in done]
     if not waiting:
         return
     where = provenance()

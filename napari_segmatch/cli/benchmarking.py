@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import ConfigError
 from ..io import find_cases
 from .common import Images, app, patterns, say, split
+
+if TYPE_CHECKING:
+    from ..benchmark.report import Choice
 
 bench = typer.Typer(help="Measure the method on cases whose true masks are known.", no_args_is_help=True)
 app.add_typer(bench, name="benchmark")
@@ -66,10 +69,11 @@ def _numbers(text: str, what: str, low: int) -> list[int]:
     return numbers
 
 
-def _measure(plan: Plan, methods: str) -> Path:
-    """Carry out what is missing; returns the table."""
+def _measure(plan: Plan, methods: str) -> Choice:
+    """Carry out what is missing; returns which rows were asked for."""
     from ..benchmark.cases import load
     from ..benchmark.cases import split as divide
+    from ..benchmark.report import Choice
     from ..benchmark.rivals import METHODS
     from ..benchmark.runs import Bench, Task
     from ..benchmark.table import carry_out
@@ -94,7 +98,7 @@ def _measure(plan: Plan, methods: str) -> Path:
     for number, (task, dice) in enumerate(carry_out(material, tasks, table, plan.jobs), 1):
         what = f"{task.method:<16} {task.labelled:>3} labelled  seed {task.seed}  {task.settings}"
         say(f"{number:>4} of {len(tasks)}  {what}  Dice {dice:.3f}")
-    return table
+    return Choice(table, material.name, marks, tuple(split(methods)), " ".join(plan.settings))
 
 
 @bench.command()
@@ -109,11 +113,11 @@ def figure2(
 
     plan = Plan(root, image, mask, classes, labelled, seeds, marks, test, validation, strata, settings or [], out,
                 jobs, device, tuning)  # fmt: skip
-    table = _measure(plan, methods)
-    for line in describe(table, split(methods), " ".join(plan.settings)):
+    choice = _measure(plan, methods)
+    for line in describe(choice):
         say(line)
     if not tuning:
-        say(f"Drawn: {draw_budgets(table, split(methods), ' '.join(plan.settings), out / 'figure2.png')}")
+        say(f"Drawn: {draw_budgets(choice, out / 'figure2.png')}")
 
 
 @bench.command()
@@ -128,7 +132,7 @@ def discriminator(
 
     plan = Plan(root, image, mask, classes, labelled, seeds, marks, test, validation, strata, settings or [], out,
                 jobs, device)  # fmt: skip
-    for line in describe_judge(_measure(plan, "segmatch,equation-1"), " ".join(plan.settings)):
+    for line in describe_judge(_measure(plan, "segmatch,equation-1")):
         say(line)
 
 
@@ -144,7 +148,7 @@ def compare(
 
     plan = Plan(root, image, mask, classes, labelled, seeds, marks, test, validation, strata, settings or [], out,
                 jobs, device)  # fmt: skip
-    table = _measure(plan, methods)
-    for line in describe(table, split(methods), " ".join(plan.settings)):
+    choice = _measure(plan, methods)
+    for line in describe(choice):
         say(line)
-    say(f"Drawn: {draw_minutes(table, split(methods), ' '.join(plan.settings), out / 'compare.png')}")
+    say(f"Drawn: {draw_minutes(choice, out / 'compare.png')}")

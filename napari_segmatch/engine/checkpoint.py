@@ -62,6 +62,7 @@ def save_checkpoint(
         "elapsed": learner.elapsed,
         "score": score,
         "pool_version": pool_version,
+        "folds": learner.fold_of,
         "config": dataclasses.asdict(learner.config),
         "classes": list(classes),
         "sequences": list(sequences),
@@ -159,4 +160,5 @@ def _load(path: Path, device: str | None, optimisers: bool, skipped: tuple[str, 
     learner = Learner(config, len(sequences), len(classes))
     learner.load_tensors(load(data), optimisers)
     learner.step, learner.elapsed = state["step"], state["elapsed"]
+    learner.fold_of = state.get("folds", {})
     return Loaded(learner, classes, sequences, skipped)

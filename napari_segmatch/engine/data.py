@@ -13,6 +13,9 @@ from ..types import NOT_ANNOTATED, Pool, PoolSnapshot, Region, Reviewed
 from .discriminator import GOOD, dice_of
 from .prepare import Frame, to_network
 
+CUT = 2
+"""From this number on a fold names the slice at which a case is cut in two."""
+
 QUEUE = 64
 """At most so many slices wait to be seen first; more at once is an import, not a correction."""
 
@@ -40,12 +43,16 @@ class ResidentPool:
     labelled, unlabelled
         Row numbers.
     folds
-        (n,) 0 or 1 for labelled rows, -1 for others: whole cases, or the halves of the only one.
+        (n,) 0 or 1 for all rows of labelled cases, -1 for others.
+    fold_of
+        The fold of each case that was ever labelled, or ``CUT`` plus the slice between its two halves. Given by the
+        learner, who keeps it over a resume.
     lessons
         Rows, masks (m, size, size) bool and targets (m,): what people's decisions teach the discriminator.
     """
 
-    def __init__(self, pool: Pool, size: int, device: torch.device, neighbours: int = 0) -> None:
+    def __init__(self, pool: Pool, size: int, device: torch.device, neighbours: int = 0,
+                 fold_of: dict[str, int] | None = None) -> None:  # fmt: skip
         self._pool, self._size, self._device, self._neighbours = pool, size, device, neighbours
         self.classes = len(pool.classes)
         self.channels = len(pool.sequences)
@@ -55,7 +62,7 @@ class ResidentPool:
         self.frames: dict[str, Frame] = {}
         self._first: dict[str, int] = {}
         self._ends = torch.zeros(0, 2, dtype=torch.long, device=device)
-        self._fold_of: dict[str, int] = {}
+        self.fold_of = {} if fold_of is None else fold_of
         self.folds = torch.zeros(0, dtype=torch.long, device=device)
         self._fresh: list[int] = []
         self._mask_versions: dict[str, int] = {}
@@ -167,16 +174,20 @@ class ResidentPool:
         self._showing = [self.labelled[mask] for mask in showing if mask.any()]
 
     def _fold(self, cases: list[str]) -> None:
-        """Divide labelled cases into two folds; a case stays in its own for good, a lone case is cut in half."""
-        for case in cases:
-            self._fold_of.setdefault(case, len(self._fold_of) % 2)
+        """Divide labelled cases into two folds for good; the first one, when it is alone, is cut between its slices."""
+        fresh = [case for case in cases if case not in self.fold_of]
+        if len(fresh) == 1 and not self.fold_of:
+            rows = self.labelled - self._first[fresh[0]]
+            self.fold_of[fresh[0]] = CUT + int(rows[len(rows) // 2])
+        for case in fresh:
+            self.fold_of.setdefault(case, len(self.fold_of) % 2)
         self.folds = torch.full((len(self.images),), -1, dtype=torch.long, device=self._device)
         for case in cases:
-            rows = self.labelled[(self.labelled >= self._first[case])]
-            rows = rows[rows <= int(self._ends[self._first[case], 1])].to(self._device)
-            self.folds[rows] = self._fold_of[case]
-            if len(cases) == 1:
-                self.folds[rows[: len(rows) // 2]] = 1 - self._fold_of[case]
+            first, last = self._ends[self._first[case]].tolist()
+            fold = self.fold_of[case]
+            self.folds[first : last + 1] = fold if fold < CUT else 1
+            if fold >= CUT:
+                self.folds[first : first + fold - CUT] = 0
 
     def _unlearnable(self) -> list[str]:
         """Say which classes no labelled slice shows."""

@@ -18,6 +18,9 @@ ones on any unlabelled slice, and spoilt copies are the candidates.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +32,16 @@ from .data import ResidentPool
 from .discriminator import GOOD, Discriminator, annotated, dice_of, one_question, quality_loss
 from .losses import hard, supervised_loss
 from .networks import build
-from .selectors import DiscriminatorSelector, Look, Selection, emptiness, mask_certainty, of_pixels
+from .selectors import (
+    DiscriminatorSelector,
+    Look,
+    Selection,
+    emptiness,
+    lesson_loss,
+    mask_certainty,
+    of_pixels,
+    rows_of,
+)
 
 BOUND = 0.85
 """At least this share of accepted masks is to be good: the lower bound on the slices of an examination."""
@@ -45,6 +57,19 @@ AGREED = 0.9
 
 FEW = 5
 """Below this number of labelled cases a threshold cannot be stated: the better half of the masks is accepted."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What an examination has asked: of masks what was known, whether they were good, and who judged them; of empty
+    masks how sure they were, and whether they were right.
+    """
+
+    known: list[Tensor]
+    good: list[Tensor]
+    folds: list[int]
+    nothing: list[Tensor]
+    empty: list[Tensor]
 
 
 class Judge(DiscriminatorSelector):
@@ -74,7 +99,8 @@ class Judge(DiscriminatorSelector):
         report = self.report
         if self.given_tau is None:
             self.tau = 0.5 if report.tau is None else report.tau
-        return super().forward(images, look)
+        said = super().forward(images, look)
+        return said if report.proven else replace(said, accepted=torch.zeros_like(said.accepted))
 
     def weight(self, chances: Tensor, look: Look) -> Tensor:
         sure = (look.probabilities.amax(1) >= SURE).float()
@@ -116,16 +142,29 @@ class Judge(DiscriminatorSelector):
                 total = total + self._critic_loss(fold, images[mine], labels[mine], predicted[mine], generator)
         return total
 
-    def unlabelled_loss(self, images: Tensor, look: Look, generator: torch.Generator) -> Tensor:
-        """Return the critics' loss on weak views (n, c, h, w) of unlabelled slices, and how the teacher sees them."""
-        agreed = dice_of(look.first > 0, look.second > 0) >= AGREED
-        rows = (agreed & (look.labels > 0).flatten(1).any(1)).nonzero()[:, 0]
+    def unlabelled_loss(self, images: Tensor, look: Look, folds: Tensor, generator: torch.Generator) -> Tensor:
+        """Return the critics' loss on weak views (n, c, h, w) of unlabelled slices, and how the teacher sees them.
+
+        Slices of a case with labels have its fold (n,); the others, -1, go to the critics in turn.
+        """
+        turn = torch.arange(len(images), device=images.device) % 2
+        folds = torch.where(folds < 0, turn, folds)
+        usable = self_agreement(look) >= AGREED
         total = images.new_zeros(())
         for fold in (0, 1):
-            mine = rows[fold::2]
-            if len(mine):
+            mine = usable & (folds == fold)
+            if mine.any():
                 total = total + self._critic_loss(fold, images[mine], look.labels[mine], look.first[mine], generator)
         return total
+
+    def lesson_loss(self, images: Tensor, masks: Tensor, targets: Tensor, folds: Tensor) -> Tensor:
+        """Return the critics' loss on masks that people have judged, but for those on which a critic is examined."""
+        total = images.new_zeros(())
+        for fold, critic in enumerate(self.critics):
+            mine = folds != 1 - fold
+            if mine.any():
+                total = total + lesson_loss(critic, images[mine], masks[mine], targets[mine])
+        return total / len(self.critics)
 
     def _critic_loss(
         self, fold: int, images: Tensor, labels: Tensor, predicted: Tensor, generator: torch.Generator
@@ -141,51 +180,73 @@ class Judge(DiscriminatorSelector):
     @torch.no_grad()
     def examine(self, pool: ResidentPool, mirror: bool, generator: torch.Generator) -> Report:
         """Meet labelled slices that were held out, fit the rules and note how well they do."""
-        known, good, fold_of, nothing, empty = [], [], [], [], []
+        answers = Answers([], [], [], [], [])
         for fold in (0, 1):
-            rows = pool.labelled[pool.folds[pool.labelled] == 1 - fold]
+            rows = pool.labelled[(pool.folds.cpu()[pool.labelled] == 1 - fold)]
             rows = rows[torch.randperm(len(rows), generator=generator)[: EXAMINED // 2]].to(pool.images.device)
             for part in rows.split(16) if len(rows) else ():
-                images, labels = pool.slices(part), pool.labels[part].long()
-                usable = annotated(labels)
-                look = look_with(self.understudies[fold], images, mirror)
-                for label in range(self.classes + 1) if self.classes > 1 else (0,):
-                    mask = look.labels == label if label else look.labels > 0
-                    truth = labels == label if label else (labels > 0) & (labels != NOT_ANNOTATED)
-                    mask = mask & (labels != NOT_ANNOTATED)
-                    shown = mask.flatten(1).any(1) & usable
-                    opinion = self.critics[fold](images, mask)
-                    known.append(features(opinion, mask, look, label)[shown])
-                    good.append((dice_of(mask, truth) >= GOOD)[shown])
-                    fold_of += [fold] * int(shown.sum())
-                    if not label:
-                        nothing.append(_logit(emptiness(look.probabilities))[~shown & usable, None])
-                        empty.append(~truth.flatten(1).any(1)[~shown & usable])
-        self._learn_rules(torch.cat(known).cpu(), torch.cat(good).cpu(), torch.tensor(fold_of), pool.cases_labelled)
-        self._learn_empty(torch.cat(nothing).cpu(), torch.cat(empty).cpu())
+                self._ask(answers, fold, pool.slices(part), pool.labels[part].long(), mirror)
+        if answers.known:
+            known, good = torch.cat(answers.known).cpu(), torch.cat(answers.good).cpu()
+            self._learn_rules(known, good, torch.tensor(answers.folds), pool.cases_labelled)
+            self._learn_empty(torch.cat(answers.nothing).cpu(), torch.cat(answers.empty).cpu())
         return self.report
+
+    def _ask(self, answers: Answers, fold: int, images: Tensor, labels: Tensor, mirror: bool) -> None:
+        """Let understudy and critic of a fold judge slices of the other fold, and note what is true of them."""
+        look, judged = look_with(self.understudies[fold], images, mirror), labels != NOT_ANNOTATED
+        usable = annotated(labels)
+        for label in range(self.classes + 1) if self.classes > 1 else (0,):
+            mask = (look.labels == label if label else look.labels > 0) & judged
+            truth = (labels == label if label else labels > 0) & judged
+            shown = mask.flatten(1).any(1) & usable
+            if shown.any():
+                opinion = self.critics[fold](images[shown], mask[shown])
+                answers.known.append(features(opinion, mask[shown], rows_of(look, shown), label))
+                answers.good.append(dice_of(mask[shown], truth[shown]) >= GOOD)
+                answers.folds.extend([fold] * int(shown.sum()))
+            if not label:
+                blank = ~shown & usable
+                answers.nothing.append(_logit(emptiness(look.probabilities))[blank, None])
+                answers.empty.append(~truth.flatten(1).any(1)[blank])
 
     def _learn_rules(self, known: Tensor, good: Tensor, fold_of: Tensor, cases: int) -> None:
         """Fit the rule on all, and judge it by rules that were fitted on the other fold."""
+        self.record.copy_(torch.tensor([len(good), int(good.sum()), -1.0, -1.0, 0.0]))
         if min(int(good.sum()), int((~good).sum())) < 2:
             return
-        held_out = torch.full((len(good),), 0.5)
-        for fold in (0, 1):
-            other, mine = fold_of != fold, fold_of == fold
-            if mine.any() and 0 < int(good[other].sum()) < int(other.sum()):
-                held_out[mine] = chance(known[mine], fit_rule(known[other], good[other]))
-        scores, right = held_out.numpy(), good.numpy()
+        self.mask_rule.copy_(fit_rule(known, good))
+        scores, right = self._held_out(known, good, fold_of)
+        if not len(scores):
+            return
         tau = threshold(scores, right, BOUND) if cases >= FEW else None
         if tau is None:
-            tau = max(0.5, float(held_out.quantile(0.5)))
+            tau = max(0.5, float(np.median(scores)))
         accepted = scores > tau
         bound = precision_bound(int(right[accepted].sum()), int(accepted.sum()))
-        self.mask_rule.copy_(fit_rule(known, good))
-        self.record.copy_(torch.tensor([len(good), int(good.sum()), auroc(scores, right), tau, bound]))
+        area = auroc(scores, right)
+        self.record[2:] = torch.tensor([area if area == area else -1.0, tau, bound])
+
+    def _held_out(self, known: Tensor, good: Tensor, fold_of: Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """Return the chances that each fold gets from the other's rule, and what is true, where there is a rule."""
+        scores, right = [np.zeros(0, np.float32)], [np.zeros(0, bool)]
+        for fold in (0, 1):
+            other, mine = fold_of != fold, fold_of == fold
+            if 0 < int(good[other].sum()) < int(other.sum()):
+                scores.append(chance(known[mine], fit_rule(known[other], good[other])).numpy())
+                right.append(good[mine].numpy())
+        return np.concatenate(scores), np.concatenate(right)
 
     def _learn_empty(self, nothing: Tensor, empty: Tensor) -> None:
         if min(int(empty.sum()), int((~empty).sum())) >= 2:
             self.empty_rule.copy_(fit_rule(nothing, empty))
+
+
+def self_agreement(look: Look) -> Tensor:
+    """Dice (n,) of a model's two looks, class by class at once; 0 where either sees nothing."""
+    same = ((look.first == look.second) & (look.first > 0)).flatten(1).sum(1)
+    both = (look.first > 0).flatten(1).sum(1) + (look.second > 0).flatten(1).sum(1)
+    return 2 * same / both.clamp_min(1)
 
 
 def features(opinion: Tensor, masks: Tensor, look: Look, label: int) -> Tensor:

@@ -14,12 +14,13 @@ from ..errors import ConfigError
 from .calibration import Report
 from .data import ResidentPool
 from .discriminator import equation_1_loss, one_question
+from .geometry import warp, weak
 from .judge import Judge, look_with
 from .losses import foreground_dice, hard
 from .networks import build
 from .policy import POLICIES
 from .selectors import DiscriminatorSelector, Look, Selection, build_selector
-from .step import Outcome, Views, algorithm_1, draw_views, labelled_view, pseudo_masks
+from .step import Outcome, Views, algorithm_1, draw_views, labelled_view
 
 JUDGE_RATE = 1e-3
 """Learning rate of the discriminator."""
@@ -93,6 +94,10 @@ class Learner:
         self.elapsed = 0.0
         self.judged = 0.0
         """The discriminator's last loss."""
+        self.fold_of: dict[str, int] = {}
+        """The side on which each labelled case helps to teach the discriminator: see :class:`ResidentPool`."""
+        self.drawn = torch.zeros(0, dtype=torch.long)
+        """Rows of the last unlabelled batch."""
 
     def _adam(self, module: nn.Module, rate: float, decay: float) -> torch.optim.Optimizer:
         return torch.optim.AdamW(module.parameters(), rate, weight_decay=decay, fused=self.device.type != "mps")
@@ -134,6 +139,7 @@ class Learner:
         self.model.train()
         self.optimiser.zero_grad(set_to_none=True)
         for part, theirs in zip(rows.tensor_split(self.parts), others.tensor_split(self.parts), strict=True):
+            self.drawn = theirs
             views = draw_views(len(part), self.config, self.policy, chances[0], unlabelled=False)
             labelled = (pool.pictures(part, chances[2]), pool.labels[part], views)
             outcome = self.outcome(
@@ -220,8 +226,9 @@ class Learner:
                     outcome.labelled_view, outcome.labelled_mask, pool.folds[rows], hard(outcome.labelled_logits),
                     generator, self.config.dice,
                 )  # fmt: skip
-                if outcome.look is not None and outcome.unlabelled_view is not None:
-                    loss = loss + judge.unlabelled_loss(outcome.unlabelled_view, outcome.look, generator)
+                if self.looks_twice and outcome.look is not None and outcome.unlabelled_view is not None:
+                    folds = pool.folds[self.drawn]
+                    loss = loss + judge.unlabelled_loss(outcome.unlabelled_view, outcome.look, folds, generator)
             else:
                 loss = self._equation_1(judge, pool, labelled, generator)
             loss = loss + self._lesson_loss(judge, pool, generator)
@@ -236,8 +243,8 @@ class Learner:
         """Equation 1 on weak views of both kinds: another kind of view on one side would give the answer away."""
         x_l, y_l = labelled_view(*labelled, self.policy, strong=False)
         rows = pool.sample_unlabelled(len(x_l), generator).to(self.device)
-        views = draw_views(len(rows), self.config, self.policy, generator, unlabelled=True)
-        x_u, look, _ = pseudo_masks(self.look, self.select, pool.slices(rows), views)
+        x_u = warp(pool.slices(rows), weak(len(rows), self.config.size, self.config.flip, self.config.shift, generator))
+        look = self.look(x_u)
         truth, _ = one_question(y_l, y_l[None], self.classes, generator)
         fake, _ = one_question(look.labels, look.labels[None], self.classes, generator)
         return equation_1_loss(judge.critics[0], x_l, truth, x_u, fake)
@@ -251,7 +258,8 @@ class Learner:
         rows, masks, targets = pool.lessons
         taken = torch.randint(len(rows), (LESSONS,), generator=generator)
         here = taken.to(self.device)
-        loss = judge.lesson_loss(pool.slices(rows[taken].to(self.device)), masks[here], targets[here])
+        taken_rows = rows[taken].to(self.device)
+        loss = judge.lesson_loss(pool.slices(taken_rows), masks[here], targets[here], pool.folds[taken_rows])
         return 0.5 * min(1.0, len(rows) / 20) * loss
 
     def examine(self, pool: ResidentPool) -> Report | None:

@@ -104,18 +104,20 @@ class RandAugment:
 class CTAugment(RandAugment):
     """Operations whose levels are learnt: only those at which the model still finds the truth are drawn.
 
-    Berthelot et al. 2020, as FixMatch uses it, with three changes for short runs on slices that are mostly
+    Berthelot et al. 2020, as FixMatch uses it, with four changes for short runs on slices that are mostly
     background. Proximity is the soft Dice of the structures: over all pixels it never falls, however much is missed.
     Fewer bins and a shorter memory, so that a harmful operation is found within a hundred steps rather than
     thousands. And the labelled batch, seen in its strong view anyway, is the probe: it costs no further pass.
+    And proximity counts relative to the usual one of the moment: while the model is still poor everywhere, no
+    operation is to blame.
     """
 
     BINS, DECAY, THRESHOLD = 7, 0.95, 0.85
 
     def __init__(self, depth: int = 2) -> None:
         super().__init__(depth)
-        self.rates = torch.ones(len(ALL), self.BINS)
-        self.state = {"rates": self.rates}
+        self.rates, self.usual = torch.ones(len(ALL), self.BINS), torch.zeros(1)
+        self.state = {"rates": self.rates, "usual": self.usual}
 
     def weights(self) -> Tensor:
         """Return how likely each bin of each operation is to be drawn, (operations, bins); 0 for harmful ones."""
@@ -130,8 +132,10 @@ class CTAugment(RandAugment):
         bins = (drawn.levels * self.BINS * 0.999).long()
         for row, value in enumerate(proximity.tolist()):
             if value == value:
+                self.usual += (1 - self.DECAY if self.usual else 1.0) * (value - self.usual)
+                told = min(1.0, value / max(float(self.usual), 1e-3))
                 for operation, level in zip(drawn.operations[row].tolist(), bins[row].tolist(), strict=True):
-                    self.rates[operation, level] += (1 - self.DECAY) * (value - self.rates[operation, level])
+                    self.rates[operation, level] += (1 - self.DECAY) * (told - self.rates[operation, level])
 
 
 POLICIES = {"randaugment": RandAugment, "ctaugment": CTAugment}

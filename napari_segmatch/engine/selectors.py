@@ -168,7 +168,7 @@ class DiscriminatorSelector(nn.Module):
             mask = look.labels == label if label else look.labels > 0
             rows = mask.flatten(1).any(1) if label else torch.ones(len(images), dtype=torch.bool, device=images.device)
             if rows.any():
-                chances[rows, label] = self.mask_chance(images[rows], mask[rows], _rows_of(look, rows), label)
+                chances[rows, label] = self.mask_chance(images[rows], mask[rows], rows_of(look, rows), label)
         if self.classes == 1:
             chances[:, 1] = torch.where((look.labels > 0).flatten(1).any(1), chances[:, 0], torch.nan)
         return chances
@@ -180,10 +180,14 @@ class DiscriminatorSelector(nn.Module):
         """Return the critics' mean logit (n,) on binary masks."""
         return torch.stack([critic(images, masks) for critic in self.critics]).float().mean(0)
 
-    def lesson_loss(self, images: Tensor, masks: Tensor, targets: Tensor) -> Tensor:
-        """Return the critics' loss on binary masks (n, h, w) that people have judged; targets (n,)."""
-        logits = torch.cat([critic(images, masks) for critic in self.critics])
-        return F.binary_cross_entropy_with_logits(logits, targets.repeat(len(self.critics)) * 0.95 + 0.025)
+    def lesson_loss(self, images: Tensor, masks: Tensor, targets: Tensor, folds: Tensor) -> Tensor:
+        """Return the loss on binary masks (n, h, w) that people have judged; targets (n,)."""
+        return lesson_loss(self.critics[0], images, masks, targets)
+
+
+def lesson_loss(critic: nn.Module, images: Tensor, masks: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy of a critic's opinion on masks (n, h, w) with what people said of them (n,)."""
+    return F.binary_cross_entropy_with_logits(critic(images, masks), targets * 0.95 + 0.025)
 
 
 def of_pixels(values: Tensor, look: Look) -> Tensor:
@@ -191,7 +195,8 @@ def of_pixels(values: Tensor, look: Look) -> Tensor:
     return values.gather(1, look.labels.flatten(1)).view_as(look.labels)
 
 
-def _rows_of(look: Look, rows: Tensor) -> Look:
+def rows_of(look: Look, rows: Tensor) -> Look:
+    """Return how some of the slices, (n,) bool, are seen."""
     return Look(look.probabilities[rows], look.first[rows], look.second[rows])
 
 

@@ -96,7 +96,7 @@ def _events(
     pool: Pool, folder: Path, learner: Learner, clock: Clock, notes: list[str]
 ) -> Generator[TrainEvent, None, None]:
     config = learner.config
-    data = ResidentPool(pool, config.size, learner.device, config.neighbours)
+    data = ResidentPool(pool, config.size, learner.device, config.neighbours, learner.fold_of)
     change = data.update()
     yield Started(
         step=learner.step,

@@ -1,7 +1,8 @@
 """Files of the world to volumes and masks, and back. The only place that permutes axes."""
 
 from .datasets import find_dataset
-from .dicom_files import holds_dicom, is_dicom, scan_dicom
+from .dicom_files import holds_dicom, scan_dicom
+from .dicom_headers import is_dicom
 from .dicom_seg import Code, encode_segmentation, is_segmentation
 from .nifti import decode_labels
 from .orientation import unknown_geometry

@@ -88,7 +88,11 @@ def _nnunet(root: Path, sequences: Sequence[str], classes: Sequence[str]) -> Fou
     if not found:
         raise ImportProblem(f"{root.name} has a dataset.json but no images in imagesTr: check the folder.")
     used = ", ".join(f"{name} is channel {number} ({channels[number]})" for number, name in names.items())
-    return Found(tuple(found), (f"An nnU-Net data set of {len(found)} cases; {used}.",))
+    lines = [f"An nnU-Net data set of {len(found)} cases; {used}."]
+    known = {name.casefold() for name in (*classes, "ignore")}
+    if strange := [f"{number} ({name})" for number, name in labels.items() if number and name.casefold() not in known]:
+        lines.append(f"Labels that are called like no class here are taken by their numbers: {', '.join(strange)}.")
+    return Found(tuple(found), tuple(lines))
 
 
 def _label_names(labels: Mapping[str, Any]) -> dict[int, str]:

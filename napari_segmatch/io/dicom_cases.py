@@ -60,14 +60,12 @@ def find_dicom(
 def _ids(root: Path, studies: Sequence[Sequence[Stack]]) -> list[str]:
     """Name each study after its folder in ``root`` if that is its alone, else by number; never after the patient."""
     places = [{stack.path.relative_to(root).parts[0] for stack in stacks} for stacks in studies]
-    ids = []
+    ids: list[str] = []
     for number, place in enumerate(places, 1):
-        alone = len(place) == 1 and sum(bool(place & other) for other in places) == 1
         folder = next(iter(place))
-        named = alone and (root / folder).is_dir()
-        ids.append(
-            re.sub(r"[^\w.-]+", "-", folder).strip("-. ") or f"study-{number:02d}" if named else f"study-{number:02d}"
-        )
+        alone = len(place) == 1 and sum(bool(place & other) for other in places) == 1 and (root / folder).is_dir()
+        name = re.sub(r"[^\w.-]+", "-", folder).strip("-. ") if alone else ""
+        ids.append(name if name and name not in ids else f"study-{number:02d}")
     return ids
 
 

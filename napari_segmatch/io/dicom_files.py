@@ -1,9 +1,9 @@
-"""Which DICOM files of a folder make up which volume. Only headers are read, and of them only what is named here."""
+"""Which DICOM files of a folder make up which volume."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -12,53 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImportProblem
+from .dicom_headers import SEGMENTATIONS, Slice, is_dicom, pydicom, read_header, slices_of
 from .source import FilePath
 
-MAGIC = b"DICM"
-SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
-
-_TAGS = (
-    "SOPClassUID", "SOPInstanceUID", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber",
-    "SeriesDescription", "ProtocolName", "ImageType", "InstanceNumber", "AcquisitionNumber", "AcquisitionTime",
-    "ContentTime", "TriggerTime", "EchoTime", "EchoNumbers", "DiffusionBValue", "TemporalPositionIdentifier",
-    "ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "SliceThickness", "SpacingBetweenSlices",
-    "Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation", "RescaleSlope",
-    "RescaleIntercept", "FrameOfReferenceUID", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence",
-    "ReferencedSeriesSequence", (0x0019, 0x100C), (0x0043, 0x1039),
-)  # fmt: skip
 _SAME_DIRECTION = 2e-3  # how far apart two cosines may be and count as one orientation
-
-
-@dataclass(frozen=True, eq=False)
-class Slice:
-    """One image plane: a file, or one frame of it.
-
-    Attributes
-    ----------
-    frame
-        Number of the frame, from 0.
-    position, orientation
-        ImagePositionPatient (3,) and ImageOrientationPatient (6,), or None.
-    spacing
-        Millimetres between rows and between columns.
-    gap
-        Millimetres to the next slice as the header states it; what counts are the positions.
-    order
-        What tells two slices at one position apart: temporal position, acquisition, time, number.
-    rescale
-        Slope and intercept.
-    """
-
-    path: Path
-    uid: str
-    frame: int
-    size: tuple[int, int]
-    position: np.ndarray | None
-    orientation: np.ndarray | None
-    spacing: tuple[float, float] | None
-    gap: float
-    order: tuple[float, ...]
-    rescale: tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +30,6 @@ class Stack:
     modality: str
     kind: str
     slices: tuple[Slice, ...]
-    reference: str = ""
 
     @property
     def path(self) -> Path:
@@ -98,29 +54,6 @@ class Scan:
     stacks: tuple[Stack, ...] = ()
     segmentations: tuple[tuple[Path, str], ...] = ()
     skipped: dict[str, int] = field(default_factory=dict)
-
-
-def pydicom() -> Any:
-    """Import pydicom, which not everybody needs."""
-    try:
-        import pydicom
-        import pydicom.config
-        import pydicom.pixels
-    except ImportError as error:
-        raise ImportProblem("Reading DICOM needs another package: pip install 'napari-segmatch[dicom]'.") from error
-    pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
-    return pydicom
-
-
-def is_dicom(path: FilePath) -> bool:
-    """Whether a file begins like DICOM, with or without the preamble."""
-    try:
-        with Path(path).open("rb") as file:
-            head = file.read(132)
-    except OSError:
-        return False
-    first = head[:2] in (b"\2\0", b"\x08\0") and len(head) == 132  # the group of a data set's first element
-    return head[128:] == MAGIC or (first and (head[4:6].isalpha() or int.from_bytes(head[4:8], "little") < 256))
 
 
 def holds_dicom(folder: Path, look: int = 20) -> bool:
@@ -203,10 +136,11 @@ def _scan_folder(place: str, stamp: tuple[tuple[str, int, int], ...]) -> Scan:
         if not is_dicom(path):
             reason = "is no DICOM file"
         else:
+            pydicom()  # says so at once if it is missing
             try:
                 reason = _take(path, groups, segmentations, seen)
-            except ImportProblem:
-                raise
+            except ImportProblem as problem:
+                reason = str(problem).removeprefix(f"{name} ").partition(":")[0]
             except Exception:  # a broken file can fail anywhere in pydicom, with any type
                 reason = "has a broken header"
         if reason:
@@ -224,13 +158,13 @@ def _take(
 ) -> str | None:
     """Put a file's slices with those that they belong to; returns why not, if not."""
     data = read_header(path)
-    if data.get("SOPClassUID") == SEGMENTATION:
+    if data.get("SOPClassUID") in SEGMENTATIONS:
         referenced = data.get("ReferencedSeriesSequence") or [{}]
         segmentations.append((path, str(referenced[0].get("SeriesInstanceUID", ""))))
         return None
     if reason := _unusable(data):
         return reason
-    for item, kind in _slices(path, data):
+    for item, kind in slices_of(path, data):
         if (item.uid, item.frame) in seen:
             return "is a copy of another file"
         seen.add((item.uid, item.frame))
@@ -244,19 +178,9 @@ def _take(
                 members[index] = replace(stack, slices=(*stack.slices, item))
                 break
         else:
-            number = int(data.get("SeriesNumber") or 0)
-            reference = str(data.get("FrameOfReferenceUID", ""))
-            modality = str(data.get("Modality", "?"))
-            members.append(Stack(patient, study, series, number, text, modality, kind, (item,), reference))
+            number, modality = int(data.get("SeriesNumber") or 0), str(data.get("Modality", "?"))
+            members.append(Stack(patient, study, series, number, text, modality, kind, (item,)))
     return None
-
-
-def read_header(path: Path, tags: Iterable[Any] | None = _TAGS) -> Any:
-    """Read a file's header, or only some tags of it, without pixels."""
-    with path.open("rb") as file:
-        file.seek(128)
-        forced = file.read(4) != MAGIC
-    return pydicom().dcmread(path, stop_before_pixels=True, specific_tags=tags and list(tags), force=forced)
 
 
 def _unusable(data: Any) -> str | None:
@@ -282,73 +206,6 @@ def _fits(one: Slice, other: Slice) -> bool:
     return True
 
 
-def _slices(path: Path, data: Any) -> Iterator[tuple[Slice, str]]:
-    """Yield each plane of a file, and in words what makes it another contrast than the rest of its series."""
-    shared = (data.get("SharedFunctionalGroupsSequence") or [{}])[0]
-    frames = data.get("PerFrameFunctionalGroupsSequence") or [{}] * max(1, int(data.get("NumberOfFrames") or 1))
-    for index, own in enumerate(frames):
-
-        def find(sequence: str, tag: str, own: Any = own, fallback: str = "") -> Any:
-            for group in (own, shared):
-                if (items := group.get(sequence)) and (value := items[0].get(tag)) is not None:
-                    return value
-            return data.get(fallback or tag)
-
-        yield _slice(path, data, index, find), _kind(data, find)
-
-
-def _slice(path: Path, data: Any, index: int, find: Callable[..., Any]) -> Slice:
-    order = (
-        _number(find("FrameContentSequence", "TemporalPositionIndex", fallback="TemporalPositionIdentifier")),
-        _number(data.get("AcquisitionNumber")), _number(data.get("TriggerTime")), _number(data.get("AcquisitionTime")),
-        _number(data.get("ContentTime")), _number(data.get("InstanceNumber")), float(index),
-    )  # fmt: skip
-    spacing = _numbers(find("PixelMeasuresSequence", "PixelSpacing"), 2)
-    position = _numbers(find("PlanePositionSequence", "ImagePositionPatient"), 3)
-    if "PerFrameFunctionalGroupsSequence" not in data and int(data.get("NumberOfFrames") or 1) > 1:
-        position = None  # one position for many frames places none of them
-    gap = find("PixelMeasuresSequence", "SpacingBetweenSlices") or find("PixelMeasuresSequence", "SliceThickness")
-    transform = [find("PixelValueTransformationSequence", tag) for tag in ("RescaleSlope", "RescaleIntercept")]
-    return Slice(
-        path=path,
-        uid=str(data.get("SOPInstanceUID", path.name)),
-        frame=index,
-        size=(int(data.Rows), int(data.Columns)),
-        position=position,
-        orientation=_numbers(find("PlaneOrientationSequence", "ImageOrientationPatient"), 6),
-        spacing=None if spacing is None else (float(spacing[0]), float(spacing[1])),
-        gap=abs(_number(gap)) or 1.0,
-        order=order,
-        rescale=(_number(transform[0], 1.0) or 1.0, _number(transform[1])),
-    )
-
-
-def _kind(data: Any, find: Callable[..., Any]) -> str:
-    """Say echo, b-value and complex part, as far as the header tells."""
-    echo = find("MREchoSequence", "EffectiveEchoTime", fallback="EchoTime")
-    b = find("MRDiffusionSequence", "DiffusionBValue")
-    if b is None and (private := data.get((0x0019, 0x100C))) is not None:  # Siemens
-        b = private.value
-    if b is None and (private := data.get((0x0043, 0x1039))) is not None:  # GE
-        b = (
-            private.value[0]
-            if isinstance(private.value, list | tuple) or hasattr(private.value, "__getitem__")
-            else None
-        )
-    part = next((p for p in ("PHASE", "REAL", "IMAGINARY") if p in _words(data) or f"{p[0]}" in _words(data)[2:3]), "")
-    words = [
-        f"echo {round(_number(echo), 1):g} ms" if echo not in (None, "") else "",
-        f"b={_number(b):g}" if b not in (None, "") and np.isfinite(_number(b, np.nan)) else "",
-        part.lower(),
-    ]
-    return ", ".join(word for word in words if word)
-
-
-def _words(data: Any) -> list[str]:
-    kind = data.get("ImageType") or ()
-    return [str(word) for word in ([kind] if isinstance(kind, str) else kind)]
-
-
 def _by_time(stack: Stack) -> list[Stack]:
     """Split a stack in which each position stands equally often, more than once: it is a series in time."""
     if any(item.position is None for item in stack.slices):
@@ -370,19 +227,3 @@ def _by_time(stack: Stack) -> list[Stack]:
         )
         for time in range(count)
     ]
-
-
-def _number(value: Any, default: float = 0.0) -> float:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return default
-    return number if np.isfinite(number) else default
-
-
-def _numbers(value: Any, count: int) -> np.ndarray | None:
-    try:
-        array = np.array([float(item) for item in value])
-    except (TypeError, ValueError):
-        return None
-    return array if array.shape == (count,) and np.isfinite(array).all() else None

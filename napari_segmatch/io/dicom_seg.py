@@ -14,11 +14,11 @@ import numpy as np
 
 from ..errors import ImportProblem
 from ..types import Geometry
-from .dicom_files import SEGMENTATION, is_dicom, read_header
+from .dicom_headers import SEGMENTATIONS, is_dicom, read_header
 from .dicom_stack import find_stack, read_file_pixels, sort_slices
 from .source import Choices, FilePath, Source, check_size
 
-LABELMAP = "1.2.840.10008.5.1.4.1.1.66.7"
+LABELMAP = SEGMENTATIONS[1]
 VERSION = version("napari-segmatch")
 Algorithm = Literal["MANUAL", "SEMIAUTOMATIC", "AUTOMATIC"]
 
@@ -35,9 +35,7 @@ class Code:
 
 def is_segmentation(path: Path) -> bool:
     """Whether a file is a DICOM segmentation."""
-    return path.is_file() and is_dicom(path) and read_header(path, ["SOPClassUID"]).get("SOPClassUID") in (
-        SEGMENTATION, LABELMAP,
-    )  # fmt: skip
+    return path.is_file() and is_dicom(path) and read_header(path, ["SOPClassUID"]).get("SOPClassUID") in SEGMENTATIONS
 
 
 # Out

@@ -11,7 +11,8 @@ import numpy as np
 
 from ..errors import ImportProblem
 from .apart import run_apart
-from .dicom_files import Slice, Stack, pydicom, read_header, scan_dicom, stacks_of_file
+from .dicom_files import Stack, scan_dicom, stacks_of_file
+from .dicom_headers import Slice, pydicom, read_dataset, read_header
 from .source import Choices, Source, ask, check_size
 
 _STRAIGHT = 0.02  # share of the distance between slices by which one may lie off its place
@@ -228,10 +229,7 @@ def _planes(wanted: Sequence[tuple[Path, int, tuple[int, int]]]) -> list[np.ndar
 
 def _decoded(path: Path) -> np.ndarray:
     """Decode all frames of a file, (frame, row, column), and clear what is no part of a stored number."""
-    with path.open("rb") as file:
-        file.seek(128)
-        forced = file.read(4) != b"DICM"
-    data = pydicom().dcmread(path, force=forced)
+    data = read_dataset(path)
     syntax = data.file_meta.get("TransferSyntaxUID")
     if syntax is None:
         data.file_meta.TransferSyntaxUID = pydicom().uid.ImplicitVRLittleEndian

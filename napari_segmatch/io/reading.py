@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import ImportProblem
 from ..types import Geometry, Mask, Volume
 from . import mgh, nifti, nrrd
-from .dicom_files import is_dicom
+from .dicom_headers import is_dicom
 from .dicom_seg import is_segmentation, load_segmentation
 from .dicom_stack import load_dicom
 from .labels import by_name, check_classes, labels_of

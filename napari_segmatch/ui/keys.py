@@ -106,13 +106,16 @@ def shown(tab: str, action: str) -> str:
 
 
 def sheet() -> str:
-    """Return the sheet of keys as a small table in rich text."""
-    parts = []
+    """Return the sheet of keys in rich text: a column for each tab, low enough for a small screen."""
+    columns = []
     for tab in (ANNOTATE, REVIEW):
-        rows = [(_SHOWN.get(key.press, key.press), key.says) for key in KEYS if key.tab == tab]
-        parts.append(_table(tab, rows))
-    parts.append(_table("Everywhere, from napari", list(NAPARI)))
-    return "".join(parts)
+        keys = [key for key in KEYS if key.tab == tab and not key.action.startswith("reason_")]
+        rows = [(_SHOWN.get(key.press, key.press), key.says) for key in keys]
+        if tab == REVIEW:
+            rows.insert(2, ("1 to 5", "reject, and say why"))
+        columns.append(_table(tab, rows))
+    columns[0] += _table("Everywhere, from napari", list(NAPARI))
+    return "<table><tr>" + "".join(f"<td style='padding-right: 24px'>{part}</td>" for part in columns) + "</tr></table>"
 
 
 def _table(title: str, rows: list[tuple[str, str]]) -> str:

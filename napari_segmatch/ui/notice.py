@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from qtpy.QtCore import QTimer
 from qtpy.QtGui import QIcon
 from qtpy.QtWidgets import QApplication, QSystemTrayIcon, QWidget
+
+_SHOWN_MS = 15_000
 
 
 def tell_desktop(window: QWidget, sentence: str) -> None:
@@ -19,3 +22,4 @@ def tell_desktop(window: QWidget, sentence: str) -> None:
         tray.show()
         tray.showMessage("SegMatch", sentence)
         tray.messageClicked.connect(window.activateWindow)
+        QTimer.singleShot(_SHOWN_MS, tray.deleteLater)

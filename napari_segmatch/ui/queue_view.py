@@ -26,7 +26,7 @@ class QueueView(QListView):
         self.setItemDelegate(self._delegate)
         self.setUniformItemSizes(True)
         self.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
-        self.setMinimumHeight(3 * _ROW)
+        self.setMinimumHeight(5 * _ROW // 2)
         self.setAccessibleName("Proposals to review")
 
 
