@@ -113,8 +113,8 @@ def test_oracle_accepts_by_the_truth(bench):
 
         unlabelled = learner.unlabelled
 
-        def remember(pool, unlabelled=unlabelled):
-            images, learner.seen = unlabelled(pool)
+        def remember(*given, unlabelled=unlabelled):
+            images, learner.seen = unlabelled(*given)
             return images, learner.seen
 
         learner.look, learner.unlabelled = look, remember

@@ -139,7 +139,6 @@ class Learner:
         self.model.train()
         self.optimiser.zero_grad(set_to_none=True)
         for part, theirs in zip(rows.tensor_split(self.parts), others.tensor_split(self.parts), strict=True):
-            self.drawn = theirs
             views = draw_views(len(part), self.config, self.policy, chances[0], unlabelled=False)
             labelled = (pool.pictures(part, chances[2]), pool.labels[part], views)
             outcome = self.outcome(
@@ -175,6 +174,7 @@ class Learner:
         self, pool: ResidentPool, rows: Tensor, views: torch.Generator, pictures: torch.Generator
     ) -> tuple[Tensor, Views]:
         """Return unlabelled slices and the views drawn for them."""
+        self.drawn = rows
         drawn = draw_views(len(rows), self.config, self.policy, views, unlabelled=True)
         return pool.pictures(rows, pictures), drawn
 
