@@ -198,6 +198,17 @@ def test_a_changed_row_is_found_and_restored(project):
     assert tables(project.path) == before
 
 
+def test_a_changed_rule_is_found_and_restored(project):
+    """One flipped bit in a table's CHECK would refuse good rows some day: it is found before."""
+    filled(project).close()
+    data = bytearray((project.path / "segmatch.db").read_bytes())
+    data[data.index(b"'recovered'") + 3] ^= 1
+    (project.path / "segmatch.db").write_bytes(data)
+    assert any("rules are damaged" in text for text in examine(project.path))
+    repair(project.path)
+    assert examine(project.path) == []
+
+
 def test_a_changed_entry_breaks_the_chain(project):
     """An entry of the trail that was edited in the database is restored from the copy beside."""
     filled(project).close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from sqlite3 import Connection
 
+from ..fsio import digest
 from . import audit
 
 SCHEMA_VERSION = 3
@@ -88,6 +89,16 @@ def create(db: Connection) -> None:
     db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
 
 
+def sign(db: Connection) -> None:
+    """Say in the audit trail what the tables' rules are: one flipped bit in a rule would refuse good rows later."""
+    audit.append(db, "schema", {"sha256": fingerprint(db)})
+
+
+def fingerprint(db: Connection) -> str:
+    rules = db.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall()
+    return digest({row["name"]: row["sql"] for row in rules})
+
+
 def _guard(db: Connection) -> None:
     """Make the immutable tables refuse everything but new rows."""
     for table in IMMUTABLE:
@@ -107,6 +118,7 @@ def migrate(db: Connection) -> None:
     _tell_all(db)
     audit.append(db, "migrated", {"from": version, "to": SCHEMA_VERSION})
     db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
+    sign(db)
 
 
 def _from_2_to_3(db: Connection) -> None:

@@ -38,6 +38,7 @@ def new_database(path: Path) -> Iterator[sqlite3.Connection]:
         db.execute("BEGIN IMMEDIATE")
         schema.create(db)
         yield db
+        schema.sign(db)
         db.commit()
     finally:
         db.close()
@@ -96,7 +97,8 @@ class Store:
         self._db = _connected(str(path))
         version = self._check_version(path)
         self._db.execute("PRAGMA journal_mode=DELETE")
-        self._db.execute("BEGIN IMMEDIATE")  # SQLite falls back to reading when it cannot open for writing
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.execute(f"PRAGMA user_version={version}")  # fails if SQLite could only open the file for reading
         self._db.execute("ROLLBACK")
         if version < SCHEMA_VERSION:
             back_up(self._db, path.parent, f"schema-{version}")
@@ -197,6 +199,11 @@ class Store:
                 f"The project's database is damaged ({error}): `segmatch doctor --repair` makes it anew; the masks in "
                 "objects/ are not affected."
             ) from error
+
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """The connection itself, for who only looks."""
+        return self._db
 
     # reading ---------------------------------------------------------------------------------------------
 
