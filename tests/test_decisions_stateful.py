@@ -6,7 +6,6 @@ Few proposals and long sequences, so that one proposal is decided again and agai
 
 import os
 import shutil
-import sqlite3
 import tempfile
 from pathlib import Path
 
@@ -194,22 +193,3 @@ def test_accepting_many_makes_one_version_of_each_mask_and_leaves_hand_drawn_sli
         assert len(made) == len(items) - 1 and len({decision.batch for decision in made}) == 1
         assert project.store.row("SELECT count(*) AS n FROM mask_version")["n"] == before + 2
         assert project.mask("c")[2].sum() == 1
-
-
-def test_a_project_from_before_batches_is_brought_up_to_date(_template, tmp_path):
-    shutil.copytree(_template, tmp_path, dirs_exist_ok=True)
-    db = sqlite3.connect(tmp_path / "project" / "segmatch.db")
-    db.execute("DROP INDEX decision_batch")
-    for table, column in (("proposal", "area"), ("proposal", "agreement"), ("decision", "reason"),
-                          ("decision", "batch"), ("decision", "reverts")):  # fmt: skip
-        db.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-    db.execute("PRAGMA user_version=1")
-    db.commit()
-    db.close()
-    with Project.open(tmp_path / "project") as project:
-        item = project.proposals()[0]
-        assert item.area is None
-        project.decide(item, "accepted")
-        project.revert(project.undoable()[0])
-        assert project.proposals()[0].decision is None
-    assert not examine(tmp_path / "project")
