@@ -209,6 +209,47 @@ def test_a_changed_rule_is_found_and_restored(project):
     assert examine(project.path) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "at", "bit"),
+    [
+        (b"CREATE INDEX mask_version_aside", 8, 0x80),  # SQLite's complaint quotes it, and is no UTF-8 any more
+        (b"'recovered'", 3, 0x80),  # a rule that is no UTF-8 but still a rule
+        (b'uuid"', 0, 1),  # the project's own name is gone
+        (b'["lesion"]', 0, 1),  # its classes are no JSON
+        (b"validation INTEGER", 0, 1),  # a column has another name
+        (b"prev TEXT", 0, 1),  # and one of the audit trail
+        (b'"shape": [', 9, 1),  # a case's grid is no JSON
+    ],
+)
+def test_a_flipped_bit_in_the_database_is_a_sentence_and_mended(project, text, at, bit):
+    """Whatever a bit breaks, opening and examining end in a sentence, and the doctor makes the database anew."""
+    filled(project).close()
+    before = tables(project.path)
+    data = bytearray((project.path / "segmatch.db").read_bytes())
+    for start in [i for i in range(len(data)) if data.startswith(text, i)]:  # free pages may hold an old copy
+        data[start + at] ^= bit
+    (project.path / "segmatch.db").write_bytes(data)
+    try:
+        assert examine(project.path)
+    except ProjectError as error:
+        assert "doctor --repair" in str(error)
+    repair(project.path)
+    assert tables(project.path) == before
+    assert examine(project.path) == []
+
+
+def test_a_lost_case_counter_is_made_up_for(project, tmp_path):
+    """SQLite's own counter is in no audit trail: without it the next case gets a free number all the same."""
+    project.close()
+    with sqlite3.connect(project.path / "segmatch.db") as db:
+        db.execute("UPDATE sqlite_sequence SET seq = 0")
+    db.close()
+    with Project.open(project.path) as again:
+        write_case(tmp_path / "new", 9)
+        again.add_case("new", {"flair": tmp_path / "new" / "flair.nii.gz"})
+        assert len(again.cases) == 5
+
+
 def test_a_changed_entry_breaks_the_chain(project):
     """An entry of the trail that was edited in the database is restored from the copy beside."""
     filled(project).close()

@@ -14,7 +14,7 @@ import json
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from sqlite3 import Connection, Row
+from sqlite3 import Connection, DatabaseError, Row
 from typing import Any
 
 from ..errors import ProjectError
@@ -22,6 +22,7 @@ from ..fsio import FileLock, GrowingFile, read_file
 
 START = "0" * 64
 COLUMNS = ("seq", "at", "actor", "action", "body", "prev", "hash")
+ENTRIES = f"SELECT {', '.join(COLUMNS)} FROM audit"  # noqa: S608  our own columns
 LEDGER = "audit.jsonl"
 
 Entry = dict[str, Any]
@@ -94,7 +95,7 @@ class Ledger:
             return
         try:
             last, whole = self._last()
-            rows = db.execute("SELECT * FROM audit WHERE seq >= ? ORDER BY seq", (last["seq"] if last else 1,))
+            rows = db.execute(f"{ENTRIES} WHERE seq >= ? ORDER BY seq", (last["seq"] if last else 1,))
             found = [{name: row[name] for name in COLUMNS} for row in rows]
             if last is not None and (not found or found.pop(0) != last):
                 return  # the two tell different stories: only the doctor may mend that
@@ -105,7 +106,7 @@ class Ledger:
                     file.append("".join(_canonical(entry) + "\n" for entry in found).encode())
                 finally:
                     file.close()
-        except (OSError, ValueError, ProjectError):
+        except (OSError, ValueError, ProjectError, DatabaseError):
             return
         finally:
             self._lock.release()

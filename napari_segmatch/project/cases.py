@@ -20,7 +20,7 @@ from ..types import MAX_CLASSES, NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
 from .checks import check_names, check_slices, good_name
 from .objects import ObjectStore
-from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_reading
+from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_meta, to_reading
 from .store import Store, create_database, half_made_name
 
 DATABASE = "segmatch.db"
@@ -35,11 +35,7 @@ class CaseFolder:
         for name in ("objects", "runs", "journal", "backups"):
             inside(path, name)  # a link in the place of a folder leads out of the project
         self.objects = ObjectStore(path / "objects")
-        meta = {row["key"]: row["value"] for row in store.rows("SELECT key, value FROM meta")}
-        self.classes: tuple[str, ...] = tuple(json.loads(meta["classes"]))
-        self.sequences: tuple[str, ...] = tuple(json.loads(meta["sequences"]))
-        self.colours: dict[str, str] = json.loads(meta.get("colours", "{}"))
-        self._key = json.loads(meta["uuid"]).encode()
+        self.classes, self.sequences, self.colours, self._key = to_meta(store.rows("SELECT key, value FROM meta"))
 
     # opening ---------------------------------------------------------------------------------------------
 
@@ -242,7 +238,10 @@ class CaseFolder:
             self._insert(id, {"patient": id, "problem": problem}, {})
 
     def _insert(self, id: str, fields: Mapping[str, object], images: Mapping[str, str | Path]) -> None:
-        last = self.store.row("SELECT coalesce(max(seq), 0) AS number FROM sqlite_sequence WHERE name = 'case'")
+        last = self.store.row(
+            "SELECT max(coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'case'), 0), "
+            'coalesce((SELECT max(number) FROM "case"), 0)) AS number'
+        )
         number = (last["number"] if last else 0) + 1
         rows = [
             {"case_id": id, "sequence": name, "path": self.relative(Path(path)), "sha256": file_hash(Path(path))}

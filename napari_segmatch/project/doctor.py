@@ -27,6 +27,9 @@ def examine(path: str | Path) -> list[str]:
                 problems += look(project)
             except SegmatchError as error:  # what is too damaged to be looked at is a finding too
                 problems.append(str(error))
+            except Exception:  # damaged tables may hold anything; in whole ones it is a bug
+                if not problems:
+                    raise
     return problems
 
 
@@ -39,7 +42,7 @@ def database_problems(project: Project) -> list[str]:
 
 def trail_problems(project: Project) -> list[str]:
     """Compare what the tables hold with what the audit trail says, and the trail with its copy beside."""
-    rows = project.store.rows("SELECT * FROM audit ORDER BY seq")
+    rows = project.store.rows(f"{audit.ENTRIES} ORDER BY seq")
     entries = list(audit.sound(rows))
     if len(entries) < len(rows):
         return [f"The audit trail is damaged from entry {len(entries) + 1} on: `segmatch doctor --repair` mends it."]
@@ -49,7 +52,7 @@ def trail_problems(project: Project) -> list[str]:
         if theirs != _rows(project.store.rows(_ALL.format(table)))
     ]
     rules = [json.loads(entry["body"])["sha256"] for entry in entries if entry["action"] == "schema"]
-    if rules and not project.readonly and rules[-1] != schema.fingerprint(project.store.connection):
+    if rules and not project.readonly and rules[-1] != project.store.rules():
         problems.append("The database's own rules are damaged: `segmatch doctor --repair` makes it anew.")
     if not project.readonly and list(audit.Ledger(project.path).entries()) != entries:
         problems.append(f"{audit.LEDGER} is missing, damaged or behind: `segmatch doctor --repair` writes it anew.")

@@ -15,7 +15,7 @@ from ..types import Mask
 from . import audit, schema
 from .objects import ObjectStore
 from .records import geometry_text
-from .store import BACKUPS, new_database
+from .store import BACKUPS, DAMAGE, new_database
 
 PAIR = ("", "-journal")
 
@@ -57,7 +57,7 @@ def renew_ledger(folder: Path, database: str) -> None:
     """Write ``audit.jsonl`` as the database tells it; one that tells another story goes to ``backups/``."""
     ledger = audit.Ledger(folder)
     with contextlib.closing(_plain(folder / database)) as db:
-        rows = [{name: row[name] for name in audit.COLUMNS} for row in db.execute("SELECT * FROM audit ORDER BY seq")]
+        rows = [{name: row[name] for name in audit.COLUMNS} for row in db.execute(f"{audit.ENTRIES} ORDER BY seq")]
         if ledger.path.exists() and list(ledger.entries()) != rows[: _lines(ledger.path)]:
             stamp = audit.now().translate(str.maketrans(":+.", "---"))
             move(ledger.path, folder / BACKUPS / f"audit-{stamp}.jsonl")
@@ -79,8 +79,8 @@ def _longest_trail(folder: Path, database: str) -> list[audit.Entry]:
     from_file = list(audit.Ledger(folder).entries())
     from_database: list[audit.Entry] = []
     if (folder / database).exists():
-        with contextlib.suppress(sqlite3.DatabaseError), contextlib.closing(_plain(folder / database)) as db:
-            for entry in audit.sound(db.execute("SELECT * FROM audit ORDER BY seq")):
+        with contextlib.suppress(*DAMAGE), contextlib.closing(_plain(folder / database)) as db:
+            for entry in audit.sound(db.execute(f"{audit.ENTRIES} ORDER BY seq")):
                 from_database.append(entry)
     return max(from_file, from_database, key=len)
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from sqlite3 import Row
+from typing import TypeVar
 
 import numpy as np
 
+from ..errors import ProjectError
 from ..types import NOT_ANNOTATED, Case, Decision, Geometry, Proposal, Region
 
 CASES = """
@@ -41,7 +44,34 @@ WHERE p.id IN (SELECT coalesce(max(CASE WHEN id IN (
 
 _NO_GEOMETRY = Geometry((0, 0, 0), np.eye(4), known=False)
 
+Rows = TypeVar("Rows")
+Noun = TypeVar("Noun")
 
+
+def _whole(read: Callable[[Rows], Noun]) -> Callable[[Rows], Noun]:
+    """Turn what a damaged row does to its reader into a sentence."""
+
+    @wraps(read)
+    def reading(rows: Rows) -> Noun:
+        try:
+            return read(rows)
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise ProjectError(
+                f"The project's database is damaged ({type(error).__name__}: {error}): `segmatch doctor --repair` "
+                "makes it anew; the masks in objects/ are not affected."
+            ) from error
+
+    return reading
+
+
+@_whole
+def to_meta(rows: Sequence[Row]) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, str], bytes]:
+    """Return a project's classes, sequences, colours and its own secret."""
+    meta = {row["key"]: json.loads(row["value"]) for row in rows}
+    return tuple(meta["classes"]), tuple(meta["sequences"]), dict(meta.get("colours", {})), meta["uuid"].encode()
+
+
+@_whole
 def to_case(row: Row) -> Case:
     return Case(
         id=row["id"],
@@ -61,6 +91,7 @@ def to_proposal(row: Row) -> Proposal:
     return Proposal(id, run, Region(case, z), *rest)
 
 
+@_whole
 def to_decision(row: Row) -> Decision:
     fields = ("id", "proposal", "verdict", "actor", "at", "mask_version", "seconds", "reason", "batch", "reverts")
     return Decision(**{name: row[name] for name in fields})
@@ -105,6 +136,7 @@ def reading_key(case: str) -> str:
     return f"reading:{case}"
 
 
+@_whole
 def to_reading(row: Row | None) -> Reading:
     if row is None:
         return Reading()

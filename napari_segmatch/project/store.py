@@ -17,6 +17,9 @@ from .schema import APPLICATION_ID, SCHEMA_VERSION
 
 BACKUPS = "backups"
 
+DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
+"""What SQLite raises of a damaged file: where its message quotes broken text, Python cannot decode the message."""
+
 
 def create_database(path: Path, meta: Mapping[str, str]) -> None:
     """Make a project's database. It appears under its name when it is whole; a kill before leaves no project."""
@@ -79,7 +82,7 @@ class Store:
             self._open(path)
         except sqlite3.OperationalError as error:
             raise DiskProblem(f"{path.parent.name}/{path.name} cannot be opened ({error}): try again.") from error
-        except sqlite3.DatabaseError as error:
+        except DAMAGE as error:
             raise ProjectError(
                 f"{path.parent.name}/{path.name} cannot be used as a project database ({error}): "
                 "`segmatch doctor --repair` makes it anew from the audit trail and the masks."
@@ -194,18 +197,18 @@ class Store:
                 f"The project could not be read or saved ({error}): free some space, or close the other program that "
                 "uses it, and try again."
             ) from error
-        except sqlite3.DatabaseError as error:
+        except DAMAGE as error:
             raise ProjectError(
                 f"The project's database is damaged ({error}): `segmatch doctor --repair` makes it anew; the masks in "
                 "objects/ are not affected."
             ) from error
 
-    @property
-    def connection(self) -> sqlite3.Connection:
-        """The connection itself, for who only looks."""
-        return self._db
-
     # reading ---------------------------------------------------------------------------------------------
+
+    def rules(self) -> str:
+        """Return the fingerprint of the tables' rules as they are in the file."""
+        with self._lock, self._readable():
+            return schema.fingerprint(self._db)
 
     def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
         with self._lock, self._readable():
