@@ -238,6 +238,15 @@ def test_a_flipped_bit_in_the_database_is_a_sentence_and_mended(project, text, a
     assert examine(project.path) == []
 
 
+def test_a_project_that_a_window_has_held_opens_again(session):
+    """The window notes where the project lies, as plain text among the facts: it is no damage."""
+    path = session.project.path
+    session.close_project()
+    with Project.open(path) as again:
+        assert again.classes == ("lesion",)
+    assert examine(path) == []
+
+
 def test_a_lost_case_counter_is_made_up_for(project, tmp_path):
     """SQLite's own counter is in no audit trail: without it the next case gets a free number all the same."""
     project.close()

@@ -67,8 +67,9 @@ def _whole(read: Callable[[Rows], Noun]) -> Callable[[Rows], Noun]:
 @_whole
 def to_meta(rows: Sequence[Row]) -> tuple[tuple[str, ...], tuple[str, ...], dict[str, str], bytes]:
     """Return a project's classes, sequences, colours and its own secret."""
-    meta = {row["key"]: json.loads(row["value"]) for row in rows}
-    return tuple(meta["classes"]), tuple(meta["sequences"]), dict(meta.get("colours", {})), meta["uuid"].encode()
+    meta = {row["key"]: row["value"] for row in rows}
+    classes, sequences, own = (json.loads(meta[name]) for name in ("classes", "sequences", "uuid"))
+    return tuple(classes), tuple(sequences), dict(json.loads(meta.get("colours", "{}"))), own.encode()
 
 
 @_whole
