@@ -38,7 +38,8 @@ class WindowLock:
     """One window writes to a project. The system frees the lock when the window dies, however it dies."""
 
     def __init__(self, folder: Path) -> None:
-        self._lock = FileLock(folder / ".window-lock")
+        self._file = folder / ".window-lock"
+        self._lock = FileLock(self._file)
         self._owner = folder / "owner.json"
         self._name = folder.resolve().name
         self.crashed = False
@@ -49,6 +50,11 @@ class WindowLock:
         if not os.access(self._owner.parent, os.W_OK):
             return ""  # a project that nobody can write to needs no lock
         if not self._lock.acquire(patience=0.2):
+            if not self._file.exists():
+                return (
+                    f"{self._name} lies on a disk that takes no new file: free some space and open it again; until "
+                    "then it can be looked at, but not changed."
+                )
             return f"{self._name} is open in another window{self._who()}: here it can be looked at, but not changed."
         self.crashed = self._owner.exists()
         facts = {"user": actor(), "host": platform.node(), "pid": os.getpid(),

@@ -473,6 +473,26 @@ def test_second_window_looks_and_is_told_who_has_the_project(session):
     assert len([text for text in said if "another window" in text]) == 2
 
 
+def test_a_full_disk_is_not_another_window(tmp_path, monkeypatch):
+    """Where not even the lock's file can be made, nobody else has the project open: the disk is to blame."""
+    small_project(tmp_path).close()
+    (tmp_path / "project" / ".window-lock").unlink(missing_ok=True)
+    whole = os.open
+
+    def refusing(path, flags, *rest, **more):
+        if str(path).endswith(".window-lock"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return whole(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", refusing)
+    live, said = Session(), []
+    live.message.connect(lambda text, wrong: said.append(text))
+    live.open_project(tmp_path / "project")
+    assert "takes no new file" in said[-1] and "another window" not in said[-1]
+    assert len(live.cases) == 4
+    live.close()
+
+
 def test_lock_is_free_when_the_window_is_closed(session):
     """Closing, or opening another project, lets go of it; an orderly end is no crash."""
     path = session.project.path
