@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-INSIDE = 1 - 1e-3
-"""A warped image of ones above this value marks pixels that were wholly inside the field of view."""
+SLACK = 2e-3
+"""A pixel may leave the field of view by so many of its halves: matrices are rounded."""
 
 
 def identity(n: int) -> Tensor:
@@ -49,22 +49,33 @@ def affine(angle: Tensor, scale: Tensor, shear: Tensor, move: Tensor) -> Tensor:
 
 def warp(image: Tensor, matrix: Tensor, mode: str = "bilinear", padding: str = "border") -> Tensor:
     """Resample images (n, c, h, w) into the views that ``matrix`` (n, 3, 3) leads to."""
-    back = torch.linalg.inv(matrix)[:, :2].to(image.device, torch.float32)
-    grid = F.affine_grid(back, list(image.shape), align_corners=False)
+    height, width = image.shape[2:]
+    grid = _sent_to(torch.linalg.inv(matrix), height, width, image.device).movedim(1, -1)
     return F.grid_sample(image.float(), grid, mode=mode, padding_mode=padding, align_corners=False)
 
 
 def inside(matrix: Tensor, size: int, device: torch.device | str = "cpu") -> Tensor:
     """Mark the pixels of a view that show something of the image, (n, size, size) of 0 and 1."""
-    ones = torch.ones(len(matrix), 1, size, size, device=device)
-    return (warp(ones, matrix, padding="zeros")[:, 0] > INSIDE).float()
+    return _stays(torch.linalg.inv(matrix), size, device)
 
 
 def seen_after(matrix: Tensor, size: int, device: torch.device | str = "cpu") -> Tensor:
-    """Mark the pixels of an image that survive into the view and back, (n, size, size) of 0 and 1.
+    """Mark the pixels of an image that the view shows, (n, size, size) of 0 and 1.
 
     The consistency loss is taken in the weak view's frame. A pixel there that the strong view pushed out of
     its field says nothing about the prediction, and gets weight 0.
     """
-    shown = inside(matrix, size, device)[:, None]
-    return (warp(shown, torch.linalg.inv(matrix), padding="zeros")[:, 0] > INSIDE).float()
+    return _stays(matrix, size, device)
+
+
+def _sent_to(matrix: Tensor, height: int, width: int, device: torch.device | str) -> Tensor:
+    """Return where the middle of each pixel is sent, x and y from -1 to 1 over the image: (n, 2, height, width)."""
+    x = (torch.arange(width, device=device) + 0.5) * (2 / width) - 1
+    y = (torch.arange(height, device=device)[:, None] + 0.5) * (2 / height) - 1
+    columns = matrix[:, :2, :, None, None].to(device, torch.float32)
+    return columns[:, :, 0] * x + (columns[:, :, 1] * y + columns[:, :, 2])
+
+
+def _stays(matrix: Tensor, size: int, device: torch.device | str) -> Tensor:
+    """Mark the pixels that stay between the middles of the outermost ones, (n, size, size) of 0 and 1."""
+    return (_sent_to(matrix, size, size, device).abs().amax(1) <= 1 - (1 - SLACK) / size).float()
