@@ -126,7 +126,7 @@ def _touched(parts):
 
 
 def test_decisions_and_unlabelled_slices_keep_to_the_fold_of_their_case():
-    """A proposal of a case with labels must not teach the critic that will be examined on that case."""
+    """A proposal of a case with labels must teach neither critic nor understudy that will be examined on that case."""
     images, masks = torch.randn(2, 1, 32, 32), torch.zeros(2, 32, 32, dtype=torch.bool)
     masks[:, 4:20, 4:20] = True
     hot = torch.nn.functional.one_hot(masks.long(), 2).movedim(-1, 1).float()
@@ -136,8 +136,11 @@ def test_decisions_and_unlabelled_slices_keep_to_the_fold_of_their_case():
         judge.lesson_loss(images, masks, torch.tensor([1.0, 0.0]), folds).backward()
         assert _touched(judge.critics) == expected
         judge = Judge(configure(), 1, 1).eval()
-        judge.unlabelled_loss(images, Look(hot, masks.long(), masks.long()), folds, _generator()).backward()
+        look = Look(hot, masks.long(), masks.long())
+        judge.unlabelled_loss(images, look, folds, _generator()).backward()
         assert _touched(judge.critics) == expected
+        judge.following_loss(images, look, folds).backward()
+        assert _touched(judge.understudies) == expected
 
 
 @pytest.mark.parametrize("setting", [{"flip": 0.0}, {"second_look": False}])
@@ -149,7 +152,7 @@ def test_one_look_makes_no_stand_in_for_the_truth(setting, monkeypatch):
 
 
 def test_critics_learn_from_unlabelled_slices_only_where_the_teacher_agrees_with_itself():
-    """A mask on which the two looks differ is no stand-in for the truth; understudies learn from labels alone."""
+    """A mask on which the two looks differ is no stand-in for the truth."""
     judge = Judge(configure(), 1, 1).eval()
     images, labels = torch.randn(4, 1, 32, 32), torch.zeros(4, 32, 32, dtype=torch.long)
     labels[:, 4:20, 4:20] = 1
@@ -161,7 +164,7 @@ def test_critics_learn_from_unlabelled_slices_only_where_the_teacher_agrees_with
 
 
 def test_examination_asks_about_slices_of_the_other_fold(monkeypatch):
-    """Understudy 0 is only ever shown fold 1, and the reverse."""
+    """Of labelled slices understudy 0 is only ever shown fold 1, and the reverse."""
     pool, learner = _pool(4), _learner()
     met = {0: set(), 1: set()}
     for fold, understudy in enumerate(learner.selector.understudies):
@@ -173,7 +176,7 @@ def test_examination_asks_about_slices_of_the_other_fold(monkeypatch):
 
         understudy.register_forward_hook(note)
     learner.examine(pool)
-    assert met == {0: {1}, 1: {0}}
+    assert met == {0: {-1, 1}, 1: {-1, 0}}
 
 
 def test_verdicts_wait_for_a_passed_examination():
@@ -198,14 +201,14 @@ def test_verdicts_wait_for_a_passed_examination():
 def test_examination_is_passed_by_reasons_that_hold_on_the_other_fold():
     """What tells good from bad in both folds proves the judge; what holds in one fold alone does not."""
     good, folds = torch.arange(40) % 2 == 0, torch.arange(40) // 20
-    known = torch.randn(40, 4, generator=_generator())
-    known[:, 1] += 3 * good
+    known = torch.randn(40, 1, generator=_generator())
+    known[:, 0] += 3 * good
     judge = Judge(configure(), 1, 1)
     judge._learn_rules(known, good, folds, 6)
     assert judge.report.proven
     assert judge.report.auroc > 0.9
     assert judge.report.tau is not None
-    known[folds == 1, 1] = -known[folds == 1, 1]
+    known[folds == 1] = -known[folds == 1]
     judge._learn_rules(known, good, folds, 6)
     assert not judge.report.proven
 
@@ -214,7 +217,7 @@ def test_an_examination_forgets_what_no_longer_holds():
     """If the next one meets only good masks, the old proof is gone."""
     judge = Judge(configure(), 1, 1)
     judge.record.copy_(torch.tensor([40.0, 20.0, 0.9, 0.6, 0.8]))
-    judge._learn_rules(torch.randn(12, 4), torch.ones(12, dtype=torch.bool), torch.arange(12) % 2, 6)
+    judge._learn_rules(torch.randn(12, 1), torch.ones(12, dtype=torch.bool), torch.arange(12) % 2, 6)
     assert not judge.report.proven
     assert judge.report.slices == 12
 
@@ -266,3 +269,24 @@ def test_precision_bound(good, accepted, expected):
 def test_too_few_or_too_poor_examples_prove_nothing(record):
     """Both kinds of masks must have been met, and told apart."""
     assert not Report(*record, 0.5, 0.8).proven
+
+
+def test_what_holds_of_an_understudy_is_told_of_a_surer_teacher(monkeypatch):
+    """A teacher who is surer than an understudy of the very same masks gets no better chance for them."""
+    pool, learner = _pool(4, unlabelled=4), _learner()
+    judge = learner.selector
+
+    def sure(slope):
+        def look(network, slices, mirror):
+            ramp = slices.mean(1) * (slope if network is learner.teacher else 1.0)
+            both = torch.stack([-ramp, ramp], 1).softmax(1)
+            return Look(both, both.argmax(1), both.argmax(1))
+
+        return look
+
+    def lead(slope):
+        monkeypatch.setattr("napari_segmatch.engine.judge.look_with", sure(slope))
+        return judge._lead(0, pool, learner.teacher, True, _generator())
+
+    assert lead(4.0) > lead(1.0) + 0.5
+    assert lead(0.25) < lead(1.0) - 0.2

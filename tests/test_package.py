@@ -11,7 +11,7 @@ from helpers import small_project
 from napari_segmatch.batch import package_run, predict_cases
 from napari_segmatch.config import configure
 from napari_segmatch.engine.checkpoint import load_newest
-from napari_segmatch.engine.judge import look_with
+from napari_segmatch.engine.evidence import look_with
 from napari_segmatch.errors import ConfigError
 from napari_segmatch.io import find_dataset, read_mask, read_volume
 from napari_segmatch.runner import training

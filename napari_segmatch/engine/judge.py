@@ -6,10 +6,13 @@ a **critic**, the discriminator that trains on it: an understudy's masks of the 
 with a known Dice. Critic 0 learns from fold 0, where understudy 1 is the one that predicts.
 
 Now and then the judge is **examined**: understudy and critic of one fold meet labelled slices of the other, which
-neither has seen. A logistic rule turns what is known there of a mask (the critic's opinion, the model's agreement
-with itself on the mirror image, its certainty, the mask's size) into the chance that its Dice is at least 0.8. The
-threshold for a verdict is the lowest at which a stated share of those accepted was good; until the examination is
-passed, no verdict is used.
+neither has seen. A logistic rule turns what is known there of a mask (the critic's opinion, and how sure the model
+is of it) into the chance that its Dice is at least 0.8. The threshold for a verdict is the lowest at which a stated
+share of those accepted was good; until the examination is passed, no verdict is used.
+
+An understudy that learned from a few labels alone would make other masks than the teacher does, far worse ones and
+less sure, and what holds of them would not hold of his. So the understudies also follow the teacher on unlabelled
+slices, and by how much surer he still is of his masks there is made up for.
 
 A handful of labelled patients shows a critic too few heads. So it also learns on unlabelled slices on which the
 teacher agrees with itself: there the teacher's mask stands in for the truth, and the understudies' masks, honest
@@ -30,7 +33,8 @@ from .calibration import Report, auroc, chance, fit_rule, precision_bound, thres
 from .corruptions import corrupted
 from .data import ResidentPool
 from .discriminator import GOOD, Discriminator, annotated, dice_of, one_question, quality_loss
-from .losses import hard, supervised_loss
+from .evidence import evidence, logit, look_with, self_agreement
+from .losses import consistency_loss, hard, supervised_loss
 from .networks import build
 from .selectors import (
     DiscriminatorSelector,
@@ -38,7 +42,6 @@ from .selectors import (
     Selection,
     emptiness,
     lesson_loss,
-    mask_certainty,
     of_pixels,
     rows_of,
 )
@@ -54,6 +57,9 @@ SURE = 0.95
 
 AGREED = 0.9
 """Dice between the teacher's two looks from which its mask may stand in for the truth."""
+
+COMPARED = 64
+"""Unlabelled slices on which teacher and understudies are compared in one examination."""
 
 FEW = 5
 """Below this number of labelled cases a threshold cannot be stated: the better half of the masks is accepted."""
@@ -83,7 +89,7 @@ class Judge(DiscriminatorSelector):
         self.mask_rule: Tensor
         self.empty_rule: Tensor
         self.record: Tensor
-        self.register_buffer("mask_rule", torch.tensor([1.0, 0.0, 0.0, 0.0, 0.0]))
+        self.register_buffer("mask_rule", torch.tensor([1.0, 0.0]))
         self.register_buffer("empty_rule", torch.tensor([1.0, 0.0]))
         self.register_buffer("record", torch.tensor([0.0, 0.0, -1.0, -1.0, 0.0]))
 
@@ -112,10 +118,10 @@ class Judge(DiscriminatorSelector):
         return torch.maximum(soft, sure) if self.gate == "soft-or-sure" else soft
 
     def mask_chance(self, images: Tensor, masks: Tensor, look: Look, label: int) -> Tensor:
-        known = chance(features(self.opinion(images, masks), masks, look, label), self.mask_rule)
+        known = chance(evidence(self.opinion(images, masks), masks, look, label), self.mask_rule)
         if label:
             return known
-        nothing = chance(_logit(emptiness(look.probabilities))[:, None], self.empty_rule)
+        nothing = chance(logit(emptiness(look.probabilities))[:, None], self.empty_rule)
         return torch.where(masks.flatten(1).any(1), known, nothing)
 
     # learning --------------------------------------------------------------------------------------------
@@ -142,15 +148,28 @@ class Judge(DiscriminatorSelector):
                 total = total + self._critic_loss(fold, images[mine], labels[mine], predicted[mine], generator)
         return total
 
+    def following_loss(self, images: Tensor, look: Look, folds: Tensor) -> Tensor:
+        """Return the loss of understudies that follow the teacher on weak views (n, c, h, w) of unlabelled slices.
+
+        Slices of a case with labels are kept from the understudy that will be examined on that case.
+        """
+        total = images.new_zeros(())
+        for fold, understudy in enumerate(self.understudies):
+            mine = folds != 1 - fold
+            if mine.any():
+                some = torch.ones_like(look.probabilities[mine, 0])
+                total = total + consistency_loss(understudy(images[mine]), look.probabilities[mine], some)
+        return total
+
     def unlabelled_loss(self, images: Tensor, look: Look, folds: Tensor, generator: torch.Generator) -> Tensor:
         """Return the critics' loss on weak views (n, c, h, w) of unlabelled slices, and how the teacher sees them.
 
         Slices of a case with labels have its fold (n,); the others, -1, go to the critics in turn.
         """
+        total = images.new_zeros(())
         turn = torch.arange(len(images), device=images.device) % 2
         folds = torch.where(folds < 0, turn, folds)
         usable = self_agreement(look) >= AGREED
-        total = images.new_zeros(())
         for fold in (0, 1):
             mine = usable & (folds == fold)
             if mine.any():
@@ -178,21 +197,49 @@ class Judge(DiscriminatorSelector):
     # examination -----------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def examine(self, pool: ResidentPool, mirror: bool, generator: torch.Generator) -> Report:
+    def examine(self, pool: ResidentPool, teacher: nn.Module, mirror: bool, generator: torch.Generator) -> Report:
         """Meet labelled slices that were held out, fit the rules and note how well they do."""
         answers = Answers([], [], [], [], [])
         for fold in (0, 1):
             rows = pool.labelled[(pool.folds.cpu()[pool.labelled] == 1 - fold)]
             rows = rows[torch.randperm(len(rows), generator=generator)[: EXAMINED // 2]].to(pool.images.device)
+            lead = self._lead(fold, pool, teacher, mirror, generator) if len(rows) else 0.0
             for part in rows.split(16) if len(rows) else ():
-                self._ask(answers, fold, pool.slices(part), pool.labels[part].long(), mirror)
+                self._ask(answers, fold, pool.slices(part), pool.labels[part].long(), mirror, lead)
         if answers.known:
             known, good = torch.cat(answers.known).cpu(), torch.cat(answers.good).cpu()
             self._learn_rules(known, good, torch.tensor(answers.folds), pool.cases_labelled)
             self._learn_empty(torch.cat(answers.nothing).cpu(), torch.cat(answers.empty).cpu())
         return self.report
 
-    def _ask(self, answers: Answers, fold: int, images: Tensor, labels: Tensor, mirror: bool) -> None:
+    def _lead(
+        self, fold: int, pool: ResidentPool, teacher: nn.Module, mirror: bool, generator: torch.Generator
+    ) -> float:
+        """Return by how much more speaks for the teacher's masks than for an understudy's, on unlabelled slices.
+
+        He is surer of all that he does. What an understudy's masks have for them counts as so much more.
+        """
+        rows = pool.unlabelled[torch.randperm(len(pool.unlabelled), generator=generator)[:COMPARED]]
+        gaps = [torch.zeros(0)]
+        for part in rows.to(pool.images.device).split(16) if len(rows) else ():
+            images = pool.slices(part)
+            theirs, his = (look_with(network, images, mirror) for network in (self.understudies[fold], teacher))
+            both = ((theirs.labels > 0).flatten(1).any(1) & (his.labels > 0).flatten(1).any(1)).nonzero()[:, 0]
+            if len(both):
+                gaps.append(
+                    (self._evidence(images[both], rows_of(his, both), (0, 1))
+                     - self._evidence(images[both], rows_of(theirs, both), (fold,))).cpu()
+                )  # fmt: skip
+        gap = torch.cat(gaps)
+        return float(gap.mean()) if len(gap) >= 8 else 0.0
+
+    def _evidence(self, images: Tensor, look: Look, critics: tuple[int, ...]) -> Tensor:
+        """Return what speaks for all that is segmented, (n,), with the opinion of some of the critics."""
+        masks = look.labels > 0
+        opinion = torch.stack([self.critics[index](images, masks) for index in critics]).float().mean(0)
+        return evidence(opinion, masks, look, 0)[:, 0]
+
+    def _ask(self, answers: Answers, fold: int, images: Tensor, labels: Tensor, mirror: bool, lead: float) -> None:
         """Let understudy and critic of a fold judge slices of the other fold, and note what is true of them."""
         look, judged = look_with(self.understudies[fold], images, mirror), labels != NOT_ANNOTATED
         usable = annotated(labels)
@@ -202,12 +249,12 @@ class Judge(DiscriminatorSelector):
             shown = mask.flatten(1).any(1) & usable
             if shown.any():
                 opinion = self.critics[fold](images[shown], mask[shown])
-                answers.known.append(features(opinion, mask[shown], rows_of(look, shown), label))
+                answers.known.append(evidence(opinion, mask[shown], rows_of(look, shown), label) + lead)
                 answers.good.append(dice_of(mask[shown], truth[shown]) >= GOOD)
                 answers.folds.extend([fold] * int(shown.sum()))
             if not label:
                 blank = ~shown & usable
-                answers.nothing.append(_logit(emptiness(look.probabilities))[blank, None])
+                answers.nothing.append(logit(emptiness(look.probabilities))[blank, None])
                 answers.empty.append(~truth.flatten(1).any(1)[blank])
 
     def _learn_rules(self, known: Tensor, good: Tensor, fold_of: Tensor, cases: int) -> None:
@@ -240,32 +287,3 @@ class Judge(DiscriminatorSelector):
     def _learn_empty(self, nothing: Tensor, empty: Tensor) -> None:
         if min(int(empty.sum()), int((~empty).sum())) >= 2:
             self.empty_rule.copy_(fit_rule(nothing, empty))
-
-
-def self_agreement(look: Look) -> Tensor:
-    """Dice (n,) of a model's two looks, class by class at once; 0 where either sees nothing."""
-    same = ((look.first == look.second) & (look.first > 0)).flatten(1).sum(1)
-    both = (look.first > 0).flatten(1).sum(1) + (look.second > 0).flatten(1).sum(1)
-    return 2 * same / both.clamp_min(1)
-
-
-def features(opinion: Tensor, masks: Tensor, look: Look, label: int) -> Tensor:
-    """Return what speaks for masks (n, h, w) of one class, or of everything (label 0): (n, 4)."""
-    first, second = (look.first == label, look.second == label) if label else (look.first > 0, look.second > 0)
-    agreement, certainty = _logit(dice_of(first, second)), _logit(mask_certainty(look.probabilities))
-    size = masks.flatten(1).float().mean(1).sqrt() * 10
-    return torch.stack([opinion.float(), agreement, certainty, size], 1)
-
-
-def _logit(share: Tensor) -> Tensor:
-    return torch.logit(share.float().clamp(0.005, 0.995))
-
-
-def look_with(network: nn.Module, images: Tensor, mirror: bool) -> Look:
-    """Look at slices (n, c, h, w) with a network, and at their mirror images if left and right do not matter."""
-    once = network(images).float().softmax(1)
-    if not mirror:
-        labels = hard(once)
-        return Look(once, labels, labels)
-    again = network(images.flip(-1)).float().softmax(1).flip(-1)
-    return Look((once + again) / 2, hard(once), hard(again))

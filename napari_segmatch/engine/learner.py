@@ -14,8 +14,9 @@ from ..errors import ConfigError
 from .calibration import Report
 from .data import ResidentPool
 from .discriminator import equation_1_loss, one_question
+from .evidence import look_with
 from .geometry import warp, weak
-from .judge import Judge, look_with
+from .judge import Judge
 from .losses import foreground_dice, hard
 from .networks import build
 from .policy import POLICIES
@@ -24,6 +25,9 @@ from .step import Outcome, Views, algorithm_1, draw_views, labelled_view
 
 JUDGE_RATE = 1e-3
 """Learning rate of the discriminator."""
+
+UNDERSTUDY_HASTE = 3.0
+"""How many times faster its understudies learn: they have to keep up with the teacher."""
 
 LESSONS = 8
 """People's decisions that the discriminator is reminded of in one update."""
@@ -83,9 +87,7 @@ class Learner:
         self.teacher = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.policy = POLICIES[config.augment](config.strong_operations)
         self.optimiser = self._adam(self.model, config.learning_rate, config.weight_decay)
-        self.judge_optimiser = (
-            self._adam(self.selector, JUDGE_RATE, 1e-2) if isinstance(self.selector, DiscriminatorSelector) else None
-        )
+        self.judge_optimiser = self._judge_optimiser()
         self.step = 0
         self.parts = 1
         """In so many parts a batch is computed; more of them need less memory and give the same step."""
@@ -101,6 +103,14 @@ class Learner:
 
     def _adam(self, module: nn.Module, rate: float, decay: float) -> torch.optim.Optimizer:
         return torch.optim.AdamW(module.parameters(), rate, weight_decay=decay, fused=self.device.type != "mps")
+
+    def _judge_optimiser(self) -> torch.optim.Optimizer | None:
+        if not isinstance(self.selector, DiscriminatorSelector):
+            return None
+        optimiser = self._adam(self.selector.critics, JUDGE_RATE, 1e-2)
+        if isinstance(self.selector, Judge):
+            optimiser.add_param_group({"params": self.selector.understudies.parameters(), "haste": UNDERSTUDY_HASTE})
+        return optimiser
 
     def generator(self, purpose: int = 0) -> torch.Generator:
         """Return the source of chance of this step; one for each purpose."""
@@ -226,9 +236,10 @@ class Learner:
                     outcome.labelled_view, outcome.labelled_mask, pool.folds[rows], hard(outcome.labelled_logits),
                     generator, self.config.dice,
                 )  # fmt: skip
-                if self.looks_twice and outcome.look is not None and outcome.unlabelled_view is not None:
-                    folds = pool.folds[self.drawn]
-                    loss = loss + judge.unlabelled_loss(outcome.unlabelled_view, outcome.look, folds, generator)
+                if outcome.look is not None and outcome.unlabelled_view is not None:
+                    seen = outcome.unlabelled_view, outcome.look, pool.folds[self.drawn]
+                    loss = loss + judge.following_loss(*seen)
+                    loss = loss + judge.unlabelled_loss(*seen, generator) if self.looks_twice else loss
             else:
                 loss = self._equation_1(judge, pool, labelled, generator)
             loss = loss + self._lesson_loss(judge, pool, generator)
@@ -268,9 +279,7 @@ class Learner:
             return None
         self.selector.eval()
         with autocast(self.device):
-            return self.selector.examine(
-                pool, mirror=self.config.second_look and self.config.flip > 0, generator=self.generator(5)
-            )
+            return self.selector.examine(pool, self.teacher, mirror=self.looks_twice, generator=self.generator(5))
 
     # state -----------------------------------------------------------------------------------------------
 
@@ -310,7 +319,7 @@ class Learner:
 def _descend(optimiser: torch.optim.Optimizer, rate: float) -> bool:
     """Take a step down the gradient that was gathered; False, and nothing is changed, if it is not a number."""
     for group in optimiser.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group.get("haste", 1.0)
     norm = nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], 1.0)
     if not torch.isfinite(norm):
         return False

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from .checkpoint import Loaded
-from .judge import look_with
+from .evidence import look_with
 
 KINDS = ("torchscript", "onnx", "monai-bundle")
 
