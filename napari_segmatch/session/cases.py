@@ -15,6 +15,7 @@ from ..jobs import Lane, VolumeCache
 from ..keeper import WindowLock
 from ..ledger import Ledger
 from ..project import Project
+from ..project.place import place_warning
 from ..types import Aside, Case, Proposal, Volume
 from .keeping import KeepingSession
 
@@ -68,8 +69,8 @@ class CaseSession(KeepingSession):
         self._opened(project)
         self._reload()
         self.project_changed.emit()
-        if project.readonly:
-            self.message.emit(project.readonly, True)
+        if warnings := " ".join(filter(None, (project.readonly, place_warning(project.path)))):
+            self.message.emit(warnings, True)
 
     def _opened(self, project: Project) -> None:
         """Read what is to be known of a project before anybody hears of it."""
