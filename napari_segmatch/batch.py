@@ -89,6 +89,23 @@ def package_run(project_path: Path, out: Path, kind: str, run_id: int | None = N
     return [out / name for name in files]
 
 
+def convert_weights(path: Path, out: Path) -> str:
+    """Write the tensors of a PyTorch checkpoint as safetensors; returns a sentence about them.
+
+    Raises
+    ------
+    ImportProblem
+        If the file holds anything but tensors, or ``out`` exists.
+    """
+    from .engine.foreign import convert
+
+    if out.exists():
+        raise ImportProblem(f"{out.name} exists already: choose another name with --out.")
+    data, sentence = convert(path)
+    write_atomic(out, data)
+    return sentence
+
+
 def _measured(run: Run) -> dict[str, str]:
     """Return the run's last look at its validation cases."""
     looks = [event for event, _ in run.events() if isinstance(event, Evaluated)]
