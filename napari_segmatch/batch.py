@@ -12,7 +12,7 @@ import numpy as np
 from .errors import ImportProblem, ProjectError
 from .events import Evaluated
 from .fsio import csv_text, write_atomic
-from .io import Choices, FoundCase, encode_labels, read_mask, read_sequences
+from .io import Choices, FoundCase, encode_labels, read_apart, read_mask, read_sequences
 from .project import Project, Run
 from .types import NOT_ANNOTATED, Mask, Volume
 
@@ -132,7 +132,18 @@ def _reading_jobs(
 ) -> list[tuple[str, Callable[[], Volume]]]:
     if found is not None:
         return [
-            (item.id, partial(read_sequences, item.images, sequences, item.choices | dict(choices))) for item in found
+            (
+                item.id,
+                partial(
+                    read_apart,
+                    read_sequences,
+                    item.images,
+                    sequences,
+                    item.choices | dict(choices),
+                    files=item.images.values(),
+                ),
+            )
+            for item in found
         ]
     cases = [case.id for case in project.cases if case.problem is None and not case.labelled]
     if not cases:

@@ -15,7 +15,7 @@ import numpy as np
 
 from ..errors import ImportProblem, ProjectError
 from ..fsio import inside
-from ..io import ask, read_mask, read_sequences
+from ..io import ask, read_apart, read_mask, read_sequences
 from ..types import MAX_CLASSES, NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
 from .checks import check_names, check_slices, good_name
@@ -180,7 +180,7 @@ class CaseFolder:
             came = f"{unknown[0]!r} is not one of them" if unknown else "none was given"
             raise ImportProblem(f"Case {id}: the project's sequences are {', '.join(self.sequences)}, and {came}.")
         choices = {"twin": "add"} if choices is None else dict(choices)
-        volume = read_sequences(images, self.sequences, choices)
+        volume = read_apart(read_sequences, images, self.sequences, choices, files=images.values())
         geometry, fingerprint = volume.geometry, _fingerprint(volume)
         labels, done = self._import_labels(id, mask, labelled, geometry, choices)
         notes = (*volume.notes, *self._twins(id, fingerprint, choices))
@@ -226,7 +226,7 @@ class CaseFolder:
             return None, ()
         if mask is None:
             raise ImportProblem(f"Case {id} is to be labelled but no mask was given for it.")
-        labels = read_mask(mask, geometry, self.classes, choices).labels
+        labels = read_apart(read_mask, mask, geometry, self.classes, choices, files=[mask]).labels
         wanted = check_slices(range(geometry.shape[0]) if isinstance(labelled, str) else labelled, geometry)
         return labels, tuple(z for z in wanted if (labels[z] != NOT_ANNOTATED).any())
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 from psygnal import Signal
 
+from ..io import end_child
 from ..jobs import Lane, VolumeCache
 from ..keeper import WindowLock
 from ..ledger import Ledger
@@ -91,6 +92,7 @@ class CaseSession(KeepingSession):
         """End the session: see the class's policy."""
         self.close_project()
         self._jobs.close()
+        end_child()
 
     def _reload(self) -> None:
         project = self._open()
