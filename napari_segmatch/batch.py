@@ -11,9 +11,10 @@ import numpy as np
 
 from .errors import ImportProblem, ProjectError
 from .events import Evaluated
-from .fsio import csv_text, write_atomic
+from .fsio import write_atomic
 from .io import Choices, FoundCase, encode_labels, read_apart, read_mask, read_sequences
 from .project import Project, Run
+from .texts import csv_text
 from .types import NOT_ANNOTATED, Mask, Volume
 
 MAX_LABEL = NOT_ANNOTATED - 1
