@@ -16,6 +16,7 @@ from .io import (
     holds_dicom,
     is_segmentation,
     looks_like_mask,
+    read_apart,
     read_mask,
     read_volume,
     scan_dicom,
@@ -115,7 +116,7 @@ def _layer(path: Path, name: str) -> LayerData:
 def _few_labels(path: Path):
     """Return the file's mask, or None if its values are no handful of whole numbers."""
     try:
-        mask = read_mask(path)
+        mask = read_apart(read_mask, path, files=[path])
     except ImportProblem:
         return None
     return mask if np.count_nonzero(np.bincount(mask.labels.ravel())) <= MAX_CLASSES else None
@@ -126,7 +127,7 @@ def _answered(read: Callable[..., Any], path: Path) -> Any:
     choices: dict[str, str] = {}
     while True:
         try:
-            return read(path, choices=choices)
+            return read_apart(read, path, choices, files=[path])
         except Question as question:
             if question.topic in choices:
                 raise

@@ -11,9 +11,10 @@ import numpy as np
 
 from .errors import ImportProblem, ProjectError
 from .events import Evaluated
-from .fsio import csv_text, write_atomic
-from .io import Choices, FoundCase, encode_labels, read_mask, read_sequences
+from .fsio import write_atomic
+from .io import Choices, FoundCase, encode_labels, read_apart, read_mask, read_sequences
 from .project import Project, Run
+from .texts import csv_text
 from .types import NOT_ANNOTATED, Mask, Volume
 
 MAX_LABEL = NOT_ANNOTATED - 1
@@ -89,6 +90,23 @@ def package_run(project_path: Path, out: Path, kind: str, run_id: int | None = N
     return [out / name for name in files]
 
 
+def convert_weights(path: Path, out: Path) -> str:
+    """Write the tensors of a PyTorch checkpoint as safetensors; returns a sentence about them.
+
+    Raises
+    ------
+    ImportProblem
+        If the file holds anything but tensors, or ``out`` exists.
+    """
+    from .engine.foreign import convert
+
+    if out.exists():
+        raise ImportProblem(f"{out.name} exists already: choose another name with --out.")
+    data, sentence = convert(path)
+    write_atomic(out, data)
+    return sentence
+
+
 def _measured(run: Run) -> dict[str, str]:
     """Return the run's last look at its validation cases."""
     looks = [event for event, _ in run.events() if isinstance(event, Evaluated)]
@@ -115,7 +133,18 @@ def _reading_jobs(
 ) -> list[tuple[str, Callable[[], Volume]]]:
     if found is not None:
         return [
-            (item.id, partial(read_sequences, item.images, sequences, item.choices | dict(choices))) for item in found
+            (
+                item.id,
+                partial(
+                    read_apart,
+                    read_sequences,
+                    item.images,
+                    sequences,
+                    item.choices | dict(choices),
+                    files=item.images.values(),
+                ),
+            )
+            for item in found
         ]
     cases = [case.id for case in project.cases if case.problem is None and not case.labelled]
     if not cases:

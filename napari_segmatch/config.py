@@ -60,6 +60,7 @@ class TrainConfig:
     # Network and optimiser
     neighbours: int = _setting(0, "Slices on either side that the network sees as further channels", 0, 3, "slices")
     network: str = _setting("unet", "A network by name, or your own as package.module:function")
+    weights: str = _setting("", "What the network starts from: a safetensors file that fits it; empty starts anew")
     features: int = _setting(16, "Channels of the network's first level", 8, 128, "channels", multiple=8)
     learning_rate: float = _setting(2e-3, "Peak learning rate of AdamW", 1e-6, 1)
     weight_decay: float = _setting(1e-2, "Weight decay of AdamW", 0, 1)

@@ -51,7 +51,11 @@ class Question(ImportProblem):
     """
 
     def __init__(self, sentence: str, topic: str, options: dict[str, str]) -> None:
-        self.topic, self.options = topic, options
+        self.topic, self.options, self._sentence = topic, options, sentence
         ways = [f"{topic}={answer} ({meaning})" for answer, meaning in options.items()]
         shown = " or ".join(ways) if len(ways) < 5 else f"{ways[0]} to {ways[-1]}"
         super().__init__(f"{sentence}: choose {shown}.")
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, dict[str, str]]]:
+        """Go from process to process whole."""
+        return Question, (self._sentence, self.topic, self.options)

@@ -1,4 +1,4 @@
-"""The only module that writes to the disk: it knows fsync, rename, locks and what to do when the disk refuses.
+"""The only module that writes to the disk: it knows fsync, rename and what to do when the disk refuses.
 
 Order, always: temporary file beside the target, write, fsync, read back, rename, fsync the folder. After
 :func:`write_atomic` returns, the bytes are on disk under their name; if it raises, the old file is untouched.
@@ -9,20 +9,15 @@ Each function of :data:`PRIMITIVES` is one call of the operating system, so that
 from __future__ import annotations
 
 import contextlib
-import csv
 import errno
-import hashlib
-import io
-import json
 import os
 import shutil
 import stat
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 
 from .errors import DiskProblem, ProjectError
 
@@ -210,20 +205,6 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def digest(fields: dict[str, object]) -> str:
-    """Return the SHA-256 of what JSON can hold; the order of the keys does not matter."""
-    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
-
-
-def csv_text(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Write a table as CSV with a header."""
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows)
-    return buffer.getvalue()
-
-
 class GrowingFile:
     """A file to which records are added. A record that could not be added whole is taken out again."""
 
@@ -310,59 +291,3 @@ class Reserve:
         except OSError:
             return False
         return held
-
-
-class FileLock:
-    """An exclusive lock that the operating system frees when its process dies, however it dies."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._handle: int | None = None
-
-    @property
-    def held(self) -> bool:
-        """Whether this object holds the lock."""
-        return self._handle is not None
-
-    def acquire(self, patience: float = 0.0) -> bool:
-        """Take the lock, trying for ``patience`` seconds; False when somebody else keeps it."""
-        end = time.monotonic() + patience
-        while not self._try():
-            if time.monotonic() >= end:
-                return False
-            time.sleep(0.02)
-        return True
-
-    def _try(self) -> bool:
-        try:
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o666)
-        except OSError:
-            return False
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            return False
-        self._handle = handle
-        return True
-
-    def release(self) -> None:
-        if self._handle is not None:
-            os.close(self._handle)
-            self._handle = None
-
-    def __enter__(self) -> FileLock:
-        if not self.acquire(patience=1.0):  # who only looks whether it is free holds it for a moment
-            raise ProjectError(f"{self._path.parent.name} is in use by another process.")
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None,
-                 trace: TracebackType | None) -> None:  # fmt: skip
-        self.release()

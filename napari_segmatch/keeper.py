@@ -20,7 +20,8 @@ from typing import TypeVar
 import numpy as np
 
 from .errors import DiskProblem, SegmatchError
-from .fsio import FileLock, Reserve, free_bytes, move, read_file, write_atomic
+from .fsio import Reserve, free_bytes, move, read_file, write_atomic
+from .locks import FileLock
 from .project import Project
 from .project.audit import actor
 from .project.journal import Journal, journals, read_place, recover, write_place

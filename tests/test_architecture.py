@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "napari_segmatch"
 QT = {"napari", "qtpy", "magicgui", "superqt", "pyqtgraph", "PyQt6", "PySide6"}
-VOCABULARY = {"types", "config", "events", "errors", "fsio"}
+VOCABULARY = {"types", "config", "events", "errors", "fsio", "locks", "texts"}
 
 # room: (our own rooms it may import, outside packages it must not import)
 TABLE = {
@@ -20,6 +20,8 @@ TABLE = {
     "events": ({"types"}, QT | {"torch", "nibabel"}),
     "errors": (set(), QT | {"torch", "nibabel"}),
     "fsio": ({"errors"}, QT | {"torch", "nibabel"}),
+    "locks": ({"errors"}, QT | {"torch", "nibabel"}),
+    "texts": (set(), QT | {"torch", "nibabel"}),
     "history": ({"events"}, QT | {"torch", "nibabel"}),
     "jobs": ({"types"}, QT | {"torch", "nibabel"}),
     "pictures": (VOCABULARY, QT | {"torch", "nibabel"}),

@@ -247,6 +247,26 @@ def test_a_project_that_a_window_has_held_opens_again(session):
     assert examine(path) == []
 
 
+@pytest.mark.parametrize("pair", [("mask_version", "proposal"), ("decision", "choice"), ("case", "run")])
+def test_swapped_root_pages_are_found_and_mended(project, pair):
+    """A bit in a table's root page makes it read another table's rows: whole pages, well-formed, and all wrong."""
+    filled(project).close()
+    before = tables(project.path)
+    db = sqlite3.connect(project.path / "segmatch.db", isolation_level=None)
+    roots = {name: db.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (name,)).fetchone() for name in pair}
+    db.execute("PRAGMA writable_schema=ON")
+    for name, other in (pair, pair[::-1]):
+        db.execute("UPDATE sqlite_master SET rootpage = ? WHERE name = ?", (*roots[other], name))
+    db.close()
+    try:
+        assert examine(project.path)
+    except ProjectError as error:
+        assert "doctor --repair" in str(error)
+    repair(project.path)
+    assert tables(project.path) == before
+    assert examine(project.path) == []
+
+
 def test_a_lost_case_counter_is_made_up_for(project, tmp_path):
     """SQLite's own counter is in no audit trail: without it the next case gets a free number all the same."""
     project.close()

@@ -66,8 +66,8 @@ def is_found(path):
         return True
 
 
-def campaign(count=500):
-    chance = random.Random(1)
+def campaign(count=500, seed=1):
+    chance = random.Random(seed)
     with scratch() as folder:
         made = made_project(folder)
         before = everything(made)
@@ -97,7 +97,7 @@ def campaign(count=500):
                 found += said
                 if not said and not same:
                     wrong.append(f"{where}: changed and not found")
-            yield {"what": f"bit flips: {kind}", "runs": flips, "checked": found, "asked": ASKED,
+            yield {"what": f"bit flips: {kind}, seed {seed}", "runs": flips, "checked": found, "asked": ASKED,
                    "wrong": len(wrong)}, wrong  # fmt: skip
 
 

@@ -20,6 +20,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", metavar="CAMPAIGN", help=", ".join(NAMES))
     parser.add_argument("--count", type=int, help="how often, if not as often as the results need")
+    parser.add_argument("--seed", type=int, help="other chances, of kill and bitflips")
     parser.add_argument("--dry", action="store_true", help="write no row")
     given = parser.parse_args()
     from common import append
@@ -28,7 +29,8 @@ def main():
     for name in given.names or NAMES:
         module = importlib.import_module(name)
         begun = time.monotonic()
-        for row, wrong in module.campaign(given.count) if given.count else module.campaign():
+        asked = {"count": given.count, "seed": given.seed if name in ("kill", "bitflips") else None}
+        for row, wrong in module.campaign(**{key: value for key, value in asked.items() if value is not None}):
             row = row | {"seconds": round(time.monotonic() - begun)}
             failed += row["wrong"]
             print(row if given.dry else append("faults", row), *wrong[:20], sep="\n  ", flush=True)

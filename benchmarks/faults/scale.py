@@ -1,5 +1,6 @@
 """What saving, deciding and refreshing cost with 10 to 10,000 cases in the project."""
 
+import os
 import time
 
 import numpy as np
@@ -39,12 +40,25 @@ def timed(work, times):
     return round(float(np.median(taken)), 2)
 
 
+def fsync_cost(folder, times=100):
+    """Return what the disk takes for one fsync of 4 kB, in ms: a save asks for a dozen of them."""
+    with (folder / "fsync").open("wb") as file:
+
+        def work(_):
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+
+        return timed(work, times)
+
+
 def measure(cases, times=40):
     with scratch() as folder, small_project(folder) as project:
         fill(project, cases)
         pool = ProjectPool(project)
         items = [project.proposal(item) for item in range(1, 11)]
         return {
+            "fsync": fsync_cost(folder),
             "save": timed(lambda n: project.save_slices("c", {n % SHAPE[0]: stamp(n)}), times),
             "decide": timed(lambda n: project.decide(items[n % 10], ("rejected", "deferred")[n % 2]), times),
             "refresh": timed(lambda n: (project.case("c"), pool.version()), times),
@@ -56,6 +70,7 @@ def campaign(count=10_000):
     for verb in ("save", "decide", "refresh"):
         costs = [found[size][verb] for size in found]
         words = ", ".join(f"{cost} ms with {size:,}" for size, cost in zip(found, costs, strict=True))
+        words += f" cases; one fsync {', '.join(str(found[size]['fsync']) for size in found)} ms"
         grown = costs[-1] > 2 * costs[0] + 1
-        yield {"what": f"{verb}: {words} cases", "runs": len(found), "checked": 40, "asked": ASKED,
+        yield {"what": f"{verb}: {words}", "runs": len(found), "checked": 40, "asked": ASKED,
                "wrong": int(grown)}, [f"{verb} grows: {words}"] if grown else []  # fmt: skip

@@ -28,8 +28,8 @@ def child(name, path, library, **faults):
     return "" if done.returncode == 0 else done.stderr.strip().splitlines()[-1]
 
 
-def campaign(every=1):
-    """Fail every call, or only every so many-th."""
+def campaign(count=1):
+    """Fail every call; with ``count`` only every so many-th."""
     with scratch() as folder:
         library = folder / "refuse.so"
         source = os.path.join(os.path.dirname(__file__), "refuse.c")  # noqa: PTH118,PTH120
@@ -39,7 +39,7 @@ def campaign(every=1):
             log = folder / f"{name}.log"
             child(name, prepared(made, "counted"), library, FAULT_LOG=str(log))
             counted = Counter(log.read_text().split())
-            plan = [(call, at, way) for call, n in counted.items() for at in range(1, n + 1) for way in WAYS][::every]
+            plan = [(call, at, way) for call, n in counted.items() for at in range(1, n + 1) for way in WAYS][::count]
             ready, told, wrong = prepared(made, "ready"), 0, []
             for number, (call, at, way) in enumerate(plan):
                 path = fresh(ready, f"f{number % 2}")

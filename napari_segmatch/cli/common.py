@@ -11,13 +11,22 @@ import typer
 from .. import __version__
 from ..errors import ConfigError
 from ..io import parse_image_option
+from ..project.place import place_warning
 
 app = typer.Typer(
     help="Segment MRI with almost no labels. Research use only, not for diagnosis.",
     no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
 )  # fmt: skip
 
-Folder = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's folder.")]
+
+def _told_where(project: Path) -> Path:
+    """Say it if a project lies on a network drive or in the cloud, and go on."""
+    if warning := place_warning(project):
+        typer.echo(f"segmatch: {warning}", err=True)
+    return project
+
+
+Folder = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's folder.", callback=_told_where)]
 Images = Annotated[
     list[str], typer.Option("--image", help="NAME=PATTERN, as flair={case}/flair.nii.gz; once for each sequence.")
 ]

@@ -1,4 +1,4 @@
-"""``segmatch package``: a trained network for other programs."""
+"""``segmatch package`` and ``segmatch convert``: networks to other programs, and weights from them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..batch import package_run
+from ..batch import convert_weights, package_run
 from .common import Folder, app, say
 
 
@@ -21,3 +21,13 @@ def package(
     """Write a trained network as TorchScript, ONNX or a MONAI bundle, with a model card."""
     files = package_run(project, folder, kind, run)
     say(f"{len(files)} files written to {folder}.")
+
+
+@app.command()
+def convert(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A PyTorch checkpoint, .pt or .pth.")],
+    out: Annotated[Path | None, typer.Option(help="The file to write; FILE.safetensors beside it by default.")] = None,
+) -> None:
+    """Turn a PyTorch checkpoint into safetensors, to train from with --set weights=. No code in it is run."""
+    target = out or file.with_suffix(".safetensors")
+    say(f"{target.name}: {convert_weights(file, target)}")

@@ -10,8 +10,9 @@ import typer
 
 from ..config import configure
 from ..errors import ConfigError
-from ..fsio import csv_text, write_atomic
+from ..fsio import write_atomic
 from ..io import find_cases
+from ..texts import csv_text
 from .common import Device, Images, app, patterns, say, split
 
 

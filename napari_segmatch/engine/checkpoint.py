@@ -19,7 +19,8 @@ from safetensors.torch import load, save
 
 from ..config import from_dict
 from ..errors import DiskProblem, TrainingProblem
-from ..fsio import digest, free_bytes, move, read_file, write_atomic
+from ..fsio import free_bytes, move, read_file, write_atomic
+from ..texts import digest
 from .learner import Learner
 
 KEEP = 3

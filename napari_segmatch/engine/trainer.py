@@ -36,6 +36,7 @@ from ..events import (
 from ..types import Pool, Volume
 from .checkpoint import checkpoints, load_newest, save_checkpoint
 from .data import Change, ResidentPool
+from .foreign import take_weights
 from .learner import Learner
 from .metrics import class_dice
 from .predict import predict_slices, propose
@@ -251,7 +252,11 @@ class Examination:
 
 def _start(pool: Pool, config: TrainConfig, folder: Path, resume: bool) -> tuple[Learner, list[str]]:
     if not resume or not checkpoints(folder):
-        return Learner(config, len(pool.sequences), len(pool.classes)), []
+        learner = Learner(config, len(pool.sequences), len(pool.classes))
+        if config.weights:
+            for network in (learner.model, learner.teacher):
+                take_weights(network, Path(config.weights))
+        return learner, []
     loaded = load_newest(folder)
     return loaded.learner, [f"Checkpoint {name} is damaged; the one before it was used." for name in loaded.skipped]
 

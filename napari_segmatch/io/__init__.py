@@ -1,5 +1,6 @@
 """Files of the world to volumes and masks, and back. The only place that permutes axes."""
 
+from .apart import end_child, read_apart
 from .datasets import find_dataset
 from .dicom_files import holds_dicom, scan_dicom
 from .dicom_headers import is_dicom
@@ -29,6 +30,7 @@ __all__ = [
     "encode_labels",
     "encode_segmentation",
     "encode_segments",
+    "end_child",
     "find_cases",
     "find_dataset",
     "holds_dicom",
@@ -37,6 +39,7 @@ __all__ = [
     "itksnap_table",
     "looks_like_mask",
     "parse_image_option",
+    "read_apart",
     "read_codes",
     "read_label_table",
     "read_mask",

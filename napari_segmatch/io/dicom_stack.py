@@ -202,13 +202,13 @@ def read_planes(slices: Sequence[Slice]) -> list[np.ndarray]:
     pydicom()
     wanted = [(item.path, item.frame, item.size) for item in slices]
     if any(_is_packed(path) for path in {item.path for item in slices}):
-        return run_apart(_planes, wanted, slices[0].path.name, seconds=30 + 0.5 * len(slices))
+        return run_apart(_planes, wanted, name=slices[0].path.name, seconds=30 + 0.5 * len(slices))
     return _planes(wanted)
 
 
 def read_file_pixels(path: Path) -> np.ndarray:
     """Return all stored numbers of one file, unpacked like those of slices."""
-    return run_apart(_decoded, path, path.name, seconds=60) if _is_packed(path) else _decoded(path)
+    return run_apart(_decoded, path, name=path.name, seconds=60) if _is_packed(path) else _decoded(path)
 
 
 def _is_packed(path: Path) -> bool:

@@ -18,7 +18,8 @@ from sqlite3 import Connection, DatabaseError, Row
 from typing import Any
 
 from ..errors import ProjectError
-from ..fsio import FileLock, GrowingFile, read_file
+from ..fsio import GrowingFile, read_file
+from ..locks import FileLock
 
 START = "0" * 64
 COLUMNS = ("seq", "at", "actor", "action", "body", "prev", "hash")

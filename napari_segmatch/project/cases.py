@@ -1,127 +1,28 @@
-"""The cases and masks of a project folder: the lower half of :class:`napari_segmatch.project.Project`."""
+"""The cases and masks of a project folder: the middle of :class:`napari_segmatch.project.Project`."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-import uuid
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal
 
 import numpy as np
 
 from ..errors import ImportProblem, ProjectError
-from ..fsio import inside
-from ..io import ask, read_mask, read_sequences
-from ..types import MAX_CLASSES, NOT_ANNOTATED, Case, Geometry, Volume
+from ..io import ask, read_apart, read_mask, read_sequences
+from ..types import NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
-from .checks import check_names, check_slices, good_name
-from .objects import ObjectStore
-from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_meta, to_reading
-from .store import Store, create_database, half_made_name
-
-DATABASE = "segmatch.db"
+from .checks import check_slices, good_name
+from .folder import ProjectFolder
+from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_reading
 
 
-class CaseFolder:
+class CaseFolder(ProjectFolder):
     """A folder of cases with versioned masks. See :class:`napari_segmatch.project.Project` for its rules."""
-
-    def __init__(self, path: Path, store: Store) -> None:
-        self.path = path
-        self.store = store
-        for name in ("objects", "runs", "journal", "backups"):
-            inside(path, name)  # a link in the place of a folder leads out of the project
-        self.objects = ObjectStore(path / "objects")
-        self.classes, self.sequences, self.colours, self._key = to_meta(store.rows("SELECT key, value FROM meta"))
-
-    # opening ---------------------------------------------------------------------------------------------
-
-    @classmethod
-    def create(cls, path: str | Path, classes: Sequence[str], sequences: Sequence[str]) -> Self:
-        """Make a new project in an empty or new folder.
-
-        Parameters
-        ----------
-        path
-            The folder.
-        classes
-            Names of the structures to segment, at most 50; the first gets label 1.
-        sequences
-            Names of the MRI sequences; they become the network's channels, in this order.
-
-        Raises
-        ------
-        ProjectError
-            If the folder already holds something, or a name is missing, doubled or too many.
-        """
-        path = Path(path)
-        check_names("class", classes)
-        check_names("sequence", sequences)
-        if len(classes) > MAX_CLASSES:
-            raise ProjectError(f"{len(classes)} classes are too many; at most {MAX_CLASSES} are possible.")
-        if path.exists() and (not path.is_dir() or set(path.iterdir()) - {half_made_name(path / DATABASE)}):
-            raise ProjectError(
-                f"{path.resolve().name} is not empty: choose a new folder, or open the project that is in it."
-            )
-        meta = {"classes": list(classes), "sequences": list(sequences), "uuid": str(uuid.uuid4())}
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            create_database(path / DATABASE, {key: json.dumps(value) for key, value in meta.items()})
-        except OSError as error:
-            raise ProjectError(f"The project {path.resolve().name} cannot be made ({error.strerror}).") from error
-        return cls(path, Store(path / DATABASE))
-
-    @classmethod
-    def open(cls, path: str | Path, readonly: str = "") -> Self:
-        """Open an existing project.
-
-        Parameters
-        ----------
-        readonly
-            Why nothing may be written, as a sentence for whoever tries; empty if it may. A folder that the system
-            does not let us write to is opened for reading by itself.
-
-        Raises
-        ------
-        ProjectError
-            If the folder is no project, is damaged, or was written by a newer version.
-        """
-        path = Path(path)
-        if not path.is_dir():
-            raise ProjectError(
-                f"There is no project folder {path.name}: check the path, or make one with `segmatch new`."
-            )
-        if not readonly and not (os.access(path, os.W_OK) and os.access(path / DATABASE, os.W_OK | os.R_OK)):
-            readonly = f"{path.resolve().name} lies where nothing can be written: it is open for viewing only."
-        return cls(path, Store(path / DATABASE, readonly if (path / DATABASE).exists() else ""))
-
-    @property
-    def readonly(self) -> str:
-        """Why nothing can be written, as a sentence; empty if it can."""
-        return self.store.readonly
-
-    def close(self) -> None:
-        self.store.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    def set_colours(self, colours: Mapping[str, str]) -> None:
-        """Give classes colours, as "#rrggbb"; other classes keep what the window gives them."""
-        self.colours = {name: colour for name, colour in colours.items() if name in self.classes}
-        self.store.tell("meta", {"key": "colours", "value": json.dumps(self.colours)})
-
-    def pseudonym(self, patient: str) -> str:
-        """Return a name for a patient that tells patients apart and cannot be turned back."""
-        return hashlib.blake2b(patient.encode(), digest_size=6, key=self._key[:64]).hexdigest()
-
-    # cases -----------------------------------------------------------------------------------------------
 
     @property
     def cases(self) -> list[Case]:
@@ -180,7 +81,7 @@ class CaseFolder:
             came = f"{unknown[0]!r} is not one of them" if unknown else "none was given"
             raise ImportProblem(f"Case {id}: the project's sequences are {', '.join(self.sequences)}, and {came}.")
         choices = {"twin": "add"} if choices is None else dict(choices)
-        volume = read_sequences(images, self.sequences, choices)
+        volume = read_apart(read_sequences, images, self.sequences, choices, files=images.values())
         geometry, fingerprint = volume.geometry, _fingerprint(volume)
         labels, done = self._import_labels(id, mask, labelled, geometry, choices)
         notes = (*volume.notes, *self._twins(id, fingerprint, choices))
@@ -226,7 +127,7 @@ class CaseFolder:
             return None, ()
         if mask is None:
             raise ImportProblem(f"Case {id} is to be labelled but no mask was given for it.")
-        labels = read_mask(mask, geometry, self.classes, choices).labels
+        labels = read_apart(read_mask, mask, geometry, self.classes, choices, files=[mask]).labels
         wanted = check_slices(range(geometry.shape[0]) if isinstance(labelled, str) else labelled, geometry)
         return labels, tuple(z for z in wanted if (labels[z] != NOT_ANNOTATED).any())
 

@@ -8,7 +8,8 @@ import sqlite3
 from pathlib import Path
 
 from ..errors import ImportProblem, SegmatchError
-from ..fsio import digest, read_file
+from ..fsio import read_file
+from ..texts import digest
 from . import Project, audit, schema
 
 

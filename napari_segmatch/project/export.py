@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ProjectError
-from ..fsio import csv_text, write_atomic
+from ..fsio import write_atomic
 from ..io import Code
+from ..texts import csv_text
 from ..types import NOT_ANNOTATED, Case
 from .layouts import LAYOUTS, Finished, descriptions
 

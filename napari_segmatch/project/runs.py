@@ -16,7 +16,8 @@ from typing import Literal
 from ..config import TrainConfig, from_dict
 from ..errors import ProjectError
 from ..events import TrainEvent, decode, encode
-from ..fsio import FileLock, write_atomic
+from ..fsio import write_atomic
+from ..locks import FileLock
 
 Wish = Literal["run", "pause", "stop"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from sqlite3 import Connection
 
-from ..fsio import digest
+from ..texts import digest
 from . import audit
 
 SCHEMA_VERSION = 3

@@ -12,8 +12,8 @@ from ..errors import ProjectError, SegmatchError
 from ..fsio import TEMPORARY, move
 from ..types import Case
 from . import Project
-from .cases import DATABASE
 from .doctor import checkpoint_is_whole, database_problems, trail_problems
+from .folder import DATABASE
 from .rebuild import rebuild, renew_ledger
 from .sources import find_moved
 

@@ -11,10 +11,12 @@ from typing import Any, TypeVar
 import numpy as np
 from psygnal import Signal
 
+from ..io import end_child
 from ..jobs import Lane, VolumeCache
 from ..keeper import WindowLock
 from ..ledger import Ledger
 from ..project import Project
+from ..project.place import place_warning
 from ..types import Aside, Case, Proposal, Volume
 from .keeping import KeepingSession
 
@@ -68,8 +70,8 @@ class CaseSession(KeepingSession):
         self._opened(project)
         self._reload()
         self.project_changed.emit()
-        if project.readonly:
-            self.message.emit(project.readonly, True)
+        if warnings := " ".join(filter(None, (project.readonly, place_warning(project.path)))):
+            self.message.emit(warnings, True)
 
     def _opened(self, project: Project) -> None:
         """Read what is to be known of a project before anybody hears of it."""
@@ -90,6 +92,7 @@ class CaseSession(KeepingSession):
         """End the session: see the class's policy."""
         self.close_project()
         self._jobs.close()
+        end_child()
 
     def _reload(self) -> None:
         project = self._open()

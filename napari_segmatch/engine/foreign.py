@@ -1,0 +1,98 @@
+"""Weights from elsewhere: a PyTorch checkpoint becomes safetensors, and a network starts from such a file.
+
+PyTorch's own files are pickles, which can run code. They are read in one place, here, by PyTorch's reader that makes
+tensors and plain containers and refuses everything else.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from ..errors import ImportProblem
+from ..fsio import read_file
+
+_WRAPPERS = ("module.", "_orig_mod.")
+"""What training on several processors, and compiling, put before every name."""
+
+
+def convert(path: Path) -> tuple[bytes, str]:
+    """Return the tensors of a PyTorch file as the bytes of a safetensors file, and a sentence about what they are.
+
+    Raises
+    ------
+    ImportProblem
+        If the file holds anything but tensors in plain containers; nothing in it is run.
+    """
+    if not path.is_file():
+        raise ImportProblem(f"{path.name} does not exist: check its name and folder.")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            held = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a foreign file can fail anywhere in PyTorch, with any type
+        raise ImportProblem(
+            f"{path.name} cannot be read as a plain PyTorch checkpoint, and nothing else in it is ever run: where it "
+            "was made, save the weights alone with torch.save(model.state_dict(), FILE)."
+        ) from error
+    name, found = _largest(held)
+    if not found:
+        raise ImportProblem(f"{path.name} holds no named tensors: give a checkpoint with a network's state_dict.")
+    try:
+        data = save({_bare(key): value.detach().contiguous().clone() for key, value in found.items()})
+    except (ValueError, RuntimeError, SafetensorError) as error:
+        raise ImportProblem(f"{path.name} holds tensors of a kind that safetensors has not: {error}.") from error
+    numbers = sum(value.numel() for value in found.values())
+    where = f" from its entry {name!r}; other entries are left out" if name else ""
+    return data, f"{len(found)} tensors, {numbers:,} numbers{where}."
+
+
+def _largest(held: Any) -> tuple[str, dict[str, Tensor]]:
+    """Return the mapping of names to tensors that holds most numbers, be it the file itself or one of its entries."""
+    entries = {"": held, **({str(key): value for key, value in held.items()} if isinstance(held, Mapping) else {})}
+    found = {key: _tensors(value) for key, value in entries.items()}
+    return max(found.items(), key=lambda item: sum(value.numel() for value in item[1].values()))
+
+
+def _tensors(held: Any) -> dict[str, Tensor]:
+    pairs = held.items() if isinstance(held, Mapping) else ()
+    return {key: value for key, value in pairs if isinstance(key, str) and isinstance(value, Tensor)}
+
+
+def _bare(name: str) -> str:
+    for wrapper in _WRAPPERS:
+        name = name.removeprefix(wrapper)
+    return name
+
+
+def take_weights(network: nn.Module, path: Path) -> None:
+    """Give a network the weights of a safetensors file. All of them fit, or none is taken.
+
+    Raises
+    ------
+    ImportProblem
+        If the file cannot be read, or is of another network.
+    """
+    try:
+        theirs = load(read_file(path))
+    except (OSError, SafetensorError) as error:
+        raise ImportProblem(
+            f"The weights {path.name} cannot be read: give a safetensors file; `segmatch convert` makes one of a "
+            "PyTorch checkpoint."
+        ) from error
+    mine = network.state_dict()
+    odd = sorted(set(mine) ^ set(theirs)) or [key for key in mine if mine[key].shape != theirs[key].shape]
+    if odd:
+        wanted, came = (f"{tuple(held[odd[0]].shape)}" if odd[0] in held else "nothing" for held in (mine, theirs))
+        raise ImportProblem(
+            f"The weights {path.name} are of another network: {len(odd)} of its tensors differ, the first is {odd[0]} "
+            f"({wanted} wanted, {came} found); network, features, neighbours, sequences and classes must be the same."
+        )
+    network.load_state_dict(theirs)

@@ -1,0 +1,164 @@
+"""Files are read in a child: what they do to it stays there, and it leaves nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from helpers import SHAPE, geometry, small_project, write_case
+
+from napari_segmatch.errors import ImportProblem, Question
+from napari_segmatch.io import apart, end_child, read_apart, read_mask, read_volume
+from napari_segmatch.io.apart import run_apart
+from napari_segmatch.project import Project
+from napari_segmatch.types import Mask
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left():
+    yield
+    end_child()
+
+
+def call(function, *arguments, seconds=60):
+    return run_apart(function, *arguments, name="it.nii.gz", seconds=seconds)
+
+
+def gone(pid):
+    """Whether a process has ended, within five seconds."""
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_one_child_serves_all_calls_and_arrays_come_whole():
+    array = np.random.default_rng(0).random((30, 200, 200), np.float32)
+    assert call(os.getpid) == call(os.getpid) != os.getpid()
+    back = call(Mask, array, geometry()).labels
+    assert np.array_equal(back, array)
+    back[0] = 1  # it is ours to change
+
+
+def test_a_file_that_kills_its_reader_is_a_sentence_and_the_next_one_is_read():
+    before = call(os.getpid)
+    with pytest.raises(ImportProblem, match=r"^it\.nii\.gz broke the program that reads it: export"):
+        call(os.abort)
+    assert call(os.getpid) != before
+
+
+def test_a_file_that_takes_for_ever_is_a_sentence():
+    before = call(os.getpid)
+    with pytest.raises(ImportProblem, match=r"^it\.nii\.gz took longer than 1 s to read"):
+        call(time.sleep, 100, seconds=0.5 + 0.5)
+    assert gone(before)
+    assert call(abs, -1) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to its memory")
+def test_a_file_cannot_take_all_memory():
+    with pytest.raises(MemoryError):
+        call(bytearray, 2**46)
+    import resource
+
+    assert call(resource.getrlimit, resource.RLIMIT_AS)[0] < 2**46
+
+
+def test_questions_and_problems_come_through_whole(tmp_path):
+    with pytest.raises(ImportProblem, match=r"^none\.nii\.gz does not exist"):
+        read_apart(read_volume, tmp_path / "none.nii.gz", files=[tmp_path / "none.nii.gz"])
+    _, mask = write_case(tmp_path)
+    with pytest.raises(Question) as raised:
+        read_apart(read_mask, mask, geometry((4, 32, 41)), 1, {}, files=[mask])
+    assert raised.value.options
+    assert str(raised.value).startswith("mask.nii.gz")
+
+
+def test_decoders_that_print_break_nothing():
+    assert call(os.write, 1, b"noise\n") == 6
+    assert call(print, "noise") is None
+    assert call(abs, -2) == 2
+
+
+def test_threads_take_turns():
+    found = [None] * 8
+
+    def work(index):
+        found[index] = call(abs, -index)
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == list(range(8))
+
+
+def test_cases_are_read_in_the_child_when_they_are_added(tmp_path, monkeypatch):
+    """The parsers do not run here: images and masks alike come from the child."""
+    images, mask = write_case(tmp_path)
+    for name in ("nifti.load_nifti", "nrrd.load_nrrd", "mgh.load_mgh"):
+        monkeypatch.setattr(f"napari_segmatch.io.{name}", lambda *_: pytest.fail("parsed in the window's process"))
+    with Project.create(tmp_path / "project", ["lesion"], ["flair"]) as project:
+        assert project.add_case("a", images, mask, "all").labelled == (0, 1, 2, 3)
+        assert project.mask("a").shape == SHAPE
+
+
+def test_an_idle_child_ends(monkeypatch):
+    monkeypatch.setattr(apart, "IDLE_SECONDS", 0.1)
+    assert gone(call(os.getpid))
+    assert call(abs, -1) == 1
+
+
+def test_closing_the_session_ends_the_child(tmp_path):
+    from napari_segmatch.session import Session
+
+    small_project(tmp_path).close()
+    session = Session()
+    session.open_project(tmp_path / "project")
+    child = call(os.getpid)
+    session.close()
+    assert gone(child)
+
+
+CODE = """
+import os, time
+from napari_segmatch.io.apart import run_apart
+print(run_apart(os.getpid, name="x", seconds=60), flush=True)
+run_apart(time.sleep, 100, name="x", seconds=60)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_no_child_outlives_its_parent(way, tmp_path):
+    """Ctrl+C ends a call at once, and however the parent goes, an idle child goes too; one at work within its limit."""
+    script = tmp_path / "script.py"  # without the guard that multiprocessing asks of scripts
+    script.write_text(CODE if way == signal.SIGINT else CODE.replace("100", "0") + "time.sleep(100)\n")
+    parent = subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    child = int(parent.stdout.readline())
+    time.sleep(0.5)
+    parent.send_signal(way)
+    parent.wait(timeout=10)
+    parent.stdout.close()
+    assert gone(child)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_fork_has_a_child_of_its_own():
+    mine = call(os.getpid)
+    pid = os.fork()
+    if pid == 0:
+        theirs = call(os.getpid)
+        end_child()
+        os._exit(0 if theirs != mine else 1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert call(os.getpid) == mine

@@ -1,0 +1,134 @@
+"""PyTorch checkpoints from elsewhere: tensors come out, code in them never runs, and a network starts from them."""
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from helpers import small_project
+from safetensors.torch import load_file
+
+from napari_segmatch.batch import convert_weights
+from napari_segmatch.config import configure
+from napari_segmatch.engine.foreign import take_weights
+from napari_segmatch.engine.networks import build
+from napari_segmatch.engine.trainer import train
+from napari_segmatch.errors import ImportProblem
+from napari_segmatch.project import ProjectPool
+
+
+class Evil:
+    """A pickle of it makes a file when it is loaded."""
+
+    def __init__(self, sign):
+        self.sign = sign
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.sign),)
+
+
+def network(seed=0, features=8, classes=1):
+    torch.manual_seed(seed)
+    return build("unet", 1, classes + 1, features)
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_malicious_pickle_is_refused_and_does_not_run(tmp_path, legacy, monkeypatch):
+    monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")
+    sign, file = tmp_path / "it-ran", tmp_path / "evil.pt"
+    torch.save({"weight": torch.ones(2), "other": Evil(sign)}, file, _use_new_zipfile_serialization=not legacy)
+    with pytest.raises(ImportProblem, match=r"^evil\.pt .*nothing else in it is ever run"):
+        convert_weights(file, tmp_path / "out.safetensors")
+    assert not sign.exists()
+    assert not (tmp_path / "out.safetensors").exists()
+    torch.load(file, weights_only=False)
+    assert sign.exists(), "the trap works"
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "plain PyTorch checkpoint"),
+        (b"<html>404</html>", "plain PyTorch checkpoint"),
+        (pickle.dumps([1, 2, 3]), "no named tensors|plain PyTorch checkpoint"),
+        ({"epoch": 3}, "no named tensors"),
+        (torch.ones(3), "no named tensors"),
+        (network(), "plain PyTorch checkpoint"),
+        ({"a": torch.ones(2), "state": np.random.default_rng(0)}, "plain PyTorch checkpoint"),
+        ({"a": torch.ones(2, 2).to_sparse()}, "kind that safetensors has not"),
+    ],
+    ids=["empty", "web page", "a pickle", "no tensors", "no names", "a whole network", "numpy's chance", "sparse"],
+)
+def test_anything_else_is_a_sentence(tmp_path, content, words):
+    file = tmp_path / "it.pt"
+    file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
+    with pytest.raises(ImportProblem, match=words):
+        convert_weights(file, tmp_path / "out.safetensors")
+
+
+def test_torchscript_is_a_sentence(tmp_path):
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "it.pt")
+    with pytest.raises(ImportProblem, match="plain PyTorch checkpoint"):
+        convert_weights(tmp_path / "it.pt", tmp_path / "out.safetensors")
+
+
+def test_state_dict_comes_out_as_it_is(tmp_path):
+    """Also one inside a trainer's checkpoint, with the names that DataParallel gives, and tensors that share memory."""
+    weights = network().state_dict()
+    wrapped = {f"module.{key}": value for key, value in weights.items()}
+    torch.save({"epoch": 7, "optimiser": {"lr": torch.ones(1)}, "state_dict": wrapped}, tmp_path / "trainer.pt")
+    said = convert_weights(tmp_path / "trainer.pt", tmp_path / "w.safetensors")
+    assert f"{len(weights)} tensors" in said
+    assert "'state_dict'" in said
+    assert same(load_file(tmp_path / "w.safetensors"), dict(weights))
+    one = torch.ones(3)
+    torch.save({"a": one, "b": one}, tmp_path / "tied.pt")
+    convert_weights(tmp_path / "tied.pt", tmp_path / "tied.safetensors")
+    assert same(load_file(tmp_path / "tied.safetensors"), {"a": one, "b": one})
+
+
+def test_nothing_is_overwritten(tmp_path):
+    torch.save({"a": torch.ones(2)}, tmp_path / "w.pt")
+    (tmp_path / "w.safetensors").write_bytes(b"mine")
+    with pytest.raises(ImportProblem, match="exists already"):
+        convert_weights(tmp_path / "w.pt", tmp_path / "w.safetensors")
+    assert (tmp_path / "w.safetensors").read_bytes() == b"mine"
+
+
+def test_run_starts_from_converted_weights_and_resumes_without_them(tmp_path, monkeypatch):
+    foreign = network(seed=99)
+    torch.save(foreign.state_dict(), tmp_path / "w.pt")
+    file = tmp_path / "w.safetensors"
+    convert_weights(tmp_path / "w.pt", file)
+    config = configure(size=32, batch=2, features=8, steps=6, proposals=0, device="cpu", weights=str(file))
+    started = []
+    monkeypatch.setattr(
+        "napari_segmatch.engine.trainer.Watch.learn",
+        lambda self, *_: started.append(self._learner) or (_ for _ in ()).throw(KeyboardInterrupt),
+    )
+    with small_project(tmp_path) as project:
+        with pytest.raises(KeyboardInterrupt):
+            list(train(ProjectPool(project), config, tmp_path / "run"))
+        assert same(started[0].model.state_dict(), foreign.state_dict())
+        assert same(started[0].teacher.state_dict(), foreign.state_dict())
+        file.unlink()
+        monkeypatch.undo()
+        assert list(train(ProjectPool(project), config, tmp_path / "run", resume=True))[-1].step == 6
+
+
+def test_weights_of_another_network_are_refused_whole(tmp_path):
+    torch.save(network(features=16).state_dict(), tmp_path / "w.pt")
+    convert_weights(tmp_path / "w.pt", tmp_path / "w.safetensors")
+    mine = network()
+    before = {key: value.clone() for key, value in mine.state_dict().items()}
+    with pytest.raises(ImportProblem, match=r"of another network: \d+ of its tensors differ"):
+        take_weights(mine, tmp_path / "w.safetensors")
+    (tmp_path / "w.safetensors").write_bytes(b"rubbish")
+    with pytest.raises(ImportProblem, match="segmatch convert"):
+        take_weights(mine, tmp_path / "w.safetensors")
+    assert same(before, mine.state_dict())
