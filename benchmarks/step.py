@@ -16,7 +16,8 @@ from common import append
 from napari_segmatch.benchmark.cases import BenchmarkPool, load
 from napari_segmatch.config import configure
 from napari_segmatch.engine.data import ResidentPool
-from napari_segmatch.engine.learner import Learner, autocast
+from napari_segmatch.engine.device import autocast
+from napari_segmatch.engine.learner import Learner
 from napari_segmatch.io import find_cases
 from napari_segmatch.sample import write_cases
 

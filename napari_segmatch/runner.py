@@ -139,7 +139,7 @@ def _give_way() -> None:
 
 def check_settings(config: TrainConfig) -> None:
     """Raise if the device or the network of a configuration cannot be had: better now than in a run's first second."""
-    from .engine.learner import choose_device
+    from .engine.device import choose_device
     from .engine.networks import build
 
     choose_device(config.device)

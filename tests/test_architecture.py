@@ -114,6 +114,12 @@ def test_no_torch_before_a_job_starts(module):
     assert not _loaded_after(f"import napari_segmatch.{module}") & {"torch", "monai"}
 
 
+@pytest.mark.parametrize("module", ["cli", "project"])
+def test_the_shell_starts_without_what_it_may_not_need(module):
+    """`segmatch --help` answers in half a second: readers and filters are loaded with the first file."""
+    assert not _loaded_after(f"import napari_segmatch.{module}") & {"nibabel", "scipy", "skimage", "pydicom"}
+
+
 def test_package_list_names_every_subpackage():
     """setuptools is told its packages by name; none may be forgotten."""
     listed = set(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]["packages"])

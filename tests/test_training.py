@@ -11,7 +11,7 @@ from helpers import SHAPE, small_project
 from napari_segmatch.config import configure
 from napari_segmatch.engine.checkpoint import checkpoints, load_newest
 from napari_segmatch.engine.data import ResidentPool
-from napari_segmatch.engine.learner import choose_device
+from napari_segmatch.engine.device import choose_device
 from napari_segmatch.engine.networks import build
 from napari_segmatch.engine.predict import predict_volume
 from napari_segmatch.engine.prepare import normalise, to_network

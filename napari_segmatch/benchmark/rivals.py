@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import TrainConfig
+from ..engine.device import autocast
 from ..engine.discriminator import GOOD, dice_of
 from ..engine.geometry import identity, inside, seen_after, warp
-from ..engine.learner import Labelled, Learner, autocast
+from ..engine.learner import Labelled, Learner
 from ..engine.losses import consistency_loss, hard, supervised_loss
 from ..engine.networks import build
 from ..engine.selectors import Look, Selection, of_pixels

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-from nibabel.freesurfer.mghformat import MGHHeader
 
 from ..errors import ImportProblem
 from .packed import garbage_note, opened, read_exactly
@@ -19,6 +18,8 @@ _VERSION = b"\0\0\0\1"
 
 def load_mgh(path: Path) -> Source:
     """Read a whole file; what FreeSurfer appends to the voxels is read for its checksum and dropped."""
+    from nibabel.freesurfer.mghformat import MGHHeader
+
     name = path.name
     with opened(path) as stream:
         head = stream.read(MGHHeader.template_dtype.itemsize)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import gzip
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 
 from ..errors import ImportProblem
@@ -16,9 +15,10 @@ from .orientation import is_sheared
 from .packed import Stream, garbage_note, opened, read_exactly
 from .source import Choices, Source, ask, check_size
 
+if TYPE_CHECKING:  # nibabel takes a quarter of a second to import
+    import nibabel as nib
+
 SUFFIXES = (".nii", ".nii.gz", ".hdr", ".img", ".hdr.gz", ".img.gz")
-SINGLE = (nib.Nifti1Header, nib.Nifti2Header)
-PAIR = (nib.nifti1.Nifti1PairHeader, nib.nifti2.Nifti2PairHeader, nib.spm99analyze.Spm99AnalyzeHeader)
 
 _HEADER = 540  # bytes of the longest kind of header
 _MILLIMETRES = {1: 1000.0, 2: 1.0, 3: 0.001}  # NIfTI's code of a unit
@@ -31,7 +31,7 @@ def load_nifti(path: Path, choices: Choices) -> Source:
     header_path, image_path = _pair(path)
     with opened(header_path) as stream:
         head = stream.read(_HEADER)
-        header = _header(head, SINGLE if image_path is None else PAIR, path.name)
+        header = _header(head, image_path is not None, path.name)
         _check(header, path.name)
         if image_path is None:
             return _source(header, _voxels(header, head, stream, path.name), choices, path.name, stream)
@@ -59,8 +59,14 @@ def _pair(path: Path) -> tuple[Path, Path | None]:
     return pair[0], pair[1]
 
 
-def _header(head: bytes, kinds: tuple[Any, ...], name: str) -> nib.analyze.AnalyzeHeader:
-    for kind in kinds:
+def _header(head: bytes, pair: bool, name: str) -> nib.analyze.AnalyzeHeader:
+    from nibabel import Nifti1Header, Nifti2Header
+    from nibabel.nifti1 import Nifti1PairHeader
+    from nibabel.nifti2 import Nifti2PairHeader
+    from nibabel.spm99analyze import Spm99AnalyzeHeader
+
+    kinds: tuple[Any, ...] = (Nifti1Header, Nifti2Header)
+    for kind in (Nifti1PairHeader, Nifti2PairHeader, Spm99AnalyzeHeader) if pair else kinds:
         if kind.may_contain_header(head):
             return kind(head[: kind.sizeof_hdr])
     raise ImportProblem(f"{name} is not a NIfTI image: export it as .nii.gz.")
@@ -70,7 +76,7 @@ def _check(header: nib.analyze.AnalyzeHeader, name: str) -> None:
     shape = [int(n) for n in header.get_data_shape()]
     check_size(shape, header.get_data_dtype().itemsize, name)
     offset = int(header.get_data_offset())
-    if not (header.sizeof_hdr if isinstance(header, SINGLE) and header.is_single else 0) <= offset < _FARTHEST:
+    if not (header.sizeof_hdr if getattr(header, "is_single", False) else 0) <= offset < _FARTHEST:
         raise ImportProblem(f"{name} has a broken header (voxels at byte {offset}): export it again.")
 
 
@@ -99,6 +105,8 @@ def _placed(header: nib.analyze.AnalyzeHeader, choices: Choices, name: str) -> t
 
     Programs differ in which of a file's two statements they believe, so where they disagree a person is asked.
     """
+    import nibabel as nib
+
     if not isinstance(header, nib.Nifti1Header):  # Analyze has no left and right
         return header.get_best_affine(), False
     scale = np.diag([*[_MILLIMETRES.get(int(header["xyzt_units"]) & 7, 1.0)] * 3, 1.0])
@@ -132,6 +140,8 @@ def _disagree(header: nib.Nifti1Header) -> bool:
 
 def decode_labels(data: bytes, name: str) -> tuple[Mask, str]:
     """Read what :func:`napari_segmatch.io.encode_labels` returned, whose hash was compared: a mask and its comment."""
+    import nibabel as nib
+
     try:
         raw = gzip.decompress(data)
         kind = nib.Nifti1Image if nib.Nifti1Header.may_contain_header(raw[:_HEADER]) else nib.Nifti2Image
@@ -157,6 +167,8 @@ def encode_nifti(array: np.ndarray, geometry: Geometry, description: str = "", c
     The header is fresh, so nothing of the source's text can leak. ``comment`` is any text; it travels in a header
     extension.
     """
+    import nibabel as nib
+
     if array.shape != geometry.shape:
         raise ValueError(f"an array of {array.shape} does not fit a geometry of {geometry.shape}")
     affine = geometry.source_affine

@@ -8,8 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.ndimage import affine_transform
-from scipy.optimize import linear_sum_assignment
 
 from ..errors import ImportProblem, Question
 from ..types import Geometry, Mask
@@ -70,6 +68,8 @@ def source_axes(affine: np.ndarray) -> tuple[int, int, int]:
     other two, y is the one whose world axis ranks higher in superior, anterior, right. A usual axial file,
     (x, y, z), gives (2, 1, 0).
     """
+    from scipy.optimize import linear_sum_assignment
+
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     # Rounded, so that at 45 degrees an image and its mask break the tie alike.
     closeness = np.round(np.abs(affine[:3, :3] / spacing), 3).T
@@ -131,6 +131,8 @@ def _is_part(geometry: Geometry, grid: Geometry) -> bool:
 
 def resampled(array: np.ndarray, geometry: Geometry, grid: Geometry, order: int = 1) -> np.ndarray:
     """Bring an array (z, y, x) onto another grid: linearly, or with ``order`` 0 from the nearest voxel; 0 outside."""
+    from scipy.ndimage import affine_transform
+
     matrix = np.linalg.solve(geometry.affine, grid.affine)
     return affine_transform(
         array, matrix[:3, :3], matrix[:3, 3], grid.shape, order=order, mode="grid-constant", cval=0, prefilter=False

@@ -1,0 +1,42 @@
+"""What a run computes on, and in which precision."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+
+from ..errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn a setting into a device that is there.
+
+    Raises
+    ------
+    ConfigError
+        If the device does not exist on this machine.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ConfigError(f"The device {name!r} is not available here; choose auto, cpu, cuda or mps.") from error
+    return device
+
+
+def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Compute in bfloat16 where the device is good at it."""
+    if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.autocast("cuda", torch.bfloat16)
+    if device.type == "cpu" and _cpu_has_bfloat16():
+        return torch.autocast("cpu", torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def _cpu_has_bfloat16() -> bool:
+    asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private, and not in every build
+    return torch.backends.mkldnn.is_available() and any(getattr(torch.cpu, name, bool)() for name in asked)
