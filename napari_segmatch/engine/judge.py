@@ -118,11 +118,12 @@ class Judge(DiscriminatorSelector):
         return torch.maximum(soft, sure) if self.gate == "soft-or-sure" else soft
 
     def mask_chance(self, images: Tensor, masks: Tensor, look: Look, label: int) -> Tensor:
-        known = chance(evidence(self.opinion(images, masks), masks, look, label), self.mask_rule)
-        if label:
-            return known
-        nothing = chance(logit(emptiness(look.probabilities))[:, None], self.empty_rule)
-        return torch.where(masks.flatten(1).any(1), known, nothing)
+        chances = chance(logit(emptiness(look.probabilities))[:, None], self.empty_rule)
+        shown = masks.flatten(1).any(1)
+        if shown.any():
+            images, masks, look = images[shown], masks[shown], rows_of(look, shown)
+            chances[shown] = chance(evidence(self.opinion(images, masks), masks, look, label), self.mask_rule)
+        return chances
 
     # learning --------------------------------------------------------------------------------------------
 

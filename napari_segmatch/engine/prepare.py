@@ -76,13 +76,15 @@ class Frame:
         Channel 0 is the background; it is certain outside of the frame.
         """
         left, right, top, bottom = self._padding
-        cut = probabilities[..., top : self.size - bottom, left : self.size - right]
+        shown = probabilities[:, 1:, top : self.size - bottom, left : self.size - right]
         grown = F.interpolate(
-            cut, (self.bottom - self.top, self.right - self.left), mode="bilinear", align_corners=False
+            shown, (self.bottom - self.top, self.right - self.left), mode="bilinear", align_corners=False
         )
-        whole = torch.zeros(*grown.shape[:2], self.height, self.width, dtype=grown.dtype, device=grown.device)
+        whole = torch.zeros(*probabilities.shape[:2], self.height, self.width, dtype=grown.dtype, device=grown.device)
         whole[:, 0] = 1
-        whole[..., self.top : self.bottom, self.left : self.right] = grown
+        body = whole[..., self.top : self.bottom, self.left : self.right]
+        body[:, 1:] = grown
+        body[:, 0] -= grown.sum(1)
         return whole
 
 

@@ -1,0 +1,122 @@
+"""A step beside the usual way to write it: ``python benchmarks/usual.py``.
+
+The usual way is FixMatch as most repositories have it: two ``DataLoader``s, MONAI's random transforms sample by sample
+on the CPU, float32, a confidence threshold on the teacher's look at the weak view. Same network, batch and size; ours
+is the selector confidence-map with one look, which passes its networks as often. Both take turns on one thread, in
+processor time.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from common import append
+from monai.losses import DiceCELoss
+from monai.transforms import (
+    Compose,
+    RandAdjustContrastd,
+    RandAffined,
+    RandBiasFieldd,
+    RandFlipd,
+    RandGaussianNoised,
+    RandGaussianSmoothd,
+    RandGibbsNoised,
+    RandHistogramShiftd,
+)
+from step import material
+from torch.utils.data import DataLoader, Dataset, RandomSampler
+
+from napari_segmatch.config import configure
+from napari_segmatch.engine.data import ResidentPool
+from napari_segmatch.engine.learner import Learner
+from napari_segmatch.engine.networks import build
+
+STRONG = (RandGaussianNoised, RandGaussianSmoothd, RandAdjustContrastd, RandBiasFieldd, RandGibbsNoised)
+
+
+class Slices(Dataset):
+    """Slices in memory; each comes with its weak view, its strong view and its labels."""
+
+    def __init__(self, images, labels):
+        self.images, self.labels = images, labels
+        self.weak = Compose([
+            RandFlipd(["image", "label"], prob=0.5, spatial_axis=1),
+            RandAffined(["image", "label"], prob=1.0, translate_range=12, mode=["bilinear", "nearest"],
+                        padding_mode="border"),
+        ])  # fmt: skip
+        self.strong = Compose([*(kind("image", prob=0.14) for kind in STRONG),
+                               RandHistogramShiftd("image", prob=0.14)])  # fmt: skip
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        weak = self.weak({"image": self.images[index], "label": self.labels[index][None].float()})
+        strong = self.strong({"image": weak["image"].clone()})
+        return weak["image"].as_tensor(), weak["label"].as_tensor().long(), strong["image"].as_tensor()
+
+
+def endless(images, labels, batch):
+    data = Slices(images, labels)
+    while True:
+        yield from DataLoader(data, batch, sampler=RandomSampler(data, replacement=True, num_samples=50 * batch))
+
+
+class Usual:
+    """Student, teacher, optimiser and a step of plain float32 PyTorch."""
+
+    def __init__(self, config, pool):
+        self.batch = config.batch
+        self.model, self.teacher = (build(config.network, 1, 2, config.features) for _ in range(2))
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), 1e-3)
+        self.loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
+        self.labelled = endless(pool.images[pool.labelled], pool.labels[pool.labelled].clamp(max=1), config.batch)
+        self.unlabelled = endless(pool.images[pool.unlabelled], pool.labels[pool.unlabelled] * 0, config.batch)
+
+    def step(self):
+        images, labels, _ = next(self.labelled)
+        weak, _, strong = next(self.unlabelled)
+        with torch.no_grad():
+            confidence, pseudo = self.teacher(weak).softmax(1).max(1)
+        logits = self.model(torch.cat([images, strong]))
+        loss = self.loss(logits[: self.batch], labels)
+        kept = (confidence >= 0.95).float()
+        loss = loss + (F.cross_entropy(logits[self.batch :], pseudo, reduction="none") * kept).mean()
+        self.optimiser.zero_grad()
+        loss.backward()
+        self.optimiser.step()
+        with torch.no_grad():
+            for slow, fast in zip(self.teacher.parameters(), self.model.parameters(), strict=True):
+                slow.mul_(0.99).add_(fast, alpha=0.01)
+        return float(loss.detach())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=30)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        config = configure(device="cpu", selector="confidence-map", second_look=False)
+        pool = ResidentPool(material(Path(folder)), config.size, torch.device("cpu"))
+        pool.update()
+        ours, usual = Learner(config, 1, 1), Usual(config, pool)
+        jobs = {"ours": lambda: ours.learn(pool, 0.5), "usual": usual.step}
+        times = {name: [] for name in jobs}
+        for turn in range(given.rounds + 2):
+            for name, job in jobs.items():
+                since = time.process_time()
+                job()
+                if turn >= 2:
+                    times[name].append(time.process_time() - since)
+    mean = {name: statistics.fmean(values) for name, values in times.items()}
+    row = {"rounds": given.rounds} | {f"{name}_ms": f"{1000 * value:.0f}" for name, value in mean.items()}
+    print(append("usual", row | {"usual_over_ours": f"{mean['usual'] / mean['ours']:.2f}"}))
+
+
+if __name__ == "__main__":
+    main()
