@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from ..config import TrainConfig
 from ..engine.device import autocast
 from ..engine.discriminator import GOOD, dice_of
-from ..engine.geometry import identity, inside, seen_after, warp
+from ..engine.geometry import identity, inside, warp
 from ..engine.learner import Labelled, Learner
 from ..engine.losses import consistency_loss, hard, supervised_loss
 from ..engine.networks import build
 from ..engine.selectors import Look, Selection, of_pixels
-from ..engine.step import Outcome, Views, algorithm_1, labelled_view, mix
+from ..engine.step import Outcome, Views, algorithm_1, labelled_view, mix, strong_view
 from ..errors import ConfigError
 from ..types import NOT_ANNOTATED
 
@@ -104,19 +104,19 @@ class UniMatch(Learner):
         if unlabelled is None:
             return _supervised(self.student(x_l), x_l, y_l, self.config.dice)
         x_u, views = unlabelled
-        dice, size, device = self.config.dice, x_u.shape[-1], x_u.device
+        dice = self.config.dice
         view = warp(x_u, views.weak)
         look = self.look(view)
-        weight = (look.probabilities.amax(1) >= 0.95).float() * inside(views.weak, size, device)
+        weight = (look.probabilities.amax(1) >= 0.95).float() * inside(views.weak, x_u.shape[-1], x_u.device)
         order = torch.arange(len(x_u) - 1, -1, -1)
         second = replace(views, partner=views.partner[order], box=views.box.flip(0).flip(1))
         strong = self.policy.draw(len(x_u), self.generator(7))
         second = replace(second, strong=strong, beyond=self.policy.matrix(strong))
         batch, targets = [x_l], []
         for each in (views, second):
-            mixed, target, kept = mix(each, view, look.labels, weight, labelled[:2])
-            batch.append(self.policy.apply(warp(mixed, each.beyond), each.strong))
-            targets.append((target, kept * seen_after(each.beyond, size, device), torch.linalg.inv(each.beyond)))
+            seen, target, kept = strong_view(self.policy, each, view, look.labels, weight, labelled[:2])
+            batch.append(seen)
+            targets.append((target, kept, torch.linalg.inv(each.beyond)))
         logits = self.student(torch.cat(batch)).float().split([len(part) for part in batch])
         with self._dropped_features():
             dropped = self.student(view).float()

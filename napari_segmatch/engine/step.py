@@ -125,6 +125,18 @@ def mix(
     )
 
 
+def strong_view(
+    policy: Policy, views: Views, images: Tensor, target: Tensor, weight: Tensor, labelled: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return T2(x_u) from weak views, mixed, and the mixed targets and weights, which stay in the weak frame.
+
+    What the strong view does not show has weight 0.
+    """
+    mixed, target, weight = mix(views, images, target, weight, labelled)
+    weight = weight * seen_after(views.beyond, images.shape[-1], images.device)
+    return policy.apply(warp(mixed, views.beyond), views.strong), target, weight
+
+
 def algorithm_1(
     student: Network,
     teacher: Teacher,
@@ -168,15 +180,11 @@ def algorithm_1(
 
     x_u, views = unlabelled
     weak_view, look, selection = pseudo_masks(teacher, selector, x_u, views)
-    size, device = x_u.shape[-1], x_u.device
-    mixed, target, weight = mix(
-        views, weak_view, look.probabilities if soft else look.labels,
-        selection.weight * inside(views.weak, size, device), labelled[:2],
-    )  # fmt: skip
-    weight = weight * seen_after(views.beyond, size, device)
-    strong_view = policy.apply(warp(mixed, views.beyond), views.strong)
+    pseudo = look.probabilities if soft else look.labels
+    weight = selection.weight * inside(views.weak, x_u.shape[-1], x_u.device)
+    x_s, target, weight = strong_view(policy, views, weak_view, pseudo, weight, labelled[:2])
 
-    logits = student(torch.cat([x_l, strong_view]))
+    logits = student(torch.cat([x_l, x_s]))
     logits_l, logits_u = logits[: len(x_l)], logits[len(x_l) :]
     aligned = warp(logits_u, torch.linalg.inv(views.beyond))
     return Outcome(
