@@ -74,8 +74,8 @@ class Usual:
         self.model, self.teacher = (build(config.network, 1, 2, config.features) for _ in range(2))
         self.optimiser = torch.optim.AdamW(self.model.parameters(), 1e-3)
         self.loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
-        self.labelled = endless(pool.images[pool.labelled], pool.labels[pool.labelled].clamp(max=1), config.batch)
-        self.unlabelled = endless(pool.images[pool.unlabelled], pool.labels[pool.unlabelled] * 0, config.batch)
+        self.labelled = endless(pool.slices(pool.labelled), pool.labels_of(pool.labelled).clamp(max=1), config.batch)
+        self.unlabelled = endless(pool.slices(pool.unlabelled), pool.labels_of(pool.unlabelled) * 0, config.batch)
 
     def step(self):
         images, labels, _ = next(self.labelled)

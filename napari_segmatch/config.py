@@ -81,6 +81,9 @@ class TrainConfig:
 
     # Manners
     seed: int = _setting(0, "Same seed, same data, same machine: same result", 0, 2**31 - 1)
+    pool_gib: float = _setting(
+        0.0, "Memory for the pool's slices, the rest goes to disk; 0 takes half of what is free", 0, 4096, "GiB"
+    )
     device: str = _setting("auto", "auto (a CUDA GPU if there is one, else the CPU), cpu, cuda, cuda:1 or mps")
     evaluate_every: int = _setting(200, "Steps between looks at the validation cases", 1, 10_000_000, "steps")
     propose_every: int = _setting(100, "Steps between proposals for review", 1, 10_000_000, "steps")

@@ -131,7 +131,7 @@ def test_cross_supervision_teaches_both_networks(bench):
     outcome, _ = learner.learn(pool, 0.5)
     rows = torch.tensor([0, 1])
     others = learner.unlabelled(pool, learner.unlabelled_rows(pool), learner.generator(4), learner.generator(7))
-    outcome = learner.outcome((pool.slices(rows), pool.labels[rows], _calm(learner)), others)
+    outcome = learner.outcome((pool.slices(rows), pool.labels_of(rows), _calm(learner)), others)
     for network in (learner.model, learner.other):
         grads = torch.autograd.grad(
             outcome.consistency, list(network.parameters()), retain_graph=True, allow_unused=True

@@ -166,12 +166,12 @@ def test_critics_learn_from_unlabelled_slices_only_where_the_teacher_agrees_with
 def test_examination_asks_about_slices_of_the_other_fold(monkeypatch):
     """Of labelled slices understudy 0 is only ever shown fold 1, and the reverse."""
     pool, learner = _pool(4), _learner()
-    met = {0: set(), 1: set()}
+    every, met = pool.slices(torch.arange(len(pool.regions))), {0: set(), 1: set()}
     for fold, understudy in enumerate(learner.selector.understudies):
 
         def note(module, inputs, output, fold=fold):
             for image in inputs[0].float():
-                rows = [row for row in range(len(pool.images)) if torch.allclose(pool.images[row], image, atol=1e-3)]
+                rows = [row for row in range(len(pool.regions)) if torch.allclose(every[row], image, atol=1e-3)]
                 met[fold] |= {int(pool.folds[row]) for row in rows}
 
         understudy.register_forward_hook(note)

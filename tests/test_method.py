@@ -29,6 +29,9 @@ class TinyPool:
     def slices(self, rows):
         return self.images[rows]
 
+    def labels_of(self, rows):
+        return self.labels[rows]
+
     def pictures(self, rows, generator):
         return self.images[rows]
 
@@ -74,7 +77,9 @@ def test_discriminator_sends_no_gradient_into_the_segmenter():
         parameter.grad = None
     pool = TinyPool()
     views = draw_views(3, learner.config, learner.policy, _generator(), unlabelled=False)
-    learner._teach_discriminator(pool, torch.arange(3), outcome, (pool.images[:3], pool.labels[:3], views))
+    learner._teach_discriminator(
+        pool, torch.arange(3), outcome, (pool.slices(torch.arange(3)), pool.labels_of(torch.arange(3)), views)
+    )
     assert all(parameter.grad is None for parameter in learner.model.parameters())
 
 
@@ -207,7 +212,7 @@ def test_neighbours_are_seen_and_stay_in_their_case():
     seen = pool.slices(torch.tensor([0, 5, 6]))
     assert seen.shape == (3, 3, 32, 32)
     for index, rows in enumerate([(0, 0, 1), (4, 5, 5), (6, 6, 7)]):
-        assert torch.equal(seen[index], pool.images[list(rows), 0])
+        assert torch.equal(seen[index], pool.slices(torch.tensor(rows))[:, 1])
     learner = Learner(_config(neighbours=1), 1, 1)
     learner.learn(pool, 0.5)
     assert torch.isfinite(_flat(learner.model)).all()

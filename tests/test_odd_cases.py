@@ -28,7 +28,7 @@ def test_sequences_drop_out_only_where_some_are_missing(tmp_path):
     with small_project(tmp_path, cases=2, sequences=("flair", "t1")) as project:
         pool, _ = resident(project)
         rows = torch.arange(8).repeat(50)
-        assert torch.equal(pool.pictures(rows, torch.Generator()), pool.images[rows])
+        assert torch.equal(pool.pictures(rows, torch.Generator()), pool.slices(rows))
         images, _ = write_case(tmp_path / "images" / "z", 9, sequences=("flair", "t1"))
         project.add_case("z", {"flair": images["flair"]})
         pool, _ = resident(project)
@@ -36,7 +36,7 @@ def test_sequences_drop_out_only_where_some_are_missing(tmp_path):
         there = shown.flatten(2).any(2)
         assert there.any(1).all()
         assert 0.05 < (~there).float().mean() < 0.25
-        assert torch.equal(shown[there], pool.images[rows][there])
+        assert torch.equal(shown[there], pool.slices(rows)[there])
         again = pool.pictures(rows, torch.Generator().manual_seed(0))
         assert torch.equal(shown, again)
 

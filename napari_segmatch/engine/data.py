@@ -12,9 +12,13 @@ from ..errors import SegmatchError, TrainingProblem
 from ..types import NOT_ANNOTATED, Pool, PoolSnapshot, Region, Reviewed
 from .discriminator import GOOD, dice_of
 from .prepare import Frame, to_network
+from .shelf import Shelf
 
 CUT = 2
 """From this number on a fold names the slice at which a case is cut in two."""
+
+NO_LIMIT = 2**62
+"""More bytes than any memory has."""
 
 QUEUE = 64
 """At most so many slices wait to be seen first; more at once is an import, not a correction."""
@@ -38,8 +42,8 @@ class ResidentPool:
 
     Attributes
     ----------
-    images, labels
-        (n, channels, size, size) float32 and (n, size, size) uint8; one row a slice, labelled or not.
+    regions
+        Which slice each row is. Every slice of the pool has a row, labelled or not.
     labelled, unlabelled
         Row numbers.
     folds
@@ -52,12 +56,12 @@ class ResidentPool:
     """
 
     def __init__(self, pool: Pool, size: int, device: torch.device, neighbours: int = 0,
-                 fold_of: dict[str, int] | None = None) -> None:  # fmt: skip
+                 fold_of: dict[str, int] | None = None, shelf: Shelf | None = None) -> None:  # fmt: skip
         self._pool, self._size, self._device, self._neighbours = pool, size, device, neighbours
+        self._shelf = Shelf(device, NO_LIMIT) if shelf is None else shelf
         self.classes = len(pool.classes)
         self.channels = len(pool.sequences)
-        self.images = torch.zeros(0, self.channels, size, size, device=device)
-        self.labels = torch.zeros(0, size, size, dtype=torch.uint8, device=device)
+        self._labels: dict[str, Tensor] = {}
         self.regions: list[Region] = []
         self.frames: dict[str, Frame] = {}
         self._first: dict[str, int] = {}
@@ -70,9 +74,13 @@ class ResidentPool:
         self._proposals: dict[int, Tensor] = {}
         self.snapshot = PoolSnapshot(-1, {}, {})
         self.labelled = self.unlabelled = torch.zeros(0, dtype=torch.long)
-        self._showing: list[Tensor] = []
+        self._showing: dict[int, Tensor] = {}
         self.lessons: tuple[Tensor, Tensor, Tensor] | None = None
         self._gaps = False
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
 
     @property
     def version(self) -> int:
@@ -121,10 +129,17 @@ class ResidentPool:
     def slices(self, rows: Tensor) -> Tensor:
         """Return slices (n, channels, size, size) with their neighbours as further channels, if any are wanted."""
         if not self._neighbours:
-            return self.images[rows]
+            return self._shelf.take(rows)
         first, last = self._ends[rows].T
         offsets = range(-self._neighbours, self._neighbours + 1)
-        return torch.cat([self.images[(rows + offset).clamp(first, last)] for offset in offsets], 1)
+        return torch.cat([self._shelf.take((rows + offset).clamp(first, last)) for offset in offsets], 1)
+
+    def labels_of(self, rows: Tensor) -> Tensor:
+        """Return labels (n, size, size) uint8; where nobody has annotated a case, all is ``NOT_ANNOTATED``."""
+        blank = torch.full((self._size, self._size), NOT_ANNOTATED, dtype=torch.uint8, device=self._device)
+        places = [self.regions[row] for row in rows.tolist()]
+        found = [self._labels[place.case][place.z] if place.case in self._labels else blank for place in places]
+        return torch.stack(found) if found else blank[None][:0]
 
     @property
     def cases_labelled(self) -> int:
@@ -132,7 +147,7 @@ class ResidentPool:
 
     def _load(self, cases: list[str]) -> list[str]:
         """Bring in the pixels of cases that are not here yet; one that cannot be read is left out and told."""
-        parts, ends, problems, row = [self.images], [self._ends], [], len(self.images)
+        ends, problems, row = [self._ends], [], len(self._shelf)
         for case in cases:
             if case in self._first or case in self._broken:
                 continue
@@ -143,24 +158,21 @@ class ResidentPool:
                 self._broken.add(case)
                 continue
             self._gaps |= not bool(slices.flatten(2).any(2).any(0).all())
+            self._shelf.add(slices)
             self._first[case] = row
             row += len(slices)
             ends.append(torch.tensor([[self._first[case], row - 1]]).expand(len(slices), 2))
-            parts.append(slices.to(self._device))
             self.regions += [Region(case, z) for z in range(len(slices))]
-        self.images, self._ends = torch.cat(parts), torch.cat([part.to(self._device) for part in ends])
-        missing = torch.full((row - len(self.labels), self._size, self._size), NOT_ANNOTATED, dtype=torch.uint8)
-        self.labels = torch.cat([self.labels, missing.to(self._device)])
+        self._ends = torch.cat([part.to(self._device) for part in ends])
         return problems
 
     def _load_labels(self, case: str) -> list[int]:
         """Bring in a case's mask; returns the slices on which it differs from the one before."""
         labels = torch.from_numpy(np.ascontiguousarray(self._pool.mask(case)))
-        mine = self.labels[self._first[case] :][: len(labels)]
         small = self.frames[case].shrink_labels(labels, self.classes).to(self._device)
-        differs = (mine != small).flatten(1).any(1).nonzero()[:, 0].tolist()
-        mine.copy_(small)
-        return differs
+        before = self._labels.get(case, torch.full_like(small, NOT_ANNOTATED))
+        self._labels[case] = small
+        return (before != small).flatten(1).any(1).nonzero()[:, 0].tolist()
 
     def _index(self, labelled: set[Region]) -> None:
         rest = [region for region in self.snapshot.regions("unlabelled") if region.case in self._first]
@@ -169,9 +181,14 @@ class ResidentPool:
         if not len(self.labelled):
             raise TrainingProblem("No slice is labelled: mark at least one slice as done, then start training.")
         self._fold(sorted({region.case for region in labelled}))
-        chosen = self.labels[self.labelled.to(self._device)]
-        showing = [(chosen == label).flatten(1).any(1).cpu() for label in range(1, self.classes + 1)]
-        self._showing = [self.labelled[mask] for mask in showing if mask.any()]
+        shown = [self._classes_on(part) for part in self.labelled.split(256)]
+        columns = torch.cat(shown).T
+        self._showing = {label: self.labelled[rows] for label, rows in enumerate(columns, 1) if rows.any()}
+
+    def _classes_on(self, rows: Tensor) -> Tensor:
+        """Return which classes labelled slices show, (n, classes) bool."""
+        labels = self.labels_of(rows).flatten(1)
+        return torch.stack([(labels == label).any(1) for label in range(1, self.classes + 1)], 1).cpu()
 
     def _fold(self, cases: list[str]) -> None:
         """Divide labelled cases into two folds for good; the first one, when it is alone, is cut between its slices."""
@@ -181,7 +198,7 @@ class ResidentPool:
             self.fold_of[fresh[0]] = CUT + int(rows[len(rows) // 2])
         for case in fresh:
             self.fold_of.setdefault(case, len(self.fold_of) % 2)
-        self.folds = torch.full((len(self.images),), -1, dtype=torch.long, device=self._device)
+        self.folds = torch.full((len(self._shelf),), -1, dtype=torch.long, device=self._device)
         for case in cases:
             first, last = self._ends[self._first[case]].tolist()
             fold = self.fold_of[case]
@@ -191,8 +208,7 @@ class ResidentPool:
 
     def _unlearnable(self) -> list[str]:
         """Say which classes no labelled slice shows."""
-        chosen = self.labels[self.labelled.to(self._device)]
-        missing = [name for label, name in enumerate(self._pool.classes, 1) if not (chosen == label).any()]
+        missing = [name for label, name in enumerate(self._pool.classes, 1) if label not in self._showing]
         return [f"No labelled slice shows {name}: the model cannot learn it." for name in missing]
 
     def _learn_lessons(self) -> list[str]:
@@ -212,8 +228,8 @@ class ResidentPool:
                 continue
             good = item.verdict == "accepted"
             if row in labelled and item.verdict != "rejected":
-                truth = (self.labels[row] > 0) & (self.labels[row] != NOT_ANNOTATED)
-                good = bool(dice_of(mask[None], truth[None]) >= GOOD)
+                labels = self.labels_of(torch.tensor([row]))
+                good = bool(dice_of(mask[None], (labels > 0) & (labels != NOT_ANNOTATED)) >= GOOD)
             rows.append(row)
             masks.append(mask)
             targets.append(float(good))
@@ -242,10 +258,10 @@ class ResidentPool:
         rest = n - len(fresh)
         wanted = round(lesion_share * rest) if self._showing else 0
         rows = [torch.tensor(fresh, dtype=torch.long)]
-        start = int(torch.randint(max(1, len(self._showing)), (1,), generator=generator))
+        showing = list(self._showing.values())
+        start = int(torch.randint(max(1, len(showing)), (1,), generator=generator))
         for index in range(start, start + wanted):
-            showing = self._showing[index % len(self._showing)]
-            rows.append(_draw(showing, 1, generator))
+            rows.append(_draw(showing[index % len(showing)], 1, generator))
         rows.append(_draw(self.labelled, rest - wanted, generator))
         return torch.cat(rows)
 

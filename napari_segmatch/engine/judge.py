@@ -203,10 +203,10 @@ class Judge(DiscriminatorSelector):
         answers = Answers([], [], [], [], [])
         for fold in (0, 1):
             rows = pool.labelled[(pool.folds.cpu()[pool.labelled] == 1 - fold)]
-            rows = rows[torch.randperm(len(rows), generator=generator)[: EXAMINED // 2]].to(pool.images.device)
+            rows = rows[torch.randperm(len(rows), generator=generator)[: EXAMINED // 2]].to(pool.device)
             lead = self._lead(fold, pool, teacher, mirror, generator) if len(rows) else 0.0
             for part in rows.split(16) if len(rows) else ():
-                self._ask(answers, fold, pool.slices(part), pool.labels[part].long(), mirror, lead)
+                self._ask(answers, fold, pool.slices(part), pool.labels_of(part).long(), mirror, lead)
         if answers.known:
             known, good = torch.cat(answers.known).cpu(), torch.cat(answers.good).cpu()
             self._learn_rules(known, good, torch.tensor(answers.folds), pool.cases_labelled)
@@ -222,7 +222,7 @@ class Judge(DiscriminatorSelector):
         """
         rows = pool.unlabelled[torch.randperm(len(pool.unlabelled), generator=generator)[:COMPARED]]
         gaps = [torch.zeros(0)]
-        for part in rows.to(pool.images.device).split(16) if len(rows) else ():
+        for part in rows.to(pool.device).split(16) if len(rows) else ():
             images = pool.slices(part)
             theirs, his = (look_with(network, images, mirror) for network in (self.understudies[fold], teacher))
             both = ((theirs.labels > 0).flatten(1).any(1) & (his.labels > 0).flatten(1).any(1)).nonzero()[:, 0]

@@ -116,7 +116,7 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         for part, theirs in zip(rows.tensor_split(self.parts), others.tensor_split(self.parts), strict=True):
             views = draw_views(len(part), self.config, self.policy, chances[0], unlabelled=False)
-            labelled = (pool.pictures(part, chances[2]), pool.labels[part], views)
+            labelled = (pool.pictures(part, chances[2]), pool.labels_of(part), views)
             outcome = self.outcome(
                 labelled, self.unlabelled(pool, theirs, chances[1], chances[3]) if len(theirs) else None
             )

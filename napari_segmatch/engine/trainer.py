@@ -41,6 +41,7 @@ from .learner import Learner
 from .metrics import class_dice
 from .predict import predict_slices, propose
 from .prepare import Frame, to_network
+from .shelf import Shelf, memory_budget
 from .step import Outcome
 from .watch import Watch
 
@@ -97,7 +98,9 @@ def _events(
     pool: Pool, folder: Path, learner: Learner, clock: Clock, notes: list[str]
 ) -> Generator[TrainEvent, None, None]:
     config = learner.config
-    data = ResidentPool(pool, config.size, learner.device, config.neighbours, learner.fold_of)
+    folder.mkdir(parents=True, exist_ok=True)
+    shelf = Shelf(learner.device, memory_budget(learner.device, config.pool_gib), folder)
+    data = ResidentPool(pool, config.size, learner.device, config.neighbours, learner.fold_of, shelf)
     change = data.update()
     yield Started(
         step=learner.step,
@@ -107,6 +110,8 @@ def _events(
         unlabelled=len(data.unlabelled),
         pool_version=data.version,
     )
+    if shelf.spilled:
+        notes = [*notes, f"{shelf.spilled} of {len(shelf)} slices do not fit into memory and are read from disk."]
     for note in [*notes, *(change.problems if change else [])]:
         yield Noted(learner.step, note)
     examination = Examination(pool, data.snapshot.validation, config.size)
