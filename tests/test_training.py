@@ -392,14 +392,14 @@ def test_pool_of_ten_lines_is_enough(tmp_path):
     assert isinstance(list(train(Pool(), _config(), tmp_path))[-1], Finished)
     resident = ResidentPool(Pool(), 32, torch.device("cpu"))
     resident.update()
-    assert (resident.labels[:2] == 0).all()  # its labels are read although it states no mask versions
+    assert (resident.labels_of(torch.arange(2)) == 0).all()  # its labels are read although it states no mask versions
 
 
 def test_every_class_is_sampled(tmp_path):
     """Six classes and a batch of two: each gets its turn."""
     with small_project(tmp_path, cases=2, labelled=1, classes=tuple("abcdef")) as project:
         pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
-        pool._showing = [torch.tensor([label]) for label in range(6)]
+        pool._showing = {label + 1: torch.tensor([label]) for label in range(6)}
         pool.labelled = torch.tensor([0])
         drawn = {
             int(row) for seed in range(60) for row in pool.sample_labelled(2, 1.0, torch.Generator().manual_seed(seed))
