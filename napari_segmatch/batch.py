@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import ImportProblem, ProjectError
+from .errors import ConfigError, ImportProblem, ProjectError
 from .events import Evaluated
 from .fsio import write_atomic
 from .io import Choices, FoundCase, encode_labels, read_apart, read_mask, read_sequences
 from .project import Project, Run
 from .texts import csv_text
 from .types import NOT_ANNOTATED, Mask, Volume
+
+if TYPE_CHECKING:
+    from .engine.checkpoint import Loaded
 
 MAX_LABEL = NOT_ANNOTATED - 1
 COLUMNS = ("dice", "lesion-slice dice", "hd95 mm", "empty-slice fp")
@@ -28,8 +31,9 @@ def predict_cases(
     run_id: int | None = None,
     device: str | None = None,
     choices: Choices | None = None,
+    checkpoint: str = "best",
 ) -> Iterator[tuple[str, str | None, int]]:
-    """Segment cases with a run's newest checkpoint; writes ``{case}.nii.gz`` and ``scores.csv`` into ``out``.
+    """Segment cases with a trained run; writes ``{case}.nii.gz`` and ``scores.csv`` into ``out``.
 
     Parameters
     ----------
@@ -37,17 +41,18 @@ def predict_cases(
         New cases, or None for the project's own cases without labels.
     choices
         Answers to questions that new cases' files raise.
+    checkpoint
+        "best": the one with the highest validation Dice, the newest if none was measured; or "last": the newest.
 
     Yields
     ------
     tuple
         Case, what was wrong with it or None, and how many cases there are.
     """
-    from .engine.checkpoint import load_newest
     from .engine.predict import predict_volume, scores_rows
 
     with Project.open(project_path) as project:
-        loaded = load_newest(_trained(project, run_id).checkpoints, device, optimisers=False)
+        loaded = _loaded(_trained(project, run_id), device, checkpoint)
         jobs = _reading_jobs(project, found, loaded.sequences, choices or {})
         _refuse_overwriting([out / f"{name}.nii.gz" for name, _ in jobs], project, found)
         rows: list[tuple[object, ...]] = []
@@ -68,21 +73,22 @@ def predict_cases(
     write_atomic(out / "scores.csv", csv_text(header, rows).encode())
 
 
-def package_run(project_path: Path, out: Path, kind: str, run_id: int | None = None) -> list[Path]:
-    """Write a run's newest network for other programs, with a model card; returns the files."""
-    from .engine.checkpoint import load_newest
+def package_run(
+    project_path: Path, out: Path, kind: str, run_id: int | None = None, checkpoint: str = "best"
+) -> list[Path]:
+    """Write a run's network for other programs, with a model card; returns the files. See :func:`predict_cases`."""
     from .engine.package import package
 
     with Project.open(project_path) as project:
         run = _trained(project, run_id)
-        loaded = load_newest(run.checkpoints, "cpu", optimisers=False)
+        loaded = _loaded(run, "cpu", checkpoint)
         cases = [case for case in project.cases if case.problem is None]
         trained = [case for case in cases if case.labelled and not case.validation]
         facts = {
             "labelled": f"{sum(len(case.labelled) for case in trained)} slices of {len(trained)} cases",
             "unlabelled": f"the other slices of {sum(not case.validation for case in cases)} cases",
             "validation": f"{sum(case.validation and bool(case.labelled) for case in cases)} cases held out",
-            **_measured(run),
+            **_measured(run, loaded.learner.step),
         }
         files = package(loaded, kind, facts)
     for name, data in files.items():
@@ -107,9 +113,17 @@ def convert_weights(path: Path, out: Path) -> str:
     return sentence
 
 
-def _measured(run: Run) -> dict[str, str]:
-    """Return the run's last look at its validation cases."""
-    looks = [event for event, _ in run.events() if isinstance(event, Evaluated)]
+def _loaded(run: Run, device: str | None, checkpoint: str) -> Loaded:
+    from .engine.checkpoint import load_newest
+
+    if checkpoint not in ("best", "last"):
+        raise ConfigError(f"There is no checkpoint {checkpoint!r}; choose best or last.")
+    return load_newest(run.checkpoints, device, optimisers=False, best_first=checkpoint == "best")
+
+
+def _measured(run: Run, step: int) -> dict[str, str]:
+    """Return the run's last look at its validation cases up to a step."""
+    looks = [event for event, _ in run.events() if isinstance(event, Evaluated) and event.step <= step]
     return {f"Dice of {name}": f"{dice:.3f}" for name, dice in looks[-1].dice.items()} if looks else {}
 
 

@@ -81,9 +81,9 @@ def dock(make_napari_viewer):
 
 @pytest.fixture
 def settle(qtbot):
-    """Let the window work until something is true."""
+    """Let the window work until something is true: for long, since a busy machine may need 10 s to open a case."""
 
-    def wait(dock, true, seconds=10.0):
+    def wait(dock, true, seconds=60.0):
         until = time.monotonic() + seconds
         while not true():
             dock.session.poll()

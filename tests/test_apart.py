@@ -152,6 +152,22 @@ def test_no_child_outlives_its_parent(way, tmp_path):
     assert gone(child)
 
 
+def test_a_start_that_is_broken_off_is_none(monkeypatch):
+    """Ctrl+C while the child starts, and a child that cannot start: the next call begins anew."""
+    whole = apart.receive
+    monkeypatch.setattr(apart, "receive", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        call(abs, -1)
+    monkeypatch.setattr(apart, "receive", whole)
+    assert call(abs, -1) == 1
+    end_child()
+    with monkeypatch.context() as patched:
+        patched.setattr(apart, "_COMMAND", "raise SystemExit(1)")
+        with pytest.raises(ImportProblem, match="does not start: close other programs"):
+            call(abs, -1)
+    assert call(abs, -1) == 1
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_fork_has_a_child_of_its_own():
     mine = call(os.getpid)

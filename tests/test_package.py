@@ -1,6 +1,7 @@
 """A network that leaves for other programs gives what it gives here, and says what it is."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from helpers import small_project
 
 from napari_segmatch.batch import package_run, predict_cases
 from napari_segmatch.config import configure
-from napari_segmatch.engine.checkpoint import load_newest
+from napari_segmatch.engine.checkpoint import checkpoints, load_newest
 from napari_segmatch.engine.evidence import look_with
 from napari_segmatch.errors import ConfigError
 from napari_segmatch.io import find_dataset, read_mask, read_volume
+from napari_segmatch.project import Project
 from napari_segmatch.runner import training
 
 
@@ -30,7 +32,7 @@ def trained(tmp_path_factory):
         run = made.new_run(config)
         for _ in training(made.path, run.id):
             pass
-        return made.path, load_newest(run.checkpoints, "cpu", optimisers=False).learner
+        return made.path, load_newest(run.checkpoints, "cpu", optimisers=False, best_first=True).learner
 
 
 def wanted(learner, slices):
@@ -95,6 +97,28 @@ def test_another_kind_is_refused(trained, tmp_path):
     """The three that there are, are named."""
     with pytest.raises(ConfigError, match="torchscript, onnx, monai-bundle"):
         package_run(trained[0], tmp_path, "keras")
+
+
+def test_best_checkpoint_is_taken_unless_the_last_is_asked_for(trained, tmp_path):
+    """By predict and package alike; another word is refused."""
+    path, _ = trained
+    with Project.open(path) as project:
+        folder = project.run().checkpoints
+    older = folder / "00000001"
+    shutil.copytree(checkpoints(folder)[-1], older)
+    state = json.loads((older / "state.json").read_text()) | {"step": 1, "score": 2.0}
+    del state["own_sha256"]
+    (older / "state.json").write_text(json.dumps(state))
+    steps = {}
+    for word in ("best", "last"):
+        package_run(path, tmp_path / word, "torchscript", checkpoint=word)
+        steps[word] = json.loads((tmp_path / word / "model.json").read_text())["step"]
+    shutil.rmtree(older)
+    assert steps == {"best": 1, "last": 4}
+    for verb in (lambda: package_run(path, tmp_path, "onnx", checkpoint="first"),
+                 lambda: list(predict_cases(path, None, tmp_path, checkpoint="first"))):  # fmt: skip
+        with pytest.raises(ConfigError, match="best or last"):
+            verb()
 
 
 def test_new_scans_may_be_dicom(trained, tmp_path):

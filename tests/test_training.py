@@ -30,6 +30,7 @@ from napari_segmatch.events import (
     Step,
     Stopped,
 )
+from napari_segmatch.project import Project
 from napari_segmatch.project.pool import ProjectPool
 from napari_segmatch.runner import Background, training
 from napari_segmatch.types import PoolSnapshot, Region
@@ -85,6 +86,42 @@ def test_resumed_run_equals_an_uninterrupted_one(project, tmp_path):
     stopped.close()
     list(train(pool, config, tmp_path / "parts", resume=True))
     assert torch.equal(_weights(tmp_path / "whole"), _weights(tmp_path / "parts"))
+
+
+def test_resumed_run_still_draws_corrections_first(project, tmp_path):
+    """A line of corrections that is longer than the run is cut off at: what waits in it, waits after the resume too."""
+    twin = shutil.copytree(project.path, tmp_path / "twin")
+    weights = []
+    for path, interrupted in ((project.path, False), (twin, True)):
+        folder, resume = path / "run", False
+        with Project.open(path) as opened:
+            for stop in (4, None) if interrupted else (None,):
+                events = train(ProjectPool(opened), _config(steps=9, checkpoint_every=1000), folder, resume=resume)
+                for event in events:
+                    if isinstance(event, Step) and event.step == 2 and not resume:
+                        for case in ("c", "d"):
+                            slices = {z: np.full(SHAPE[1:], z % 2, np.uint8) for z in range(4)}
+                            opened.save_slices(case, slices, done=range(4))
+                    if isinstance(event, Step) and event.step == stop:
+                        break
+                events.close()
+                resume = True
+        weights.append(_weights(folder))
+    assert torch.equal(*weights)
+
+
+def test_what_was_labelled_while_a_run_stood_still_is_drawn_first(project):
+    """Before what waited in line when it stopped; a case that has gone since is left out of the line."""
+    pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
+    pool.update()
+    memory = pool.memory()
+    assert memory["fresh"] == []
+    memory["fresh"] = [["b", 2], ["gone", 1], ["a", 3]]
+    project.save_slices("c", {1: np.ones(SHAPE[1:], np.uint8)}, done=[1])
+    again = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
+    again.update()
+    again.recall(json.loads(json.dumps(memory)))
+    assert again.memory()["fresh"] == [["c", 1], ["b", 2], ["a", 3]]
 
 
 def test_closing_the_generator_writes_a_checkpoint(project, tmp_path):

@@ -158,6 +158,10 @@ def test_the_best_checkpoint_stays_beside_the_last_three(project, tmp_path, monk
     assert sum(isinstance(event, Evaluated) for event in events) == 7
     assert [int(path.name) for path in checkpoints(tmp_path / "run")] == [2, 5, 6, 7]
     assert best(tmp_path / "run").name == "00000002"
+    assert load_newest(tmp_path / "run").learner.step == 7
+    assert load_newest(tmp_path / "run", best_first=True).learner.step == 2
+    (tmp_path / "run" / "00000002" / "tensors.safetensors").write_bytes(b"damaged")
+    assert load_newest(tmp_path / "run", best_first=True).learner.step == 7
 
 
 def test_a_new_best_is_written_at_once(project, tmp_path, monkeypatch):

@@ -17,9 +17,12 @@ def package(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")],
     kind: Annotated[str, typer.Option("--as", help="torchscript, onnx or monai-bundle.")] = "torchscript",
     run: Annotated[int | None, typer.Option(help="Number of the run; the newest by default.")] = None,
+    checkpoint: Annotated[
+        str, typer.Option(help="best (by Dice on the validation cases; the last if there are none) or last.")
+    ] = "best",
 ) -> None:
     """Write a trained network as TorchScript, ONNX or a MONAI bundle, with a model card."""
-    files = package_run(project, folder, kind, run)
+    files = package_run(project, folder, kind, run, checkpoint)
     say(f"{len(files)} files written to {folder}.")
 
 

@@ -32,6 +32,9 @@ def predict(
     out: Annotated[Path, typer.Option(help="Folder for the masks and scores.csv.")] = Path("predictions"),
     run: Annotated[int | None, typer.Option(help="Number of the run; the newest by default.")] = None,
     device: Device = None,
+    checkpoint: Annotated[
+        str, typer.Option(help="best (by Dice on the validation cases; the last if there are none) or last.")
+    ] = "best",
     series: Annotated[
         list[str] | None, typer.Option("--series", help="NAME=DESCRIPTION of a DICOM series, with * for anything.")
     ] = None,
@@ -49,7 +52,7 @@ def predict(
         for line in dataset.lines:
             say(line)
         found = list(dataset.cases)
-    for name, problem in _shown(predict_cases(project, found, out, run, device, answers(choose))):
+    for name, problem in _shown(predict_cases(project, found, out, run, device, answers(choose), checkpoint)):
         if problem:
             typer.echo(f"{name}: {problem}", err=True)
     say(f"Masks and scores.csv are in {out}.")

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def save_checkpoint(
     *,
     score: float | None = None,
     pool_version: int = 0,
+    memory: Mapping[str, Any] | None = None,
 ) -> Path:
     """Write ``folder/<step>``; keep the newest three and the one with the highest score.
 
@@ -46,6 +48,8 @@ def save_checkpoint(
         Validation Dice at this step, if it was measured.
     pool_version
         What the run had seen of people's work.
+    memory
+        What :meth:`ResidentPool.memory` says.
 
     Raises
     ------
@@ -64,6 +68,7 @@ def save_checkpoint(
         "folds": learner.fold_of,
         "score": score,
         "pool_version": pool_version,
+        "memory": memory,
         "config": dataclasses.asdict(learner.config),
         "classes": list(classes),
         "sequences": list(sequences),
@@ -116,16 +121,24 @@ def best(folder: Path) -> Path | None:
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """A learner with its weights, and what its channels and labels mean."""
+    """A learner with its weights, what its channels and labels mean, and what its pool remembered."""
 
     learner: Learner
     classes: tuple[str, ...]
     sequences: tuple[str, ...]
     skipped: tuple[str, ...]
+    memory: Mapping[str, Any] | None
 
 
-def load_newest(folder: Path, device: str | None = None, optimisers: bool = True) -> Loaded:
+def load_newest(
+    folder: Path, device: str | None = None, optimisers: bool = True, *, best_first: bool = False
+) -> Loaded:
     """Load the newest checkpoint that is whole; damaged ones before it are named in ``skipped``.
+
+    Parameters
+    ----------
+    best_first
+        Rather load the one with the highest validation Dice, if any was measured.
 
     Raises
     ------
@@ -133,7 +146,8 @@ def load_newest(folder: Path, device: str | None = None, optimisers: bool = True
         If there is none.
     """
     skipped: list[str] = []
-    for path in reversed(checkpoints(folder)):
+    favourite = best(folder) if best_first else None
+    for path in (*([favourite] if favourite else []), *reversed(checkpoints(folder))):
         try:
             return _load(path, device, optimisers, tuple(skipped))
         except (OSError, ValueError, KeyError, RuntimeError, TypeError):
@@ -162,4 +176,4 @@ def _load(path: Path, device: str | None, optimisers: bool, skipped: tuple[str, 
     learner.load_tensors(load(data), optimisers)
     learner.step, learner.elapsed = state["step"], state["elapsed"]
     learner.fold_of = state.get("folds", {})
-    return Loaded(learner, classes, sequences, skipped)
+    return Loaded(learner, classes, sequences, skipped, state.get("memory"))

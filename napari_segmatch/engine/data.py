@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -122,6 +124,19 @@ class ResidentPool:
         rows = dict.fromkeys([*(self.row(region) for region in regions), *self._fresh])
         labelled = set(self.labelled.tolist())
         self._fresh = [row for row in rows if row in labelled][:QUEUE]
+
+    def memory(self) -> dict[str, list[list[Any]]]:
+        """Return what a resumed run has to know, as JSON can hold it: the slices first in line, and those labelled."""
+        return {
+            "fresh": [[self.regions[row].case, self.regions[row].z] for row in self._fresh],
+            "labelled": [[self.regions[row].case, self.regions[row].z] for row in self.labelled.tolist()],
+        }
+
+    def recall(self, memory: Mapping[str, Sequence[Sequence[Any]]]) -> None:
+        """Go on where a run stood: its line of fresh slices, and before it what was labelled since."""
+        fresh, known = ([Region(case, z) for case, z in memory[key]] for key in ("fresh", "labelled"))
+        since = {self.regions[row] for row in self.labelled.tolist()} - set(known)
+        self._queue([*sorted(since), *(region for region in fresh if region.case in self._first)])
 
     def row(self, region: Region) -> int:
         return self._first[region.case] + region.z

@@ -13,8 +13,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -58,6 +59,10 @@ FINAL_PROPOSALS = 4
 """At the end of a run this many times the usual number of slices is proposed."""
 
 
+Memory = Mapping[str, Any] | None
+"""What a pool remembered when a checkpoint was written; None in a run that begins."""
+
+
 def train(
     pool: Pool, config: TrainConfig, folder: Path, *, resume: bool = False, spare_core: bool = False
 ) -> Generator[TrainEvent, None, None]:
@@ -86,22 +91,24 @@ def train(
         If there is nothing to learn from, or the loss is not a number any more.
     """
     torch.set_num_threads(_threads(spare_core))
-    learner, notes = _start(pool, config, folder, resume)
+    learner, notes, memory = _start(pool, config, folder, resume)
     clock = Clock(learner)
-    with contextlib.closing(_events(pool, folder, learner, clock, notes)) as events:
+    with contextlib.closing(_events(pool, folder, learner, clock, notes, memory)) as events:
         for event in events:
             with clock.stopped():
                 yield event
 
 
 def _events(
-    pool: Pool, folder: Path, learner: Learner, clock: Clock, notes: list[str]
+    pool: Pool, folder: Path, learner: Learner, clock: Clock, notes: list[str], memory: Memory
 ) -> Generator[TrainEvent, None, None]:
     config = learner.config
     folder.mkdir(parents=True, exist_ok=True)
     shelf = Shelf(learner.device, memory_budget(learner.device, config.pool_gib), folder)
     data = ResidentPool(pool, config.size, learner.device, config.neighbours, learner.fold_of, shelf)
     change = data.update()
+    if memory is not None:
+        data.recall(memory)
     yield Started(
         step=learner.step,
         device=_device_name(learner.device),
@@ -169,7 +176,7 @@ class Checkpoints:
         try:
             path = save_checkpoint(
                 self._folder, self._learner, self._pool.classes, self._pool.sequences, score=score,
-                pool_version=self._data.version,
+                pool_version=self._data.version, memory=self._data.memory(),
             )  # fmt: skip
         except DiskProblem as error:
             return Noted(step, str(error))
@@ -255,15 +262,16 @@ class Examination:
         )
 
 
-def _start(pool: Pool, config: TrainConfig, folder: Path, resume: bool) -> tuple[Learner, list[str]]:
+def _start(pool: Pool, config: TrainConfig, folder: Path, resume: bool) -> tuple[Learner, list[str], Memory]:
     if not resume or not checkpoints(folder):
         learner = Learner(config, len(pool.sequences), len(pool.classes))
         if config.weights:
             for network in (learner.model, learner.teacher):
                 take_weights(network, Path(config.weights))
-        return learner, []
+        return learner, [], None
     loaded = load_newest(folder)
-    return loaded.learner, [f"Checkpoint {name} is damaged; the one before it was used." for name in loaded.skipped]
+    notes = [f"Checkpoint {name} is damaged; the one before it was used." for name in loaded.skipped]
+    return loaded.learner, notes, loaded.memory
 
 
 def _threads(spare_core: bool) -> int:

@@ -110,8 +110,10 @@ class _Child:
                 stderr=subprocess.DEVNULL, env=os.environ | few_threads, **apart,
             )  # fmt: skip
             receive(process.stdout)  # it is ready
-        except (OSError, EOFError) as error:
+        except BaseException as error:  # Ctrl+C too: half a start is none
             self._end()
+            if not isinstance(error, OSError | EOFError):
+                raise
             raise ImportProblem(
                 "The process that reads files does not start: close other programs and try again, or install "
                 "napari-segmatch anew."
