@@ -54,6 +54,13 @@ def test_any_axial_file_shows_front_up_and_patient_right_on_the_left(z, y, x):
     assert edge_letters(flip, (0, 1)) == {"top": "S", "bottom": "I", "left": "A", "right": "P"}
 
 
+@pytest.mark.parametrize(("z", "numbers"), [(S, [4, 3, 2, 1]), (I, [1, 2, 3, 4])])
+def test_slices_are_numbered_from_one_from_the_head_down(z, numbers):
+    geometry = Geometry((4, 5, 6), affine(z, A, R))
+    assert [geometry.slice_number(index) for index in range(4)] == numbers
+    assert [Flip.of(geometry).z_to_view(index, 4) + 1 for index in range(4)] == numbers
+
+
 def test_painting_in_the_view_writes_the_right_voxel():
     flip = Flip((True, False, True))
     stored = np.zeros((3, 4, 5), np.uint8)

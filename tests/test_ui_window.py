@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QOpenGLWidget
+from qtpy.QtWidgets import QLabel, QLineEdit, QOpenGLWidget
 
 pytest.importorskip("napari")
 
@@ -106,6 +106,60 @@ def test_undo_reaches_back_over_slices(on_case, settle):
     assert dock.desk.z == first and not dock.desk.drawn[first]
     press(dock, Key.Key_Z, Control | Shift)
     assert dock.desk.drawn[first]
+
+
+def test_people_count_slices_from_one_and_so_does_the_slider(on_case, settle):
+    dock = on_case
+    count = dock.desk.count
+    (number,) = (
+        line
+        for line in dock.window().findChildren(QLineEdit, "slice_label")
+        if getattr(line.parentWidget(), "axis", None) == 0
+    )
+    total = number.parentWidget().findChild(QLabel, "slice_label")
+    dock.desk.layers.z = 0
+    settle(dock, lambda: number.text() == "1")
+    assert total.text() == str(count)
+    assert dock.annotate._state.text().startswith(f"Slice 1 of {count}:")
+    assert dock.desk.case.geometry.slice_number(dock.desk.z) == 1
+    number.selectAll()
+    QTest.keyClicks(number, "7")
+    QTest.keyClick(number, Key.Key_Return)
+    assert dock.desk.layers.z == 6 and number.text() == "7"
+    assert not dock.desk.done, "Enter in a text field is no verdict on the slice"
+    number.setFocus()
+    number.clearFocus()
+    assert dock.desk.layers.z == 6, "leaving the field without a word moves nothing"
+    number.selectAll()
+    QTest.keyClicks(number, "99")
+    QTest.keyClick(number, Key.Key_Return)
+    assert dock.desk.layers.z == count - 1 and number.text() == str(count)
+    dock.desk.layers.z = 2
+    assert number.text() == "3"
+    dock.session.close_project()
+    dock.session.project_changed.emit()
+    assert not dock.overlays.slider.ribbon.isVisible()
+    data = np.zeros((5, 8, 8))
+    dock.viewer.add_image(data)
+    dock.viewer.dims.set_current_step(0, 3)
+    *_, number = (
+        line
+        for line in dock.window().findChildren(QLineEdit, "slice_label")
+        if getattr(line.parentWidget(), "axis", None) == 0
+    )
+    assert number.text() == "3", "without a case of ours the slider is napari's again"
+
+
+def test_the_ribbon_along_the_slider_goes_where_it_is_clicked(on_case, settle):
+    dock = on_case
+    ribbon = dock.overlays.slider.ribbon
+    settle(dock, lambda: ribbon.isVisible() and ribbon.width() > 100)
+    QTest.mouseClick(ribbon, Qt.MouseButton.LeftButton, pos=QPoint(1, ribbon.height() // 2))
+    assert dock.desk.layers.z == 0
+    QTest.mouseClick(ribbon, Qt.MouseButton.LeftButton, pos=QPoint(ribbon.width() - 1, ribbon.height() // 2))
+    assert dock.desk.layers.z == dock.desk.count - 1
+    dock.show_tab("Train")
+    assert not ribbon.isVisible()
 
 
 def test_keys_work_whichever_layer_is_active(on_case, settle):

@@ -20,6 +20,8 @@ class ContactSheet(QFrame):
 
     Parameters
     ----------
+    look
+        The stylesheet of the panels: the sheet lies outside of them.
     chosen
         Called with the proposals to accept and the seconds that the person looked.
     """
@@ -29,6 +31,7 @@ class ContactSheet(QFrame):
     def __init__(
         self,
         parent: QWidget,
+        look: str,
         title: str,
         items: Sequence[Proposal],
         number: Callable[[Proposal], int],
@@ -37,6 +40,7 @@ class ContactSheet(QFrame):
     ) -> None:
         super().__init__(parent)
         self.setProperty("role", "sheet")
+        self.setStyleSheet(look)
         self.setAutoFillBackground(True)
         self._chosen, self._since, self._thumbnails = chosen, time.monotonic(), thumbnails
         self.left_out: set[int] = set()

@@ -40,7 +40,7 @@ class Layers:
         self.mask: Labels | None = None
         self.proposal: Labels | None = None
         self.outlined = False
-        self._window = WINDOWS["normal"]
+        self._window = WINDOWS["usual greys"]
         self._classes = 1
         self._thickness = 2
         self._working = False

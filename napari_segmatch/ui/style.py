@@ -73,8 +73,11 @@ def stylesheet(theme: str) -> str:
     QPushButton:checked {{ background: {c["current"]}; }}
     QPushButton[role="quiet"] {{ background: transparent; color: {c["soft"]}; padding: 2px; }}
     QPushButton[role="quiet"]:hover {{ color: {c["text"]}; }}
-    QPushButton[role="reason"] {{ background: transparent; border: 1px solid {c["foreground"]}; padding: 2px 1px;
-        font-size: 8pt; color: {c["soft"]}; }}
+    QTabBar::tab {{ padding: 5px 8px; }}
+    QProgressBar::chunk {{ background: {c["current"]}; }}
+    QPushButton[role="reason"] {{ background: transparent; border: 1px solid {c["primary"]}; padding: 2px 1px;
+        font-size: 8pt; color: {c["text"]}; }}
+    QPushButton[role="reason"]:disabled {{ color: {c["secondary"]}; border-color: {c["foreground"]}; }}
     QPushButton[role="reason"]:hover {{ color: {c["text"]}; border-color: {BAD}; }}
     QToolButton[role="fold"] {{ border: none; background: transparent; font-weight: 600; padding: 3px 0; }}
     QScrollArea {{ border: none; }}
@@ -143,7 +146,7 @@ def line() -> QFrame:
 
 
 class Page(QScrollArea):
-    """A tab: a column that scrolls up and down, never sideways."""
+    """A tab: a column that scrolls up and down, never sideways. Its width is the same with a scroll bar and without."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,8 +170,13 @@ class Page(QScrollArea):
         layout = column(*items, spacing=8)
         layout.setStretch(len(items) - 1, 1)
         layout.addStretch(0)
-        layout.setContentsMargins(8, 8, 8, 8)
         self.setWidget(holder(layout))
+        self.verticalScrollBar().rangeChanged.connect(self._keep_width)
+        self._keep_width(0, 0)
+
+    def _keep_width(self, low: int, high: int) -> None:
+        room = 0 if high > low else self.verticalScrollBar().sizeHint().width()
+        self.widget().layout().setContentsMargins(8, 8, 3 + room, 8)
 
     def minimumSizeHint(self) -> QSize:
         return QSize(300, 160)

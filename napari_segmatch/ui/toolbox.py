@@ -14,11 +14,11 @@ from .shapes import SHAPES
 from .style import CLASS_COLOURS, button, column, row
 
 _TOOLS = (
-    ("Paint 2", "paint", "Paint with the brush; size with [ and ]"),
-    ("Erase 1", "erase", "Erase"),
-    ("Polygon 3", "polygon", "Draw a polygon; Enter closes it"),
-    ("Fill 4", "fill", "Fill an area"),
-    ("Move 6", "pan_zoom", "Move and zoom the picture"),
+    ("Paint   2", "paint", "Paint with the brush; size with [ and ]"),
+    ("Erase   1", "erase", "Erase"),
+    ("Polygon   3", "polygon", "Draw a polygon; Enter closes it"),
+    ("Fill   4", "fill", "Fill an area"),
+    ("Move   6", "pan_zoom", "Move and zoom the picture"),
 )
 _SHOWN_CLASSES = 21
 
