@@ -24,7 +24,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_segmatch.config import configure
 from napari_segmatch.events import Finished, PseudoMask
-from napari_segmatch.io.nifti import write_image
+from napari_segmatch.io import write_image
 from napari_segmatch.project import Project
 from napari_segmatch.types import Geometry, Region
 from napari_segmatch.ui.dock import SegmatchDock
