@@ -130,7 +130,7 @@ def open_case(folder, rounds):
     for ending in (".nii", ".nii.gz"):
         place = folder / ending[1:]
         place.mkdir()
-        dock.session.open_project(build(place, (155, 256, 256), 0, ("flair", "t1", "t1c", "t2"), ending, files=2))
+        dock.session.open_project(build(place, (155, 256, 256), 1, ("flair", "t1", "t1c", "t2"), ending, files=2))
         dock.show_tab("Annotate")
         spin(30, lambda: dock.desk.case_id != "")
         took = []

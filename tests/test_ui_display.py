@@ -253,6 +253,16 @@ def test_the_ledger_keeps_count():
     assert sum(book.counts.values()) == 100
 
 
+def test_what_the_discriminator_said_before_it_could_tell_is_known():
+    history = History()
+    assert history.proven_at(10), "a selector that nobody examines is taken at its word"
+    for step, proven in ((100, False), (200, True), (300, False)):
+        history.add(Examined(step, 40, 20, 0.7, 0.5, 0.6, proven))
+    told = [history.proven_at(step) for step in (50, 100, 199, 200, 299, 400)]
+    assert told == [False, False, False, True, True, False]
+    assert history.examined.step == 300
+
+
 def test_how_often_spot_checks_were_overturned():
     decided = [
         Proposal(p.id, 1, p.region, p.score, p.verdict, 1, 1, "rejected" if p.id % 2 else "accepted")

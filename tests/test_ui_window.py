@@ -13,7 +13,13 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLabel, QLineEdit, QOpenGLWidget
 
+from napari_segmatch.events import Examined
+from napari_segmatch.project import Project
+from napari_segmatch.ranking import is_blind
+
 pytest.importorskip("napari")
+
+from napari_segmatch.ui.style import GOOD, UNSURE
 
 Key, Control, Shift = Qt.Key, Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 
@@ -436,3 +442,19 @@ def test_closing_the_dock_ends_everything_and_leaves_nothing_behind(make_viewer,
 def test_the_window_opens_without_torch():
     code = "import sys, napari_segmatch.ui.dock; sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_queue_says_when_the_discriminator_cannot_tell_yet(dock, proposed, settle):
+    with Project.open(proposed) as opened:
+        opened.run().record(Examined(50, 40, 20, 0.6, 0.5, 0.4, False))
+    dock.session.open_project(proposed)
+    dock.show_tab("Review")
+    settle(dock, lambda: dock.review.reviewer.on_screen)
+    item = next(item for item in dock.review.model.items if not is_blind(item))
+    dock.review.reviewer.show(item)
+    row = dock.review.model.index(dock.review.model.row_of(item.id))
+    assert "cannot tell yet" in row.data() and "sure" not in row.data()
+    assert "cannot tell yet" in dock.review._facts.text()
+    settle(dock, lambda: dock.desk.case_id == item.case)
+    colours = {cell.colour for cell in dock.overlays.slider.ribbon._cells}
+    assert colours and not colours & {GOOD, UNSURE}

@@ -34,7 +34,7 @@ class ContactSheet(QFrame):
         look: str,
         title: str,
         items: Sequence[Proposal],
-        number: Callable[[Proposal], int],
+        source: QueueModel,
         thumbnails: Thumbnails,
         chosen: Callable[[list[Proposal], float], None],
     ) -> None:
@@ -44,7 +44,7 @@ class ContactSheet(QFrame):
         self.setAutoFillBackground(True)
         self._chosen, self._since, self._thumbnails = chosen, time.monotonic(), thumbnails
         self.left_out: set[int] = set()
-        self.model = QueueModel(number, self)
+        self.model = QueueModel(source.number, source.proven, self)
         self.model.show(items)
         self.view = QListView()
         self.view.setModel(self.model)

@@ -30,7 +30,7 @@ class ReviewPanel(Page):
     def __init__(self, session: Session, desk: Desk, thumbnails: Thumbnails, overlays: Overlays) -> None:
         super().__init__()
         self.session, self.desk, self.thumbnails, self.overlays = session, desk, thumbnails, overlays
-        self.model = QueueModel(self._number, self)
+        self.model = QueueModel(self._number, session.is_proven, self)
         self.reviewer = reviewer = Reviewer(session, desk, thumbnails, lambda: self.model.items, self.model.place_of)
         self.actions: dict[str, Callable[..., object]] = {
             "accept": reviewer.accept, "reject": reviewer.reject, "correct": reviewer.correct,
@@ -213,7 +213,7 @@ class ReviewPanel(Page):
             self.session.message.emit("There is nothing open to accept at once: only spot checks, or nothing.", False)
             return
         window, look = self.window(), stylesheet(self.desk.viewer.theme)
-        self._sheet = ContactSheet(window, look, f"{title}: {count(len(items), 'proposal')}", items, self._number,
+        self._sheet = ContactSheet(window, look, f"{title}: {count(len(items), 'proposal')}", items, self.model,
                                    self.thumbnails, self.reviewer.decide_all)  # fmt: skip
         self._sheet.closed.connect(self._sheet_closed)
         self._sheet.open_over(window.rect().adjusted(40, 40, -40, -40))
@@ -244,7 +244,7 @@ class ReviewPanel(Page):
         if is_blind(item):
             words = f"{where}: spot check, your word first."
         else:
-            words = f"{where}: {verdict_words(item)}, {score_words(item)}."
+            words = f"{where}: {verdict_words(item, self.session.is_proven(item))}, {score_words(item)}."
         words += " It proposes an empty slice." if self.reviewer.is_empty else ""
         return f"{words} You {item.decision} it." if item.decision else words
 
@@ -252,7 +252,7 @@ class ReviewPanel(Page):
         if not self.isVisible() or not self.desk.count:
             return
         mine = self.session.proposals.of_case(self.desk.case_id)
-        cells = [_cell(mine.get(self.desk.from_shown(i))) for i in range(self.desk.count)]
+        cells = [_cell(mine.get(self.desk.from_shown(i)), self.session.is_proven) for i in range(self.desk.count)]
         for strip in (self._ribbon, self.overlays.slider):
             strip.show_cells(cells, self.desk.shown(self.desk.z))
 
@@ -260,7 +260,7 @@ class ReviewPanel(Page):
         self.board.show_session(self.session)
 
 
-def _cell(item: Proposal | None) -> Cell:
+def _cell(item: Proposal | None, is_proven: Callable[[Proposal], bool]) -> Cell:
     """A slice in the ribbon: as high as its score, in the colour of your word if there is one, else the machine's."""
     if item is None:
         return Cell("", "no proposal")
@@ -269,4 +269,5 @@ def _cell(item: Proposal | None) -> Cell:
     score = item.score if item.score == item.score else 0.5
     if item.decision:
         return Cell(VERDICT_COLOURS[item.decision], f"you {item.decision} it", max(0.15, score))
-    return Cell(verdict_colour(item), f"{verdict_words(item)}, {score_words(item)}", max(0.15, score))
+    proven = is_proven(item)
+    return Cell(verdict_colour(item, proven), f"{verdict_words(item, proven)}, {score_words(item)}", max(0.15, score))
