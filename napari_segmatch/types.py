@@ -136,6 +136,8 @@ class Case:
     labelled: tuple[int, ...] = ()
     version: int | None = None
     problem: str | None = None
+    editor: str | None = None
+    """Who made the current mask."""
 
     @property
     def shape(self) -> tuple[int, int, int]:

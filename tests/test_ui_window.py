@@ -19,6 +19,7 @@ from napari_segmatch.ranking import is_blind
 
 pytest.importorskip("napari")
 
+from napari_segmatch.ui.cases_model import COLUMNS
 from napari_segmatch.ui.style import GOOD, UNSURE
 
 Key, Control, Shift = Qt.Key, Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
@@ -458,3 +459,31 @@ def test_the_queue_says_when_the_discriminator_cannot_tell_yet(dock, proposed, s
     settle(dock, lambda: dock.desk.case_id == item.case)
     colours = {cell.colour for cell in dock.overlays.slider.ribbon._cells}
     assert colours and not colours & {GOOD, UNSURE}
+
+
+def test_the_table_of_cases_shows_pictures_scores_and_who_drew(dock, proposed, settle):
+    dock.session.open_project(proposed)
+    model, proxy = dock.cases.model, dock.cases.proxy
+    waiting = [item for item in dock.session.proposals if item.case == "case-02"]
+
+    def cell(case, name, role=Qt.ItemDataRole.DisplayRole):
+        row = [item.id for item in model.cases].index(case)
+        return model.index(row, COLUMNS.index(name)).data(role)
+
+    assert cell("case-02", "Open") == str(len(waiting)) == "4"
+    assert cell("case-02", "Score") == f"{100 * sum(item.score for item in waiting) / 4:.0f} %"
+    assert cell("case-04", "Score") == cell("case-04", "By") == ""
+    assert cell("case-01", "By") == dock.session.case("case-01").editor != ""
+    assert cell("case-01", "Case").startswith("case-01\nlabelled")
+    settle(dock, lambda: cell("case-01", "Case", Qt.ItemDataRole.DecorationRole) is not None)
+    before = cell("case-01", "Case", Qt.ItemDataRole.DecorationRole).cacheKey()
+    assert cell("case-01", "Case", Qt.ItemDataRole.DecorationRole).cacheKey() == before, "made once, and kept"
+    labels = dock.session.mask("case-01")
+    labels[8, :30, :30] = 1
+    dock.session.save_mask("case-01", labels, done=[8])
+    settle(dock, lambda: cell("case-01", "Case", Qt.ItemDataRole.DecorationRole).cacheKey() != before)
+    dock.session.decide(waiting[0], "rejected")
+    settle(dock, lambda: cell("case-02", "Open") == "3")
+    proxy.sort(COLUMNS.index("Score"), Qt.SortOrder.DescendingOrder)
+    first = proxy.index(0, 0).data().split("\n")[0]
+    assert first == max(("case-02", "case-03"), key=dock.session.proposals.mean_score)

@@ -53,7 +53,7 @@ class SegmatchDock(QWidget):
         self.session = Session()
         self.desk = Desk(napari_viewer, self.session, self)
         self.thumbnails = Thumbnails(self.session)
-        self.cases = CasesPanel(self.session, self.desk)
+        self.cases = CasesPanel(self.session, self.desk, self.thumbnails)
         self.overlays = Overlays(self.desk)
         self.annotate = AnnotatePanel(self.session, self.desk, self.overlays)
         self.train = TrainPanel(self.session, self.desk, self.thumbnails)

@@ -73,6 +73,7 @@ def stylesheet(theme: str) -> str:
     QPushButton:checked {{ background: {c["current"]}; }}
     QPushButton[role="quiet"] {{ background: transparent; color: {c["soft"]}; padding: 2px; }}
     QPushButton[role="quiet"]:hover {{ color: {c["text"]}; }}
+    QHeaderView::section {{ padding: 2px 3px; }}
     QTabBar::tab {{ padding: 5px 8px; }}
     QProgressBar::chunk {{ background: {c["current"]}; }}
     QPushButton[role="reason"] {{ background: transparent; border: 1px solid {c["primary"]}; padding: 2px 1px;
