@@ -10,6 +10,7 @@ import weakref
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QColor
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLabel, QLineEdit, QOpenGLWidget
 
@@ -20,7 +21,7 @@ from napari_segmatch.ranking import is_blind
 pytest.importorskip("napari")
 
 from napari_segmatch.ui.cases_model import COLUMNS
-from napari_segmatch.ui.style import GOOD, UNSURE
+from napari_segmatch.ui.style import CLASS_COLOURS, GOOD, UNSURE
 
 Key, Control, Shift = Qt.Key, Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 
@@ -487,3 +488,25 @@ def test_the_table_of_cases_shows_pictures_scores_and_who_drew(dock, proposed, s
     proxy.sort(COLUMNS.index("Score"), Qt.SortOrder.DescendingOrder)
     first = proxy.index(0, 0).data().split("\n")[0]
     assert first == max(("case-02", "case-03"), key=dock.session.proposals.mean_score)
+
+
+def test_a_class_has_the_colour_that_somebody_chose_or_that_came_with_it(on_case, project, settle, monkeypatch):
+    dock, session = on_case, on_case.session
+
+    def colour(layer):
+        return QColor.fromRgbF(*layer.colormap.map(1)).name()
+
+    assert colour(dock.desk.layers.mask) == CLASS_COLOURS[0]
+    monkeypatch.setattr("qtpy.QtWidgets.QColorDialog.getColor", lambda *_: QColor("#56b4e9"))
+    dock.annotate.toolbox._colours.click()
+    assert colour(dock.desk.layers.mask) == "#56b4e9"
+    assert colour(dock.desk.layers.proposal) == "#ffffff", "a proposal never looks like your mask"
+    settle(dock, lambda: not session.is_saving)
+    monkeypatch.setattr("qtpy.QtWidgets.QColorDialog.getColor", lambda *_: QColor())
+    dock.annotate.toolbox._colours.click()
+    assert session.colours == {"lesion": "#56b4e9"}, "a dialog that was cancelled changes nothing"
+    session.close_project()
+    session.open_project(project)
+    dock.annotate_case("case-03")
+    settle(dock, lambda: dock.desk.case_id == "case-03")
+    assert colour(dock.desk.layers.mask) == "#56b4e9"

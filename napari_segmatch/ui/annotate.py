@@ -15,7 +15,7 @@ from .overlays import Overlays
 from .shapes import SHAPES, reshape
 from .slices import fill_gaps, worth_a_look
 from .strip import Cell, SliceStrip
-from .style import GOOD, OWN, UNSURE, Page, button, count, holder, row, text
+from .style import GOOD, OWN, UNSURE, Page, button, count, holder, palette, row, text
 from .suggest import Suggester
 from .toolbox import Toolbox
 
@@ -28,6 +28,7 @@ class AnnotatePanel(Page):
         self.session, self.desk, self.overlays = session, desk, overlays
         self.toolbox = Toolbox(desk.layers)
         self.toolbox.shape_wanted.connect(self.reshape)
+        self.toolbox.colour_wanted.connect(session.set_colour)
         self.toolbox.lock_changed.connect(lambda on: setattr(desk, "lock", on))
         self._preview: dict[int, np.ndarray] = {}
         self._suggester = Suggester(session)
@@ -54,6 +55,7 @@ class AnnotatePanel(Page):
         self.link(
             (session.project_changed, self._project_changed),
             (session.cases_changed, self._cases_changed),
+            (session.colours_changed, self._show_classes),
             (session.proposals_changed, self.redraw),
             (desk.opened, self._opened),
             (desk.opening, self._opening),
@@ -233,8 +235,12 @@ class AnnotatePanel(Page):
 
     def _project_changed(self) -> None:
         self._suggester.forget()
-        self.toolbox.show_classes(self.session.project.classes if self.session.project else ())
+        self._show_classes()
         self._cases_changed()
+
+    def _show_classes(self) -> None:
+        classes = self.session.project.classes if self.session.project else ()
+        self.toolbox.show_classes(classes, palette(classes, self.session.colours)[0])
 
     def _cases_changed(self) -> None:
         cases = self._cases()

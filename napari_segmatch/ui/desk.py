@@ -82,6 +82,7 @@ class Desk(QObject):
             (session.mask_saved, self._on_saved),
             (session.project_changed, self.clear),
             (session.asides_changed, self._on_asides),
+            (session.colours_changed, lambda: self.layers.recolour(session.colours)),
             (viewer.dims.events.current_step, self._on_step),
         ]
         for signal, slot in self._links:
@@ -136,8 +137,8 @@ class Desk(QObject):
         self._known = labels.copy()
         self._dirty.clear()
         project = self.session.project
-        names, classes = (project.sequences, len(project.classes)) if project is not None else ((), 1)
-        self.layers.show(volume, names, known.sequences, self.flip, labels, classes)
+        names, classes = (project.sequences, project.classes) if project is not None else ((), ("",))
+        self.layers.show(volume, names, known.sequences, self.flip, labels, classes, self.session.colours)
         if self.layers.mask is not None:
             self.layers.mask.editable = project is None or not project.readonly
         self.z = self._first_slice(known) if z is None else z

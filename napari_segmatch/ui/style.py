@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from napari.utils.theme import get_theme
@@ -26,6 +26,15 @@ CLASS_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00
 
 PROPOSAL_COLOURS = ("#56b4e9", "#e69f00", "#cc79a7", "#0072b2", "#f0e442", "#009e73", "#d55e00")
 """Another order of the same, so that a proposal never looks like your mask."""
+
+
+def palette(classes: Sequence[str], own: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the colour of each class on your mask and on a proposal, never the same; ``own`` colours come first."""
+    mask = tuple(own.get(name, CLASS_COLOURS[i % len(CLASS_COLOURS)]) for i, name in enumerate(classes))
+    other = (PROPOSAL_COLOURS[i % len(PROPOSAL_COLOURS)] for i in range(len(classes)))
+    proposal = (there if there.lower() != here.lower() else "#ffffff" for here, there in zip(mask, other, strict=True))
+    return mask, tuple(proposal)
+
 
 GOOD, BAD, OWN, LATER, UNSURE = "#009e73", "#d55e00", "#0072b2", "#8a8f98", "#e69f00"
 """Accepted, rejected, corrected, deferred, not sure."""
