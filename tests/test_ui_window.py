@@ -510,3 +510,18 @@ def test_a_class_has_the_colour_that_somebody_chose_or_that_came_with_it(on_case
     dock.annotate_case("case-03")
     settle(dock, lambda: dock.desk.case_id == "case-03")
     assert colour(dock.desk.layers.mask) == "#56b4e9"
+
+
+def test_a_hidden_table_is_up_to_date_when_it_is_shown(dock, proposed, settle):
+    dock.show_tab("Export")
+    assert not dock.export.button.isEnabled() and "Open or create" in dock.export._next.text()
+    dock.show_tab("Review")
+    dock.session.open_project(proposed)
+    item = dock.session.proposals[0]
+    dock.session.decide(item, "rejected")
+    settle(dock, lambda: not dock.session.is_saving)
+    dock.show_tab("Cases")
+    row = [case.id for case in dock.cases.model.cases].index(item.case)
+    assert dock.cases.model.index(row, COLUMNS.index("Open")).data() == "3"
+    dock.show_tab("Export")
+    assert "slice" in dock.export.checked.text() and dock.export.button.isEnabled()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qtpy.QtCore import QModelIndex, QSize, Qt, Signal
-from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -212,7 +212,13 @@ class CasesPanel(Page):
             self.adding.set_open(not self.session.cases)
         self.redraw()
 
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self.redraw()
+
     def redraw(self, *_: object) -> None:
+        if self.isHidden():
+            return  # another tab is open, where a decision must not wait for this table
         project, cases = self.session.project, self.session.cases
         self.model.show(cases, self.session.proposals)
         if project is None:
