@@ -525,3 +525,16 @@ def test_a_hidden_table_is_up_to_date_when_it_is_shown(dock, proposed, settle):
     assert dock.cases.model.index(row, COLUMNS.index("Open")).data() == "3"
     dock.show_tab("Export")
     assert "slice" in dock.export.checked.text() and dock.export.button.isEnabled()
+
+
+def test_a_slice_can_be_drawn_by_chance_among_those_that_are_not_done(on_case, settle):
+    dock, session = on_case, on_case.session
+    seen = set()
+    for _ in range(12):
+        press(dock, Key.Key_G, Shift)
+        settle(dock, lambda: "drawn by chance" in dock.annotate._why.text() and not dock.desk._wanted)
+        assert dock.desk.z not in session.case(dock.desk.case_id).labelled
+        seen.add((dock.desk.case_id, dock.desk.z))
+        dock.annotate._why.setText("")
+    assert len({case for case, _ in seen}) > 1 and len(seen) > 6
+    assert "case-01" not in {case for case, _ in seen}, "all of it is done"

@@ -50,7 +50,7 @@ class AnnotatePanel(Page):
             "previous": lambda: self.go(-1), "worth_a_look": self.worth_a_look,
             "sequence": self.next_sequence, "peek": desk.layers.peek, "outline": self.toggle_outline,
             "interpolate": self.interpolate, "undo": desk.undo, "redo": desk.redo, "suggest": self.suggest,
-            "planes": overlays.planes.toggle,
+            "planes": overlays.planes.toggle, "anywhere": self.anywhere,
         }  # fmt: skip
         self.link(
             (session.project_changed, self._project_changed),
@@ -93,6 +93,7 @@ class AnnotatePanel(Page):
             above, below, self._undo, self._redo, self._outline, self._sequence,
             make("Planes", "planes", "Show the two other planes, and the other sequences, beside the picture"),
             make("Suggest a case", "suggest", "Open the case that teaches the model most, and say why"),
+            make("Random slice", "anywhere", "Go to an unfinished slice of any case, drawn by chance"),
         )  # fmt: skip
         for index, item in enumerate(items):
             pairs.addWidget(item, index // 2, index % 2)
@@ -199,6 +200,14 @@ class AnnotatePanel(Page):
             self._why.setText("Every case has its labels.")
         else:
             self.desk.open(found[0], then=lambda: self._why.setText(f"{found[0]}: {found[1]}."))
+
+    def anywhere(self) -> None:
+        """Go to an unfinished slice drawn by chance, of any case: what is annotated so is a fair sample."""
+        drawn = self._suggester.at_random()
+        if drawn is None:
+            self._why.setText("Every slice of every case is done.")
+        else:
+            self.desk.open(drawn.case, drawn.z, then=lambda: self._why.setText(f"{drawn.case}: drawn by chance."))
 
     def copy_from(self, by: int) -> None:
         """Copy the mask of the neighbour as it follows on the screen."""

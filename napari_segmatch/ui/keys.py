@@ -55,6 +55,7 @@ KEYS = (
     Key("W", ANNOTATE, "outline", "outline or filled"),
     Key("I", ANNOTATE, "interpolate", "interpolate between painted slices: preview, again applies"),
     Key("Shift+J", ANNOTATE, "suggest", "open the case that is worth it"),
+    Key("Shift+G", ANNOTATE, "anywhere", "an unfinished slice of any case, drawn by chance"),
     Key("O", ANNOTATE, "planes", "other planes and sequences"),
     Key("Ctrl+Z", ANNOTATE, "undo", "undo, over slices"),
     Key("Ctrl+Shift+Z", ANNOTATE, "redo", "redo"),
@@ -92,7 +93,7 @@ NAPARI = (
 )
 """What napari's own keys do, for the sheet."""
 
-_SHOWN = {"Return": "⏎", "Backspace": "⌫", "Shift+A": "⇧A", "Shift+J": "⇧J", "Ctrl+Shift+A": "Ctrl⇧A"}
+_SHOWN = {"Return": "⏎", "Backspace": "⌫", "Shift+A": "⇧A", "Shift+J": "⇧J", "Shift+G": "⇧G", "Ctrl+Shift+A": "Ctrl⇧A"}
 _SAME = {Qt.Key.Key_Enter: Qt.Key.Key_Return}
 _TEXT = (QLineEdit, QTextEdit, QPlainTextEdit, QAbstractSpinBox)
 
