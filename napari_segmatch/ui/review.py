@@ -161,7 +161,7 @@ class ReviewPanel(Page):
         index = self.model.index(place)
         if self.view.currentIndex() != index or not self.view.selectionModel().isSelected(index):
             self.view.setCurrentIndex(index)
-            self.view.scrollTo(index)
+        self.view.scrollTo(index)
 
     def _clicked(self, index: QModelIndex) -> None:
         heading = index.data(HEADING_ROLE)
