@@ -24,7 +24,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_segmatch.config import configure
 from napari_segmatch.events import Finished, PseudoMask
-from napari_segmatch.io.nifti import write_image
+from napari_segmatch.io import write_image
 from napari_segmatch.project import Project
 from napari_segmatch.types import Geometry, Region
 from napari_segmatch.ui.dock import SegmatchDock
@@ -130,7 +130,7 @@ def open_case(folder, rounds):
     for ending in (".nii", ".nii.gz"):
         place = folder / ending[1:]
         place.mkdir()
-        dock.session.open_project(build(place, (155, 256, 256), 0, ("flair", "t1", "t1c", "t2"), ending, files=2))
+        dock.session.open_project(build(place, (155, 256, 256), 1, ("flair", "t1", "t1c", "t2"), ending, files=2))
         dock.show_tab("Annotate")
         spin(30, lambda: dock.desk.case_id != "")
         took = []

@@ -115,7 +115,8 @@ def _shown(project: Project) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
     rejected = [item for item in items if item.verdict == "rejected"][:12]
     for item in accepted + rejected:
         image = read_volume(project.image_paths(item.case)["flair"]).pixels[0, item.z]
-        yield image, project.proposal_mask(item), f"{item.case} slice {item.z}\n{item.score:.2f} {item.verdict}"
+        number = project.case(item.case).geometry.slice_number(item.z)
+        yield image, project.proposal_mask(item), f"{item.case} slice {number}\n{item.score:.2f} {item.verdict}"
 
 
 if __name__ == "__main__":

@@ -14,10 +14,20 @@ class History:
     steps: list[Step] = field(default_factory=list)
     evaluations: list[Evaluated] = field(default_factory=list)
     proposed: list[Proposed] = field(default_factory=list)
-    examined: Examined | None = None
+    examinations: list[Examined] = field(default_factory=list)
     started: Started | None = None
     pool: PoolChanged | None = None
     last: TrainEvent | None = None
+
+    @property
+    def examined(self) -> Examined | None:
+        """The latest examination of the discriminator."""
+        return self.examinations[-1] if self.examinations else None
+
+    def proven_at(self, step: int) -> bool:
+        """Whether the discriminator could tell good masks from bad ones at a step; True if it was never examined."""
+        before = [item for item in self.examinations if item.step <= step]
+        return before[-1].proven if before else not self.examinations
 
     def add(self, event: TrainEvent) -> None:
         self.last = event
@@ -28,7 +38,7 @@ class History:
         elif isinstance(event, Proposed):
             self.proposed.append(replace(event, masks=()))
         elif isinstance(event, Examined):
-            self.examined = event
+            self.examinations.append(event)
         elif isinstance(event, Started):
             self.started = event
         elif isinstance(event, PoolChanged):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -19,6 +20,8 @@ class Ledger(Sequence[Proposal]):
         See :data:`napari_segmatch.ranking.Counts`.
     open_in
         How many proposals of each case nobody has judged.
+    scores
+        The sum of these proposals' scores.
     """
 
     def __init__(self, items: Iterable[Proposal] = ()) -> None:
@@ -27,6 +30,7 @@ class Ledger(Sequence[Proposal]):
         self._by_case: dict[str, dict[int, int]] = {}
         self.counts: Counter[tuple[Verdict, HumanVerdict | None, bool]] = Counter()
         self.open_in: Counter[str] = Counter()
+        self.scores: dict[str, float] = {}
         for item in self._items.values():
             self._count(item, 1)
             self._by_case.setdefault(item.case, {})[item.z] = item.id
@@ -35,6 +39,7 @@ class Ledger(Sequence[Proposal]):
         self.counts[item.verdict, item.decision, is_spot_check(item)] += by
         if item.decision is None:
             self.open_in[item.case] += by
+            self.scores[item.case] = self.scores.get(item.case, 0.0) + by * item.score
 
     def _all(self) -> list[Proposal]:
         if self._list is None:
@@ -56,6 +61,11 @@ class Ledger(Sequence[Proposal]):
     def of_case(self, case: str) -> dict[int, Proposal]:
         """Return a case's proposals by slice."""
         return {z: self._items[id] for z, id in self._by_case.get(case, {}).items()}
+
+    def mean_score(self, case: str) -> float | None:
+        """Return the mean score of a case's open proposals; None if there are none, or one has no score."""
+        mean = self.scores[case] / self.open_in[case] if self.open_in[case] else math.nan
+        return mean if math.isfinite(mean) else None
 
     @property
     def undecided(self) -> int:

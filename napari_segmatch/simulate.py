@@ -27,6 +27,9 @@ from .types import NOT_ANNOTATED, Proposal, Region
 STRATEGIES = ("scratch", "correct", "queue", "full")
 """Draw random slices from nothing; correct the prediction on random slices; the review queue; everything labelled."""
 
+ALL = 10_000
+"""More slices than any pool here holds."""
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -229,7 +232,7 @@ def make_project(
 
 
 def simulate(
-    folder: Path, setup: Setup, strategy: str, config: TrainConfig, budget: float, seed: int, classes: Sequence[str],
+    folder: Path, setup: Setup, strategy: str, config: TrainConfig, budget: float, lead: int, classes: Sequence[str],
     sequences: Sequence[str],
 ) -> Iterator[dict[str, object]]:  # fmt: skip
     """Run one way of working; yields a row at every look at the unseen cases.
@@ -239,28 +242,32 @@ def simulate(
     folder
         A new folder for the project.
     config
-        Of the run; proposals should cover the pool, so that a random order is random.
+        Of the run; its seed is the annotator's too. Every slice of the pool is proposed to ways of working that look
+        at proposals, so that a random order is random.
     budget
         Seconds of work at each round of proposals.
+    lead
+        Steps of training before the first round.
     """
+    config = config.replace(proposals=ALL if strategy in ("correct", "queue") else 0)
     make_project(folder, setup, classes, sequences, everything=strategy == "full")
     with Project.open(folder) as project:
         truths = {item.id: read_mask(item.mask).labels for item in setup.pool if item.mask is not None}
-        annotator = Annotator(truths, np.random.default_rng(seed))
+        annotator = Annotator(truths, np.random.default_rng(config.seed))
         run = project.new_run(config)
         for event in training(folder, run.id):
             if isinstance(event, Failed):
                 raise ConfigError(event.message)
             if isinstance(event, Evaluated):
-                yield _row(strategy, seed, event, annotator, project)
-            elif isinstance(event, Proposed) and event.step < config.steps:
+                yield _row(strategy, event, annotator, project)
+            elif isinstance(event, Proposed) and lead <= event.step < config.steps:
                 work(project, annotator, strategy, budget)
 
 
-def _row(strategy: str, seed: int, event: Evaluated, annotator: Annotator, project: Project) -> dict[str, object]:
+def _row(strategy: str, event: Evaluated, annotator: Annotator, project: Project) -> dict[str, object]:
     labelled = sum(len(case.labelled) for case in project.cases if not case.validation)
     return {
-        "strategy": strategy, "seed": seed, "step": event.step, "seconds": round(annotator.seconds, 1),
+        "strategy": strategy, "step": event.step, "seconds": round(annotator.seconds, 1),
         "dice": round(float(np.mean(list(event.cases.values()))), 4), "labelled_slices": labelled, **annotator.counts,
     }  # fmt: skip
 

@@ -67,6 +67,27 @@ class Geometry:
         """(4, 4); maps an index along the source's own axes to (right, anterior, superior, 1) in mm."""
         return self.affine[:, [*self.back, 3]]
 
+    @property
+    def world(self) -> tuple[int, int, int]:
+        """The axis of the patient (0 right, 1 anterior, 2 superior) that each of (z, y, x) lies closest to."""
+        columns = self.affine[:3, :3]
+        left, found = np.abs(columns / np.linalg.norm(columns, axis=0)), [0, 0, 0]
+        for _ in range(3):
+            row, column = np.unravel_index(np.argmax(left), left.shape)
+            found[int(column)] = int(row)
+            left[row, :] = left[:, column] = -1
+        return found[0], found[1], found[2]
+
+    @property
+    def reversed(self) -> tuple[bool, bool, bool]:
+        """Which of (z, y, x) the screen shows backwards, so that the patient's right, front and head come first."""
+        z, y, x = (bool(self.affine[row, axis] > 0) for axis, row in enumerate(self.world))
+        return z, y, x
+
+    def slice_number(self, z: int) -> int:
+        """Return what people call slice z: counted from 1 in the order of the screen, the head first."""
+        return self.shape[0] - z if self.reversed[0] else z + 1
+
     def same_grid(self, other: Geometry, tolerance: float = 1e-2) -> bool:
         """Whether both grids put every voxel at the same place, to a share ``tolerance`` of a voxel."""
         if self.shape != other.shape:
@@ -115,6 +136,8 @@ class Case:
     labelled: tuple[int, ...] = ()
     version: int | None = None
     problem: str | None = None
+    editor: str | None = None
+    """Who made the current mask."""
 
     @property
     def shape(self) -> tuple[int, int, int]:

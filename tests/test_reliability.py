@@ -66,7 +66,7 @@ def test_stale_editor_gets_a_conflict_and_both_versions_stay(project):
         mine[1], theirs[1] = drawn(rows=slice(0, 5)), drawn(rows=slice(20, 25))
         mine[2] = drawn()
         other.save_mask("c", theirs, done=[1])
-        with pytest.raises(Conflict, match="slice 1 of c") as caught:
+        with pytest.raises(Conflict, match="slice 3 of c") as caught:
             project.save_mask("c", mine, done=[1, 2])
         assert np.array_equal(other.mask("c")[1], theirs[1])
         assert project.case("c").labelled == (1, 2), "the slice that nobody else touched is saved"

@@ -1,12 +1,13 @@
 """The simulated annotator: what its work costs, and that it works on a real project while a real run trains."""
 
-import subprocess
-import sys
+import csv
 
 import numpy as np
 import pytest
 from helpers import small_project, write_case
+from typer.testing import CliRunner
 
+from napari_segmatch.cli import app
 from napari_segmatch.errors import ConfigError
 from napari_segmatch.io import FoundCase
 from napari_segmatch.simulate import (
@@ -70,16 +71,32 @@ def test_a_division_needs_enough_cases(tmp_path):
         divide(found, 6, 2, 1, seed=0)
 
 
-def test_the_command_runs_every_way_and_writes_its_table(tmp_path):
+def simulation(folder, *more):
+    arguments = ["simulate", str(folder / "data"), "--image", "flair={case}/flair.nii.gz", "--mask",
+                 "{case}/mask.nii.gz", "--pool", "4", "--unseen", "1", "--start", "1", "--rounds", "1", "--steps", "2",
+                 "--lead", "4", "--budget", "20", "--size", "32", "--device", "cpu", "--out",
+                 str(folder / "table.csv")]  # fmt: skip
+    return CliRunner().invoke(app, [*arguments, *more])
+
+
+def test_the_command_runs_every_way_writes_its_table_and_goes_on_where_it_was_cut_off(tmp_path):
     for i in range(5):
         write_case(tmp_path / "data" / f"c{i}", i)
-    done = subprocess.run(
-        [sys.executable, "-m", "napari_segmatch.cli", "simulate", "data", "--image", "flair={case}/flair.nii.gz",
-         "--mask", "{case}/mask.nii.gz", "--pool", "4", "--unseen", "1", "--start", "1", "--rounds", "2",
-         "--steps", "4", "--budget", "20", "--size", "32", "--device", "cpu", "--out", "table.csv"],
-        cwd=tmp_path, capture_output=True, text=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    lines = (tmp_path / "table.csv").read_text().splitlines()
-    assert len(lines) == 1 + 4 * 3 and lines[0].startswith("strategy,seed,step,seconds,dice")
-    assert "queue: 90%" in done.stdout
+    done = simulation(tmp_path)
+    assert done.exit_code == 0, done.output
+    assert "queue: 90%" in done.output
+    table = tmp_path / "table.csv"
+    lines = table.read_text().splitlines()
+    assert len(lines) == 1 + 4 * 3 and lines[0].startswith("strategy,step,seconds,dice")
+    rows = list(csv.DictReader(lines))
+    assert all(float(row["seconds"]) == 0 for row in rows if int(row["step"]) <= 4)
+    assert all(float(row["seconds"]) >= 20 for row in rows if row["step"] == "6" and row["strategy"] != "full")
+
+    table.write_text("\n".join(lines[:-1]) + "\n")  # the last way of working was cut off
+    again = simulation(tmp_path)
+    assert again.output.count(" has it.") == 3 and f"queue: as {table}" not in again.output
+    assert len(table.read_text().splitlines()) == len(lines)
+
+    other = simulation(tmp_path, "--seed", "1")
+    assert isinstance(other.exception, ConfigError) and "rows of other settings" in str(other.exception)
+    assert len(table.read_text().splitlines()) == len(lines)

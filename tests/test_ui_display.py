@@ -54,6 +54,13 @@ def test_any_axial_file_shows_front_up_and_patient_right_on_the_left(z, y, x):
     assert edge_letters(flip, (0, 1)) == {"top": "S", "bottom": "I", "left": "A", "right": "P"}
 
 
+@pytest.mark.parametrize(("z", "numbers"), [(S, [4, 3, 2, 1]), (I, [1, 2, 3, 4])])
+def test_slices_are_numbered_from_one_from_the_head_down(z, numbers):
+    geometry = Geometry((4, 5, 6), affine(z, A, R))
+    assert [geometry.slice_number(index) for index in range(4)] == numbers
+    assert [Flip.of(geometry).z_to_view(index, 4) + 1 for index in range(4)] == numbers
+
+
 def test_painting_in_the_view_writes_the_right_voxel():
     flip = Flip((True, False, True))
     stored = np.zeros((3, 4, 5), np.uint8)
@@ -244,6 +251,16 @@ def test_the_ledger_keeps_count():
     assert book.renew("case-3", [*others, newer]) and not book.renew("case-3", [newer, *others])
     assert book.get(3) is None and book.of_case("case-3")[3] == newer and len(book) == 100
     assert sum(book.counts.values()) == 100
+
+
+def test_what_the_discriminator_said_before_it_could_tell_is_known():
+    history = History()
+    assert history.proven_at(10), "a selector that nobody examines is taken at its word"
+    for step, proven in ((100, False), (200, True), (300, False)):
+        history.add(Examined(step, 40, 20, 0.7, 0.5, 0.6, proven))
+    told = [history.proven_at(step) for step in (50, 100, 199, 200, 299, 400)]
+    assert told == [False, False, False, True, True, False]
+    assert history.examined.step == 300
 
 
 def test_how_often_spot_checks_were_overturned():

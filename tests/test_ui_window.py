@@ -10,10 +10,18 @@ import weakref
 import numpy as np
 import pytest
 from qtpy.QtCore import QPoint, Qt
+from qtpy.QtGui import QColor
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QOpenGLWidget
+from qtpy.QtWidgets import QLabel, QLineEdit, QOpenGLWidget
+
+from napari_segmatch.events import Examined
+from napari_segmatch.project import Project
+from napari_segmatch.ranking import is_blind
 
 pytest.importorskip("napari")
+
+from napari_segmatch.ui.cases_model import COLUMNS
+from napari_segmatch.ui.style import CLASS_COLOURS, GOOD, UNSURE
 
 Key, Control, Shift = Qt.Key, Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 
@@ -106,6 +114,60 @@ def test_undo_reaches_back_over_slices(on_case, settle):
     assert dock.desk.z == first and not dock.desk.drawn[first]
     press(dock, Key.Key_Z, Control | Shift)
     assert dock.desk.drawn[first]
+
+
+def test_people_count_slices_from_one_and_so_does_the_slider(on_case, settle):
+    dock = on_case
+    count = dock.desk.count
+    (number,) = (
+        line
+        for line in dock.window().findChildren(QLineEdit, "slice_label")
+        if getattr(line.parentWidget(), "axis", None) == 0
+    )
+    total = number.parentWidget().findChild(QLabel, "slice_label")
+    dock.desk.layers.z = 0
+    settle(dock, lambda: number.text() == "1")
+    assert total.text() == str(count)
+    assert dock.annotate._state.text().startswith(f"Slice 1 of {count}:")
+    assert dock.desk.case.geometry.slice_number(dock.desk.z) == 1
+    number.selectAll()
+    QTest.keyClicks(number, "7")
+    QTest.keyClick(number, Key.Key_Return)
+    assert dock.desk.layers.z == 6 and number.text() == "7"
+    assert not dock.desk.done, "Enter in a text field is no verdict on the slice"
+    number.setFocus()
+    number.clearFocus()
+    assert dock.desk.layers.z == 6, "leaving the field without a word moves nothing"
+    number.selectAll()
+    QTest.keyClicks(number, "99")
+    QTest.keyClick(number, Key.Key_Return)
+    assert dock.desk.layers.z == count - 1 and number.text() == str(count)
+    dock.desk.layers.z = 2
+    assert number.text() == "3"
+    dock.session.close_project()
+    dock.session.project_changed.emit()
+    assert not dock.overlays.slider.ribbon.isVisible()
+    data = np.zeros((5, 8, 8))
+    dock.viewer.add_image(data)
+    dock.viewer.dims.set_current_step(0, 3)
+    *_, number = (
+        line
+        for line in dock.window().findChildren(QLineEdit, "slice_label")
+        if getattr(line.parentWidget(), "axis", None) == 0
+    )
+    assert number.text() == "3", "without a case of ours the slider is napari's again"
+
+
+def test_the_ribbon_along_the_slider_goes_where_it_is_clicked(on_case, settle):
+    dock = on_case
+    ribbon = dock.overlays.slider.ribbon
+    settle(dock, lambda: ribbon.isVisible() and ribbon.width() > 100)
+    QTest.mouseClick(ribbon, Qt.MouseButton.LeftButton, pos=QPoint(1, ribbon.height() // 2))
+    assert dock.desk.layers.z == 0
+    QTest.mouseClick(ribbon, Qt.MouseButton.LeftButton, pos=QPoint(ribbon.width() - 1, ribbon.height() // 2))
+    assert dock.desk.layers.z == dock.desk.count - 1
+    dock.show_tab("Train")
+    assert not ribbon.isVisible()
 
 
 def test_keys_work_whichever_layer_is_active(on_case, settle):
@@ -382,3 +444,97 @@ def test_closing_the_dock_ends_everything_and_leaves_nothing_behind(make_viewer,
 def test_the_window_opens_without_torch():
     code = "import sys, napari_segmatch.ui.dock; sys.exit('torch' in sys.modules or 'monai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_queue_says_when_the_discriminator_cannot_tell_yet(dock, proposed, settle):
+    with Project.open(proposed) as opened:
+        opened.run().record(Examined(50, 40, 20, 0.6, 0.5, 0.4, False))
+    dock.session.open_project(proposed)
+    dock.show_tab("Review")
+    settle(dock, lambda: dock.review.reviewer.on_screen)
+    item = next(item for item in dock.review.model.items if not is_blind(item))
+    dock.review.reviewer.show(item)
+    row = dock.review.model.index(dock.review.model.row_of(item.id))
+    assert "cannot tell yet" in row.data() and "sure" not in row.data()
+    assert "cannot tell yet" in dock.review._facts.text()
+    settle(dock, lambda: dock.desk.case_id == item.case)
+    colours = {cell.colour for cell in dock.overlays.slider.ribbon._cells}
+    assert colours and not colours & {GOOD, UNSURE}
+
+
+def test_the_table_of_cases_shows_pictures_scores_and_who_drew(dock, proposed, settle):
+    dock.session.open_project(proposed)
+    model, proxy = dock.cases.model, dock.cases.proxy
+    waiting = [item for item in dock.session.proposals if item.case == "case-02"]
+
+    def cell(case, name, role=Qt.ItemDataRole.DisplayRole):
+        row = [item.id for item in model.cases].index(case)
+        return model.index(row, COLUMNS.index(name)).data(role)
+
+    assert cell("case-02", "Open") == str(len(waiting)) == "4"
+    assert cell("case-02", "Score") == f"{100 * sum(item.score for item in waiting) / 4:.0f} %"
+    assert cell("case-04", "Score") == cell("case-04", "By") == ""
+    assert cell("case-01", "By") == dock.session.case("case-01").editor != ""
+    assert cell("case-01", "Case").startswith("case-01\nlabelled")
+    settle(dock, lambda: cell("case-01", "Case", Qt.ItemDataRole.DecorationRole) is not None)
+    before = cell("case-01", "Case", Qt.ItemDataRole.DecorationRole).cacheKey()
+    assert cell("case-01", "Case", Qt.ItemDataRole.DecorationRole).cacheKey() == before, "made once, and kept"
+    labels = dock.session.mask("case-01")
+    labels[8, :30, :30] = 1
+    dock.session.save_mask("case-01", labels, done=[8])
+    settle(dock, lambda: cell("case-01", "Case", Qt.ItemDataRole.DecorationRole).cacheKey() != before)
+    dock.session.decide(waiting[0], "rejected")
+    settle(dock, lambda: cell("case-02", "Open") == "3")
+    proxy.sort(COLUMNS.index("Score"), Qt.SortOrder.DescendingOrder)
+    first = proxy.index(0, 0).data().split("\n")[0]
+    assert first == max(("case-02", "case-03"), key=dock.session.proposals.mean_score)
+
+
+def test_a_class_has_the_colour_that_somebody_chose_or_that_came_with_it(on_case, project, settle, monkeypatch):
+    dock, session = on_case, on_case.session
+
+    def colour(layer):
+        return QColor.fromRgbF(*layer.colormap.map(1)).name()
+
+    assert colour(dock.desk.layers.mask) == CLASS_COLOURS[0]
+    monkeypatch.setattr("qtpy.QtWidgets.QColorDialog.getColor", lambda *_: QColor("#56b4e9"))
+    dock.annotate.toolbox._colours.click()
+    assert colour(dock.desk.layers.mask) == "#56b4e9"
+    assert colour(dock.desk.layers.proposal) == "#ffffff", "a proposal never looks like your mask"
+    settle(dock, lambda: not session.is_saving)
+    monkeypatch.setattr("qtpy.QtWidgets.QColorDialog.getColor", lambda *_: QColor())
+    dock.annotate.toolbox._colours.click()
+    assert session.colours == {"lesion": "#56b4e9"}, "a dialog that was cancelled changes nothing"
+    session.close_project()
+    session.open_project(project)
+    dock.annotate_case("case-03")
+    settle(dock, lambda: dock.desk.case_id == "case-03")
+    assert colour(dock.desk.layers.mask) == "#56b4e9"
+
+
+def test_a_hidden_table_is_up_to_date_when_it_is_shown(dock, proposed, settle):
+    dock.show_tab("Export")
+    assert not dock.export.button.isEnabled() and "Open or create" in dock.export._next.text()
+    dock.show_tab("Review")
+    dock.session.open_project(proposed)
+    item = dock.session.proposals[0]
+    dock.session.decide(item, "rejected")
+    settle(dock, lambda: not dock.session.is_saving)
+    dock.show_tab("Cases")
+    row = [case.id for case in dock.cases.model.cases].index(item.case)
+    assert dock.cases.model.index(row, COLUMNS.index("Open")).data() == "3"
+    dock.show_tab("Export")
+    assert "slice" in dock.export.checked.text() and dock.export.button.isEnabled()
+
+
+def test_a_slice_can_be_drawn_by_chance_among_those_that_are_not_done(on_case, settle):
+    dock, session = on_case, on_case.session
+    seen = set()
+    for _ in range(12):
+        press(dock, Key.Key_G, Shift)
+        settle(dock, lambda: "drawn by chance" in dock.annotate._why.text() and not dock.desk._wanted)
+        assert dock.desk.z not in session.case(dock.desk.case_id).labelled
+        seen.add((dock.desk.case_id, dock.desk.z))
+        dock.annotate._why.setText("")
+    assert len({case for case, _ in seen}) > 1 and len(seen) > 6
+    assert "case-01" not in {case for case, _ in seen}, "all of it is done"

@@ -221,7 +221,7 @@ def test_planes_show_the_other_cuts_and_a_click_goes_there(dock, project, settle
     dock.annotate_case("case-03")
     settle(dock, lambda: dock.desk.case_id == "case-03")
     press(dock, Key.Key_O)
-    planes = dock.planes
+    planes = dock.overlays.planes
     assert planes.isVisible() and [tile.title for tile, _ in planes._tiles][:2] == ["front", "side"]
     box = planes._tiles[0][1]
     QTest.mouseClick(planes, Qt.MouseButton.LeftButton, pos=box.topLeft())

@@ -21,8 +21,10 @@ def asides(project: Folder) -> None:
     """List mask versions that wait for your choice: of conflicts, and of strokes found after a crash."""
     with Project.open(project) as opened:
         items = opened.asides()
+        grids = {case.id: case.geometry for case in opened.cases}
     for item in items:
-        say(f"{item.version:>6}  {item.case:<24} {item.origin:<10} by {item.author} at {item.at}, slices {item.slices}")
+        slices = ", ".join(str(grids[item.case].slice_number(z)) for z in item.slices)
+        say(f"{item.version:>6}  {item.case:<24} {item.origin:<10} by {item.author} at {item.at}, slices {slices}")
     say(f"{len(items)} versions wait. Next: segmatch choose {project} VERSION use|leave")
 
 

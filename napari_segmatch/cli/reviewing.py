@@ -23,9 +23,11 @@ def review(
     """List the newest proposal of each slice."""
     with Project.open(project) as opened:
         items = opened.proposals(verdict, undecided=undecided)  # type: ignore[arg-type]
+        grids = {case.id: case.geometry for case in opened.cases}
     say(f"{'proposal':>8}  {'case':<24} {'slice':>5}  {'score':>5}  {'verdict':<9} decision")
     for item in sorted(items, key=lambda item: -item.score):
-        say(f"{item.id:>8}  {item.case:<24} {item.z:>5}  {item.score:5.2f}  {item.verdict:<9} {item.decision or ''}")
+        say(f"{item.id:>8}  {item.case:<24} {grids[item.case].slice_number(item.z):>5}  {item.score:5.2f}  "
+            f"{item.verdict:<9} {item.decision or ''}")  # fmt: skip
     say(f"{len(items)} proposals.")
 
 
@@ -50,7 +52,8 @@ def decide(
             return
         corrected = read_mask(mask, opened.case(item.case).geometry, len(opened.classes)).labels if mask else None
         decision = opened.decide(item, WORDS[word], corrected)  # type: ignore[arg-type]
-    say(f"Proposal {proposal} ({item.case}, slice {item.z}): {decision.verdict}.")
+        number = opened.case(item.case).geometry.slice_number(item.z)
+    say(f"Proposal {proposal} ({item.case}, slice {number}): {decision.verdict}.")
 
 
 @app.command()

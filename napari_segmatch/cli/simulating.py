@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -15,15 +17,17 @@ from ..io import find_cases
 from ..texts import csv_text
 from .common import Device, Images, app, patterns, say, split
 
+Row = Mapping[str, object]
+
 
 @app.command()
 def simulate(
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder with cases and their true masks.")],
     image: Images,
     mask: Annotated[str, typer.Option(help="Pattern of the true masks, as {case}/mask.nii.gz.")],
-    out: Annotated[Path, typer.Option(help="The table to write; rows are added as they come.")] = Path(
-        "simulation.csv"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="The table to write. What it holds to the end, of the same settings, is not run again.")
+    ] = Path("simulation.csv"),
     strategies: Annotated[str, typer.Option(help="scratch, correct, queue, full; with commas.")] = (
         "full,scratch,correct,queue"
     ),
@@ -33,13 +37,14 @@ def simulate(
     start: Annotated[int, typer.Option(help="Cases of the pool that are labelled at the start.")] = 2,
     rounds: Annotated[int, typer.Option(help="Rounds of work.")] = 10,
     steps: Annotated[int, typer.Option(help="Steps of training between two rounds.")] = 100,
+    lead: Annotated[int, typer.Option(help="Steps of training before the first round.")] = 100,
     budget: Annotated[float, typer.Option(help="Seconds of work in a round.")] = 120.0,
     size: Annotated[int, typer.Option(help="Slices are scaled to fit this many pixels.")] = 128,
     seed: Annotated[int, typer.Option(help="Of the division, the annotator and the training.")] = 0,
     device: Device = None,
 ) -> None:
     """Let a simulated annotator work in three ways while a model trains, and compare what their time buys."""
-    from ..simulate import STRATEGIES, divide, seconds_to_reach
+    from ..simulate import STRATEGIES, divide
     from ..simulate import simulate as run
 
     wanted = split(strategies)
@@ -48,21 +53,49 @@ def simulate(
         raise ConfigError(f"--strategies: choose among {', '.join(STRATEGIES)}; {unknown[:1]} is none of them.")
     images = patterns(image)
     setup = divide(find_cases(root, images, mask), pool, unseen, start, seed)
-    config = configure("standard", steps=(rounds + 1) * steps, evaluate_every=steps, propose_every=steps,
-                       proposals=10_000, size=size, seed=seed, device=device)  # fmt: skip
-    rows: dict[str, list[dict[str, object]]] = {}
+    total = (rounds + -(-lead // steps)) * steps
+    config = configure("standard", steps=total, evaluate_every=steps, propose_every=steps, size=size, seed=seed,
+                       device=device)  # fmt: skip
+    settings = {"seed": seed, "pool": pool, "unseen": unseen, "start": start, "size": size, "budget": budget,
+                "lead": lead, "steps": steps, "rounds": rounds}  # fmt: skip
+    rows = _finished(out, settings, total)
     with tempfile.TemporaryDirectory() as scratch:
         for strategy in wanted:
+            if strategy in rows:
+                say(f"{strategy}: as {out} has it.")
+                continue
             rows[strategy] = []
-            for row in run(Path(scratch) / strategy, setup, strategy, config, budget, seed, split(classes),
+            for row in run(Path(scratch) / strategy, setup, strategy, config, budget, lead, split(classes),
                            list(images)):  # fmt: skip
-                rows[strategy].append(row)
+                rows[strategy].append({**row, **settings})
                 say("  ".join(f"{name} {value}" for name, value in row.items()))
                 every = [line for mine in rows.values() for line in mine]
                 write_atomic(out, csv_text(list(every[0]), [list(line.values()) for line in every]).encode())
-    best = float(str(rows["full"][-1]["dice"])) if rows.get("full") else None
-    for strategy in (name for name in wanted if name != "full" and best is not None):
+    _compare({name: rows[name] for name in wanted})
+
+
+def _finished(table: Path, settings: Mapping[str, object], last: int) -> dict[str, list[Row]]:
+    """Read the ways of working that a table holds to the last step."""
+    if not table.exists():
+        return {}
+    rows: dict[str, list[Row]] = {}
+    with table.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if any(row.get(name) != str(value) for name, value in settings.items()):
+                raise ConfigError(f"{table} holds rows of other settings; choose another file with --out.")
+            rows.setdefault(row["strategy"], []).append(row)
+    return {name: mine for name, mine in rows.items() if mine[-1]["step"] == str(last)}
+
+
+def _compare(rows: Mapping[str, Sequence[Row]]) -> None:
+    """Say what each way of working took to come close to a model that has every label."""
+    from ..simulate import seconds_to_reach
+
+    if not rows.get("full"):
+        return
+    best = float(str(rows["full"][-1]["dice"]))
+    for strategy in (name for name in rows if name != "full"):
         for share in (0.9, 0.95):
-            seconds = seconds_to_reach(rows[strategy], share * (best or 0))
+            seconds = seconds_to_reach(rows[strategy], share * best)
             say(f"{strategy}: {share:.0%} of the Dice with every label ({best:.3f}): "
-                f"{'not reached' if seconds is None else f'{seconds:.0f} s of work'}")  # fmt: skip
+                + ("not reached" if seconds is None else f"{seconds:.0f} s of work"))  # fmt: skip

@@ -57,8 +57,9 @@ def decide(
         labels = project.proposal_mask(item)
     made = settle(project, [Word(item, verdict, labels, seconds, reason)])
     if not made:
+        number = project.case(item.case).geometry.slice_number(item.z)
         raise ProjectError(
-            f"Slice {item.z} of {item.case} has been labelled since proposal {item.id} was made: reopen the slice "
+            f"Slice {number} of {item.case} has been labelled since proposal {item.id} was made: reopen the slice "
             "first if the proposal is to take its place."
         )
     return made[0]

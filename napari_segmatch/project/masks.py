@@ -127,7 +127,7 @@ class MaskFolder(CaseFolder):
         labels[contested] = mine
         aside = self.save_version(self.case(case.id), labels, finished, "conflict")
         author = self._version(case.version or version)["author"]
-        return version, Conflict(_conflict_sentence(case.id, contested, author), aside)
+        return version, Conflict(_conflict_sentence(case, contested, author), aside)
 
     def _with_slices(self, case: Case, labels: np.ndarray, slices: Mapping[int, np.ndarray]) -> np.ndarray:
         """Return labels (z, y, x) with some slices replaced by others, which are checked."""
@@ -210,10 +210,10 @@ def _contested(
     return [z for z in slices if not same(current[z], before[z]) and not same(current[z], mine[z])]
 
 
-def _conflict_sentence(case: str, slices: list[int], author: str) -> str:
-    where = ", ".join(map(str, slices))
+def _conflict_sentence(case: Case, slices: list[int], author: str) -> str:
+    where = ", ".join(map(str, sorted(map(case.geometry.slice_number, slices))))
     one = len(slices) == 1
     return (
-        f"{author} has changed {'slice' if one else 'slices'} {where} of {case} meanwhile: "
+        f"{author} has changed {'slice' if one else 'slices'} {where} of {case.id} meanwhile: "
         f"{'that one stays' if one else 'those stay'}, yours {'is' if one else 'are'} kept beside; choose between them."
     )

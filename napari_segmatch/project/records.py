@@ -15,7 +15,7 @@ from ..errors import ProjectError
 from ..types import NOT_ANNOTATED, Case, Decision, Geometry, Proposal, Region
 
 CASES = """
-SELECT c.*, v.id AS version, v.done AS done,
+SELECT c.*, v.id AS version, v.done AS done, v.author AS editor,
        (SELECT group_concat(sequence, char(31)) FROM image WHERE case_id = c.id) AS names
 FROM "case" c LEFT JOIN mask_version v ON v.id = (
     SELECT id FROM mask_version WHERE case_id = c.id AND origin NOT IN ('conflict', 'recovered')
@@ -83,6 +83,7 @@ def to_case(row: Row) -> Case:
         labelled=tuple(json.loads(row["done"])) if row["done"] else (),
         version=row["version"],
         problem=row["problem"],
+        editor=row["editor"],
     )
 
 

@@ -9,7 +9,8 @@ signals are emitted from there.
 from __future__ import annotations
 
 from ..history import History
+from ..ledger import Ledger
 from ..runner import Mode
 from .reviewing import Session
 
-__all__ = ["History", "Mode", "Session"]
+__all__ = ["History", "Ledger", "Mode", "Session"]

@@ -37,6 +37,8 @@ class CaseSession(KeepingSession):
     """Proposals came or went."""
     decided = Signal(object)
     """The proposals with these numbers have another word of a person, or none any more."""
+    colours_changed = Signal()
+    """A class has another colour."""
     mask_saved = Signal(str)
     """A mask of this case is on disk."""
     exported = Signal(list)
@@ -46,6 +48,7 @@ class CaseSession(KeepingSession):
         super().__init__()
         self.cases: list[Case] = []
         self.proposals = Ledger()
+        self.colours: dict[str, str] = {}
         self.saved_at: float | None = None
         self._last_save: dict[str, Future[Any]] = {}
         self._clock = 0
@@ -67,6 +70,7 @@ class CaseSession(KeepingSession):
     def _use(self, project: Project, lock: WindowLock) -> None:
         self.close_project()
         self._keep(project, lock)
+        self.colours = dict(project.colours)
         self._opened(project)
         self._reload()
         self.project_changed.emit()
@@ -101,6 +105,14 @@ class CaseSession(KeepingSession):
         self.cases_changed.emit()
         self.proposals_changed.emit()
         self._renew_asides()
+
+    def set_colour(self, name: str, colour: str) -> None:
+        """Give a class a colour, as "#rrggbb"; exports carry it."""
+        if not self._refuses():
+            self.colours = {**self.colours, name: colour}
+            chosen = dict(self.colours)
+            self._save([], lambda: self._open().set_colours(chosen))
+            self.colours_changed.emit()
 
     # cases -----------------------------------------------------------------------------------------------
 

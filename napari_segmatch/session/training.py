@@ -12,7 +12,7 @@ from ..events import Paused, Proposed, Started, Step, TrainEvent
 from ..history import History, sentence
 from ..project import Project, Run
 from ..runner import Background, Mode
-from ..types import RunState
+from ..types import Proposal, RunState
 from .adding import AddingSession
 
 _STATES: dict[type[TrainEvent], RunState] = {Started: "running", Step: "running", Paused: "paused"}
@@ -35,6 +35,7 @@ class TrainingSession(AddingSession):
         self._background: Background | None = None
         self._offset = 0
         self._last_proposal = 0
+        self._others: dict[int, History] = {}
 
     def _opened(self, project: Project) -> None:
         super()._opened(project)
@@ -48,6 +49,7 @@ class TrainingSession(AddingSession):
             self._background.join(timeout)
         super().close_project(timeout)
         self.run, self.run_state, self._background, self.history = None, None, None, History()
+        self._others.clear()
         self._last_proposal = 0
 
     # verbs -----------------------------------------------------------------------------------------------
@@ -114,6 +116,14 @@ class TrainingSession(AddingSession):
         for event, _ in self._open().run(id).events():
             found.add(event)
         return found
+
+    def is_proven(self, proposal: Proposal) -> bool:
+        """Whether the discriminator could tell good masks from bad ones when it judged this one."""
+        if self.run is not None and proposal.run == self.run.id:
+            return self.history.proven_at(proposal.step)
+        if proposal.run not in self._others:
+            self._others[proposal.run] = self.history_of(proposal.run)
+        return self._others[proposal.run].proven_at(proposal.step)
 
     @property
     def is_training(self) -> bool:

@@ -11,11 +11,11 @@ from ..session import Session
 from ..types import Case
 from .desk import Desk
 from .keys import ANNOTATE, shown
-from .planes import Planes
+from .overlays import Overlays
 from .shapes import SHAPES, reshape
 from .slices import fill_gaps, worth_a_look
 from .strip import Cell, SliceStrip
-from .style import GOOD, OWN, UNSURE, Page, button, count, holder, row, text
+from .style import GOOD, OWN, UNSURE, Page, button, count, holder, palette, row, text
 from .suggest import Suggester
 from .toolbox import Toolbox
 
@@ -23,11 +23,12 @@ from .toolbox import Toolbox
 class AnnotatePanel(Page):
     """Shows the case on the desk. ``actions`` are the verbs that keys reach."""
 
-    def __init__(self, session: Session, desk: Desk, planes: Planes) -> None:
+    def __init__(self, session: Session, desk: Desk, overlays: Overlays) -> None:
         super().__init__()
-        self.session, self.desk = session, desk
+        self.session, self.desk, self.overlays = session, desk, overlays
         self.toolbox = Toolbox(desk.layers)
         self.toolbox.shape_wanted.connect(self.reshape)
+        self.toolbox.colour_wanted.connect(session.set_colour)
         self.toolbox.lock_changed.connect(lambda on: setattr(desk, "lock", on))
         self._preview: dict[int, np.ndarray] = {}
         self._suggester = Suggester(session)
@@ -49,11 +50,12 @@ class AnnotatePanel(Page):
             "previous": lambda: self.go(-1), "worth_a_look": self.worth_a_look,
             "sequence": self.next_sequence, "peek": desk.layers.peek, "outline": self.toggle_outline,
             "interpolate": self.interpolate, "undo": desk.undo, "redo": desk.redo, "suggest": self.suggest,
-            "planes": planes.toggle,
+            "planes": overlays.planes.toggle, "anywhere": self.anywhere,
         }  # fmt: skip
         self.link(
             (session.project_changed, self._project_changed),
             (session.cases_changed, self._cases_changed),
+            (session.colours_changed, self._show_classes),
             (session.proposals_changed, self.redraw),
             (desk.opened, self._opened),
             (desk.opening, self._opening),
@@ -86,11 +88,12 @@ class AnnotatePanel(Page):
         pairs.setSpacing(4)
         items: tuple[QWidget, ...] = (
             make("No lesion here", "no_lesion", "Nothing on this slice: an empty slice is a label too"), self._reopen,
-            make("Next to look at", "worth_a_look", "Go to the slice where your time helps most"),
+            make("Suggest a slice", "worth_a_look", "Go to the slice where your time helps most, and say why"),
             make("Interpolate", "interpolate", "Show what fills the slices between painted ones; once more paints it"),
             above, below, self._undo, self._redo, self._outline, self._sequence,
             make("Planes", "planes", "Show the two other planes, and the other sequences, beside the picture"),
             make("Suggest a case", "suggest", "Open the case that teaches the model most, and say why"),
+            make("Random slice", "anywhere", "Go to an unfinished slice of any case, drawn by chance"),
         )  # fmt: skip
         for index, item in enumerate(items):
             pairs.addWidget(item, index // 2, index % 2)
@@ -198,6 +201,14 @@ class AnnotatePanel(Page):
         else:
             self.desk.open(found[0], then=lambda: self._why.setText(f"{found[0]}: {found[1]}."))
 
+    def anywhere(self) -> None:
+        """Go to an unfinished slice drawn by chance, of any case: what is annotated so is a fair sample."""
+        drawn = self._suggester.at_random()
+        if drawn is None:
+            self._why.setText("Every slice of every case is done.")
+        else:
+            self.desk.open(drawn.case, drawn.z, then=lambda: self._why.setText(f"{drawn.case}: drawn by chance."))
+
     def copy_from(self, by: int) -> None:
         """Copy the mask of the neighbour as it follows on the screen."""
         if not self.desk.count:
@@ -219,7 +230,7 @@ class AnnotatePanel(Page):
             self._why.setText("Every slice of this case is done: go on with the next case (J).")
         else:
             self.desk.z = found[0]
-            self._why.setText(f"Slice {self.desk.shown(found[0])}: {found[1]}.")
+            self._why.setText(f"Slice {self.desk.shown(found[0]) + 1}: {found[1]}.")
 
     def next_sequence(self) -> None:
         self.desk.layers.next_sequence()
@@ -233,8 +244,12 @@ class AnnotatePanel(Page):
 
     def _project_changed(self) -> None:
         self._suggester.forget()
-        self.toolbox.show_classes(self.session.project.classes if self.session.project else ())
+        self._show_classes()
         self._cases_changed()
+
+    def _show_classes(self) -> None:
+        classes = self.session.project.classes if self.session.project else ()
+        self.toolbox.show_classes(classes, palette(classes, self.session.colours)[0])
 
     def _cases_changed(self) -> None:
         cases = self._cases()
@@ -268,15 +283,16 @@ class AnnotatePanel(Page):
         z, done = self.desk.z, set(self.desk.done)
         drawn = self.desk.drawn
         state = "done" if z in done else "draft, not done yet" if drawn[z] else "not annotated"
-        self._state.setText(f"Slice {self.desk.shown(z)} of {self.desk.count - 1}: {state}")
+        self._state.setText(f"Slice {self.desk.shown(z) + 1} of {self.desk.count}: {state}")
         self._reopen.setEnabled(z in done)
         self._undo.setEnabled(self.desk.strokes.can_undo)
         self._redo.setEnabled(self.desk.strokes.can_redo)
         name = self.desk.layers.sequence
-        self._sequence.setText(f"{name}   {shown(ANNOTATE, 'sequence')}" if name else "Sequence")
+        self._sequence.setText(f"Sequence: {name[:10]}   {shown(ANNOTATE, 'sequence')}" if name else "Sequence")
         self._progress.setText(self._progress_text(case))
-        self._strip.show_cells([self._cell(self.desk.from_shown(i), done, drawn) for i in range(self.desk.count)],
-                               self.desk.shown(z))  # fmt: skip
+        cells = [self._cell(self.desk.from_shown(i), done, drawn) for i in range(self.desk.count)]
+        for strip in (self._strip, self.overlays.slider):
+            strip.show_cells(cells, self.desk.shown(z))
 
     def _progress_text(self, case: Case) -> str:
         words = f"{len(case.labelled)} of {case.shape[0]} slices done."

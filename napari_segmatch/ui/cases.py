@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from qtpy.QtCore import QModelIndex, Qt, Signal
-from qtpy.QtGui import QDragEnterEvent, QDropEvent
+from qtpy.QtCore import QModelIndex, QSize, Qt, Signal
+from qtpy.QtGui import QDragEnterEvent, QDropEvent, QShowEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QComboBox,
@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QFormLayout,
     QHeaderView,
     QLineEdit,
+    QSizePolicy,
     QTableView,
     QWidget,
 )
@@ -24,6 +25,7 @@ from .adding import AddForm, ask
 from .cases_model import CASE_ROLE, STATES, CasesFilter, CasesModel, summary
 from .desk import Desk
 from .style import Fold, Page, button, column, holder, row, text
+from .thumbnails import CASE_SIDE, Thumbnails
 
 _WELCOME = "A project is a folder that holds labels, proposals, decisions and models. Your scans stay where they are."
 
@@ -34,9 +36,9 @@ class CasesPanel(Page):
     opened = Signal(str)
     sample_wanted = Signal()
 
-    def __init__(self, session: Session, desk: Desk) -> None:
+    def __init__(self, session: Session, desk: Desk, thumbnails: Thumbnails) -> None:
         super().__init__()
-        self.session, self.desk = session, desk
+        self.session, self.desk, self.thumbnails = session, desk, thumbnails
         self.actions: dict[str, Callable[..., object]] = {}
         self._start = holder(self._build_start())
         self._body = holder(self._build_body())
@@ -47,6 +49,7 @@ class CasesPanel(Page):
             (session.proposals_changed, self.redraw),
             (session.decided, self.redraw),
             (session.asked, self._ask),
+            (thumbnails.case_arrived, lambda case: self.model.repaint(case)),
         )
         self.setAcceptDrops(True)
         self._project_changed()
@@ -109,7 +112,7 @@ class CasesPanel(Page):
         self.search.setPlaceholderText("Search cases")
         self.search.setToolTip("Show only cases with this in their name or state")
         self.search.setClearButtonEnabled(True)
-        self.model = CasesModel(self)
+        self.model = CasesModel(self.thumbnails.of_case, self)
         self.proxy = CasesFilter(self)
         self.proxy.setSourceModel(self.model)
         self.search.textChanged.connect(self.proxy.setFilterFixedString)
@@ -124,7 +127,9 @@ class CasesPanel(Page):
         other = button("Open another …", "Open another project", self._open, "quiet")
         self._stop = button("Stop adding", "Leave out the cases to come", self.session.stop_adding, "quiet")
         links = row(self._stop, close, other, 1)
-        body = column(self._title, self._about, self.adding, self.narrow, self.table, self._next, links)
+        self._rest = QWidget()
+        self._rest.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Expanding)
+        body = column(self._title, self._about, self.adding, self.narrow, self.table, self._next, self._rest, links)
         body.setStretchFactor(self.table, 1)
         return body
 
@@ -139,6 +144,8 @@ class CasesPanel(Page):
         table.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # ids of one study differ at their end
         table.setTabKeyNavigation(False)
         table.verticalHeader().hide()
+        table.verticalHeader().setDefaultSectionSize(CASE_SIDE + 6)
+        table.setIconSize(QSize(CASE_SIDE, CASE_SIDE))
         table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         table.setMinimumHeight(220)
@@ -205,9 +212,15 @@ class CasesPanel(Page):
             self.adding.set_open(not self.session.cases)
         self.redraw()
 
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self.redraw()
+
     def redraw(self, *_: object) -> None:
+        if self.isHidden():
+            return  # another tab is open, where a decision must not wait for this table
         project, cases = self.session.project, self.session.cases
-        self.model.show(cases, self.session.proposals.open_in)
+        self.model.show(cases, self.session.proposals)
         if project is None:
             return
         names = f"{', '.join(project.classes)} on {', '.join(project.sequences)}"
@@ -217,8 +230,7 @@ class CasesPanel(Page):
             widget.setVisible(bool(cases))
         self._next.setText(_next_step(self.session))
         self._stop.setVisible(self.session.adding > 0)
-        layout = self._body.layout()
-        layout.setStretch(layout.count() - 1, 0 if cases else 1)  # without the table, the room goes to the bottom
+        self._rest.setVisible(not cases)  # without the table, the room goes below all that is said
 
 
 def _names(words: str) -> list[str]:

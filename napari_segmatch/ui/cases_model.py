@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt
-from qtpy.QtGui import QColor
 
+from ..session import Ledger
 from ..types import Case
-from .style import BAD, GOOD, OWN, count
+from .style import count
 
-COLUMNS = ("Case", "State", "Review")
+COLUMNS = ("Case", "Open", "Score", "By")
+TIPS = ("What the case is called, and where it stands", "Proposals that nobody has judged",
+        "Mean score of these proposals", "Who made the current mask")  # fmt: skip
 SORT_ROLE = int(Qt.ItemDataRole.UserRole)
 CASE_ROLE = SORT_ROLE + 1
 KIND_ROLE = SORT_ROLE + 2
@@ -58,18 +59,21 @@ def explain(case: Case) -> str:
 
 
 class CasesModel(QAbstractTableModel):
-    def __init__(self, parent: Any = None) -> None:
+    """``picture`` gives a case's thumbnail, or None while it is made."""
+
+    def __init__(self, picture: Callable[[Case], Any], parent: Any = None) -> None:
         super().__init__(parent)
         self.cases: list[Case] = []
-        self._open: Counter[str] = Counter()
+        self._picture = picture
+        self._book = Ledger()
 
-    def show(self, cases: Sequence[Case], open_: Counter[str]) -> None:
+    def show(self, cases: Sequence[Case], book: Ledger) -> None:
         if [case.id for case in cases] != [case.id for case in self.cases]:
             self.beginResetModel()
-            self.cases, self._open = list(cases), open_
+            self.cases, self._book = list(cases), book
             self.endResetModel()
             return
-        self.cases, self._open = list(cases), open_
+        self.cases, self._book = list(cases), book
         if self.cases:
             self.dataChanged.emit(self.index(0, 0), self.index(len(self.cases) - 1, len(COLUMNS) - 1))
 
@@ -80,9 +84,11 @@ class CasesModel(QAbstractTableModel):
         return 0 if parent.isValid() else len(COLUMNS)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:
-        if role == int(Qt.ItemDataRole.DisplayRole) and orientation == Qt.Orientation.Horizontal:
-            return COLUMNS[section]
-        return None
+        if orientation != Qt.Orientation.Horizontal:
+            return None
+        return {int(Qt.ItemDataRole.DisplayRole): COLUMNS, int(Qt.ItemDataRole.ToolTipRole): TIPS}.get(
+            role, (None,) * len(COLUMNS)
+        )[section]
 
     def data(self, index: QModelIndex, role: int = int(Qt.ItemDataRole.DisplayRole)) -> Any:
         if not index.isValid() or index.row() >= len(self.cases):
@@ -91,19 +97,30 @@ class CasesModel(QAbstractTableModel):
         if role == CASE_ROLE:
             return case.id
         if role == KIND_ROLE:
-            return kind(case, self._open[case.id])
+            return kind(case, self._book.open_in[case.id])
         if role == SORT_ROLE:
-            share = len(case.labelled) / max(1, case.shape[0])
-            rank = f"{case.problem is None:d}{case.validation:d}{share:.4f}"
-            return (case.id, rank, self._open[case.id])[index.column()]
+            score = self._book.mean_score(case.id)
+            waiting = self._book.open_in[case.id]
+            return (case.id, waiting, -1.0 if score is None else score, case.editor or "")[index.column()]
         if role == int(Qt.ItemDataRole.DisplayRole):
-            waiting = self._open[case.id]
-            return (case.id, state(case, waiting), str(waiting) if waiting else "")[index.column()]
+            return self._words(case)[index.column()]
         if role == int(Qt.ItemDataRole.ToolTipRole):
             return explain(case)
-        if role == int(Qt.ItemDataRole.DecorationRole) and index.column() == 1:
-            return _dot(case)
+        if role == int(Qt.ItemDataRole.DecorationRole) and index.column() == 0 and case.problem is None:
+            return self._picture(case)
+        if role == int(Qt.ItemDataRole.TextAlignmentRole) and index.column():
+            return Qt.AlignmentFlag.AlignCenter
         return None
+
+    def _words(self, case: Case) -> tuple[str, ...]:
+        waiting, score = self._book.open_in[case.id], self._book.mean_score(case.id)
+        percent = "" if score is None else f"{100 * score:.0f} %"
+        return f"{case.id}\n{state(case, waiting)}", str(waiting or ""), percent, case.editor or ""
+
+    def repaint(self, case: str) -> None:
+        """A case's picture has come in."""
+        for row in (row for row, item in enumerate(self.cases) if item.id == case):
+            self.dataChanged.emit(self.index(row, 0), self.index(row, 0), [int(Qt.ItemDataRole.DecorationRole)])
 
 
 class CasesFilter(QSortFilterProxyModel):
@@ -123,12 +140,6 @@ class CasesFilter(QSortFilterProxyModel):
     def filterAcceptsRow(self, row: int, parent: QModelIndex) -> bool:
         wanted = self._kind in (STATES[0], self.sourceModel().index(row, 0, parent).data(KIND_ROLE))
         return wanted and super().filterAcceptsRow(row, parent)
-
-
-def _dot(case: Case) -> QColor | None:
-    if case.problem is not None:
-        return QColor(BAD)
-    return QColor(OWN) if case.validation else QColor(GOOD) if case.labelled else None
 
 
 def summary(cases: Sequence[Case]) -> str:

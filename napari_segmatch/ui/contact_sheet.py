@@ -20,6 +20,8 @@ class ContactSheet(QFrame):
 
     Parameters
     ----------
+    look
+        The stylesheet of the panels: the sheet lies outside of them.
     chosen
         Called with the proposals to accept and the seconds that the person looked.
     """
@@ -29,18 +31,20 @@ class ContactSheet(QFrame):
     def __init__(
         self,
         parent: QWidget,
+        look: str,
         title: str,
         items: Sequence[Proposal],
-        number: Callable[[Proposal], int],
+        source: QueueModel,
         thumbnails: Thumbnails,
         chosen: Callable[[list[Proposal], float], None],
     ) -> None:
         super().__init__(parent)
         self.setProperty("role", "sheet")
+        self.setStyleSheet(look)
         self.setAutoFillBackground(True)
         self._chosen, self._since, self._thumbnails = chosen, time.monotonic(), thumbnails
         self.left_out: set[int] = set()
-        self.model = QueueModel(number, self)
+        self.model = QueueModel(source.number, source.proven, self)
         self.model.show(items)
         self.view = QListView()
         self.view.setModel(self.model)

@@ -14,7 +14,6 @@ from ..session import Session
 from ..types import NOT_ANNOTATED, Case, Proposal, Volume
 from .display import Flip
 from .layers import Layers
-from .letters import EdgeLetters
 from .slices import painted
 from .strokes import Strokes, touched
 
@@ -55,7 +54,6 @@ class Desk(QObject):
         super().__init__(parent)
         self.viewer, self.session = viewer, session
         self.layers = Layers(viewer)
-        self.letters = EdgeLetters(viewer, self)
         self.flip = Flip()
         self.case_id = ""
         self.labels = np.zeros((0, 0, 0), np.uint8)
@@ -84,6 +82,7 @@ class Desk(QObject):
             (session.mask_saved, self._on_saved),
             (session.project_changed, self.clear),
             (session.asides_changed, self._on_asides),
+            (session.colours_changed, lambda: self.layers.recolour(session.colours)),
             (viewer.dims.events.current_step, self._on_step),
         ]
         for signal, slot in self._links:
@@ -138,11 +137,10 @@ class Desk(QObject):
         self._known = labels.copy()
         self._dirty.clear()
         project = self.session.project
-        names, classes = (project.sequences, len(project.classes)) if project is not None else ((), 1)
-        self.layers.show(volume, names, known.sequences, self.flip, labels, classes)
+        names, classes = (project.sequences, project.classes) if project is not None else ((), ("",))
+        self.layers.show(volume, names, known.sequences, self.flip, labels, classes, self.session.colours)
         if self.layers.mask is not None:
             self.layers.mask.editable = project is None or not project.readonly
-        self.letters.show(self.flip)
         self.z = self._first_slice(known) if z is None else z
         self.opened.emit()
         self.labels_changed.emit()
@@ -166,7 +164,6 @@ class Desk(QObject):
         self._known = self.labels.copy()
         self._dirty.clear()
         self.layers.clear()
-        self.letters.show(None)
         self.opened.emit()
         self.labels_changed.emit()
         self.draft_changed.emit()

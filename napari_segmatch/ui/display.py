@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..types import Case, Geometry
+from ..types import Geometry
 
-WINDOWS = {"normal": (1, 99.5), "all grey values": (0, 100), "more contrast": (20, 98), "bright lesions": (50, 99.9),
+WINDOWS = {"usual greys": (1, 99.5), "all greys": (0, 100), "more contrast": (20, 98), "bright lesions": (50, 99.9),
            "dark lesions": (1, 85)}  # fmt: skip
 """Percentiles of the grey values that are shown as black and as white."""
 
@@ -38,11 +38,8 @@ class Flip:
     @classmethod
     def of(cls, geometry: Geometry) -> Flip:
         """Turn the axes so that index 0 is the patient's right, front and head."""
-        columns = geometry.affine[:3, :3]
-        world = _closest_axes(columns / np.linalg.norm(columns, axis=0))
-        axes = tuple(bool(columns[row, axis] > 0) for axis, row in enumerate(world))
-        letters = tuple(TOWARDS[row] for row in world)
-        return cls(axes, letters if geometry.known else None)  # type: ignore[arg-type]
+        letters = tuple(TOWARDS[row] for row in geometry.world)
+        return cls(geometry.reversed, letters if geometry.known else None)
 
     def to_view(self, array: np.ndarray) -> np.ndarray:
         """Return a view of (z, y, x), or of one slice (y, x), as it lies on the screen."""
@@ -56,21 +53,6 @@ class Flip:
         return slices - 1 - z if self.axes[0] else z
 
     z_from_view = z_to_view
-
-
-def slider_number(case: Case, z: int) -> int:
-    """Return the number that a slice has on napari's slider."""
-    return Flip.of(case.geometry).z_to_view(z, case.shape[0])
-
-
-def _closest_axes(directions: np.ndarray) -> list[int]:
-    """Return the row of the world axis that each column lies closest to, each row once."""
-    left, result = np.abs(directions), [0, 0, 0]
-    for _ in range(3):
-        row, column = np.unravel_index(np.argmax(left), left.shape)
-        result[int(column)] = int(row)
-        left[row, :] = left[:, column] = -1
-    return result
 
 
 def edge_letters(flip: Flip, displayed: tuple[int, int]) -> dict[str, str]:

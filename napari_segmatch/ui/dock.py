@@ -20,7 +20,7 @@ from .desk import Desk
 from .export import ExportPanel
 from .keys import KeyFilter, sheet
 from .offers import OfferBar
-from .planes import Planes
+from .overlays import Overlays
 from .review import ReviewPanel
 from .status import StatusLine
 from .style import Banner, Page, button, colours, row, stylesheet
@@ -53,11 +53,11 @@ class SegmatchDock(QWidget):
         self.session = Session()
         self.desk = Desk(napari_viewer, self.session, self)
         self.thumbnails = Thumbnails(self.session)
-        self.cases = CasesPanel(self.session, self.desk)
-        self.planes = Planes(self.desk)
-        self.annotate = AnnotatePanel(self.session, self.desk, self.planes)
+        self.cases = CasesPanel(self.session, self.desk, self.thumbnails)
+        self.overlays = Overlays(self.desk)
+        self.annotate = AnnotatePanel(self.session, self.desk, self.overlays)
         self.train = TrainPanel(self.session, self.desk, self.thumbnails)
-        self.review = ReviewPanel(self.session, self.desk, self.thumbnails, self.planes)
+        self.review = ReviewPanel(self.session, self.desk, self.thumbnails, self.overlays)
         self.export = ExportPanel(self.session, self.desk)
         self._window: QWidget | None = None
         self._sheet: QLabel | None = None
@@ -129,6 +129,7 @@ class SegmatchDock(QWidget):
         if self.tabs_name() != "Review":
             self.review.reviewer.set_aside()
             self.desk.show_proposal(None)
+        self.overlays.slider.show_cells((), 0)  # the tab that has a use for them shows them again
         panel = self.panels()[self.tabs_name()]
         if self.session.project is not None and hasattr(panel, "shown_for_work"):
             panel.shown_for_work()
@@ -149,6 +150,7 @@ class SegmatchDock(QWidget):
     def toggle_sheet(self) -> None:
         """Show or hide the sheet of keys, over the middle of the window."""
         if self._sheet is not None:
+            self._sheet.hide()
             self._sheet.deleteLater()
             self._sheet = None
             return
@@ -233,8 +235,7 @@ class SegmatchDock(QWidget):
             self._window = self.keys.main_window = window
             window.installEventFilter(self)
             window.destroyed.connect(self.end)
-            self.desk.letters.attach(window)
-            self.planes.attach(window)
+            self.overlays.attach(window)
         self.keys.turn(not self._ended)
 
     def hideEvent(self, event: QEvent) -> None:
@@ -289,8 +290,7 @@ class SegmatchDock(QWidget):
             signal.disconnect(slot)
         self._links = ()
         self.thumbnails.close()
-        self.desk.letters.detach()
-        self.planes.detach()
+        self.overlays.detach()
         self.session.close()
         self._leave_window()
         self.seconds_to_end = time.monotonic() - began

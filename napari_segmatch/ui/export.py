@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from qtpy.QtCore import QUrl
-from qtpy.QtGui import QDesktopServices
+from qtpy.QtGui import QDesktopServices, QShowEvent
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QListWidget, QRadioButton
 
 from ..session import Session
@@ -77,7 +77,13 @@ class ExportPanel(Page):
             widget.hide()
         self.redraw()
 
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self.redraw()
+
     def redraw(self, *_: object) -> None:
+        if self.isHidden():
+            return
         done = sum(len(case.labelled) for case in self.session.cases if case.problem is None)
         waiting = sum(
             n for (said, word, _), n in self.session.proposals.counts.items() if said == "accepted" and word is None

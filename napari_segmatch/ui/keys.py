@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qtpy.QtCore import QEvent, QObject, Qt
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer
 from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import (
     QAbstractSpinBox,
@@ -55,6 +55,7 @@ KEYS = (
     Key("W", ANNOTATE, "outline", "outline or filled"),
     Key("I", ANNOTATE, "interpolate", "interpolate between painted slices: preview, again applies"),
     Key("Shift+J", ANNOTATE, "suggest", "open the case that is worth it"),
+    Key("Shift+G", ANNOTATE, "anywhere", "an unfinished slice of any case, drawn by chance"),
     Key("O", ANNOTATE, "planes", "other planes and sequences"),
     Key("Ctrl+Z", ANNOTATE, "undo", "undo, over slices"),
     Key("Ctrl+Shift+Z", ANNOTATE, "redo", "redo"),
@@ -92,7 +93,7 @@ NAPARI = (
 )
 """What napari's own keys do, for the sheet."""
 
-_SHOWN = {"Return": "⏎", "Backspace": "⌫", "Shift+A": "⇧A", "Shift+J": "⇧J", "Ctrl+Shift+A": "Ctrl⇧A"}
+_SHOWN = {"Return": "⏎", "Backspace": "⌫", "Shift+A": "⇧A", "Shift+J": "⇧J", "Shift+G": "⇧G", "Ctrl+Shift+A": "Ctrl⇧A"}
 _SAME = {Qt.Key.Key_Enter: Qt.Key.Key_Return}
 _TEXT = (QLineEdit, QTextEdit, QPlainTextEdit, QAbstractSpinBox)
 
@@ -140,6 +141,7 @@ class KeyFilter(QObject):
         super().__init__(home)
         self._home, self._tab, self._find = home, tab, find
         self._held: dict[int, Action] = {}
+        self._typed_into: QWidget | None = None
         self.main_window: QWidget | None = None
         self.on = False
 
@@ -169,7 +171,7 @@ class KeyFilter(QObject):
         return False
 
     def _pressed(self, watched: QObject, event: QKeyEvent, act: bool) -> bool:
-        if not isinstance(watched, QWidget) or not self._is_ours(watched):
+        if not isinstance(watched, QWidget) or self._is_typing(watched) or not self._is_ours(watched):
             return False
         key = self._key(event)
         action = self._find(key.tab, key.action) if key is not None else None
@@ -196,9 +198,18 @@ class KeyFilter(QObject):
             action(False)
         self._held.clear()
 
-    def _is_ours(self, widget: QWidget) -> bool:
+    def _is_typing(self, widget: QWidget) -> bool:
+        """Whether a key belongs to a text field; what the field does not use, as Enter, Qt then offers its parents."""
         if isinstance(widget, _TEXT) or (isinstance(widget, QComboBox) and widget.isEditable()):
-            return False
+            self._typed_into = widget
+            QTimer.singleShot(0, self._forget_field)
+            return True
+        return self._typed_into is not None and widget.isAncestorOf(self._typed_into)
+
+    def _forget_field(self) -> None:
+        self._typed_into = None
+
+    def _is_ours(self, widget: QWidget) -> bool:
         return widget.window() in (self._home.window(), self.main_window)
 
     def _key(self, event: QKeyEvent) -> Key | None:

@@ -14,7 +14,7 @@ from qtpy.QtCore import QTimer
 
 from ..types import Volume
 from .display import WINDOWS, Flip, window
-from .style import CLASS_COLOURS, PROPOSAL_COLOURS
+from .style import palette
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -40,8 +40,9 @@ class Layers:
         self.mask: Labels | None = None
         self.proposal: Labels | None = None
         self.outlined = False
-        self._window = WINDOWS["normal"]
-        self._classes = 1
+        self._window = WINDOWS["usual greys"]
+        self._classes: tuple[str, ...] = ()
+        self.colours, self.proposal_colours = palette(("",), {})
         self._thickness = 2
         self._working = False
         self._present: list[str] = []
@@ -57,7 +58,8 @@ class Layers:
         present: Collection[str],
         flip: Flip,
         labels: np.ndarray,
-        classes: int,
+        classes: Sequence[str],
+        colours: Mapping[str, str],
     ) -> None:
         """Show a case.
 
@@ -70,7 +72,7 @@ class Layers:
         labels
             (z, y, x) as stored; painting writes into this very array.
         """
-        recolour, self._classes = classes != self._classes, classes
+        recolour = self._take_colours(classes, colours)
         spacing = volume.geometry.spacing
         first, visible = not self._ours(), self.sequence
         self._present = [name for name in names if name in present]
@@ -92,6 +94,20 @@ class Layers:
         self.viewer.layers.selection.active = self.mask
         if first:
             self.viewer.reset_view()
+
+    def _take_colours(self, classes: Sequence[str], colours: Mapping[str, str]) -> bool:
+        """Note the classes and their colours; returns whether they are other ones."""
+        before = self.colours, self.proposal_colours
+        self._classes = tuple(classes)
+        self.colours, self.proposal_colours = palette(classes, colours)
+        return before != (self.colours, self.proposal_colours)
+
+    def recolour(self, colours: Mapping[str, str]) -> None:
+        """Show classes in other colours."""
+        self._take_colours(self._classes, colours)
+        for layer, chosen in ((self.mask, self.colours), (self.proposal, self.proposal_colours)):
+            if layer is not None:
+                layer.colormap = _colormap(chosen)
 
     def _show_image(self, name: str, pixels: np.ndarray, spacing: tuple[float, ...], visible: bool) -> None:
         """A hidden layer costs napari little: it is hidden before it gets other pixels."""
@@ -117,17 +133,17 @@ class Layers:
     def _show_labels(
         self, layer: Labels | None, name: str, data: np.ndarray, spacing: Sequence[float], recolour: bool
     ) -> Labels:
-        colours = CLASS_COLOURS if name == MASK else PROPOSAL_COLOURS
+        colours = self.colours if name == MASK else self.proposal_colours
         if layer is not None and self._alive(layer):
             layer.data = data
             _rescale(layer, spacing)
             layer.editable = False  # forgets napari's own undo steps, which belong to the case before
             layer.editable = True
             if recolour:
-                layer.colormap = _colormap(colours, self._classes)
+                layer.colormap = _colormap(colours)
             return layer
         layer = Labels(data, name=name, scale=spacing, units="mm", axis_labels=_AXES, opacity=_OPACITY)
-        layer.colormap = _colormap(colours, self._classes)
+        layer.colormap = _colormap(colours)
         layer.brush_size = max(4, min(data.shape[1:]) // 24)
         if name == MASK:
             layer.events.paint.connect(self._on_paint)
@@ -244,7 +260,7 @@ class Layers:
     def chosen_class(self) -> int:
         """The class in the person's hand; the first if it is none of ours."""
         label = int(self.mask.selected_label) if self.mask is not None else 1
-        return label if 1 <= label <= self._classes else 1
+        return label if 1 <= label <= len(self._classes) else 1
 
     def set_outline(self, outlined: bool) -> None:
         self.outlined = outlined
@@ -283,8 +299,8 @@ class Layers:
         self.mode_changed.emit(str(self.mask.mode) if self.mask is not None else "")
 
     def _keep_to_classes(self) -> None:
-        if self.mask is not None and self.mask.selected_label > self._classes:
-            self.mask.selected_label = self._classes
+        if self.mask is not None and self.mask.selected_label > len(self._classes):
+            self.mask.selected_label = len(self._classes)
 
     # place -----------------------------------------------------------------------------------------------
 
@@ -338,8 +354,8 @@ def _lock(layer: Layer) -> None:
         layer.locked = True
 
 
-def _colormap(colours: Sequence[str], classes: int) -> DirectLabelColormap:
+def _colormap(colours: Sequence[str]) -> DirectLabelColormap:
     """Colour classes; 0 and 255 (not annotated) stay clear."""
     table: dict[int | None, Any] = {None: "transparent", 0: "transparent", 255: "transparent"}
-    table.update({label: colours[(label - 1) % len(colours)] for label in range(1, classes + 1)})
+    table.update(enumerate(colours, 1))
     return DirectLabelColormap(color_dict=table)

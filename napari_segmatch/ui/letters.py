@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 _STYLE = "background: rgba(0, 0, 0, 110); color: #f0e442; border-radius: 3px; padding: 1px 5px; font-weight: bold;"
-_MARGIN = 6
+_MARGIN, _FOOT = 6, 24
 
 
 class EdgeLetters(QObject):
@@ -78,7 +78,7 @@ class EdgeLetters(QObject):
         for edge, label in self._labels.items():
             x, y = (width - label.width()) // 2, (height - label.height()) // 2
             x = {"left": _MARGIN, "right": width - label.width() - _MARGIN}.get(edge, x)
-            y = {"top": _MARGIN, "bottom": height - label.height() - _MARGIN}.get(edge, y)
+            y = {"top": _MARGIN, "bottom": height - label.height() - _FOOT}.get(edge, y)
             label.move(x, y)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:

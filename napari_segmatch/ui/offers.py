@@ -7,7 +7,7 @@ from datetime import datetime
 from qtpy.QtWidgets import QFrame
 
 from ..session import Session
-from ..types import Aside
+from ..types import Aside, Case
 from .desk import Desk
 from .style import button, column, row, text
 
@@ -37,7 +37,8 @@ class OfferBar(QFrame):
 
     @property
     def offer(self) -> Aside | None:
-        return next(iter(self.session.asides), None) if self.session.project is not None else None
+        known = {case.id for case in self.session.cases}
+        return next((item for item in self.session.asides if item.case in known), None)
 
     @property
     def sentence(self) -> str:
@@ -47,7 +48,7 @@ class OfferBar(QFrame):
         offer = self.offer
         self.setVisible(offer is not None)
         if offer is not None:
-            self._text.setText(_words(offer, len(self.session.asides) - 1))
+            self._text.setText(_words(offer, self.session.case(offer.case), len(self.session.asides) - 1))
 
     def show_offer(self) -> None:
         if (offer := self.offer) is not None and offer.slices:
@@ -72,9 +73,10 @@ class OfferBar(QFrame):
             self.desk.refetch(offer.slices)
 
 
-def _words(offer: Aside, more: int) -> str:
+def _words(offer: Aside, case: Case, more: int) -> str:
     one = len(offer.slices) == 1
-    where = f"{'slice' if one else 'slices'} {', '.join(map(str, offer.slices[:6]))}"
+    numbers = sorted(map(case.geometry.slice_number, offer.slices))
+    where = f"{'slice' if one else 'slices'} {', '.join(map(str, numbers[:6]))}"
     where += " …" if len(offer.slices) > 6 else ""
     if offer.origin == "recovered":
         words = f"Found after a crash: your strokes on {where} of {offer.case}, which were not saved yet."

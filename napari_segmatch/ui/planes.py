@@ -14,7 +14,7 @@ from qtpy.QtWidgets import QOpenGLWidget, QWidget
 
 from ..types import NOT_ANNOTATED
 from .desk import Desk
-from .style import CLASS_COLOURS, OWN, PROPOSAL_COLOURS
+from .style import OWN
 
 _EDGE, _GAP = 190, 4
 
@@ -32,12 +32,14 @@ class Tile:
     axes: tuple[int, int]
 
 
-def coloured(grey: np.ndarray, mask: np.ndarray, proposal: np.ndarray, limits: tuple[float, float]) -> np.ndarray:
-    """Draw pixels (rows, columns) with the edges of two masks over them."""
+def coloured(
+    grey: np.ndarray, masks: Sequence[tuple[np.ndarray, Sequence[str]]], limits: tuple[float, float]
+) -> np.ndarray:
+    """Draw pixels (rows, columns) with the edges of masks over them, each with the colours of its classes."""
     low, high = limits
     values = (np.clip((grey - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
     rgb = np.repeat(values[..., None], 3, 2)
-    for labels, palette in ((mask, CLASS_COLOURS), (proposal, PROPOSAL_COLOURS)):
+    for labels, colours in masks:
         labels = np.where(labels == NOT_ANNOTATED, 0, labels)
         edge = np.zeros(labels.shape, bool)
         edge[:-1] |= labels[:-1] != labels[1:]
@@ -46,7 +48,7 @@ def coloured(grey: np.ndarray, mask: np.ndarray, proposal: np.ndarray, limits: t
             near = labels == label
             near[1:] |= near[:-1].copy()
             near[:, 1:] |= near[:, :-1].copy()
-            rgb[edge & near] = QColor(palette[(int(label) - 1) % len(palette)]).getRgb()[:3]
+            rgb[edge & near] = QColor(colours[(int(label) - 1) % len(colours)]).getRgb()[:3]
     return rgb
 
 
@@ -126,15 +128,16 @@ class Planes(QWidget):
     def _make(self, mask: np.ndarray, proposal: np.ndarray, spacing: Sequence[float]) -> list[Tile]:
         layers = self.desk.layers
         z, y, x = self.point
+        both = (mask, layers.colours), (proposal, layers.proposal_colours)
         tiles = []
         for title, cut, axes in (("front", (slice(None), y), (0, 2)), ("side", (slice(None), slice(None), x), (0, 1))):
             image = layers.images[layers.sequence]
-            drawn = coloured(np.asarray(image.data)[cut], mask[cut], proposal[cut], image.contrast_limits)
+            drawn = coloured(np.asarray(image.data)[cut], [(m[cut], c) for m, c in both], image.contrast_limits)
             tiles.append(Tile(title, drawn, (spacing[axes[0]], spacing[axes[1]]), axes))
         for name in layers.present:
             if name != layers.sequence:
                 image = layers.images[name]
-                drawn = coloured(np.asarray(image.data)[z], mask[z], proposal[z], image.contrast_limits)
+                drawn = coloured(np.asarray(image.data)[z], [(m[z], c) for m, c in both], image.contrast_limits)
                 tiles.append(Tile(name, drawn, (spacing[1], spacing[2]), (1, 2)))
         return tiles
 

@@ -32,6 +32,7 @@ class RunPlots(QWidget):
         self._losses = _plot("Losses; lower is better")
         self._dice.setYRange(0, 1, padding=0.02)
         self._passed.setYRange(0, 1, padding=0.02)
+        self._palette: Sequence[str] = CLASS_COLOURS
         self._plots = (self._dice, self._passed, self._losses)
         self._titles = (text(), text("<b>Share of unlabelled slices that pass</b>"),
                         text())  # fmt: skip
@@ -50,9 +51,11 @@ class RunPlots(QWidget):
             plot.showGrid(x=False, y=True, alpha=0.15)
 
     def show_history(
-        self, history: History, classes: Sequence[str], validation: int, beside: History | None = None
-    ) -> None:
+        self, history: History, classes: Sequence[str], validation: int, beside: History | None,
+        palette: Sequence[str],
+    ) -> None:  # fmt: skip
         """Draw a run, and if there is another one beside it, that one's Dice dashed."""
+        self._palette = palette
         self._show_dice(history, classes, validation)
         if beside is not None:
             self._show_beside(beside, classes)
@@ -76,7 +79,7 @@ class RunPlots(QWidget):
         words = []
         for index, name in enumerate(classes):
             y = [item.dice.get(name, np.nan) for item in history.evaluations]
-            colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
+            colour = self._palette[index]
             self._dice.plot(x, y, pen=pg.mkPen(colour, width=_WIDTH), symbol="o", symbolSize=5, symbolBrush=colour,
                             symbolPen=None, connect="finite")  # fmt: skip
             if y and np.isfinite(y[-1]):
@@ -87,7 +90,7 @@ class RunPlots(QWidget):
         x = [item.step for item in history.evaluations]
         for index, name in enumerate(classes):
             y = [item.dice.get(name, np.nan) for item in history.evaluations]
-            pen = pg.mkPen(CLASS_COLOURS[index % len(CLASS_COLOURS)], width=_WIDTH, style=Qt.PenStyle.DashLine)
+            pen = pg.mkPen(self._palette[index], width=_WIDTH, style=Qt.PenStyle.DashLine)
             self._dice.plot(x, y, pen=pen, connect="finite")
 
     def _show_health(self, history: History, classes: Sequence[str]) -> None:
@@ -98,7 +101,7 @@ class RunPlots(QWidget):
         for index, name in enumerate(classes):
             pairs = [(item.step, *item.by_class[name]) for item in history.proposed if item.by_class.get(name)]
             points = [(step, passed / of) for step, passed, of in pairs if of]
-            colour = CLASS_COLOURS[index % len(CLASS_COLOURS)]
+            colour = self._palette[index]
             self._passed.plot([p[0] for p in points], [p[1] for p in points], pen=pg.mkPen(colour, width=_WIDTH),
                               symbol="o", symbolSize=4, symbolBrush=colour, symbolPen=None)  # fmt: skip
             words.append((f"{name} {100 * points[-1][1]:.0f} %" if points else f"{name} none", colour))

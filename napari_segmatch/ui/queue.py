@@ -16,6 +16,7 @@ from ..types import Proposal
 PROPOSAL_ROLE = int(Qt.ItemDataRole.UserRole)
 NUMBER_ROLE = PROPOSAL_ROLE + 1
 HEADING_ROLE = PROPOSAL_ROLE + 2
+PROVEN_ROLE = PROPOSAL_ROLE + 3
 
 VERDICT_WORDS = {"accepted": "sure", "rejected": "unsure"}
 SCORE_TIP = (
@@ -35,9 +36,9 @@ class Heading:
 Row = Proposal | Heading
 
 
-def verdict_words(item: Proposal) -> str:
+def verdict_words(item: Proposal, proven: bool = True) -> str:
     """``sure``, ``unsure``, or that the discriminator cannot tell yet."""
-    return VERDICT_WORDS.get(item.verdict, "cannot tell yet")
+    return VERDICT_WORDS[item.verdict] if proven else "cannot tell yet"
 
 
 def score_words(item: Proposal) -> str:
@@ -63,9 +64,11 @@ class QueueModel(QAbstractListModel):
         The proposals, in order, without headings.
     """
 
-    def __init__(self, number: Callable[[Proposal], int], parent: Any = None) -> None:
+    def __init__(
+        self, number: Callable[[Proposal], int], proven: Callable[[Proposal], bool], parent: Any = None
+    ) -> None:
         super().__init__(parent)
-        self.number = number
+        self.number, self.proven = number, proven
         self.rows: list[Row] = []
         self.items: list[Proposal] = []
         self._row_of: dict[int, int] = {}
@@ -144,10 +147,12 @@ class QueueModel(QAbstractListModel):
             return item
         if role == NUMBER_ROLE:
             return self.number(item)
+        if role == PROVEN_ROLE:
+            return self.proven(item)
         if role == int(Qt.ItemDataRole.ToolTipRole):
-            return f"{describe(item, self.number(item))}.\n{SCORE_TIP}"
+            return f"{describe(item, self.number(item), self.proven(item))}.\n{SCORE_TIP}"
         if role in (int(Qt.ItemDataRole.DisplayRole), int(Qt.ItemDataRole.AccessibleTextRole)):
-            return describe(item, self.number(item))
+            return describe(item, self.number(item), self.proven(item))
         return None
 
     def _heading(self, heading: Heading, role: int) -> Any:
@@ -180,10 +185,10 @@ def _without_empty_headings(rows: Sequence[Row]) -> list[Row]:
     ]
 
 
-def describe(item: Proposal, number: int) -> str:
+def describe(item: Proposal, number: int, proven: bool) -> str:
     """One line about a proposal, for screen readers and tests."""
     words = [item.case, f"slice {number}"]
-    words.append("spot check" if is_blind(item) else " ".join((verdict_words(item), score_words(item))).strip())
+    words.append("spot check" if is_blind(item) else " ".join((verdict_words(item, proven), score_words(item))).strip())
     if item.decision:
         words.append(f"you {item.decision} it")
     return ", ".join(words)

@@ -8,7 +8,16 @@ from qtpy.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOptionV
 
 from ..ranking import is_blind
 from ..types import Proposal
-from .queue import HEADING_ROLE, NUMBER_ROLE, PROPOSAL_ROLE, Heading, QueueModel, score_words, verdict_words
+from .queue import (
+    HEADING_ROLE,
+    NUMBER_ROLE,
+    PROPOSAL_ROLE,
+    PROVEN_ROLE,
+    Heading,
+    QueueModel,
+    score_words,
+    verdict_words,
+)
 from .style import EMPTY, GOOD, LATER, UNSURE, VERDICT_COLOURS, count
 from .thumbnails import SIDE, Thumbnails
 
@@ -94,8 +103,9 @@ def _words(painter: QPainter, option: QStyleOptionViewItem, area: QRect, index: 
     if is_blind(item):
         _chip(painter, second, "spot check", LATER)
         return
-    colour = verdict_colour(item)
-    chip = _chip(painter, second, verdict_words(item), colour)
+    proven = index.data(PROVEN_ROLE)
+    colour = verdict_colour(item, proven)
+    chip = _chip(painter, second, verdict_words(item, proven), colour)
     _bar(painter, QRect(chip + 8, second.top(), second.right() - chip - 8, half), item, colour, option)
 
 
@@ -124,6 +134,6 @@ def _bar(painter: QPainter, area: QRect, item: Proposal, colour: str, option: QS
     painter.drawText(area, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignRight, number)
 
 
-def verdict_colour(item: Proposal) -> str:
+def verdict_colour(item: Proposal, proven: bool) -> str:
     """Colour of the discriminator's word."""
-    return {"accepted": GOOD, "rejected": UNSURE}.get(item.verdict, LATER)
+    return {"accepted": GOOD, "rejected": UNSURE}[item.verdict] if proven else LATER

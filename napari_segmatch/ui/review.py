@@ -12,15 +12,14 @@ from ..session import Session
 from ..types import REASONS, Proposal
 from .contact_sheet import ContactSheet
 from .desk import Desk
-from .display import slider_number
-from .planes import Planes
+from .overlays import Overlays
 from .queue import HEADING_ROLE, PROPOSAL_ROLE, SCORE_TIP, QueueModel, score_words, verdict_words
 from .queue_filter import QueueFilter
 from .queue_view import QueueView, verdict_colour
 from .reviewer import Reviewer
 from .scoreboard import Scoreboard
 from .strip import Cell, SliceStrip
-from .style import LATER, VERDICT_COLOURS, Page, column, count, holder, text
+from .style import LATER, VERDICT_COLOURS, Page, column, count, holder, stylesheet, text
 from .thumbnails import Thumbnails
 from .verdicts import Verdicts
 
@@ -28,10 +27,10 @@ from .verdicts import Verdicts
 class ReviewPanel(Page):
     """The queue, and the buttons for the proposal on the screen. ``actions`` are what keys reach."""
 
-    def __init__(self, session: Session, desk: Desk, thumbnails: Thumbnails, planes: Planes) -> None:
+    def __init__(self, session: Session, desk: Desk, thumbnails: Thumbnails, overlays: Overlays) -> None:
         super().__init__()
-        self.session, self.desk, self.thumbnails = session, desk, thumbnails
-        self.model = QueueModel(self._number, self)
+        self.session, self.desk, self.thumbnails, self.overlays = session, desk, thumbnails, overlays
+        self.model = QueueModel(self._number, session.is_proven, self)
         self.reviewer = reviewer = Reviewer(session, desk, thumbnails, lambda: self.model.items, self.model.place_of)
         self.actions: dict[str, Callable[..., object]] = {
             "accept": reviewer.accept, "reject": reviewer.reject, "correct": reviewer.correct,
@@ -39,7 +38,7 @@ class ReviewPanel(Page):
             "next": lambda: reviewer.go(1), "previous": lambda: reviewer.go(-1),
             "worth_a_look": reviewer.worth_a_look, "sequence": desk.layers.next_sequence,
             "peek": desk.layers.peek, "outline": reviewer.toggle_outline,
-            "undo": reviewer.undo, "redo": reviewer.redo, "planes": planes.toggle,
+            "undo": reviewer.undo, "redo": reviewer.redo, "planes": overlays.planes.toggle,
             "cancel": reviewer.cancel_correction, "accept_case": self.accept_case, "accept_above": self.accept_above,
             **{f"reason_{n}": partial(reviewer.reject, reason) for n, reason in enumerate(REASONS, 1)},
         }  # fmt: skip
@@ -67,7 +66,7 @@ class ReviewPanel(Page):
             (thumbnails.arrived, self._repaint_rows),
             (desk.slice_changed, self._redraw_ribbon),
             (reviewer.moved, self._moved),
-            (reviewer.drawn, planes.look_at),
+            (reviewer.drawn, overlays.planes.look_at),
             (reviewer.mode_changed, self._show_mode),
         )
         self._show_mode()
@@ -82,7 +81,7 @@ class ReviewPanel(Page):
     # the queue -------------------------------------------------------------------------------------------
 
     def _number(self, item: Proposal) -> int:
-        return slider_number(self.session.case(item.case), item.z)
+        return self.session.case(item.case).geometry.slice_number(item.z)
 
     def _project_changed(self) -> None:
         self.reviewer.forget()
@@ -213,8 +212,8 @@ class ReviewPanel(Page):
         if not items:
             self.session.message.emit("There is nothing open to accept at once: only spot checks, or nothing.", False)
             return
-        window = self.window()
-        self._sheet = ContactSheet(window, f"{title}: {count(len(items), 'proposal')}", items, self._number,
+        window, look = self.window(), stylesheet(self.desk.viewer.theme)
+        self._sheet = ContactSheet(window, look, f"{title}: {count(len(items), 'proposal')}", items, self.model,
                                    self.thumbnails, self.reviewer.decide_all)  # fmt: skip
         self._sheet.closed.connect(self._sheet_closed)
         self._sheet.open_over(window.rect().adjusted(40, 40, -40, -40))
@@ -245,7 +244,7 @@ class ReviewPanel(Page):
         if is_blind(item):
             words = f"{where}: spot check, your word first."
         else:
-            words = f"{where}: {verdict_words(item)}, {score_words(item)}."
+            words = f"{where}: {verdict_words(item, self.session.is_proven(item))}, {score_words(item)}."
         words += " It proposes an empty slice." if self.reviewer.is_empty else ""
         return f"{words} You {item.decision} it." if item.decision else words
 
@@ -253,14 +252,15 @@ class ReviewPanel(Page):
         if not self.isVisible() or not self.desk.count:
             return
         mine = self.session.proposals.of_case(self.desk.case_id)
-        cells = [_cell(mine.get(self.desk.from_shown(i))) for i in range(self.desk.count)]
-        self._ribbon.show_cells(cells, self.desk.shown(self.desk.z))
+        cells = [_cell(mine.get(self.desk.from_shown(i)), self.session.is_proven) for i in range(self.desk.count)]
+        for strip in (self._ribbon, self.overlays.slider):
+            strip.show_cells(cells, self.desk.shown(self.desk.z))
 
     def _redraw_board(self) -> None:
         self.board.show_session(self.session)
 
 
-def _cell(item: Proposal | None) -> Cell:
+def _cell(item: Proposal | None, is_proven: Callable[[Proposal], bool]) -> Cell:
     """A slice in the ribbon: as high as its score, in the colour of your word if there is one, else the machine's."""
     if item is None:
         return Cell("", "no proposal")
@@ -269,4 +269,5 @@ def _cell(item: Proposal | None) -> Cell:
     score = item.score if item.score == item.score else 0.5
     if item.decision:
         return Cell(VERDICT_COLOURS[item.decision], f"you {item.decision} it", max(0.15, score))
-    return Cell(verdict_colour(item), f"{verdict_words(item)}, {score_words(item)}", max(0.15, score))
+    proven = is_proven(item)
+    return Cell(verdict_colour(item, proven), f"{verdict_words(item, proven)}, {score_words(item)}", max(0.15, score))

@@ -27,6 +27,7 @@ class StatusLine(QWidget):
             label.setProperty("role", "hint")
         layout = column(self._facts, self._message, spacing=1)
         layout.setContentsMargins(8, 3, 8, 5)
+        self._facts.setMinimumHeight(2 * self._facts.fontMetrics().lineSpacing())  # a second line moves nothing
         self.setLayout(layout)
 
     def say(self, sentence: str) -> None:

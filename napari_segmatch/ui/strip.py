@@ -25,17 +25,17 @@ class SliceStrip(QWidget):
 
     clicked = Signal(int)
 
-    def __init__(self, tip: str) -> None:
+    def __init__(self, tip: str, height: int = 22) -> None:
         super().__init__()
         self._cells: Sequence[Cell] = ()
         self._here = 0
-        self.setFixedHeight(22)
+        self.setFixedHeight(height)
         self.setMouseTracking(True)
         self.setAccessibleName(tip)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def sizeHint(self) -> QSize:
-        return QSize(260, 22)
+        return QSize(260, self.height())
 
     def show_cells(self, cells: Sequence[Cell], here: int) -> None:
         self._cells, self._here = cells, here
@@ -85,4 +85,4 @@ class SliceStrip(QWidget):
     def _explain(self, here: QPoint, there: QPoint) -> None:
         index = self.cell_at(here.x())
         if index is not None:
-            QToolTip.showText(there, f"Slice {index}: {self._cells[index].words}", self)
+            QToolTip.showText(there, f"Slice {index + 1}: {self._cells[index].words}", self)

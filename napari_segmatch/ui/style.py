@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from napari.utils.theme import get_theme
@@ -26,6 +26,15 @@ CLASS_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00
 
 PROPOSAL_COLOURS = ("#56b4e9", "#e69f00", "#cc79a7", "#0072b2", "#f0e442", "#009e73", "#d55e00")
 """Another order of the same, so that a proposal never looks like your mask."""
+
+
+def palette(classes: Sequence[str], own: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the colour of each class on your mask and on a proposal, never the same; ``own`` colours come first."""
+    mask = tuple(own.get(name, CLASS_COLOURS[i % len(CLASS_COLOURS)]) for i, name in enumerate(classes))
+    other = (PROPOSAL_COLOURS[i % len(PROPOSAL_COLOURS)] for i in range(len(classes)))
+    proposal = (there if there.lower() != here.lower() else "#ffffff" for here, there in zip(mask, other, strict=True))
+    return mask, tuple(proposal)
+
 
 GOOD, BAD, OWN, LATER, UNSURE = "#009e73", "#d55e00", "#0072b2", "#8a8f98", "#e69f00"
 """Accepted, rejected, corrected, deferred, not sure."""
@@ -73,8 +82,12 @@ def stylesheet(theme: str) -> str:
     QPushButton:checked {{ background: {c["current"]}; }}
     QPushButton[role="quiet"] {{ background: transparent; color: {c["soft"]}; padding: 2px; }}
     QPushButton[role="quiet"]:hover {{ color: {c["text"]}; }}
-    QPushButton[role="reason"] {{ background: transparent; border: 1px solid {c["foreground"]}; padding: 2px 1px;
-        font-size: 8pt; color: {c["soft"]}; }}
+    QHeaderView::section {{ padding: 2px 3px; }}
+    QTabBar::tab {{ padding: 5px 8px; }}
+    QProgressBar::chunk {{ background: {c["current"]}; }}
+    QPushButton[role="reason"] {{ background: transparent; border: 1px solid {c["primary"]}; padding: 2px 1px;
+        font-size: 8pt; color: {c["text"]}; }}
+    QPushButton[role="reason"]:disabled {{ color: {c["secondary"]}; border-color: {c["foreground"]}; }}
     QPushButton[role="reason"]:hover {{ color: {c["text"]}; border-color: {BAD}; }}
     QToolButton[role="fold"] {{ border: none; background: transparent; font-weight: 600; padding: 3px 0; }}
     QScrollArea {{ border: none; }}
@@ -143,7 +156,7 @@ def line() -> QFrame:
 
 
 class Page(QScrollArea):
-    """A tab: a column that scrolls up and down, never sideways."""
+    """A tab: a column that scrolls up and down, never sideways. Its width is the same with a scroll bar and without."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,8 +180,13 @@ class Page(QScrollArea):
         layout = column(*items, spacing=8)
         layout.setStretch(len(items) - 1, 1)
         layout.addStretch(0)
-        layout.setContentsMargins(8, 8, 8, 8)
         self.setWidget(holder(layout))
+        self.verticalScrollBar().rangeChanged.connect(self._keep_width)
+        self._keep_width(0, 0)
+
+    def _keep_width(self, low: int, high: int) -> None:
+        room = 0 if high > low else self.verticalScrollBar().sizeHint().width()
+        self.widget().layout().setContentsMargins(8, 8, 3 + room, 8)
 
     def minimumSizeHint(self) -> QSize:
         return QSize(300, 160)

@@ -10,7 +10,7 @@ import numpy as np
 from ..errors import SegmatchError
 from ..ranking import Pace, gain_per_second
 from ..session import Session
-from ..types import Case, Proposal
+from ..types import Case, Proposal, Region
 
 FIRST, COMPARED = 6, 40
 """So many cases are chosen to differ from each other, out of so many, before the model's doubts decide."""
@@ -76,10 +76,21 @@ class Suggester:
     def __init__(self, session: Session) -> None:
         self.session = session
         self._known: dict[str, np.ndarray] = {}
+        self._chance = np.random.default_rng()
 
     def forget(self) -> None:
         """Another project is open."""
         self._known.clear()
+
+    def at_random(self) -> Region | None:
+        """Draw one of all unfinished slices of cases that may train; None if there is none."""
+        free = [
+            Region(case.id, z)
+            for case in self.session.cases
+            if case.problem is None and not case.validation
+            for z in sorted({*range(case.shape[0])} - {*case.labelled})
+        ]
+        return free[self._chance.integers(len(free))] if free else None
 
     def ask(self, here: str, then: Callable[[tuple[str, str] | None], None]) -> None:
         """Choose a case other than ``here``; ``then`` gets it and the reason, at once or from ``poll``."""

@@ -13,7 +13,7 @@ from qtpy.QtGui import QColor, QImage, QPixmap
 
 from ..errors import SegmatchError
 from ..session import Session
-from ..types import NOT_ANNOTATED, Proposal
+from ..types import NOT_ANNOTATED, Case, Proposal
 from .display import Flip, window
 from .style import PROPOSAL_COLOURS
 
@@ -21,6 +21,8 @@ SIDE = 54
 """Pixels of a thumbnail in a list."""
 TILE = 132
 """Pixels of a picture as it is kept: the size of a tile on a contact sheet."""
+CASE_SIDE = 38
+"""Pixels of a case's picture in the table."""
 _KEPT = 250
 _AT_ONCE = 6
 """Pictures to a job: few, so that a case that somebody opens does not wait for many."""
@@ -72,6 +74,8 @@ class Thumbnails:
 
     arrived = Signal(object)
     """The set of proposal ids whose previews have just come in."""
+    case_arrived = Signal(str)
+    """The picture of this case has just come in."""
 
     def __init__(self, session: Session) -> None:
         self.session = session
@@ -79,6 +83,8 @@ class Thumbnails:
         self._pixmaps: dict[int, QPixmap] = {}
         self._small: dict[int, QPixmap] = {}
         self._wanted: OrderedDict[int, Proposal] = OrderedDict()
+        self._cases: dict[str, tuple[int | None, QPixmap]] = {}
+        self._wanted_cases: OrderedDict[str, Case] = OrderedDict()
         self._busy = False
         session.project_changed.connect(self.clear)
 
@@ -91,6 +97,8 @@ class Thumbnails:
         self._pixmaps.clear()
         self._small.clear()
         self._wanted.clear()
+        self._cases.clear()
+        self._wanted_cases.clear()
         self._busy = False
 
     def has(self, proposal: Proposal) -> bool:
@@ -127,12 +135,31 @@ class Thumbnails:
             self._pixmaps[proposal.id] = to_pixmap(found.picture)
         return self._pixmaps[proposal.id]
 
+    def of_case(self, case: Case) -> QPixmap | None:
+        """Return a case's picture, the last one while another is made because the mask has changed."""
+        version, found = self._cases.get(case.id, (-1, None))
+        if version != case.version:
+            self._wanted_cases[case.id] = case
+            self._fetch()
+        return found
+
     def _fetch(self) -> None:
-        if self._busy or not self._wanted:
+        if self._busy or not (self._wanted or self._wanted_cases):
             return
         self._busy = True
+        if not self._wanted:
+            case = self._wanted_cases.popitem()[1]
+            self.session.read(lambda: _picture_of(self.session, case), lambda drawn: self._case_arrived(case, drawn))
+            return
         batch = [self._wanted.popitem()[1] for _ in range(min(_AT_ONCE, len(self._wanted)))]
         self.session.read(lambda: _make(self.session, batch), self._arrived)
+
+    def _case_arrived(self, case: Case, drawn: np.ndarray | None) -> None:
+        self._busy = False
+        blank = np.zeros((CASE_SIDE, CASE_SIDE, 3), np.uint8)
+        self._cases[case.id] = case.version, to_pixmap(blank if drawn is None else drawn)
+        self.case_arrived.emit(case.id)
+        self._fetch()
 
     def _arrived(self, previews: dict[int, Preview]) -> None:
         self._busy = False
@@ -159,6 +186,18 @@ def _make(session: Session, proposals: Iterable[Proposal]) -> dict[int, Preview]
         drawn = picture(image, flip.to_view(labels), volume.geometry.spacing[1:])
         made[item.id] = Preview(labels, drawn)
     return made
+
+
+def _picture_of(session: Session, case: Case) -> np.ndarray | None:
+    """Draw a case's middle finished slice, else its middle one. Runs in the reading thread."""
+    try:
+        volume, labels = session.volume(case.id), session.mask(case.id)
+    except SegmatchError:
+        return None
+    z = case.labelled[len(case.labelled) // 2] if case.labelled else case.shape[0] // 2
+    flip = Flip.of(volume.geometry)
+    spacing = volume.geometry.spacing[1:]
+    return picture(flip.to_view(volume.pixels[0, z]), flip.to_view(labels[z]), spacing, CASE_SIDE)
 
 
 def to_pixmap(rgb: np.ndarray) -> QPixmap:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from functools import partial
 
-from qtpy.QtCore import Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QButtonGroup, QCheckBox, QComboBox, QGridLayout, QHBoxLayout, QWidget
+from qtpy.QtWidgets import QButtonGroup, QCheckBox, QColorDialog, QComboBox, QGridLayout, QHBoxLayout, QWidget
 
 from .display import WINDOWS
 from .layers import Layers
 from .shapes import SHAPES
-from .style import CLASS_COLOURS, button, column, row
+from .style import button, column, row
 
 _TOOLS = (
-    ("Paint 2", "paint", "Paint with the brush; size with [ and ]"),
-    ("Erase 1", "erase", "Erase"),
-    ("Polygon 3", "polygon", "Draw a polygon; Enter closes it"),
-    ("Fill 4", "fill", "Fill an area"),
-    ("Move 6", "pan_zoom", "Move and zoom the picture"),
+    ("Paint   2", "paint", "Paint with the brush; size with [ and ]"),
+    ("Erase   1", "erase", "Erase"),
+    ("Polygon   3", "polygon", "Draw a polygon; Enter closes it"),
+    ("Fill   4", "fill", "Fill an area"),
+    ("Move   6", "pan_zoom", "Move and zoom the picture"),
 )
 _SHOWN_CLASSES = 21
 
@@ -29,13 +29,19 @@ class Toolbox(QWidget):
     shape_wanted = Signal(str)
     """The name of one of :data:`SHAPES`."""
     lock_changed = Signal(bool)
+    colour_wanted = Signal(str, str)
+    """A class and the colour that somebody chose for it."""
 
     def __init__(self, layers: Layers) -> None:
         super().__init__()
         self.layers = layers
+        self._names: tuple[str, ...] = ()
         self._classes = QGridLayout()
         self._classes.setSpacing(3)
         self.class_group = QButtonGroup(self)
+        self._colours = button(
+            "Colour …", "Choose another colour for the class in your hand", self._ask_chosen, "quiet"
+        )
         self._tools = QButtonGroup(self)
         self.lock = QCheckBox("keep other classes")
         self.lock.setToolTip("Painting and erasing leave what belongs to another class as it is")
@@ -65,19 +71,34 @@ class Toolbox(QWidget):
             made.append(button(words, tip, partial(self.shape_wanted.emit, name), "reason"))
         return row(*made, spacing=3)
 
-    def show_classes(self, names: tuple[str, ...]) -> None:
+    def show_classes(self, names: tuple[str, ...], colours: tuple[str, ...]) -> None:
+        self._classes.removeWidget(self._colours)
         while self._classes.count():
             self._classes.takeAt(0).widget().deleteLater()
-        for label, name in enumerate(names[:_SHOWN_CLASSES] if len(names) > 1 else (), 1):
-            chip = button(name, f"Paint {name}, label {label}")
-            chip.setIcon(_square(CLASS_COLOURS[(label - 1) % len(CLASS_COLOURS)]))
+        for label, name in enumerate(names[:_SHOWN_CLASSES], 1):
+            chip = button(name, f"Paint {name}, label {label}; a right click chooses its colour")
+            chip.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
+            chip.customContextMenuRequested.connect(lambda *_, name=name, now=colours[label - 1]: self._ask(name, now))
+            chip.setIcon(_square(colours[label - 1]))
             chip.setCheckable(True)
             chip.setChecked(label == 1)
             self.class_group.addButton(chip)
             chip.clicked.connect(lambda *_, label=label: self.layers.choose_class(label))
             self._classes.addWidget(chip, (label - 1) // 2, (label - 1) % 2)
+        self._classes.addWidget(self._colours, len(names) // 2, len(names) % 2)
+        self._names = names
         self.lock.setVisible(len(names) > 1)
         self.lock.setChecked(len(names) > 1)
+
+    def _ask_chosen(self) -> None:
+        place = self.layers.chosen_class - 1
+        if place < len(self._names):
+            self._ask(self._names[place], self.layers.colours[place])
+
+    def _ask(self, name: str, now: str) -> None:
+        chosen = QColorDialog.getColor(QColor(now), self, f"Colour of {name}")
+        if chosen.isValid():
+            self.colour_wanted.emit(name, chosen.name())
 
     def show_mode(self, mode: str) -> None:
         self._tools.setExclusive(False)

@@ -18,7 +18,7 @@ from .diagnosis import diagnose
 from .estimate import sentence
 from .notice import tell_desktop
 from .plots import RunPlots
-from .style import Fold, Page, button, column, duration, holder, row, text
+from .style import Fold, Page, button, column, duration, holder, palette, row, text
 from .thumbnails import Thumbnails
 from .train_runs import RunList
 from .watched import WatchedSlices
@@ -188,7 +188,8 @@ class TrainPanel(Page):
         self._advice.setVisible(bool(advice))
         self.plots.setVisible(bool(session.history.steps or session.history.evaluations))
         if not self.plots.isHidden():
-            self.plots.show_history(session.history, project.classes, validation_count(session), self._beside)
+            self.plots.show_history(session.history, project.classes, validation_count(session), self._beside,
+                                    palette(project.classes, session.colours)[0])  # fmt: skip
         self.watched.redraw()
         self.runs.redraw()
 

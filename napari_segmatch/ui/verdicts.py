@@ -12,6 +12,8 @@ from .keys import REVIEW, shown
 from .style import BAD, GOOD, LATER, OWN, button, holder, row
 
 Act = Callable[[str], object]
+_SHORT = ("place", "leaks", "misses", "class", "scan")
+"""Each of :data:`REASONS` in a word."""
 
 
 class Verdicts(QWidget):
@@ -60,9 +62,7 @@ class Verdicts(QWidget):
 def _reasons(act: Act) -> QHBoxLayout:
     """Buttons that reject with a reason."""
     made = [
-        button(
-            f"{n} {reason.split()[-1]}", f"Reject, because: {reason} (key: {n})", partial(act, f"reason_{n}"), "reason"
-        )
+        button(f"{n} {_SHORT[n - 1]}", f"Reject, because: {reason} (key: {n})", partial(act, f"reason_{n}"), "reason")
         for n, reason in enumerate(REASONS, 1)
     ]
     return row(*made, spacing=2)

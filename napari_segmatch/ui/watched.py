@@ -68,7 +68,8 @@ class WatchedSlices(QWidget):
                 cell.clear()
             return
         cell.setPixmap(pixmap)
-        said = "spot check" if is_blind(item) else f"{verdict_words(item)} {score_words(item)}"
+        words = f"{verdict_words(item, self.session.is_proven(item))} {score_words(item)}"
+        said = "spot check" if is_blind(item) else words
         cell.setToolTip(f"{item.case}, step {item.step}: {said}")
 
 
