@@ -150,10 +150,10 @@ def test_full_disk_stops_checkpoints_and_not_the_run(project, tmp_path, monkeypa
 
 def test_the_best_checkpoint_stays_beside_the_last_three(project, tmp_path, monkeypatch):
     """Whatever comes after it; a score that was never measured is no score."""
-    from napari_segmatch.engine import trainer
+    from napari_segmatch.engine import validation
 
     dice = iter([0.2, 0.9, 0.3, 0.4, 0.5, 0.6, 0.7])
-    monkeypatch.setattr(trainer, "class_dice", lambda *_: [next(dice)])
+    monkeypatch.setattr(validation, "class_dice", lambda *_: [next(dice)])
     events = list(train(ProjectPool(project), config(steps=7, evaluate_every=1, checkpoint_every=1), tmp_path / "run"))
     assert sum(isinstance(event, Evaluated) for event in events) == 7
     assert [int(path.name) for path in checkpoints(tmp_path / "run")] == [2, 5, 6, 7]
@@ -166,10 +166,10 @@ def test_the_best_checkpoint_stays_beside_the_last_three(project, tmp_path, monk
 
 def test_a_new_best_is_written_at_once(project, tmp_path, monkeypatch):
     """It does not wait for the next checkpoint that is due."""
-    from napari_segmatch.engine import trainer
+    from napari_segmatch.engine import validation
 
     dice = iter([0.5, 0.4, 0.8])
-    monkeypatch.setattr(trainer, "class_dice", lambda *_: [next(dice)])
+    monkeypatch.setattr(validation, "class_dice", lambda *_: [next(dice)])
     settings = config(steps=6, evaluate_every=2, checkpoint_every=1000)
     events = list(train(ProjectPool(project), settings, tmp_path / "run"))
     assert [event.step for event in events if isinstance(event, Checkpointed)] == [2, 6]

@@ -12,19 +12,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..config import TrainConfig
-from ..errors import DiskProblem, SegmatchError, TrainingProblem
+from ..errors import DiskProblem, TrainingProblem
 from ..events import (
     Checkpointed,
-    Evaluated,
     Examined,
     Finished,
     Noted,
@@ -34,16 +31,16 @@ from ..events import (
     Step,
     TrainEvent,
 )
-from ..types import Pool, Volume
+from ..types import Pool
 from .checkpoint import checkpoints, load_newest, save_checkpoint
+from .clock import Clock
 from .data import Change, ResidentPool
 from .foreign import take_weights
 from .learner import Learner
-from .metrics import class_dice
-from .predict import predict_slices, propose
-from .prepare import Frame, to_network
+from .predict import propose
 from .shelf import Shelf, memory_budget
 from .step import Outcome
+from .validation import Examination
 from .watch import Watch
 
 EXAMINE_EVERY = 100
@@ -51,9 +48,6 @@ EXAMINE_EVERY = 100
 
 CHECKPOINT_SECONDS = 180
 """A checkpoint is written after this much work even if its number of steps is not over."""
-
-ASLEEP_SECONDS = 600
-"""A step that seems to take longer was not computed all the time."""
 
 FINAL_PROPOSALS = 4
 """At the end of a run this many times the usual number of slices is proposed."""
@@ -182,84 +176,6 @@ class Checkpoints:
             return Noted(step, str(error))
         self.saved, self._best = step, max(self._best, score or 0.0)
         return Checkpointed(step, path.name)
-
-
-class Clock:
-    """How far a run is, by steps or by minutes of its own work: pauses do not count, time before a resume does."""
-
-    def __init__(self, learner: Learner) -> None:
-        self._learner = learner
-        self._since = time.monotonic()
-        self._recent: list[float] = [learner.elapsed]
-
-    @property
-    def progress(self) -> float:
-        config = self._learner.config
-        if config.minutes:
-            return min(1.0, self._learner.elapsed / (60 * config.minutes))
-        return min(1.0, self._learner.step / config.steps)
-
-    def start(self) -> None:
-        self._since = time.monotonic()
-
-    def tick(self) -> None:
-        """Count the time since the last tick or start; the computer's sleep is no work."""
-        now = time.monotonic()
-        self._learner.elapsed += min(now - self._since, ASLEEP_SECONDS)
-        self._since = now
-        self._recent = [*self._recent[-50:], self._learner.elapsed]
-
-    @contextlib.contextmanager
-    def stopped(self) -> Iterator[None]:
-        """Do not count what the listener does with an event."""
-        worked = time.monotonic() - self._since
-        yield
-        self._since = time.monotonic() - worked
-
-    @property
-    def seconds_left(self) -> float:
-        config = self._learner.config
-        if config.minutes:
-            return max(0.0, 60 * config.minutes - self._learner.elapsed)
-        pace = (self._recent[-1] - self._recent[0]) / max(1, len(self._recent) - 1)
-        return pace * (config.steps - self._learner.step)
-
-
-class Examination:
-    """The frozen validation cases. They are read once and never trained on."""
-
-    def __init__(self, pool: Pool, cases: tuple[str, ...], size: int) -> None:
-        self._pool, self._cases, self._size = pool, cases, size
-        self._papers: dict[str, tuple[torch.Tensor, Frame, np.ndarray]] | None = None
-        self._latest: tuple[int, float] = (-1, 0.0)
-
-    def news(self, step: int) -> float | None:
-        """Return the mean Dice if it was measured at this very step."""
-        return self._latest[1] if self._latest[0] == step else None
-
-    def hold(self, learner: Learner) -> Iterator[TrainEvent]:
-        """Yield volumetric Dice on the validation cases, if there are any."""
-        if self._papers is None:
-            self._papers = {}
-            for case in self._cases:
-                try:
-                    volume: Volume = self._pool.volume(case)
-                    self._papers[case] = (*to_network(volume.pixels, self._size), self._pool.mask(case))
-                except SegmatchError as error:
-                    yield Noted(learner.step, f"Validation case {case} is left out: {error}")
-        if not self._papers:
-            return
-        each = {
-            case: class_dice(predict_slices(learner, images, frame).labels, truth, learner.classes)
-            for case, (images, frame, truth) in self._papers.items()
-        }
-        means = np.mean(list(each.values()), 0)
-        self._latest = learner.step, float(np.mean(means))
-        yield Evaluated(
-            learner.step,
-            dice={name: float(value) for name, value in zip(self._pool.classes, means, strict=True)},
-            cases={case: float(np.mean(values)) for case, values in each.items()},
-        )
 
 
 def _start(pool: Pool, config: TrainConfig, folder: Path, resume: bool) -> tuple[Learner, list[str], Memory]:

@@ -1,0 +1,53 @@
+"""The frozen validation cases of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from ..errors import SegmatchError
+from ..events import Evaluated, Noted, TrainEvent
+from ..types import Pool, Volume
+from .learner import Learner
+from .metrics import class_dice
+from .predict import predict_slices
+from .prepare import Frame, to_network
+
+
+class Examination:
+    """The frozen validation cases. They are read once and never trained on."""
+
+    def __init__(self, pool: Pool, cases: tuple[str, ...], size: int) -> None:
+        self._pool, self._cases, self._size = pool, cases, size
+        self._papers: dict[str, tuple[torch.Tensor, Frame, np.ndarray]] | None = None
+        self._latest: tuple[int, float] = (-1, 0.0)
+
+    def news(self, step: int) -> float | None:
+        """Return the mean Dice if it was measured at this very step."""
+        return self._latest[1] if self._latest[0] == step else None
+
+    def hold(self, learner: Learner) -> Iterator[TrainEvent]:
+        """Yield volumetric Dice on the validation cases, if there are any."""
+        if self._papers is None:
+            self._papers = {}
+            for case in self._cases:
+                try:
+                    volume: Volume = self._pool.volume(case)
+                    self._papers[case] = (*to_network(volume.pixels, self._size), self._pool.mask(case))
+                except SegmatchError as error:
+                    yield Noted(learner.step, f"Validation case {case} is left out: {error}")
+        if not self._papers:
+            return
+        each = {
+            case: class_dice(predict_slices(learner, images, frame).labels, truth, learner.classes)
+            for case, (images, frame, truth) in self._papers.items()
+        }
+        means = np.mean(list(each.values()), 0)
+        self._latest = learner.step, float(np.mean(means))
+        yield Evaluated(
+            learner.step,
+            dice={name: float(value) for name, value in zip(self._pool.classes, means, strict=True)},
+            cases={case: float(np.mean(values)) for case, values in each.items()},
+        )
