@@ -385,6 +385,19 @@ def test_gc_deletes_only_what_nothing_refers_to(project):
 # the journal -----------------------------------------------------------------------------------------------
 
 
+def test_the_last_place_is_remembered_however_fast_one_went_there(session, monkeypatch):
+    """Slices that fly past are not written one by one, but where they come to rest is."""
+    monkeypatch.setattr("napari_segmatch.keeper.PLACE_SECONDS", 0.2)
+    for z in (0, 1, 2):
+        session.remember_place("c", z)
+    session.wait()
+    assert journal.read_place(session.project.path / "journal") in (("c", 0), None)
+    time.sleep(0.25)
+    session.wait()
+    session.wait()
+    assert journal.read_place(session.project.path / "journal") == ("c", 2)
+
+
 def test_strokes_survive_a_window_that_dies(session, tmp_path):
     """A stroke in the journal, no save, no goodbye: the next window offers it beside the mask, at the same place."""
     path = session.project.path

@@ -36,7 +36,7 @@ def test_after_a_crash_the_strokes_are_offered_where_they_were_drawn(on_case, pr
     dock.desk._timer.setInterval(10**6)  # no autosave: the window is going to die first
     dock.desk.z = 5
     paint(dock)
-    settle(dock, lambda: 5 in in_journal(project))
+    settle(dock, lambda: 5 in in_journal(project) and journal.read_place(project / "journal") == ("case-03", 5))
     killed = shutil.copytree(project, tmp_path / "killed")
     dock.session.open_project(killed)
     settle(dock, lambda: not dock.offers.isHidden())  # the case of that name was on the desk before, too

@@ -254,6 +254,7 @@ class CaseSession(KeepingSession):
     def poll(self) -> None:
         """Bring in what the threads have finished. Call this on the window's thread, ten times a second."""
         self._jobs.poll()
+        self._note_place()
 
     def wait(self) -> None:
         """Finish everything that is under way, then poll."""

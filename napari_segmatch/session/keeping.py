@@ -33,6 +33,7 @@ class KeepingSession:
         self._keeper: Keeper | None = None
         self._strokes: dict[str, int] = {}  # of each case, those in the journal that no save has taken along
         self._trouble = ""
+        self._here: tuple[str, int] | None = None
 
     def _failed(self, lane: Lane, error: BaseException) -> None:
         words = str(error) if isinstance(error, SegmatchError) else f"Something went wrong: {error!r}."
@@ -80,7 +81,7 @@ class KeepingSession:
         if self._lock is not None:
             self._lock.release()
         self.project, self._keeper, self._lock = None, None, None
-        self._strokes, self.asides, self._trouble = {}, [], ""
+        self._strokes, self.asides, self._trouble, self._here = {}, [], "", None
 
     # strokes ---------------------------------------------------------------------------------------------
 
@@ -92,9 +93,14 @@ class KeepingSession:
             self._jobs.submit("journal", partial(self._keeper.stroke, case, copies), lambda _: None)
 
     def remember_place(self, case: str, z: int) -> None:
-        """Remember what is on the screen, for the day when the window dies."""
-        if self._keeper is not None and self._keeper.wants_place():
-            self._jobs.submit("journal", partial(self._keeper.remember, case, z), lambda _: None)
+        """Remember what is on the screen, for the day when the window dies; once a second, the last one always."""
+        self._here = case, z
+        self._note_place()
+
+    def _note_place(self) -> None:
+        if self._here is not None and self._keeper is not None and self._keeper.wants_place():
+            self._jobs.submit("journal", partial(self._keeper.remember, *self._here), lambda _: None)
+            self._here = None
 
     @property
     def place(self) -> tuple[str, int] | None:

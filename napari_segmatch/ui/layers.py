@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image, Labels, Layer
-from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from ..types import Volume
 from .display import WINDOWS, Flip, window
+from .layer_settings import OPACITY, colormap, drawn_once, lock, outline, rescale
 from .style import palette
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 MASK, PROPOSAL = "your mask", "proposal"
-_OPACITY = 0.45
 _AXES = ("slice", "row", "column")
 
 
@@ -80,7 +78,7 @@ class Layers:
         self._working = True
         self._thickness = 1 if max(labels.shape[1:]) <= 160 else 2
         try:
-            with _drawn_once(self._ours()):
+            with drawn_once(self._ours()):
                 for channel, name in enumerate(names):
                     self._show_image(name, flip.to_view(volume.pixels[channel]), spacing, name == visible)
                 empty = np.zeros(labels.shape, np.uint8)
@@ -107,7 +105,7 @@ class Layers:
         self._take_colours(self._classes, colours)
         for layer, chosen in ((self.mask, self.colours), (self.proposal, self.proposal_colours)):
             if layer is not None:
-                layer.colormap = _colormap(chosen)
+                layer.colormap = colormap(chosen)
 
     def _show_image(self, name: str, pixels: np.ndarray, spacing: tuple[float, ...], visible: bool) -> None:
         """A hidden layer costs napari little: it is hidden before it gets other pixels."""
@@ -117,11 +115,11 @@ class Layers:
             layer.visible = visible
             self.images[name] = layer
             self.viewer.layers.insert(self._first_place(), layer)
-            _lock(layer)
+            lock(layer)
         else:
             layer.visible = visible
             layer.data = pixels
-            _rescale(layer, spacing)
+            rescale(layer, spacing)
         layer.contrast_limits_range = (min(limits[0], float(pixels.min())), max(limits[1], float(pixels.max())))
         layer.contrast_limits = limits
 
@@ -136,21 +134,21 @@ class Layers:
         colours = self.colours if name == MASK else self.proposal_colours
         if layer is not None and self._alive(layer):
             layer.data = data
-            _rescale(layer, spacing)
+            rescale(layer, spacing)
             layer.editable = False  # forgets napari's own undo steps, which belong to the case before
             layer.editable = True
             if recolour:
-                layer.colormap = _colormap(colours)
+                layer.colormap = colormap(colours)
             return layer
-        layer = Labels(data, name=name, scale=spacing, units="mm", axis_labels=_AXES, opacity=_OPACITY)
-        layer.colormap = _colormap(colours)
+        layer = Labels(data, name=name, scale=spacing, units="mm", axis_labels=_AXES, opacity=OPACITY)
+        layer.colormap = colormap(colours)
         layer.brush_size = max(4, min(data.shape[1:]) // 24)
         if name == MASK:
             layer.events.paint.connect(self._on_paint)
             layer.events.mode.connect(self._on_mode)
             layer.events.selected_label.connect(self._keep_to_classes)
         self.viewer.layers.append(layer)
-        _lock(layer)
+        lock(layer)
         return layer
 
     def clear(self) -> None:
@@ -265,11 +263,11 @@ class Layers:
     def set_outline(self, outlined: bool) -> None:
         self.outlined = outlined
         if self.mask is not None:
-            _outline(self.mask, self._thickness if outlined else 0, 0.9)
+            outline(self.mask, self._thickness if outlined else 0, 0.9)
 
     def set_proposal_outline(self, outlined: bool) -> None:
         if self.proposal is not None:
-            _outline(self.proposal, self._thickness if outlined else 0, 1.0)
+            outline(self.proposal, self._thickness if outlined else 0, 1.0)
 
     def peek(self, hide: bool) -> None:
         """Hide the masks while a key is held, and show again just those that were visible."""
@@ -318,44 +316,3 @@ class Layers:
         if self.mask is not None:
             world = self.mask.data_to_world((value, 0, 0))[0]
             self.viewer.dims.set_point(self.viewer.dims.ndim - 3, world)
-
-
-@contextmanager
-def _drawn_once(layers: Sequence[Layer]) -> Iterator[None]:
-    """Let napari redraw each of these layers once at the end, not at each of a dozen changes."""
-    with ExitStack() as stack:
-        for layer in layers:
-            if hasattr(layer, "_block_refresh"):  # napari 0.9; without it all is well, but slower
-                stack.enter_context(layer._block_refresh())
-        yield
-    for layer in layers:
-        layer.refresh()
-    for layer in layers[:1]:
-        layer.events.scale()  # the viewer measures its layers anew only when one of them says so
-
-
-def _outline(layer: Labels, thickness: int, opacity: float) -> None:
-    """Each of these settings makes napari draw the layer anew."""
-    if layer.contour != thickness:
-        layer.contour = thickness
-    opacity = opacity if thickness else _OPACITY
-    if layer.opacity != opacity:
-        layer.opacity = opacity
-
-
-def _rescale(layer: Layer, spacing: Sequence[float]) -> None:
-    if not np.allclose(layer.scale, spacing):
-        layer.scale = spacing
-
-
-def _lock(layer: Layer) -> None:
-    """Keep napari's dustbin away from it, where napari has such a lock (0.9)."""
-    if hasattr(layer, "locked"):
-        layer.locked = True
-
-
-def _colormap(colours: Sequence[str]) -> DirectLabelColormap:
-    """Colour classes; 0 and 255 (not annotated) stay clear."""
-    table: dict[int | None, Any] = {None: "transparent", 0: "transparent", 255: "transparent"}
-    table.update(enumerate(colours, 1))
-    return DirectLabelColormap(color_dict=table)

@@ -1,0 +1,55 @@
+"""How napari's layers want to be spoken to: settings that make it draw anew are touched only when they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import numpy as np
+from napari.layers import Labels, Layer
+from napari.utils.colormaps import DirectLabelColormap
+
+OPACITY = 0.45
+"""Of a mask that is not an outline."""
+
+
+@contextmanager
+def drawn_once(layers: Sequence[Layer]) -> Iterator[None]:
+    """Let napari redraw each of these layers once at the end, not at each of a dozen changes."""
+    with ExitStack() as stack:
+        for layer in layers:
+            if hasattr(layer, "_block_refresh"):  # napari 0.9; without it all is well, but slower
+                stack.enter_context(layer._block_refresh())
+        yield
+    for layer in layers:
+        layer.refresh()
+    for layer in layers[:1]:
+        layer.events.scale()  # the viewer measures its layers anew only when one of them says so
+
+
+def outline(layer: Labels, thickness: int, opacity: float) -> None:
+    """Each of these settings makes napari draw the layer anew."""
+    if layer.contour != thickness:
+        layer.contour = thickness
+    opacity = opacity if thickness else OPACITY
+    if layer.opacity != opacity:
+        layer.opacity = opacity
+
+
+def rescale(layer: Layer, spacing: Sequence[float]) -> None:
+    if not np.allclose(layer.scale, spacing):
+        layer.scale = spacing
+
+
+def lock(layer: Layer) -> None:
+    """Keep napari's dustbin away from it, where napari has such a lock (0.9)."""
+    if hasattr(layer, "locked"):
+        layer.locked = True
+
+
+def colormap(colours: Sequence[str]) -> DirectLabelColormap:
+    """Colour classes; 0 and 255 (not annotated) stay clear."""
+    table: dict[int | None, Any] = {None: "transparent", 0: "transparent", 255: "transparent"}
+    table.update(enumerate(colours, 1))
+    return DirectLabelColormap(color_dict=table)
