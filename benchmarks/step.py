@@ -5,6 +5,7 @@ processor time; each figure is a mean over the rounds. The material is the synth
 """
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
@@ -47,6 +48,32 @@ def bare(learner, batch):
     learner.optimiser.step()
 
 
+def own(learner, batch, turn):
+    """All passes of SegMatch's step, on random tensors: both looks, the critics, at their turn the judge's lessons.
+
+    The critics' lesson has five candidates for each labelled slice; those on unlabelled slices, which come and go with
+    the teacher's agreement with itself, are left out.
+    """
+    size, judge = learner.config.size, learner.selector
+    images = torch.randn(2 * batch, learner.channels, size, size)
+    masks = torch.rand(5 * batch, size, size) < 0.1
+    with torch.no_grad(), autocast(learner.device):
+        learner.teacher(images[:batch])
+        learner.teacher(images[:batch])
+        judge.opinion(images[:batch], masks[:batch])
+    learner.student(images).float().mean().backward()
+    learner.optimiser.step()
+    if turn % learner.config.discriminator_every == 0:
+        half, lesson = batch // 2, images[:batch].repeat_interleave(5, 0)
+        with autocast(learner.device):
+            loss = sum(net(images[: half + batch]).float().mean() for net in judge.understudies)
+            with torch.no_grad():
+                [net(images[:half]) for net in judge.understudies]
+            loss = loss + sum(net(lesson[: 5 * half], masks[: 5 * half]).mean() for net in judge.critics)
+        loss.backward()
+        learner.judge_optimiser.step()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=42, help="a multiple of discriminator_every")
@@ -63,6 +90,8 @@ def main():
             jobs[name] = lambda learner=learner, data=data: learner.learn(data, 0.5)
         alone = Learner(configure(device="cpu"), 1, 1)
         jobs["bare passes"] = lambda: bare(alone, alone.config.batch)
+        turns = itertools.count()
+        jobs["own passes"] = lambda: own(alone, alone.config.batch, next(turns))
         times = {name: [] for name in jobs}
         for turn in range(given.rounds + 2):
             for name, job in jobs.items():
@@ -74,6 +103,7 @@ def main():
     row = {"rounds": given.rounds, "bare_ms": f"{1000 * mean['bare passes']:.0f}"}
     row |= {f"{name.replace(', ', '+').replace(' ', '_')}_over_bare": f"{mean[name] / mean['bare passes']:.2f}"
             for name in VARIANTS}  # fmt: skip
+    row["segmatch_over_own_passes"] = f"{mean['segmatch'] / mean['own passes']:.2f}"
     row["ctaugment_over_randaugment"] = f"{mean['segmatch, ctaugment'] / mean['segmatch']:.3f}"
     print(append("step", row))
 
