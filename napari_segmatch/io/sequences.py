@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -39,11 +40,12 @@ def read_sequences(
     if not present:
         raise ImportProblem(f"There is no image of {' or '.join(sequences)}: check the patterns and the files.")
     choices = choices or {}
-    first = read_volume(images[present[0]], choices)
+    with ThreadPoolExecutor(len(present)) as readers:  # unpacking takes most of the time, and lets other threads run
+        volumes = list(readers.map(lambda name: read_volume(images[name], choices), present))
+    first = volumes[0]
     channels = np.zeros((len(sequences), *first.geometry.shape), np.float32)
     notes = list(first.notes)
-    for name in present:
-        volume = first if name == present[0] else read_volume(images[name], choices)
+    for name, volume in zip(present, volumes, strict=True):
         pixels = volume.pixels[0]
         if not first.geometry.same_grid(volume.geometry):
             sentence = (
