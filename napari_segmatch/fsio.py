@@ -201,6 +201,10 @@ def inside(root: Path, relative: str) -> Path:
     return path
 
 
+SPARE_BYTES = 500 * 2**20
+"""So much of a disk training leaves free: masks need the room."""
+
+
 def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 

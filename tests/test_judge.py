@@ -10,6 +10,7 @@ from napari_segmatch.benchmark.judging import auprc, calibration_error
 from napari_segmatch.config import configure
 from napari_segmatch.engine.calibration import Report, auroc, chance, fit_rule, precision_bound, threshold
 from napari_segmatch.engine.data import ResidentPool
+from napari_segmatch.engine.evidence import evidence
 from napari_segmatch.engine.judge import Judge
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.losses import hard
@@ -290,3 +291,41 @@ def test_what_holds_of_an_understudy_is_told_of_a_surer_teacher(monkeypatch):
 
     assert lead(4.0) > lead(1.0) + 0.5
     assert lead(0.25) < lead(1.0) - 0.2
+
+
+def test_a_surer_teacher_needs_more_for_the_same_chance(monkeypatch):
+    """The lead is part of what the rule is fitted to: with it the same evidence is worth less."""
+    pool, learner = _pool(4, unlabelled=4), _learner()
+    judge, seen = learner.selector, []
+    monkeypatch.setattr(judge, "_learn_rules", lambda known, *_: seen.append(known.mean()))
+    for lead in (0.0, 3.0):
+        monkeypatch.setattr(judge, "_lead", lambda *_, lead=lead: lead)
+        learner.examine(pool)
+    assert float(seen[1] - seen[0]) == pytest.approx(3.0, abs=1e-3)
+
+
+@pytest.mark.parametrize("setting", [{}, {"second_look": False}])
+def test_understudies_follow_the_teacher_in_every_lesson(setting, monkeypatch):
+    """With one look of the teacher as with two."""
+    pool, learner = _pool(3), _learner(discriminator_every=1, warmup=0.0, ramp=0.0, **setting)
+    asked = []
+    original = Judge.following_loss
+    monkeypatch.setattr(Judge, "following_loss", lambda *given: asked.append(len(given[1])) or original(*given))
+    learner.learn(pool, 0.5)
+    assert asked == [4]
+
+
+def test_evidence_grows_with_every_witness():
+    """Confidence, agreement and the critic's opinion each speak for a mask."""
+    masks = torch.zeros(1, 16, 16, dtype=torch.bool)
+    masks[:, 4:12, 4:12] = True
+
+    def evidence_of(sure, second, opinion):
+        inner = torch.where(masks, sure, 1 - sure)
+        look = Look(torch.stack([1 - inner, inner], 1), masks.long(), second.long())
+        return float(evidence(torch.tensor([opinion]), masks, look, 0))
+
+    base = evidence_of(0.8, masks.roll(2, 2), 0.0)
+    assert evidence_of(0.95, masks.roll(2, 2), 0.0) > base
+    assert evidence_of(0.8, masks, 0.0) > base
+    assert evidence_of(0.8, masks.roll(2, 2), 1.0) == pytest.approx(base + 0.18, abs=1e-4)

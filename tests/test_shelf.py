@@ -8,6 +8,7 @@ import torch
 from helpers import small_project
 
 from napari_segmatch.config import configure
+from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.shelf import Shelf, memory_budget
 from napari_segmatch.engine.trainer import train
 from napari_segmatch.errors import DiskProblem
@@ -65,6 +66,35 @@ def test_a_full_disk_is_a_sentence(monkeypatch, tmp_path):
     monkeypatch.setattr("tempfile.TemporaryFile", full)
     with pytest.raises(DiskProblem, match="free some space"):
         _filled(0, tmp_path)
+
+
+def test_room_for_masks_is_left_on_the_disk(monkeypatch, tmp_path):
+    """The file of slices never takes the last half gigabyte, and a case that does not fit is left out and named."""
+    monkeypatch.setattr("napari_segmatch.engine.shelf.free_bytes", lambda _: 500 * 2**20 + 3 * 2 * 16 * 16 * 2)
+    shelf = Shelf(CPU, 0, tmp_path)
+    shelf.add(_cases()[0])
+    with pytest.raises(DiskProblem, match="no room"):
+        shelf.add(torch.cat(_cases()[:2]))
+    assert len(shelf) == 3
+
+
+def test_a_case_that_finds_no_room_is_left_out_and_named(monkeypatch, tmp_path):
+    """Training goes on with the others."""
+    pool = ProjectPool(small_project(tmp_path / "cases"))
+    free = iter([2**40, 2**40, 0])
+    monkeypatch.setattr("napari_segmatch.engine.shelf.free_bytes", lambda _: next(free, 2**40))
+    data = ResidentPool(pool, 32, CPU, shelf=Shelf(CPU, 0, tmp_path))
+    (problem,) = data.update().problems
+    assert "is left out of training" in problem and "free some space" in problem
+    assert len({region.case for region in data.regions}) == 3
+    assert data.slices(torch.arange(len(data.regions))).shape[0] == len(data.regions)
+
+
+def test_a_file_that_cannot_be_read_any_more_is_a_sentence(tmp_path):
+    shelf = _filled(0, tmp_path)
+    shelf._file.truncate(10)
+    with pytest.raises(DiskProblem, match="start the run again"):
+        shelf.take(torch.tensor([11]))
 
 
 def test_the_budget_is_what_was_asked_for_or_half_of_what_is_free():

@@ -16,6 +16,7 @@ from napari_segmatch.engine.trainer import train
 from napari_segmatch.errors import TrainingProblem
 from napari_segmatch.events import Checkpointed, Evaluated, Finished, Noted, Step
 from napari_segmatch.project.pool import ProjectPool
+from napari_segmatch.texts import digest
 
 
 @pytest.fixture
@@ -194,3 +195,16 @@ def test_checkpoint_says_what_it_had_seen(project, tmp_path):
     list(train(ProjectPool(project), config(), tmp_path / "run"))
     state = json.loads((checkpoints(tmp_path / "run")[-1] / "state.json").read_text())
     assert state["pool_version"] == ProjectPool(project).version()
+
+
+def test_a_run_of_another_version_is_not_called_damaged(project, tmp_path):
+    """Its files are whole: the sentence says what to do, and blames no disk."""
+    list(train(ProjectPool(project), config(steps=2, checkpoint_every=1), tmp_path / "run"))
+    for path in checkpoints(tmp_path / "run"):
+        state = json.loads((path / "state.json").read_text())
+        state.pop("own_sha256")
+        state["format"] = 1
+        state["own_sha256"] = digest(state)
+        (path / "state.json").write_text(json.dumps(state))
+    with pytest.raises(TrainingProblem, match="another version"):
+        load_newest(tmp_path / "run")

@@ -20,14 +20,17 @@ from safetensors.torch import load, save
 
 from ..config import from_dict
 from ..errors import DiskProblem, TrainingProblem
-from ..fsio import free_bytes, move, read_file, write_atomic
+from ..fsio import SPARE_BYTES, free_bytes, move, read_file, write_atomic
 from ..texts import digest
 from .learner import Learner
 
 KEEP = 3
-FORMAT = 1
-SPARE_BYTES = 500 * 2**20
-"""With less than this free on the disk no checkpoint is written: masks need the room."""
+FORMAT = 2
+"""Raised whenever weights of before no longer fit."""
+
+
+class OtherFormat(ValueError):
+    """A checkpoint that another version has written."""
 
 
 def save_checkpoint(
@@ -146,12 +149,16 @@ def load_newest(
         If there is none.
     """
     skipped: list[str] = []
+    others = 0
     favourite = best(folder) if best_first else None
     for path in (*([favourite] if favourite else []), *reversed(checkpoints(folder))):
         try:
             return _load(path, device, optimisers, tuple(skipped))
-        except (OSError, ValueError, KeyError, RuntimeError, TypeError):
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
             skipped.append(path.name)
+            others += isinstance(error, OtherFormat)
+    if skipped and others == len(skipped):
+        raise TrainingProblem("This run was trained with another version of napari-segmatch: train again.")
     if skipped:
         raise TrainingProblem(f"All {len(skipped)} checkpoints of this run are damaged: train again.")
     raise TrainingProblem("This run has no checkpoint yet: let it train a little longer.")
@@ -160,8 +167,10 @@ def load_newest(
 def _read_state(path: Path) -> dict[str, Any]:
     state: dict[str, Any] = json.loads(read_file(path / "state.json").decode())
     own = state.pop("own_sha256", None)  # the first checkpoints had none
-    if state["format"] != FORMAT or own not in (None, digest(state)):
+    if own not in (None, digest(state)):
         raise ValueError("not the file that was written")
+    if state["format"] != FORMAT:
+        raise OtherFormat(state["format"])
     return state
 
 

@@ -1,4 +1,4 @@
-"""The pool on the device: every slice once, as one tensor, kept in step with what people do."""
+"""The pool at the network's size: every slice once, kept in step with what people do."""
 
 from __future__ import annotations
 
@@ -18,9 +18,6 @@ from .shelf import Shelf
 
 CUT = 2
 """From this number on a fold names the slice at which a case is cut in two."""
-
-NO_LIMIT = 2**62
-"""More bytes than any memory has."""
 
 QUEUE = 64
 """At most so many slices wait to be seen first; more at once is an import, not a correction."""
@@ -60,7 +57,7 @@ class ResidentPool:
     def __init__(self, pool: Pool, size: int, device: torch.device, neighbours: int = 0,
                  fold_of: dict[str, int] | None = None, shelf: Shelf | None = None) -> None:  # fmt: skip
         self._pool, self._size, self._device, self._neighbours = pool, size, device, neighbours
-        self._shelf = Shelf(device, NO_LIMIT) if shelf is None else shelf
+        self._shelf = Shelf(device) if shelf is None else shelf
         self.classes = len(pool.classes)
         self.channels = len(pool.sequences)
         self._labels: dict[str, Tensor] = {}
@@ -167,14 +164,14 @@ class ResidentPool:
             if case in self._first or case in self._broken:
                 continue
             try:
-                slices, self.frames[case] = to_network(self._pool.volume(case).pixels, self._size)
+                slices, frame = to_network(self._pool.volume(case).pixels, self._size)
+                self._shelf.add(slices)
             except SegmatchError as error:
                 problems.append(f"Case {case} is left out of training: {error}")
                 self._broken.add(case)
                 continue
             self._gaps |= not bool(slices.flatten(2).any(2).any(0).all())
-            self._shelf.add(slices)
-            self._first[case] = row
+            self.frames[case], self._first[case] = frame, row
             row += len(slices)
             ends.append(torch.tensor([[self._first[case], row - 1]]).expand(len(slices), 2))
             self.regions += [Region(case, z) for z in range(len(slices))]

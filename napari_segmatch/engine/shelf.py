@@ -11,8 +11,11 @@ import torch
 from torch import Tensor
 
 from ..errors import DiskProblem
+from ..fsio import SPARE_BYTES, free_bytes
 
 _STORED = np.dtype(np.float16)
+_NO_LIMIT = 2**62
+_ADVICE = "free some space, choose a smaller size, or take fewer cases."
 
 
 class Shelf:
@@ -24,12 +27,12 @@ class Shelf:
     Parameters
     ----------
     budget
-        Bytes that slices may take on the device.
+        Bytes that slices may take on the device; as many as there are by default.
     folder
         Where the file is made; the system's folder for such files by default.
     """
 
-    def __init__(self, device: torch.device, budget: int, folder: Path | None = None) -> None:
+    def __init__(self, device: torch.device, budget: int = _NO_LIMIT, folder: Path | None = None) -> None:
         self.device, self._budget, self._folder = device, budget, folder
         self._near: list[Tensor] = []
         self._far = 0
@@ -50,13 +53,16 @@ class Shelf:
         Raises
         ------
         DiskProblem
-            If there is no room for the file.
+            If the file would leave too little room for masks, or the disk refuses. Nothing has been added then.
         """
         self._shape = tuple(slices.shape[1:])
         self._budget -= slices.numel() * slices.element_size()
         if self._budget >= 0 and not self._far:
             self._near += slices.to(self.device).unbind()
             return
+        place, size = self._folder or Path(tempfile.gettempdir()), slices.numel() * _STORED.itemsize
+        if free_bytes(place) < SPARE_BYTES + size:
+            raise DiskProblem(f"The slices do not fit into memory, and the disk has no room for the rest: {_ADVICE}")
         try:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  open as long as the shelf is
@@ -65,8 +71,7 @@ class Shelf:
             self._file.flush()
         except OSError as error:
             raise DiskProblem(
-                f"The slices do not fit into memory, and the disk has no room for the rest ({error.strerror}): free "
-                "some space, choose a smaller size, or take fewer cases."
+                f"The slices do not fit into memory, and the disk refuses the rest ({error.strerror}): {_ADVICE}"
             ) from error
         self._far += len(slices)
 
@@ -82,8 +87,11 @@ class Shelf:
     def _read(self, file: IO[bytes] | None, row: int) -> Tensor:
         if file is None or row >= len(self):
             raise IndexError(f"there is no row {row} of {len(self)}")
-        file.seek((row - len(self._near)) * self._bytes)
-        stored = np.frombuffer(file.read(self._bytes), _STORED).reshape(self._shape)
+        try:
+            file.seek((row - len(self._near)) * self._bytes)
+            stored = np.frombuffer(file.read(self._bytes), _STORED).reshape(self._shape)
+        except (OSError, ValueError) as error:
+            raise DiskProblem(f"The slices on disk cannot be read any more ({error}): start the run again.") from error
         return torch.from_numpy(stored.astype(np.float32)).to(self.device)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import psutil
+
 from ..config import TrainConfig
 
 BYTES = 60
@@ -19,4 +21,5 @@ def mebibytes(config: TrainConfig, slices: int, channels: int) -> int:
 def sentence(config: TrainConfig, slices: int, channels: int) -> str:
     amount = mebibytes(config, slices, channels)
     words = f"{amount / 1024:.1f} GB" if amount >= 1024 else f"{max(100, round(amount, -2))} MB"
-    return f"Needs roughly {words} of memory besides PyTorch itself."
+    rest = " What does not fit is read from disk." if amount * 2**20 > psutil.virtual_memory().available // 2 else ""
+    return f"Needs roughly {words} of memory besides PyTorch itself.{rest}"
