@@ -3,7 +3,9 @@
 import csv
 import os
 import platform
+import statistics
 import subprocess
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -30,6 +32,21 @@ def _processor():
         return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor()
+
+
+def in_turn(jobs, rounds):
+    """Call jobs one after the other so many times; returns the mean processor time of each, in seconds.
+
+    Two rounds before are not counted. A busy machine slows all of them alike.
+    """
+    times = {name: [] for name in jobs}
+    for turn in range(rounds + 2):
+        for name, job in jobs.items():
+            since = time.process_time()
+            job()
+            if turn >= 2:
+                times[name].append(time.process_time() - since)
+    return {name: statistics.fmean(values) for name, values in times.items()}
 
 
 def append(name, row):

@@ -6,13 +6,11 @@ processor time; each figure is a mean over the rounds. The material is the synth
 
 import argparse
 import itertools
-import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import torch
-from common import append
+from common import append, in_turn
 
 from napari_segmatch.benchmark.cases import BenchmarkPool, load
 from napari_segmatch.config import configure
@@ -92,14 +90,7 @@ def main():
         jobs["bare passes"] = lambda: bare(alone, alone.config.batch)
         turns = itertools.count()
         jobs["own passes"] = lambda: own(alone, alone.config.batch, next(turns))
-        times = {name: [] for name in jobs}
-        for turn in range(given.rounds + 2):
-            for name, job in jobs.items():
-                since = time.process_time()
-                job()
-                if turn >= 2:
-                    times[name].append(time.process_time() - since)
-    mean = {name: statistics.fmean(values) for name, values in times.items()}
+        mean = in_turn(jobs, given.rounds)
     row = {"rounds": given.rounds, "bare_ms": f"{1000 * mean['bare passes']:.0f}"}
     row |= {f"{name.replace(', ', '+').replace(' ', '_')}_over_bare": f"{mean[name] / mean['bare passes']:.2f}"
             for name in VARIANTS}  # fmt: skip

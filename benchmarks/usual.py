@@ -7,14 +7,12 @@ processor time.
 """
 
 import argparse
-import statistics
 import tempfile
-import time
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from common import append
+from common import append, in_turn
 from monai.losses import DiceCELoss
 from monai.transforms import (
     Compose,
@@ -106,14 +104,7 @@ def main():
         pool.update()
         ours, usual = Learner(config, 1, 1), Usual(config, pool)
         jobs = {"ours": lambda: ours.learn(pool, 0.5), "usual": usual.step}
-        times = {name: [] for name in jobs}
-        for turn in range(given.rounds + 2):
-            for name, job in jobs.items():
-                since = time.process_time()
-                job()
-                if turn >= 2:
-                    times[name].append(time.process_time() - since)
-    mean = {name: statistics.fmean(values) for name, values in times.items()}
+        mean = in_turn(jobs, given.rounds)
     row = {"rounds": given.rounds} | {f"{name}_ms": f"{1000 * value:.0f}" for name, value in mean.items()}
     print(append("usual", row | {"usual_over_ours": f"{mean['usual'] / mean['ours']:.2f}"}))
 

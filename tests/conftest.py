@@ -92,3 +92,12 @@ def settle(qtbot):
                 pytest.fail(f"not true after {seconds} s; the banner says: {dock.banner.sentence!r}")
 
     return wait
+
+
+@pytest.fixture
+def on_case(dock, project, settle):
+    """Open the project's third case in Annotate."""
+    dock.session.open_project(project)
+    dock.annotate_case("case-03")
+    settle(dock, lambda: dock.desk.case_id == "case-03")
+    return dock

@@ -209,6 +209,17 @@ def test_a_changed_rule_is_found_and_restored(project):
     assert examine(project.path) == []
 
 
+def _found_and_mended(path, before):
+    """Opening or examining says what is wrong, and the doctor brings every table back."""
+    try:
+        assert examine(path)
+    except ProjectError as error:
+        assert "doctor --repair" in str(error)
+    repair(path)
+    assert tables(path) == before
+    assert examine(path) == []
+
+
 @pytest.mark.parametrize(
     ("text", "at", "bit"),
     [
@@ -229,13 +240,7 @@ def test_a_flipped_bit_in_the_database_is_a_sentence_and_mended(project, text, a
     for start in [i for i in range(len(data)) if data.startswith(text, i)]:  # free pages may hold an old copy
         data[start + at] ^= bit
     (project.path / "segmatch.db").write_bytes(data)
-    try:
-        assert examine(project.path)
-    except ProjectError as error:
-        assert "doctor --repair" in str(error)
-    repair(project.path)
-    assert tables(project.path) == before
-    assert examine(project.path) == []
+    _found_and_mended(project.path, before)
 
 
 def test_a_project_that_a_window_has_held_opens_again(session):
@@ -258,13 +263,7 @@ def test_swapped_root_pages_are_found_and_mended(project, pair):
     for name, other in (pair, pair[::-1]):
         db.execute("UPDATE sqlite_master SET rootpage = ? WHERE name = ?", (*roots[other], name))
     db.close()
-    try:
-        assert examine(project.path)
-    except ProjectError as error:
-        assert "doctor --repair" in str(error)
-    repair(project.path)
-    assert tables(project.path) == before
-    assert examine(project.path) == []
+    _found_and_mended(project.path, before)
 
 
 def test_a_lost_case_counter_is_made_up_for(project, tmp_path):

@@ -23,14 +23,6 @@ def in_journal(project):
     return journal.read_strokes(files[-1].read_bytes()).get("case-03", {}) if files else {}
 
 
-@pytest.fixture
-def on_case(dock, project, settle):
-    dock.session.open_project(project)
-    dock.annotate_case("case-03")
-    settle(dock, lambda: dock.desk.case_id == "case-03")
-    return dock
-
-
 def test_after_a_crash_the_strokes_are_offered_where_they_were_drawn(on_case, project, settle, tmp_path):
     dock = on_case
     dock.desk._timer.setInterval(10**6)  # no autosave: the window is going to die first

@@ -46,15 +46,6 @@ def ours():
     return [thread for thread in threading.enumerate() if thread.name.startswith("segmatch")]
 
 
-@pytest.fixture
-def on_case(dock, project, settle):
-    """Open the project's third case in Annotate."""
-    dock.session.open_project(project)
-    dock.annotate_case("case-03")
-    settle(dock, lambda: dock.desk.case_id == "case-03")
-    return dock
-
-
 def test_nothing_is_open_and_the_next_step_is_said(dock):
     assert dock.session.project is None
     assert not dock.cases.sample_button.isHidden()

@@ -170,7 +170,7 @@ class AnnotatePanel(Page):
             self._why.setText("Paint two slices with a gap between them first: the slices in the gap get filled.")
             return
         self._preview = filled
-        self.desk.layers.show_preview(
+        self.desk.layers.show_proposal(
             {self.desk.shown(z): self.desk.flip.to_view(labels) for z, labels in filled.items()}
         )
         key = shown(ANNOTATE, "interpolate")

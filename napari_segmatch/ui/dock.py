@@ -18,12 +18,12 @@ from .annotate import AnnotatePanel
 from .cases import CasesPanel
 from .desk import Desk
 from .export import ExportPanel
-from .keys import KeyFilter, sheet
+from .keys import KeyFilter, shown_sheet
 from .offers import OfferBar
 from .overlays import Overlays
 from .review import ReviewPanel
 from .status import StatusLine
-from .style import Banner, Page, button, colours, row, stylesheet
+from .style import Banner, Page, button, row, stylesheet
 from .thumbnails import Thumbnails
 from .train import TrainPanel
 
@@ -154,15 +154,8 @@ class SegmatchDock(QWidget):
             self._sheet.deleteLater()
             self._sheet = None
             return
-        c = colours(self.viewer.theme)
-        self._sheet = QLabel(sheet(), self.window())
-        self._sheet.setMargin(16)
-        self._sheet.setStyleSheet(f"background: {c['foreground']}; color: {c['text']}; border-radius: 6px;")
-        self._sheet.adjustSize()
-        self._sheet.move(self.window().rect().center() - self._sheet.rect().center())
+        self._sheet = shown_sheet(self.window(), self.viewer.theme)
         self._sheet.mousePressEvent = lambda _: self.toggle_sheet()  # type: ignore[method-assign]
-        self._sheet.show()
-        self._sheet.raise_()
 
     # the beat --------------------------------------------------------------------------------------------
 

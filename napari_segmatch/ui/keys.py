@@ -16,11 +16,14 @@ from qtpy.QtWidgets import (
     QAbstractSpinBox,
     QApplication,
     QComboBox,
+    QLabel,
     QLineEdit,
     QPlainTextEdit,
     QTextEdit,
     QWidget,
 )
+
+from .style import colours
 
 ANNOTATE, REVIEW = "Annotate", "Review"
 
@@ -117,6 +120,18 @@ def sheet() -> str:
         columns.append(_table(tab, rows))
     columns[0] += _table("Everywhere, from napari", list(NAPARI))
     return "<table><tr>" + "".join(f"<td style='padding-right: 24px'>{part}</td>" for part in columns) + "</tr></table>"
+
+
+def shown_sheet(window: QWidget, theme: str) -> QLabel:
+    """Show the sheet of keys over the middle of a window."""
+    c, label = colours(theme), QLabel(sheet(), window)
+    label.setMargin(16)
+    label.setStyleSheet(f"background: {c['foreground']}; color: {c['text']}; border-radius: 6px;")
+    label.adjustSize()
+    label.move(window.rect().center() - label.rect().center())
+    label.show()
+    label.raise_()
+    return label
 
 
 def _table(title: str, rows: list[tuple[str, str]]) -> str:

@@ -232,23 +232,13 @@ class Layers:
         if self.mask is not None:
             self.mask.refresh(extent=False)
 
-    def show_proposal(self, z: int | None, labels: np.ndarray | None) -> None:
-        """Show one slice of the proposal layer, all in view order, and nothing on the others."""
-        if self.proposal is None:
-            return
-        data = self.proposal.data
-        data[...] = 0
-        if z is not None and labels is not None:
-            data[z] = np.where(labels == 255, 0, labels)
-        self.proposal.refresh(extent=False, thumbnail=False, highlight=False)
-
-    def show_preview(self, slices: Mapping[int, np.ndarray]) -> None:
-        """Show what may be painted (z and labels in view order) where proposals are shown."""
+    def show_proposal(self, slices: Mapping[int, np.ndarray]) -> None:
+        """Show what is proposed for some slices, z and labels in view order, and nothing on the others."""
         if self.proposal is not None:
             self.proposal.data[...] = 0
             for z, labels in slices.items():
                 self.proposal.data[z] = np.where(labels == 255, 0, labels)
-            self.proposal.refresh(extent=False, highlight=False)
+            self.proposal.refresh(extent=False, thumbnail=False, highlight=False)
 
     def choose_class(self, label: int) -> None:
         if self.mask is not None:
