@@ -11,6 +11,8 @@ from .events import Evaluated, Examined, Failed, Noted, PoolChanged, Proposed, S
 class History:
     """What the plots of one run show; rebuilt from its event file."""
 
+    judged: bool = False
+    """Whether the run's discriminator is examined at all; until it was, it can tell nothing."""
     steps: list[Step] = field(default_factory=list)
     evaluations: list[Evaluated] = field(default_factory=list)
     proposed: list[Proposed] = field(default_factory=list)
@@ -25,9 +27,9 @@ class History:
         return self.examinations[-1] if self.examinations else None
 
     def proven_at(self, step: int) -> bool:
-        """Whether the discriminator could tell good masks from bad ones at a step; True if it was never examined."""
+        """Whether the discriminator could tell good masks from bad ones at a step; others are taken at their word."""
         before = [item for item in self.examinations if item.step <= step]
-        return before[-1].proven if before else not self.examinations
+        return before[-1].proven if before else not self.judged
 
     def add(self, event: TrainEvent) -> None:
         self.last = event

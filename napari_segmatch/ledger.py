@@ -21,7 +21,7 @@ class Ledger(Sequence[Proposal]):
     open_in
         How many proposals of each case nobody has judged.
     scores
-        The sum of these proposals' scores.
+        Of these proposals, spot checks left out, the sum of the scores and how many there are.
     """
 
     def __init__(self, items: Iterable[Proposal] = ()) -> None:
@@ -30,7 +30,7 @@ class Ledger(Sequence[Proposal]):
         self._by_case: dict[str, dict[int, int]] = {}
         self.counts: Counter[tuple[Verdict, HumanVerdict | None, bool]] = Counter()
         self.open_in: Counter[str] = Counter()
-        self.scores: dict[str, float] = {}
+        self.scores: dict[str, tuple[float, int]] = {}
         for item in self._items.values():
             self._count(item, 1)
             self._by_case.setdefault(item.case, {})[item.z] = item.id
@@ -39,7 +39,9 @@ class Ledger(Sequence[Proposal]):
         self.counts[item.verdict, item.decision, is_spot_check(item)] += by
         if item.decision is None:
             self.open_in[item.case] += by
-            self.scores[item.case] = self.scores.get(item.case, 0.0) + by * item.score
+            if not is_spot_check(item) and math.isfinite(item.score):
+                total, n = self.scores.get(item.case, (0.0, 0))
+                self.scores[item.case] = total + by * item.score, n + by
 
     def _all(self) -> list[Proposal]:
         if self._list is None:
@@ -63,9 +65,9 @@ class Ledger(Sequence[Proposal]):
         return {z: self._items[id] for z, id in self._by_case.get(case, {}).items()}
 
     def mean_score(self, case: str) -> float | None:
-        """Return the mean score of a case's open proposals; None if there are none, or one has no score."""
-        mean = self.scores[case] / self.open_in[case] if self.open_in[case] else math.nan
-        return mean if math.isfinite(mean) else None
+        """Return the mean score of a case's open proposals; a spot check's stays unknown. None if there are none."""
+        total, n = self.scores.get(case, (0.0, 0))
+        return total / n if n else None
 
     @property
     def undecided(self) -> int:

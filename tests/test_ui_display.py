@@ -25,6 +25,7 @@ from napari_segmatch.ui.display import Flip, edge_letters, window
 from napari_segmatch.ui.shapes import SHAPES, reshape, smooth, without_islands
 from napari_segmatch.ui.slices import between, fill_gaps, painted, worth_a_look
 from napari_segmatch.ui.strokes import Strokes, touched
+from napari_segmatch.ui.style import palette
 from napari_segmatch.ui.suggest import features, next_case
 
 
@@ -254,8 +255,9 @@ def test_the_ledger_keeps_count():
 
 
 def test_what_the_discriminator_said_before_it_could_tell_is_known():
-    history = History()
-    assert history.proven_at(10), "a selector that nobody examines is taken at its word"
+    assert History().proven_at(10), "a selector that nobody examines is taken at its word"
+    history = History(judged=True)
+    assert not history.proven_at(10), "before the first examination it can tell nothing"
     for step, proven in ((100, False), (200, True), (300, False)):
         history.add(Examined(step, 40, 20, 0.7, 0.5, 0.6, proven))
     told = [history.proven_at(step) for step in (50, 100, 199, 200, 299, 400)]
@@ -316,3 +318,42 @@ def test_an_unproven_discriminator_is_said_to_be_one():
     history = steps(0.5)
     history.add(Examined(100, 12, 1, None, None, 0.0, proven=False))
     assert "cannot tell good masks from bad ones yet" in diagnose(history, [case("a", (1,))], ["lesion"], "running")
+
+
+def test_no_colour_stands_for_two_things():
+    """Masks and proposals of three classes share no colour, whatever somebody chose for one of them."""
+    for own in ({}, {"b": "#e69f00"}, {"a": "#56b4e9", "c": "#E69F00"}):
+        mask, proposal = palette(("a", "b", "c"), own)
+        assert len({colour.lower() for colour in (*mask, *proposal)}) == 6
+        assert all(mask["abc".index(name)] == colour for name, colour in own.items())
+    many = palette(tuple("abcdefghij"), {})
+    assert all(mine.lower() != theirs for mine, theirs in zip(*many, strict=True))
+
+
+def test_a_case_s_mean_score_tells_nothing_of_spot_checks():
+    """Nor does one proposal without a score take the mean from the others."""
+    ids = iter(range(1, 500))
+    blind = next(i for i in range(1, 500) if is_spot_check(Proposal(i, 1, Region("a", 0), 0.5, "accepted", 1, 1)))
+    plain = [i for i in ids if not is_spot_check(Proposal(i, 1, Region("a", 0), 0.5, "accepted", 1, 1))][:3]
+
+    def of(id, z, score):
+        return Proposal(id, 1, Region("a", z), score, "accepted", 1, 1)
+
+    assert Ledger([of(blind, 0, 0.9)]).mean_score("a") is None
+    book = Ledger([of(blind, 0, 0.9), of(plain[0], 1, 0.2), of(plain[1], 2, 0.4), of(plain[2], 3, float("nan"))])
+    assert book.mean_score("a") == pytest.approx(0.3)
+    book.mark([plain[0], plain[2]], "rejected")
+    assert book.mean_score("a") == pytest.approx(0.4)
+
+
+def test_nearly_equal_gains_keep_a_person_in_one_case():
+    """The best use of time is no reason to leap between cases for a hundredth more; for much more it is."""
+    plain = [i for i in range(1, 900) if not is_spot_check(Proposal(i, 1, Region("a", 0), 0.5, "accepted", 1, 1))]
+
+    def of(place, case, z, score):
+        return Proposal(plain[place], 1, Region(case, z), score, "accepted", 1, 1, area=400)
+
+    near = [of(0, "a", 0, 0.50), of(1, "b", 0, 0.505), of(2, "a", 1, 0.51), of(3, "b", 1, 0.515)]
+    assert [item.case for item in select(near, Choice())] == ["a", "a", "b", "b"]
+    far = [of(0, "a", 0, 0.99), of(1, "b", 0, 0.3), of(2, "a", 1, 0.3), of(3, "b", 1, 0.99)]
+    assert [item.score for item in select(far, Choice())] == [0.3, 0.3, 0.99, 0.99]

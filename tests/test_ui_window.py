@@ -9,14 +9,15 @@ import weakref
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtGui import QColor
+from helpers import small_project
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QColor, QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLabel, QLineEdit, QOpenGLWidget
 
 from napari_segmatch.events import Examined
 from napari_segmatch.project import Project
-from napari_segmatch.ranking import is_blind
+from napari_segmatch.ranking import is_blind, is_spot_check
 
 pytest.importorskip("napari")
 
@@ -463,7 +464,8 @@ def test_the_table_of_cases_shows_pictures_scores_and_who_drew(dock, proposed, s
         return model.index(row, COLUMNS.index(name)).data(role)
 
     assert cell("case-02", "Open") == str(len(waiting)) == "4"
-    assert cell("case-02", "Score") == f"{100 * sum(item.score for item in waiting) / 4:.0f} %"
+    open_book = [item.score for item in waiting if not is_spot_check(item)]
+    assert len(open_book) < 4 and cell("case-02", "Score") == f"{100 * sum(open_book) / len(open_book):.0f} %"
     assert cell("case-04", "Score") == cell("case-04", "By") == ""
     assert cell("case-01", "By") == dock.session.case("case-01").editor != ""
     assert cell("case-01", "Case").startswith("case-01\nlabelled")
@@ -491,7 +493,7 @@ def test_a_class_has_the_colour_that_somebody_chose_or_that_came_with_it(on_case
     monkeypatch.setattr("qtpy.QtWidgets.QColorDialog.getColor", lambda *_: QColor("#56b4e9"))
     dock.annotate.toolbox._colours.click()
     assert colour(dock.desk.layers.mask) == "#56b4e9"
-    assert colour(dock.desk.layers.proposal) == "#ffffff", "a proposal never looks like your mask"
+    assert colour(dock.desk.layers.proposal) == "#e69f00", "a proposal never looks like your mask"
     settle(dock, lambda: not session.is_saving)
     monkeypatch.setattr("qtpy.QtWidgets.QColorDialog.getColor", lambda *_: QColor())
     dock.annotate.toolbox._colours.click()
@@ -529,3 +531,51 @@ def test_a_slice_can_be_drawn_by_chance_among_those_that_are_not_done(on_case, s
         dock.annotate._why.setText("")
     assert len({case for case, _ in seen}) > 1 and len(seen) > 6
     assert "case-01" not in {case for case, _ in seen}, "all of it is done"
+
+
+def test_the_class_in_the_hand_is_the_one_that_is_marked(dock, tmp_path, settle):
+    """Whoever changes it: a chip, napari's own box; and another colour changes neither it nor the lock."""
+    dock.session.open_project(small_project(tmp_path, cases=1, classes=("core", "edema")).path)
+    dock.annotate_case("a")
+    settle(dock, lambda: dock.desk.case_id == "a")
+    box, layers = dock.annotate.toolbox, dock.desk.layers
+    layers.mask.selected_label = 2
+    assert box.class_group.checkedId() == 2
+    box.lock.setChecked(False)
+    dock.session.set_colour("edema", "#cc79a7")
+    assert (box.class_group.checkedId(), layers.mask.selected_label, box.lock.isChecked()) == (2, 2, False)
+    box.class_group.button(1).click()
+    assert layers.mask.selected_label == 1
+
+
+def test_a_click_on_the_ribbon_leaves_the_canvas_alone(on_case, settle):
+    """The canvas under it saw no press; a release alone confuses it and the keys that come after."""
+    ribbon = on_case.overlays.slider.ribbon
+    release = QMouseEvent(
+        QEvent.Type.MouseButtonRelease, QPointF(5, 5), QPointF(5, 5), Qt.MouseButton.LeftButton,
+        Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier,
+    )  # fmt: skip
+    release.ignore()
+    ribbon.mouseReleaseEvent(release)
+    assert release.isAccepted()
+
+
+def test_the_slider_counts_our_slices_beside_finer_layers(on_case, settle):
+    """A layer of one's own with thinner slices gives napari's slider more steps: a cell is our slice all the same."""
+    dock = on_case
+    slider = dock.overlays.slider
+    spacing = dock.desk.layers.mask.scale[0]
+    dock.viewer.add_image(np.zeros((4 * dock.desk.count, 8, 8)), scale=(spacing / 4, 1, 1), visible=False)
+    slider.ribbon.clicked.emit(12)
+    settle(dock, lambda: dock.desk.layers.z == 12)
+    settle(dock, lambda: slider._number is not None and slider._number.text() == "13")
+
+
+def test_the_ribbon_hides_where_its_slider_is_not(on_case, settle):
+    """In 3D there is nothing to leaf through."""
+    dock = on_case
+    settle(dock, lambda: dock.overlays.slider.ribbon.isVisible())
+    dock.viewer.dims.ndisplay = 3
+    settle(dock, lambda: not dock.overlays.slider.ribbon.isVisible())
+    dock.viewer.dims.ndisplay = 2
+    settle(dock, lambda: dock.overlays.slider.ribbon.isVisible())

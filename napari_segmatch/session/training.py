@@ -112,8 +112,9 @@ class TrainingSession(AddingSession):
 
     def history_of(self, id: int) -> History:
         """Read what another run has said, to compare it with the one on the screen."""
-        found = History()
-        for event, _ in self._open().run(id).events():
+        run = self._open().run(id)
+        found = History(judged=_has_judge(run))
+        for event, _ in run.events():
             found.add(event)
         return found
 
@@ -132,7 +133,7 @@ class TrainingSession(AddingSession):
     # watching --------------------------------------------------------------------------------------------
 
     def _watch(self, run: Run | None) -> None:
-        self.run, self.history, self._offset = run, History(), 0
+        self.run, self.history, self._offset = run, History(judged=run is not None and _has_judge(run)), 0
         self.run_state = self._open().run_state(run.id) if run else None
         if run is not None:
             self._read_events(quiet=True)
@@ -181,3 +182,11 @@ class TrainingSession(AddingSession):
                 self._read_events()
                 self.run_changed.emit()
                 self.run_ended.emit(str(self.run_state))
+
+
+def _has_judge(run: Run) -> bool:
+    """Whether a run's discriminator is one that examinations have to prove."""
+    try:
+        return run.config.selector == "discriminator" and run.config.objective == "quality"
+    except ProjectError:
+        return False

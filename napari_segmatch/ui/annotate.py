@@ -55,7 +55,8 @@ class AnnotatePanel(Page):
         self.link(
             (session.project_changed, self._project_changed),
             (session.cases_changed, self._cases_changed),
-            (session.colours_changed, self._show_classes),
+            (session.colours_changed, lambda: self.toolbox.show_colours(self._palette())),
+            (desk.layers.class_chosen, self.toolbox.show_class),
             (session.proposals_changed, self.redraw),
             (desk.opened, self._opened),
             (desk.opening, self._opening),
@@ -244,12 +245,14 @@ class AnnotatePanel(Page):
 
     def _project_changed(self) -> None:
         self._suggester.forget()
-        self._show_classes()
+        self.toolbox.show_classes(self._classes(), self._palette())
         self._cases_changed()
 
-    def _show_classes(self) -> None:
-        classes = self.session.project.classes if self.session.project else ()
-        self.toolbox.show_classes(classes, palette(classes, self.session.colours)[0])
+    def _classes(self) -> tuple[str, ...]:
+        return self.session.project.classes if self.session.project else ()
+
+    def _palette(self) -> tuple[str, ...]:
+        return palette(self._classes(), self.session.colours)[0]
 
     def _cases_changed(self) -> None:
         cases = self._cases()

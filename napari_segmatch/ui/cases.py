@@ -30,6 +30,10 @@ from .thumbnails import CASE_SIDE, Thumbnails
 _WELCOME = "A project is a folder that holds labels, proposals, decisions and models. Your scans stay where they are."
 
 
+_NARROW = {1: 42, 2: 48, 3: 38}
+"""Pixels of the columns after the case's id."""
+
+
 class CasesPanel(Page):
     """``opened`` carries a case that somebody wants to annotate."""
 
@@ -148,6 +152,9 @@ class CasesPanel(Page):
         table.setIconSize(QSize(CASE_SIDE, CASE_SIDE))
         table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        for place, width in _NARROW.items():  # the id needs the room: hospitals' are long
+            table.horizontalHeader().setSectionResizeMode(place, QHeaderView.ResizeMode.Fixed)
+            table.setColumnWidth(place, width)
         table.setMinimumHeight(220)
         table.setAccessibleName("Cases")
         table.activated.connect(self._activated)  # Enter on a row, and double click

@@ -53,6 +53,8 @@ def explain(case: Case) -> str:
     size = " × ".join(str(n) for n in case.shape)
     spacing = " × ".join(f"{mm:.2g}" for mm in case.geometry.spacing)
     words = f"{case.id}: {size} voxels of {spacing} mm (z, y, x); {', '.join(case.sequences)}."
+    if case.editor:
+        words += f" Mask by {case.editor}."
     if case.validation:
         words += " Held out: it judges the model and never trains it."
     return words + " Double click to open it."

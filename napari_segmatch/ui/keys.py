@@ -174,13 +174,14 @@ class KeyFilter(QObject):
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         kind = event.type()
-        if kind == QEvent.Type.KeyPress:
-            return self._pressed(watched, event, act=True)  # type: ignore[arg-type]
-        if kind == QEvent.Type.ShortcutOverride and self._pressed(watched, event, act=False):  # type: ignore[arg-type]
-            event.accept()  # no menu gets this key; it comes back as a KeyPress
-            return True
-        if kind == QEvent.Type.KeyRelease:
-            return self._released(event)  # type: ignore[arg-type]
+        if isinstance(event, QKeyEvent):  # Python may know an event by the wrapper of one that was there before
+            if kind == QEvent.Type.KeyPress:
+                return self._pressed(watched, event, act=True)
+            if kind == QEvent.Type.ShortcutOverride and self._pressed(watched, event, act=False):
+                event.accept()  # no menu gets this key; it comes back as a KeyPress
+                return True
+            if kind == QEvent.Type.KeyRelease:
+                return self._released(event)
         if kind == QEvent.Type.WindowDeactivate and self._held:
             self._release_all()
         return False

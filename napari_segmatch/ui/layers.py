@@ -27,6 +27,8 @@ class Layers:
 
     painted = Signal(object)
     """A stroke on *your mask* is done; carries the slices it touched, in view order, or None for unknown."""
+    class_chosen = Signal(int)
+    """Another class is in the person's hand."""
     mode_changed = Signal(str)
     """Another tool of *your mask* is in the person's hand."""
     restored = Signal(str)
@@ -287,8 +289,11 @@ class Layers:
         self.mode_changed.emit(str(self.mask.mode) if self.mask is not None else "")
 
     def _keep_to_classes(self) -> None:
-        if self.mask is not None and self.mask.selected_label > len(self._classes):
+        if self.mask is None:
+            return
+        if self.mask.selected_label > len(self._classes):
             self.mask.selected_label = len(self._classes)
+        self.class_chosen.emit(self.chosen_class)
 
     # place -----------------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ class Overlays:
         self.desk = desk
         self.letters = EdgeLetters(desk.viewer, desk)
         self.planes = Planes(desk)
-        self.slider = SliceSlider(desk.viewer, desk)
+        self.slider = SliceSlider(desk.viewer, desk.layers, desk)
         desk.opened.connect(self._opened)
 
     def attach(self, window: QWidget) -> None:

@@ -13,7 +13,7 @@ from .style import button, column, count, row
 _CHIPS: tuple[tuple[Which, str, str], ...] = (
     ("all", "all", "Every proposal, spot checks included"),
     ("accepted", "sure", "Those that the discriminator accepts"),
-    ("rejected", "unsure", "Those that the discriminator rejects"),
+    ("rejected", "not sure", "Those that the discriminator rejects, or cannot tell yet"),
     ("mine", "judged", "Those that people have judged, to look at them once more"),
 )
 

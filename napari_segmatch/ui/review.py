@@ -143,6 +143,8 @@ class ReviewPanel(Page):
     def _what_is_missing(self) -> str:
         if self.session.project is None:
             return "Open or create a project in the tab Cases first."
+        if not self.session.proposals and self.session.is_training:
+            return "Nothing to review yet. The training runs, and its first proposals appear here soon."
         if not self.session.proposals:
             return ("Nothing to review yet. Start the training: it proposes masks for slices that nobody "
                     "labelled, and they appear here.")  # fmt: skip

@@ -27,7 +27,7 @@ class Scoreboard(QWidget):
         grid.setHorizontalSpacing(12)
         for column_, words in enumerate(("you kept it", "you did not"), 1):
             grid.addWidget(QLabel(words), 0, column_, Qt.AlignmentFlag.AlignHCenter)
-        for place, (verdict, words) in enumerate((("accepted", "it was sure"), ("rejected", "it was unsure")), 1):
+        for place, (verdict, words) in enumerate((("accepted", "it was sure"), ("rejected", "it was not sure")), 1):
             grid.addWidget(QLabel(words), place, 0)
             for column_, kept in enumerate((True, False), 1):
                 cell = self._cells[verdict, kept] = QLabel("0")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QLabel, QLineEdit, QOpenGLWidget, QScrollBar, QStyle, QStyleOptionSlider, QWidget
 
+from .layers import Layers
 from .strip import Cell, SliceStrip
 
 if TYPE_CHECKING:
@@ -24,15 +25,15 @@ class SliceSlider(QObject):
     nothing happens.
     """
 
-    def __init__(self, viewer: Viewer, parent: QObject) -> None:
+    def __init__(self, viewer: Viewer, layers: Layers, parent: QObject) -> None:
         super().__init__(parent)
-        self.viewer = viewer
+        self.viewer, self.layers = viewer, layers
         self.ribbon = SliceStrip("What is known of each slice of this case", _HEIGHT)
         self.ribbon.clicked.connect(self._go)
         self.ribbon.hide()
         self._window: QWidget | None = None
         self._canvas: QWidget | None = None
-        self._count = 0
+        self._count, self._cells = 0, False
         self._line: QLineEdit | None = None
         self._soon = QTimer(self, singleShot=True, interval=0)
         self._soon.timeout.connect(self.redraw)
@@ -60,9 +61,15 @@ class SliceSlider(QObject):
         self.release()
         self._count = count
         if count and self._window is not None:
-            self.viewer.dims.events.range.connect(self._later)
+            for event in self._changes():
+                event.connect(self._later)
             self._listen()
             self._soon.start()
+
+    def _changes(self) -> tuple[Any, ...]:
+        """What makes napari lay its sliders anew."""
+        events = self.viewer.dims.events
+        return events.range, events.order, events.ndisplay
 
     def _listen(self) -> None:
         self._line = found = self._find()
@@ -80,7 +87,8 @@ class SliceSlider(QObject):
         """Let napari count as it does."""
         number, self._line = self._number, None
         if self._count and self._window is not None:
-            self.viewer.dims.events.range.disconnect(self._later)
+            for event in self._changes():
+                event.disconnect(self._later)
         self._count = 0
         with contextlib.suppress(RuntimeError, IndexError):  # napari's window has gone
             self.ribbon.hide()
@@ -112,14 +120,14 @@ class SliceSlider(QObject):
             self._listen()
         if self._number is not None:
             self._correct()
-            _show_total(self._number, self.viewer.dims.nsteps[self.axis])
-            self._place()
+            _show_total(self._number, self._count)
+        self._show_ribbon()
 
     def _correct(self, *_: object) -> None:
         """Napari has written its number."""
         number = self._number
         if number is not None and not number.isModified():
-            words = str(self.viewer.dims.current_step[self.axis] + 1)
+            words = str(self.layers.z + 1)
             if number.text() != words:
                 number.setText(words)
 
@@ -128,19 +136,26 @@ class SliceSlider(QObject):
         number = self._number
         if number is not None and number.isModified() and number.text().isdigit():
             number.setModified(False)
-            self._go(max(0, min(int(number.text()), self.viewer.dims.nsteps[self.axis]) - 1))
+            self._go(max(0, min(int(number.text()), self._count) - 1))
             self._correct()
             number.clearFocus()
 
     def _go(self, index: int) -> None:
-        self.viewer.dims.set_current_step(self.axis, index)
+        """Go to our slice, whatever steps other layers have given the slider."""
+        self.layers.z = index
 
     # the ribbon ------------------------------------------------------------------------------------------
 
     def show_cells(self, cells: Sequence[Cell], here: int) -> None:
         """Draw what is known of each slice along the slider, in the slider's order."""
         self.ribbon.show_cells(cells, here)
-        self.ribbon.setVisible(bool(cells) and self._number is not None and self._canvas is not None)
+        self._cells = bool(cells)
+        self._show_ribbon()
+
+    def _show_ribbon(self) -> None:
+        """Show it while it has cells and its slider is there: not in 3D, nor when another axis is leafed through."""
+        leafed = self.axis in self.viewer.dims.not_displayed
+        self.ribbon.setVisible(self._cells and leafed and self._number is not None and self._canvas is not None)
         self._place()
 
     def _place(self) -> None:

@@ -71,6 +71,9 @@ class SliceStrip(QWidget):
         if event.buttons() & Qt.MouseButton.LeftButton:
             self._go(event)
 
+    def mouseReleaseEvent(self, event: QMouseEvent) -> None:
+        event.accept()  # what lies under the strip has seen no press and is to see no release
+
     def _go(self, event: QMouseEvent) -> None:
         index = self.cell_at(int(event.position().x()))
         if index is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -30,10 +31,16 @@ PROPOSAL_COLOURS = ("#56b4e9", "#e69f00", "#cc79a7", "#0072b2", "#f0e442", "#009
 
 def palette(classes: Sequence[str], own: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the colour of each class on your mask and on a proposal, never the same; ``own`` colours come first."""
-    mask = tuple(own.get(name, CLASS_COLOURS[i % len(CLASS_COLOURS)]) for i, name in enumerate(classes))
-    other = (PROPOSAL_COLOURS[i % len(PROPOSAL_COLOURS)] for i in range(len(classes)))
-    proposal = (there if there.lower() != here.lower() else "#ffffff" for here, there in zip(mask, other, strict=True))
-    return mask, tuple(proposal)
+    taken = {colour.lower() for colour in own.values()}
+    free = (colour for colour in CLASS_COLOURS if colour not in taken)
+    spare = itertools.cycle(CLASS_COLOURS)  # more classes than colours: they start again
+    mask = tuple(own[name] if name in own else next(free, None) or next(spare) for name in classes)
+    taken = {colour.lower() for colour in mask}
+    free = (colour for colour in PROPOSAL_COLOURS if colour not in taken)
+    spare = itertools.cycle(PROPOSAL_COLOURS)
+    proposal = (next(free, None) or next(spare) for _ in mask)
+    pairs = zip(mask, proposal, strict=True)
+    return mask, tuple(there if there != here.lower() else "#ffffff" for here, there in pairs)
 
 
 GOOD, BAD, OWN, LATER, UNSURE = "#009e73", "#d55e00", "#0072b2", "#8a8f98", "#e69f00"

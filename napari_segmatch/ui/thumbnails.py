@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +15,7 @@ from ..errors import SegmatchError
 from ..session import Session
 from ..types import NOT_ANNOTATED, Case, Proposal
 from .display import Flip, window
-from .style import PROPOSAL_COLOURS
+from .style import palette
 
 SIDE = 54
 """Pixels of a thumbnail in a list."""
@@ -36,8 +36,10 @@ class Preview:
     picture: np.ndarray
 
 
-def picture(image: np.ndarray, labels: np.ndarray, spacing: tuple[float, float], side: int = TILE) -> np.ndarray:
-    """Draw a slice (y, x) with its mask outlined, in true proportions, centred on black."""
+def picture(
+    image: np.ndarray, labels: np.ndarray, spacing: tuple[float, float], colours: Sequence[str], side: int = TILE
+) -> np.ndarray:
+    """Draw a slice (y, x) with its mask outlined in its classes' colours, in true proportions, centred on black."""
     black, white = window(image)
     height, width = (n * mm for n, mm in zip(image.shape, spacing, strict=True))
     scale = side / max(height, width)
@@ -46,7 +48,7 @@ def picture(image: np.ndarray, labels: np.ndarray, spacing: tuple[float, float],
     grid = np.ix_(rows, columns)
     grey = np.clip((image[grid] - black) / (white - black), 0, 1) * 255
     small = np.repeat(grey[..., None], 3, axis=2).astype(np.uint8)
-    _outline(small, np.where(labels[grid] == NOT_ANNOTATED, 0, labels[grid]))
+    _outline(small, np.where(labels[grid] == NOT_ANNOTATED, 0, labels[grid]), colours)
     canvas = np.zeros((side, side, 3), np.uint8)
     top, left = (side - small.shape[0]) // 2, (side - small.shape[1]) // 2
     canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
@@ -57,7 +59,7 @@ def _samples(n: int, wanted: int) -> np.ndarray:
     return np.minimum((np.arange(wanted) + 0.5) * n / wanted, n - 1).astype(int)
 
 
-def _outline(rgb: np.ndarray, labels: np.ndarray) -> None:
+def _outline(rgb: np.ndarray, labels: np.ndarray, colours: Sequence[str]) -> None:
     """Colour the outermost pixels of each label in place."""
     padded = np.pad(labels, 1)
     inner = (
@@ -65,7 +67,7 @@ def _outline(rgb: np.ndarray, labels: np.ndarray) -> None:
         & (padded[1:-1, :-2] == labels) & (padded[1:-1, 2:] == labels)
     )  # fmt: skip
     for label in np.unique(labels[labels > 0]):
-        colour = QColor(PROPOSAL_COLOURS[(int(label) - 1) % len(PROPOSAL_COLOURS)]).getRgb()[:3]
+        colour = QColor(colours[(int(label) - 1) % len(colours)]).getRgb()[:3]
         rgb[(labels == label) & ~inner] = colour
 
 
@@ -87,9 +89,11 @@ class Thumbnails:
         self._wanted_cases: OrderedDict[str, Case] = OrderedDict()
         self._busy = False
         session.project_changed.connect(self.clear)
+        session.colours_changed.connect(self.clear)
 
     def close(self) -> None:
         self.session.project_changed.disconnect(self.clear)
+        self.session.colours_changed.disconnect(self.clear)
         self.clear()
 
     def clear(self) -> None:
@@ -172,6 +176,12 @@ class Thumbnails:
         self._fetch()
 
 
+def _palette(session: Session) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the colours of your masks and of proposals."""
+    classes = session.project.classes if session.project is not None else ("",)
+    return palette(classes, session.colours)
+
+
 def _make(session: Session, proposals: Iterable[Proposal]) -> dict[int, Preview]:
     """Runs in the reading thread. What cannot be read is left out: its mask will say why when it is opened."""
     made = {}
@@ -183,7 +193,7 @@ def _make(session: Session, proposals: Iterable[Proposal]) -> dict[int, Preview]
             continue
         flip = Flip.of(volume.geometry)
         image = flip.to_view(volume.pixels[0, item.z])
-        drawn = picture(image, flip.to_view(labels), volume.geometry.spacing[1:])
+        drawn = picture(image, flip.to_view(labels), volume.geometry.spacing[1:], _palette(session)[1])
         made[item.id] = Preview(labels, drawn)
     return made
 
@@ -197,7 +207,8 @@ def _picture_of(session: Session, case: Case) -> np.ndarray | None:
     z = case.labelled[len(case.labelled) // 2] if case.labelled else case.shape[0] // 2
     flip = Flip.of(volume.geometry)
     spacing = volume.geometry.spacing[1:]
-    return picture(flip.to_view(volume.pixels[0, z]), flip.to_view(labels[z]), spacing, CASE_SIDE)
+    image, mine = flip.to_view(volume.pixels[0, z]), _palette(session)[0]
+    return picture(image, flip.to_view(labels[z]), spacing, mine, CASE_SIDE)
 
 
 def to_pixmap(rgb: np.ndarray) -> QPixmap:

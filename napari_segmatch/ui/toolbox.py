@@ -39,9 +39,11 @@ class Toolbox(QWidget):
         self._classes = QGridLayout()
         self._classes.setSpacing(3)
         self.class_group = QButtonGroup(self)
+        self._colours_now: tuple[str, ...] = ()
         self._colours = button(
-            "Colour …", "Choose another colour for the class in your hand", self._ask_chosen, "quiet"
-        )
+            "Colour …", "Choose another colour for the class in your hand",
+            lambda: self._ask(self.layers.chosen_class), "quiet",
+        )  # fmt: skip
         self._tools = QButtonGroup(self)
         self.lock = QCheckBox("keep other classes")
         self.lock.setToolTip("Painting and erasing leave what belongs to another class as it is")
@@ -74,29 +76,41 @@ class Toolbox(QWidget):
     def show_classes(self, names: tuple[str, ...], colours: tuple[str, ...]) -> None:
         self._classes.removeWidget(self._colours)
         while self._classes.count():
-            self._classes.takeAt(0).widget().deleteLater()
+            chip = self._classes.takeAt(0).widget()
+            self.class_group.removeButton(chip)
+            chip.deleteLater()
         for label, name in enumerate(names[:_SHOWN_CLASSES], 1):
             chip = button(name, f"Paint {name}, label {label}; a right click chooses its colour")
             chip.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-            chip.customContextMenuRequested.connect(lambda *_, name=name, now=colours[label - 1]: self._ask(name, now))
-            chip.setIcon(_square(colours[label - 1]))
+            chip.customContextMenuRequested.connect(lambda *_, label=label: self._ask(label))
             chip.setCheckable(True)
-            chip.setChecked(label == 1)
-            self.class_group.addButton(chip)
+            self.class_group.addButton(chip, label)
             chip.clicked.connect(lambda *_, label=label: self.layers.choose_class(label))
             self._classes.addWidget(chip, (label - 1) // 2, (label - 1) % 2)
         self._classes.addWidget(self._colours, len(names) // 2, len(names) % 2)
         self._names = names
         self.lock.setVisible(len(names) > 1)
         self.lock.setChecked(len(names) > 1)
+        self.show_colours(colours)
+        self.show_class(self.layers.chosen_class)
 
-    def _ask_chosen(self) -> None:
-        place = self.layers.chosen_class - 1
-        if place < len(self._names):
-            self._ask(self._names[place], self.layers.colours[place])
+    def show_colours(self, colours: tuple[str, ...]) -> None:
+        """Show classes in other colours; which one is in the person's hand stays as it is."""
+        self._colours_now = colours
+        for chip in self.class_group.buttons():
+            chip.setIcon(_square(colours[self.class_group.id(chip) - 1]))
 
-    def _ask(self, name: str, now: str) -> None:
-        chosen = QColorDialog.getColor(QColor(now), self, f"Colour of {name}")
+    def show_class(self, label: int) -> None:
+        """Mark the class that is in the person's hand, however it came there."""
+        chip = self.class_group.button(label)
+        if chip is not None:
+            chip.setChecked(True)
+
+    def _ask(self, label: int) -> None:
+        if label > len(self._names):
+            return
+        name = self._names[label - 1]
+        chosen = QColorDialog.getColor(QColor(self._colours_now[label - 1]), self, f"Colour of {name}")
         if chosen.isValid():
             self.colour_wanted.emit(name, chosen.name())
 
