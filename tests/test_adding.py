@@ -132,6 +132,31 @@ def test_the_window_asks_once_for_all_cases_with_one_trouble(tmp_path):
     session.close()
 
 
+def test_a_case_that_fails_in_a_way_nobody_knows_has_had_its_turn(tmp_path, monkeypatch):
+    """The window says so, counts no case as still to come, and asks about the others."""
+    whole = Project.add_case
+
+    def failing(self, id, *arguments, **options):
+        if id == "b":
+            raise Question("It is odd", "oddity", {"keep": "keep it"})
+        if id == "c":
+            raise ZeroDivisionError("a bug")
+        return whole(self, id, *arguments, **options)
+
+    monkeypatch.setattr(Project, "add_case", failing)
+    session, said, asked = Session(), [], []
+    session.message.connect(lambda text, wrong: said.append((text, wrong)))
+    session.asked.connect(lambda question, _: asked.append(question.topic))
+    session.create_project(tmp_path / "project", ["lesion"], ["flair"])
+    session.add_cases(FoundCase(id, *write_case(tmp_path / id, 1)) for id in "abc")
+    session.wait()
+    assert session.adding == 0
+    assert ("Something went wrong: ZeroDivisionError('a bug').", True) in said
+    assert asked == ["oddity"]
+    assert [case.id for case in session.cases if case.problem is None] == ["a"]
+    session.close()
+
+
 def test_adding_can_be_stopped(tmp_path):
     """Cases whose turn has not come are left out; those that are in stay."""
     session = Session()

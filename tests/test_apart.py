@@ -14,6 +14,7 @@ from helpers import SHAPE, geometry, small_project, write_case
 from napari_segmatch.errors import ImportProblem, Question
 from napari_segmatch.io import apart, end_child, read_apart, read_mask, read_volume
 from napari_segmatch.io.apart import run_apart
+from napari_segmatch.io.source import memory
 from napari_segmatch.project import Project
 from napari_segmatch.types import Mask
 
@@ -29,7 +30,7 @@ def call(function, *arguments, seconds=60):
 
 
 def gone(pid):
-    """Whether a process has ended, within five seconds."""
+    """Whether a process ends within five seconds."""
     end = time.monotonic() + 5
     while time.monotonic() < end:
         try:
@@ -65,11 +66,23 @@ def test_a_file_that_takes_for_ever_is_a_sentence():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to its memory")
 def test_a_file_cannot_take_all_memory():
-    with pytest.raises(MemoryError):
-        call(bytearray, 2**46)
     import resource
 
-    assert call(resource.getrlimit, resource.RLIMIT_AS)[0] < 2**46
+    limit = call(resource.getrlimit, resource.RLIMIT_AS)[0]
+    assert 0 < limit <= max(4 * 2**30, memory() * 3 // 4)
+    before = call(os.getpid)
+    with pytest.raises(ImportProblem, match=r"^it\.nii\.gz does not fit into memory: crop it\.$"):
+        call(np.zeros, limit + 2**20, np.uint8)
+    assert call(os.getpid) == before
+
+
+def test_an_answer_without_room_here_is_a_sentence_and_the_next_one_comes(monkeypatch):
+    assert call(abs, -1) == 1
+    with monkeypatch.context() as patched:
+        patched.setattr(apart, "_exactly", lambda *_: bytearray(2**62))
+        with pytest.raises(ImportProblem, match="does not fit into memory: crop it"):
+            call(abs, -2)
+    assert call(abs, -3) == 3
 
 
 def test_questions_and_problems_come_through_whole(tmp_path):
@@ -89,17 +102,21 @@ def test_decoders_that_print_break_nothing():
 
 
 def test_threads_take_turns():
-    found = [None] * 8
+    """Each gets the answers to its own questions, though answers fill the pipe many times over."""
+    call(abs, -1)
+    wrong = list(range(8))
 
     def work(index):
-        found[index] = call(abs, -index)
+        values = range(10 * index, 10 * index + 5)
+        if all(np.array_equal(call(np.full, 2**20, value), np.full(2**20, value)) for value in values):
+            wrong.remove(index)
 
-    threads = [threading.Thread(target=work, args=(index,)) for index in range(8)]
+    threads = [threading.Thread(target=work, args=(index,), daemon=True) for index in range(8)]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
-    assert found == list(range(8))
+        thread.join(60)
+    assert wrong == []
 
 
 def test_cases_are_read_in_the_child_when_they_are_added(tmp_path, monkeypatch):
@@ -150,6 +167,48 @@ def test_no_child_outlives_its_parent(way, tmp_path):
     parent.wait(timeout=10)
     parent.stdout.close()
     assert gone(child)
+
+
+ORPHAN = """
+import os, time
+from napari_segmatch.io.apart import run_apart
+run_apart(exec, "from napari_segmatch.io import child; child.GRACE = 0.5", name="x", seconds=60)
+print(run_apart(os.getpid, name="x", seconds=60), flush=True)
+run_apart(time.sleep, 100, name="x", seconds=1)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_child_that_waits_outlives_its_killed_parent_by_its_limit_alone():
+    """It takes no time of the processor, as one that waits for a network drive."""
+    parent = subprocess.Popen([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, text=True)
+    child = int(parent.stdout.readline())
+    time.sleep(0.3)
+    parent.kill()
+    parent.wait(timeout=10)
+    parent.stdout.close()
+    assert gone(child)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_the_limit_of_one_call_does_not_end_the_next():
+    call(exec, "from napari_segmatch.io import child; child.GRACE = -59")
+    child = call(os.getpid, seconds=60)
+    time.sleep(1.5)
+    assert call(os.getpid) == child
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows keeps a folder in which somebody stands")
+def test_files_are_read_when_the_start_folder_is_gone(tmp_path, monkeypatch):
+    _, mask = write_case(tmp_path)
+    for early in (True, False):
+        if early:
+            call(abs, -1)
+        (tmp_path / "start").mkdir()
+        monkeypatch.chdir(tmp_path / "start")
+        (tmp_path / "start").rmdir()
+        assert read_apart(read_mask, mask, files=[mask]).labels.shape == SHAPE
+        end_child()
 
 
 def test_a_start_that_is_broken_off_is_none(monkeypatch):

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -61,9 +62,14 @@ def test_malicious_pickle_is_refused_and_does_not_run(tmp_path, legacy, monkeypa
         (network(), "plain PyTorch checkpoint"),
         ({"a": torch.ones(2), "state": np.random.default_rng(0)}, "plain PyTorch checkpoint"),
         ({"a": torch.ones(2, 2).to_sparse()}, "kind that safetensors has not"),
+        ({"a": torch.ones(2, dtype=torch.complex128)}, "kind that safetensors has not"),
+        ({"a": torch.ones(2), "module.a": torch.zeros(2)}, "names two tensors alike"),
     ],
-    ids=["empty", "web page", "a pickle", "no tensors", "no names", "a whole network", "numpy's chance", "sparse"],
-)
+    ids=[
+        "empty", "web page", "a pickle", "no tensors", "no names", "a whole network", "numpy's chance", "sparse",
+        "complex", "two names that are one",
+    ],
+)  # fmt: skip
 def test_anything_else_is_a_sentence(tmp_path, content, words):
     file = tmp_path / "it.pt"
     file.write_bytes(content) if isinstance(content, bytes) else torch.save(content, file)
@@ -90,6 +96,26 @@ def test_state_dict_comes_out_as_it_is(tmp_path):
     torch.save({"a": one, "b": one}, tmp_path / "tied.pt")
     convert_weights(tmp_path / "tied.pt", tmp_path / "tied.safetensors")
     assert same(load_file(tmp_path / "tied.safetensors"), {"a": one, "b": one})
+
+
+@pytest.mark.parametrize("before", ["module._orig_mod.", "_orig_mod.module.", "_orig_mod."])
+def test_names_lose_what_training_put_before_them_in_any_order(tmp_path, before):
+    torch.save({f"{before}a.weight": torch.ones(2)}, tmp_path / "w.pt")
+    convert_weights(tmp_path / "w.pt", tmp_path / "w.safetensors")
+    assert list(load_file(tmp_path / "w.safetensors")) == ["a.weight"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_weights_behind_a_link_are_taken(tmp_path):
+    torch.save(network(seed=99).state_dict(), tmp_path / "w.pt")
+    convert_weights(tmp_path / "w.pt", tmp_path / "w.safetensors")
+    (tmp_path / "link").symlink_to(tmp_path / "w.safetensors")
+    mine = network()
+    take_weights(mine, tmp_path / "link")
+    assert same(mine.state_dict(), network(seed=99).state_dict())
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    with pytest.raises(ImportProblem, match="cannot be read"):
+        take_weights(mine, tmp_path / "circle")
 
 
 def test_nothing_is_overwritten(tmp_path):

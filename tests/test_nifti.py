@@ -3,6 +3,7 @@
 import gzip
 import itertools
 import logging
+import tracemalloc
 
 import nibabel as nib
 import numpy as np
@@ -13,7 +14,7 @@ from nibabel.orientations import inv_ornt_aff
 from scipy.spatial.transform import Rotation
 
 from napari_segmatch.errors import ImportProblem, SegmatchError
-from napari_segmatch.io import read_mask, read_volume, write_image, write_labels
+from napari_segmatch.io import decode_labels, encode_labels, read_mask, read_volume, write_image, write_labels
 from napari_segmatch.io import source as sources
 from napari_segmatch.io.orientation import source_axes
 from napari_segmatch.types import Geometry
@@ -415,6 +416,21 @@ def test_no_header_raises_anything_but_an_import_problem(tmp_path_factory, junk,
     except ImportProblem:
         return
     assert np.isfinite(volume.pixels).all()
+
+
+def test_a_mask_is_unpacked_no_further_than_its_header_says():
+    """A project's masks come from elsewhere too: a few kilobytes may not take all memory."""
+    grid = Geometry(SHAPE, LPS)
+    whole = gzip.decompress(encode_labels(np.ones(SHAPE, np.uint8), grid, comment="note"))
+    long = gzip.compress(whole + bytes(2**28), 1)
+    large = gzip.compress(whole[:40] + np.array([3, 30_000, 30_000, 30_000], "<i2").tobytes() + whole[48:])
+    tracemalloc.start()
+    assert "far longer than its header says" in problem(decode_labels, long, "a.nii.gz")
+    assert "too many for this computer's memory" in problem(decode_labels, large, "a.nii.gz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**25
+    assert decode_labels(gzip.compress(whole + bytes(9)), "a.nii.gz")[1] == "note"
 
 
 # Writing

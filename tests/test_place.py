@@ -1,6 +1,7 @@
 """A project on a network drive or in a folder that a cloud service copies: one sentence, and on it goes."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from helpers import small_project
@@ -56,6 +57,26 @@ def test_local_disks_are_not(mounted, tmp_path, kind):
     assert place_warning(tmp_path / "glioma") == ""
 
 
+@pytest.mark.parametrize("kind", ["9p", "drvfs"])
+def test_disks_of_windows_are_local_to_linux_inside_it(mounted, kind):
+    mounted(("/mnt/c", kind), ("/mnt/cases", "9p"))
+    assert place_warning(Path("/mnt/c/mri/glioma")) == ""
+    assert "network drive (9p)" in place_warning(Path("/mnt/cases/glioma"))
+
+
+def test_a_path_that_cannot_be_followed_is_nobodys_trouble(mounted, tmp_path):
+    mounted()
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    assert place_warning(tmp_path / "circle" / "glioma") == ""
+    assert place_warning(tmp_path / "glio\0ma") == ""
+
+
+@pytest.mark.parametrize("folder", ["onedrive-backup-2019", "OneDrive-old", "Dropbox-old", "dropbox-2019"])
+def test_copies_of_cloud_folders_are_none(mounted, tmp_path, folder):
+    mounted()
+    assert place_warning(tmp_path / folder / "glioma") == ""
+
+
 def test_mounts_of_a_mac_are_read(monkeypatch):
     monkeypatch.setattr(place.subprocess, "run", lambda *_, **__: type("Done", (), {"stdout": MAC}))
     assert list(place._mac_mounts()) == [("/", "apfs"), ("/Volumes/MRI share", "smbfs")]
@@ -66,7 +87,9 @@ def test_mounts_of_a_mac_are_read(monkeypatch):
 @pytest.mark.parametrize(
     ("folder", "service"),
     [
-        ("OneDrive - Klinikum Nord", "OneDrive"), ("Dropbox", "Dropbox"), ("Google Drive", "Google Drive"),
+        ("OneDrive - Klinikum Nord", "OneDrive"), ("OneDrive", "OneDrive"), ("Dropbox", "Dropbox"),
+        ("Dropbox (Klinikum)", "Dropbox"), ("CloudStorage/OneDrive-Klinikum", "OneDrive"),
+        ("Google Drive", "Google Drive"),
         ("GoogleDrive-anna@x.org", "Google Drive"), ("Mobile Documents", "iCloud"), ("Nextcloud", "Nextcloud"),
         ("Box Sync", "Box"),
     ],

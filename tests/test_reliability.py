@@ -1,6 +1,7 @@
 """Nothing a clinician drew is ever lost: conflicts, crashes, damage, full disks, old and new projects."""
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from napari_segmatch import Project, fsio
 from napari_segmatch.config import configure
 from napari_segmatch.errors import Conflict, DiskProblem, ProjectError
 from napari_segmatch.events import PseudoMask
+from napari_segmatch.io import encode_labels
 from napari_segmatch.project import journal
 from napari_segmatch.project.doctor import examine
 from napari_segmatch.project.pool import ProjectPool
@@ -171,6 +173,42 @@ def project_geometry():
     from helpers import geometry
 
     return geometry()
+
+
+ODD = [
+    {"id": "7"}, {"id": 2**70}, {"parent": 2**70}, {"case_id": "../a"},
+    {"origin": "elsewhere"}, {"done": "all"}, {"done": "[true]"}, {"classes": "lesion"}, {"sequences": [1]},
+    {"author": None}, {"uuid": 3},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("trail", [True, False])
+def test_odd_masks_do_not_stop_a_rebuilding(project, trail):
+    """Masks of other programs, and such as say nonsense of themselves, are left out; the whole ones come back."""
+    filled(project).close()
+    before = tables(project.path)
+    whole = {"id": 900, "case_id": "a", "parent": None, "proposal": None, "done": "[1]", "origin": "human",
+             "author": "x", "at": "2026", "patient": "a", "validation": False, "classes": ["lesion"],
+             "sequences": ["flair"], "uuid": "x"}  # fmt: skip
+    odd = [{**whole, "id": 900 + index, **other} for index, other in enumerate(ODD)]
+    put_odd_masks(project.path / "objects", [{"case_id": "a"}, ["case_id"], 7, "[" * 100_000, *odd])
+    (project.path / "segmatch.db").unlink()
+    if not trail:
+        (project.path / "audit.jsonl").unlink()
+    repair(project.path)
+    assert [row[:6] for row in tables(project.path)["mask_version"]] == [row[:6] for row in before["mask_version"]]
+    assert examine(project.path) == [] or not trail
+
+
+def put_odd_masks(folder, abouts):
+    """Write masks that say this of themselves, each under its hash."""
+    for about in abouts:
+        data = encode_labels(
+            np.ones(SHAPE, np.uint8), project_geometry(), comment=about if isinstance(about, str) else json.dumps(about)
+        )
+        name = hashlib.sha256(data).hexdigest()
+        (folder / name[:2]).mkdir(exist_ok=True)
+        (folder / name[:2] / f"{name}.nii.gz").write_bytes(data)
 
 
 def test_save_that_reached_only_the_disk_is_found(project):

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers import SHAPE, small_project, write_case
 
+from napari_segmatch import keeper
 from napari_segmatch.config import configure
 from napari_segmatch.errors import ProjectError
 from napari_segmatch.events import PseudoMask
@@ -49,6 +50,23 @@ def test_saving_is_told_when_it_is_on_disk(session):
     assert heard == [(1,)]
     assert session.case("c").labelled == (1,)
     assert session.saved_at is not None
+
+
+def test_nothing_is_written_when_the_project_is_let_go(session, monkeypatch):
+    """The place on the screen waits for its second; when that comes, somebody else may hold the lock."""
+    late = []
+
+    def slow(*_):
+        time.sleep(0.3)
+        late.append(session.project is None)
+
+    monkeypatch.setattr(keeper, "write_place", slow)
+    monkeypatch.setattr(keeper, "PLACE_SECONDS", 1e9)
+    session.remember_place("c", 1)
+    monkeypatch.setattr(keeper, "PLACE_SECONDS", 0)
+    session.close_project()
+    session.wait()
+    assert True not in late
 
 
 def test_array_may_change_after_saving(session):

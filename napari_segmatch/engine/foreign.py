@@ -45,10 +45,7 @@ def convert(path: Path) -> tuple[bytes, str]:
     name, found = _largest(held)
     if not found:
         raise ImportProblem(f"{path.name} holds no named tensors: give a checkpoint with a network's state_dict.")
-    try:
-        data = save({_bare(key): value.detach().contiguous().clone() for key, value in found.items()})
-    except (ValueError, RuntimeError, SafetensorError) as error:
-        raise ImportProblem(f"{path.name} holds tensors of a kind that safetensors has not: {error}.") from error
+    data = _saved(found, path.name)
     numbers = sum(value.numel() for value in found.values())
     where = f" from its entry {name!r}; other entries are left out" if name else ""
     return data, f"{len(found)} tensors, {numbers:,} numbers{where}."
@@ -66,9 +63,22 @@ def _tensors(held: Any) -> dict[str, Tensor]:
     return {key: value for key, value in pairs if isinstance(key, str) and isinstance(value, Tensor)}
 
 
+def _saved(found: Mapping[str, Tensor], name: str) -> bytes:
+    bare = {_bare(key): value for key, value in found.items()}
+    if len(bare) < len(found):
+        raise ImportProblem(
+            f"{name} names two tensors alike but for {' or '.join(_WRAPPERS)} in front: where it was made, save the "
+            "weights of one network alone."
+        )
+    try:
+        return save({key: value.detach().contiguous().clone() for key, value in bare.items()})
+    except (KeyError, ValueError, RuntimeError, SafetensorError) as error:  # KeyError: a kind of number it has not
+        raise ImportProblem(f"{name} holds tensors of a kind that safetensors has not: {error}.") from error
+
+
 def _bare(name: str) -> str:
-    for wrapper in _WRAPPERS:
-        name = name.removeprefix(wrapper)
+    while name.startswith(_WRAPPERS):
+        name = name.partition(".")[2]
     return name
 
 
@@ -81,8 +91,8 @@ def take_weights(network: nn.Module, path: Path) -> None:
         If the file cannot be read, or is of another network.
     """
     try:
-        theirs = load(read_file(path))
-    except (OSError, SafetensorError) as error:
+        theirs = load(read_file(path.resolve()))  # it is the person's own choice: a link is as good as the file
+    except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: links that lead in a circle
         raise ImportProblem(
             f"The weights {path.name} cannot be read: give a safetensors file; `segmatch convert` makes one of a "
             "PyTorch checkpoint."

@@ -33,7 +33,7 @@ def read_apart(function: Callable[..., T], *arguments: Any, files: Iterable[str 
     Raises
     ------
     ImportProblem
-        If reading kills the child or takes too long; or whatever the function raises.
+        If reading kills the child, takes too long or too much memory; or whatever the function raises.
     """
     paths = [Path(file) for file in files]
     return run_apart(function, *arguments, name=" or ".join(path.name for path in paths), seconds=_patience(paths))
@@ -75,7 +75,7 @@ class _Child:
             late = threading.Event()
             alarm = _timer(seconds, lambda: _kill(process, late))
             try:
-                send(process.stdin, (os.getcwd(), seconds, job))  # noqa: PTH109
+                send(process.stdin, (_start_folder(), seconds, job))
                 worked, result = receive(process.stdout)
             except (OSError, EOFError) as error:
                 self._end()
@@ -84,6 +84,9 @@ class _Child:
                 else:
                     sentence = f"{name} broke the program that reads it: export it again, uncompressed."
                 raise ImportProblem(sentence) from error
+            except MemoryError as error:  # what it says has no room here
+                self._end()
+                raise _too_large(name) from error
             except BaseException:  # Ctrl+C: what the child still says is nobody's answer
                 self._end()
                 raise
@@ -92,7 +95,7 @@ class _Child:
             self._retirement = _timer(IDLE_SECONDS, self.end)
         if worked:
             return result
-        raise result
+        raise _too_large(name) if isinstance(result, MemoryError) else result
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is not None and self._process.poll() is None:
@@ -104,9 +107,10 @@ class _Child:
             if sys.platform == "win32" else {"start_new_session": True}
         )  # fmt: skip
         few_threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # each takes of the memory that is allowed
+        command = _COMMAND.format(path=[str(place) for place in sys.path])
         try:
             process = self._process = subprocess.Popen(
-                [sys.executable, "-c", _COMMAND.format(path=sys.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                [sys.executable, "-c", command], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL, env=os.environ | few_threads, **apart,
             )  # fmt: skip
             receive(process.stdout)  # it is ready
@@ -134,6 +138,17 @@ class _Child:
     def forget(self) -> None:
         """After a fork the child belongs to the parent."""
         self.__init__()  # type: ignore[misc]
+
+
+def _too_large(name: str) -> ImportProblem:
+    return ImportProblem(f"{name} does not fit into memory: crop it.")
+
+
+def _start_folder() -> str:
+    """Return the folder at which relative names begin; nothing if it is gone."""
+    with contextlib.suppress(OSError):
+        return os.getcwd()  # noqa: PTH109
+    return ""
 
 
 def _timer(seconds: float, action: Callable[[], None]) -> threading.Timer:

@@ -7,7 +7,6 @@ import os
 import pickle
 import signal
 import sys
-import time
 from typing import Any
 
 from ..errors import SegmatchError
@@ -15,6 +14,8 @@ from . import apart
 from .source import memory
 
 _LEAST_MEMORY = 4 * 2**30
+GRACE = 5.0
+"""Seconds more than a call may take after which the system ends this process: its parent, who is to do it, is gone."""
 
 
 def main() -> None:
@@ -30,9 +31,11 @@ def main() -> None:
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             place, seconds, (function, arguments) = apart.receive(questions)
-            _limit_time(seconds)
-            os.chdir(place)
+            with contextlib.suppress(OSError):
+                os.chdir(place)
+            _limit_time(seconds + GRACE)
             answer = _answer(function, arguments)
+            _limit_time(0)
             apart.send(answers, answer)
             del answer, arguments
 
@@ -42,6 +45,8 @@ def _answer(function: Any, arguments: Any) -> tuple[bool, Any]:
         return True, function(*arguments)
     except SegmatchError as error:
         return False, error
+    except MemoryError:
+        return False, MemoryError()
     except Exception as error:  # a bug: it is raised on the other side, if it can get there
         try:
             pickle.loads(pickle.dumps(error))  # noqa: S301
@@ -61,10 +66,10 @@ def _limit_memory() -> None:
 
 
 def _limit_time(seconds: float) -> None:
-    """Let the system end this process if it still computes when its parent, who would kill it, is gone."""
-    if sys.platform != "win32":
-        import resource
+    """Let the system end this process in so many seconds, whatever it does or waits for; 0 is never.
 
-        with contextlib.suppress(ValueError, OSError):
-            most = resource.getrlimit(resource.RLIMIT_CPU)[1]
-            resource.setrlimit(resource.RLIMIT_CPU, (int(time.process_time() + seconds) + 1, most))
+    Windows has no such limit: a child whose parent was killed ends there when its call does.
+    """
+    if sys.platform != "win32":
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ import numpy as np
 from ..errors import ImportProblem
 from ..types import Geometry, Mask
 from .orientation import is_sheared
-from .packed import Stream, garbage_note, opened, read_exactly
+from .packed import Gunzip, Stream, garbage_note, opened, read_exactly
 from .source import Choices, Source, ask, check_size
 
 if TYPE_CHECKING:  # nibabel takes a quarter of a second to import
@@ -139,12 +140,12 @@ def _disagree(header: nib.Nifti1Header) -> bool:
 
 
 def decode_labels(data: bytes, name: str) -> tuple[Mask, str]:
-    """Read what :func:`napari_segmatch.io.encode_labels` returned, whose hash was compared: a mask and its comment."""
-    import nibabel as nib
+    """Read what :func:`napari_segmatch.io.encode_labels` returned, whose hash was compared: a mask and its comment.
 
+    The hash only says that nothing happened to it since: no more is unpacked than its header declares.
+    """
     try:
-        raw = gzip.decompress(data)
-        kind = nib.Nifti1Image if nib.Nifti1Header.may_contain_header(raw[:_HEADER]) else nib.Nifti2Image
+        raw, kind = _unpacked(data, name)
         image: Any = kind.from_bytes(raw)
         affine, known = _placed(image.header, {}, name)
         source = Source(name, np.asarray(image.dataobj.get_unscaled()), affine, known)
@@ -156,6 +157,18 @@ def decode_labels(data: bytes, name: str) -> tuple[Mask, str]:
     text = b"".join(part if isinstance(part, bytes) else str(part).encode() for part in comments)
     labels = np.ascontiguousarray(source.permuted(source.stored).astype(np.uint8, copy=False))
     return Mask(labels, source.geometry), text.rstrip(b"\0").decode()
+
+
+def _unpacked(data: bytes, name: str) -> tuple[bytes, type[nib.Nifti1Image]]:
+    """Return a gzipped .nii as far as its header says that it goes, and of which kind it is."""
+    import nibabel as nib
+
+    stream = Gunzip(io.BytesIO(data))
+    head = stream.read(_HEADER)
+    header = _header(head, False, name)
+    _check(header, name)
+    raw = head + read_exactly(stream, int(header.get_data_offset()) + _declared(header) - len(head), name)
+    return raw, nib.Nifti1Image if type(header) is nib.Nifti1Header else nib.Nifti2Image
 
 
 # Writing

@@ -66,7 +66,7 @@ class ObjectStore:
         try:
             mask, about = decode_labels(data, path.name)
             return mask, json.loads(about) if about else {}
-        except (ImportProblem, ValueError) as error:
+        except (ImportProblem, ValueError, RecursionError) as error:
             raise ProjectError(f"A saved mask cannot be read: {error}") from error
 
     def intact(self, name: str) -> bool:

@@ -19,9 +19,12 @@ _NETWORK = re.compile(
 )
 """Kinds of file systems that reach another computer; of those in user space all but a few that are known as local."""
 
+_WINDOWS_DISK = re.compile(r"/mnt/[a-z]")
+"""Where Linux inside Windows mounts Windows' own disks, with a file system that is otherwise a network's."""
+
 _CLOUDS = {
-    "OneDrive": r"OneDrive( ?-.*)?",
-    "Dropbox": r"Dropbox( \(.*\)|-.*)?",
+    "OneDrive": r"OneDrive( - .*)?",
+    "Dropbox": r"Dropbox( \(.*\))?",
     "Google Drive": r"Google ?Drive( \(.*\)|-.*)?",
     "iCloud": r"iCloud ?Drive.*|Mobile Documents",
     "Nextcloud": r"Nextcloud\d*|ownCloud\d*",
@@ -44,8 +47,17 @@ _MARKERS = {
 
 
 def place_warning(path: Path) -> str:
-    """Return a sentence if a project's folder, which need not be there yet, lies where projects come to harm."""
-    place = path.resolve()
+    """Return a sentence if a project's folder, which need not be there yet, lies where projects come to harm.
+
+    A warning stops nobody: of a path that cannot be followed there is nothing to say.
+    """
+    try:
+        return _warning(path.resolve())
+    except (OSError, RuntimeError, ValueError):  # links that lead in a circle; a name that no file can have
+        return ""
+
+
+def _warning(place: Path) -> str:
     if service := _cloud(place):
         return (
             f"{place.name} lies in a folder that {service} copies: it can copy a half-written project, or put another "
@@ -61,8 +73,10 @@ def place_warning(path: Path) -> str:
 
 def _cloud(place: Path) -> str:
     for folder in (place, *place.parents):
+        own = folder.parent.name == "CloudStorage"  # macOS keeps all such folders there, as OneDrive-Hospital
+        name = folder.name.partition("-")[0] if own else folder.name
         for service, pattern in _CLOUDS.items():
-            if re.fullmatch(pattern, folder.name, re.IGNORECASE):
+            if re.fullmatch(pattern, name, re.IGNORECASE):
                 return service
         for service, markers in _MARKERS.items():
             if folder != Path.home() and any(next(folder.glob(marker), None) for marker in markers):
@@ -80,8 +94,11 @@ def _network(place: Path) -> str:
         return _windows(place)
     mounts = _mac_mounts() if sys.platform == "darwin" else _linux_mounts()
     above = {str(folder) for folder in (place, *place.parents)}
-    found = [(len(point), kind) for point, kind in mounts if point in above]
-    kind = max(enumerate(found), key=lambda item: (item[1][0], item[0]), default=(0, (0, "")))[1][1]
+    found = [(point, kind) for point, kind in mounts if point in above]
+    nearest = max(enumerate(found), key=lambda item: (len(item[1][0]), item[0]), default=(0, ("", "")))
+    point, kind = nearest[1]
+    if kind in ("9p", "drvfs") and _WINDOWS_DISK.fullmatch(point):
+        return ""
     return kind if _NETWORK.fullmatch(kind) else ""
 
 

@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from ..errors import ProjectError
 from ..fsio import move
 from ..types import Mask
 from . import audit, schema
+from .checks import good_name
 from .objects import ObjectStore
 from .records import geometry_text
 from .store import BACKUPS, DAMAGE, new_database
 
 PAIR = ("", "-journal")
+
+_TOLD: dict[str, type | tuple[type, ...]] = {
+    "id": int, "case_id": str, "done": str, "origin": str, "author": str, "at": str, "parent": (int, NoneType),
+    "proposal": (int, NoneType), "patient": str, "validation": (bool, int), "classes": list, "sequences": list,
+    "uuid": str,
+}  # fmt: skip
+"""What a mask says of itself."""
+
+_NO_NUMBER = 2**63  # larger than any that the database holds
 
 
 def rebuild(folder: Path, database: str) -> str:
@@ -112,8 +124,21 @@ def _unknown(objects: ObjectStore, known: set[str]) -> Iterator[tuple[str, Mask,
         if name not in known:
             with contextlib.suppress(ProjectError):
                 mask, about = objects.read(name)
-                if "case_id" in about:
+                if _whole(about):
                     yield name, mask, about
+
+
+def _whole(about: Any) -> bool:
+    """Whether a mask says of itself all that a row needs: it may be of another program, or of nobody."""
+    return (
+        isinstance(about, dict)
+        and all(field in about and isinstance(about[field], kind) for field, kind in _TOLD.items())
+        and all(abs(about[field] or 0) < _NO_NUMBER for field in ("id", "parent", "proposal"))
+        and all(isinstance(name, str) for name in about["classes"] + about["sequences"])
+        and good_name(about["case_id"])
+        and about["origin"] in schema.ORIGINS
+        and re.fullmatch(r"\[(\d{1,6}(, \d{1,6})*)?\]", about["done"]) is not None
+    )
 
 
 def _add_case(db: sqlite3.Connection, mask: Mask, about: dict[str, Any]) -> None:

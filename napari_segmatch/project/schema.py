@@ -11,11 +11,14 @@ from . import audit
 SCHEMA_VERSION = 3
 APPLICATION_ID = 0x5345474D  # "SEGM"
 
-MASK_VERSION = """
+ORIGINS = ("human", "import", "proposal", "undo", "conflict", "recovered")
+"""Where mask versions come from."""
+
+MASK_VERSION = f"""
 CREATE TABLE mask_version(
     id INTEGER PRIMARY KEY, case_id TEXT NOT NULL REFERENCES "case"(id), parent INTEGER REFERENCES mask_version(id),
     object TEXT NOT NULL, done TEXT NOT NULL,
-    origin TEXT NOT NULL CHECK(origin IN ('human', 'import', 'proposal', 'undo', 'conflict', 'recovered')),
+    origin TEXT NOT NULL CHECK(origin IN {ORIGINS}),
     proposal INTEGER REFERENCES proposal(id), author TEXT NOT NULL, at TEXT NOT NULL) STRICT;
 CREATE INDEX mask_version_case ON mask_version(case_id, id);
 CREATE INDEX mask_version_aside ON mask_version(id) WHERE origin IN ('conflict', 'recovered');

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from functools import partial
 
 from psygnal import Signal
 
@@ -72,15 +71,25 @@ class AddingSession(CaseSession):
         self.cases_changed.emit()
 
     def _import(self, item: FoundCase, finished: bool, validation: bool) -> None:
-        def then(problem: SegmatchError | None) -> None:
+        def work() -> Exception | None:
+            try:
+                return self._add(item, finished, validation)
+            except Exception as error:  # its turn is over all the same
+                return error
+
+        def then(problem: Exception | None) -> None:
             if item in self._adding:
                 self._adding.remove(item)
             if isinstance(problem, Question):
                 self._unanswered.append((problem, item, finished, validation))
-            self._added(item, problem)
+            if problem is None or isinstance(problem, SegmatchError):
+                self._added(item, problem)
+            else:
+                self._failed("import", problem)
+            self._ask_next()
 
         self._adding.append(item)
-        self._jobs.submit("import", partial(self._add, item, finished, validation), then)
+        self._jobs.submit("import", work, then)
 
     def _add(self, item: FoundCase, finished: bool, validation: bool) -> SegmatchError | None:
         project = self._open()
@@ -102,7 +111,6 @@ class AddingSession(CaseSession):
         notes = self._open().reading(item.id).notes
         if problem or notes:
             self.message.emit(f"{item.id}: {problem or ' '.join(notes)}", bool(problem))
-        self._ask_next()
 
     def _ask_next(self) -> None:
         """Ask the first of the open questions, when all cases have had their turn."""

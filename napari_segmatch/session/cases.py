@@ -84,6 +84,7 @@ class CaseSession(KeepingSession):
         """Finish saving, close the project. ``timeout`` is for a training that has to stop first."""
         self._jobs.cancel("import", "read")
         self._rescue()
+        self._here = None  # nobody needs the place of a window that closes, and writing it would outlast the lock
         self.wait()
         self._let_go()
         self.saved_at = None
