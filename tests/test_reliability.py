@@ -2,12 +2,14 @@
 
 import errno
 import hashlib
+import io
 import json
 import os
 import shutil
 import sqlite3
 import threading
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -21,6 +23,7 @@ from napari_segmatch.io import encode_labels
 from napari_segmatch.project import journal
 from napari_segmatch.project.doctor import examine
 from napari_segmatch.project.pool import ProjectPool
+from napari_segmatch.project.proposals import read_pseudo_mask
 from napari_segmatch.project.upkeep import collect_garbage, garbage, repair
 from napari_segmatch.session import Session
 from napari_segmatch.types import Region
@@ -780,3 +783,16 @@ def test_no_patient_s_name_reaches_log_events_or_exports(tmp_path, monkeypatch):
     for file in written:
         assert file.is_dir() or b"ZZCANARY" not in file.read_bytes(), file
         assert "ZZCANARY" not in file.name
+
+
+def test_a_proposal_is_unpacked_no_further_than_a_slice_can_be_large(tmp_path):
+    """Nor one that says it has more voxels than there is memory: both are sentences."""
+    path = tmp_path / "00000001-bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("00000.npy", bytes(2**28 + 1))
+        header = io.BytesIO()
+        np.lib.format.write_array_header_1_0(header, {"descr": "|u1", "fortran_order": False, "shape": (2**60,)})
+        file.writestr("00001.npy", header.getvalue())
+    for member, words in (("00000", "larger than any slice"), ("00001", "cannot be read")):
+        with pytest.raises(ProjectError, match=words):
+            read_pseudo_mask(path, member)

@@ -14,6 +14,9 @@ from ..errors import ProjectError
 from ..events import PseudoMask
 from ..fsio import read_file, write_atomic
 
+_MOST = 2**28
+"""Bytes that one slice may take when it is unpacked: a project may come from anywhere."""
+
 
 def write_pseudo_masks(folder: Path, step: int, masks: Sequence[PseudoMask]) -> tuple[Path, list[str]]:
     """Write a batch into a new file; returns it and the name of each mask in it."""
@@ -29,9 +32,12 @@ def write_pseudo_masks(folder: Path, step: int, masks: Sequence[PseudoMask]) -> 
 def read_pseudo_mask(path: Path, member: str) -> np.ndarray:
     """Return labels (y, x) uint8."""
     try:
-        with np.load(io.BytesIO(read_file(path)), allow_pickle=False) as file:
+        data = io.BytesIO(read_file(path))
+        if zipfile.ZipFile(data).getinfo(f"{member}.npy").file_size > _MOST:
+            raise ValueError("it is larger than any slice")
+        with np.load(data, allow_pickle=False) as file:
             return np.asarray(file[member], np.uint8)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
+    except (OSError, KeyError, ValueError, MemoryError, zipfile.BadZipFile) as error:
         raise ProjectError(
             f"The proposals in {path.name} cannot be read ({error}): train again to get new ones."
         ) from error
