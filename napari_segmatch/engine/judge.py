@@ -201,10 +201,11 @@ class Judge(DiscriminatorSelector):
     def examine(self, pool: ResidentPool, teacher: nn.Module, mirror: bool, generator: torch.Generator) -> Report:
         """Meet labelled slices that were held out, fit the rules and note how well they do."""
         answers = Answers([], [], [], [], [])
+        his = self._teacher_looks(pool, teacher, mirror, generator)
         for fold in (0, 1):
             rows = pool.labelled[(pool.folds.cpu()[pool.labelled] == 1 - fold)]
             rows = rows[torch.randperm(len(rows), generator=generator)[: EXAMINED // 2]].to(pool.device)
-            lead = self._lead(fold, pool, teacher, mirror, generator) if len(rows) else 0.0
+            lead = self._lead(fold, his, mirror) if len(rows) else 0.0
             for part in rows.split(16) if len(rows) else ():
                 self._ask(answers, fold, pool.slices(part), pool.labels_of(part).long(), mirror, lead)
         if answers.known:
@@ -213,24 +214,32 @@ class Judge(DiscriminatorSelector):
             self._learn_empty(torch.cat(answers.nothing).cpu(), torch.cat(answers.empty).cpu())
         return self.report
 
-    def _lead(
-        self, fold: int, pool: ResidentPool, teacher: nn.Module, mirror: bool, generator: torch.Generator
-    ) -> float:
+    def _teacher_looks(
+        self, pool: ResidentPool, teacher: nn.Module, mirror: bool, generator: torch.Generator
+    ) -> list[tuple[Tensor, Look]]:
+        """Return unlabelled slices on which the teacher sees something, and how he sees them."""
+        rows = pool.unlabelled[torch.randperm(len(pool.unlabelled), generator=generator)[:COMPARED]]
+        looks = []
+        for part in rows.to(pool.device).split(16) if len(rows) else ():
+            images = pool.slices(part)
+            his = look_with(teacher, images, mirror)
+            shown = (his.labels > 0).flatten(1).any(1)
+            if shown.any():
+                looks.append((images[shown], rows_of(his, shown)))
+        return looks
+
+    def _lead(self, fold: int, looks: list[tuple[Tensor, Look]], mirror: bool) -> float:
         """Return by how much more speaks for the teacher's masks than for an understudy's, on unlabelled slices.
 
         He is surer of all that he does. What an understudy's masks have for them counts as so much more.
         """
-        rows = pool.unlabelled[torch.randperm(len(pool.unlabelled), generator=generator)[:COMPARED]]
         gaps = [torch.zeros(0)]
-        for part in rows.to(pool.device).split(16) if len(rows) else ():
-            images = pool.slices(part)
-            theirs, his = (look_with(network, images, mirror) for network in (self.understudies[fold], teacher))
-            both = ((theirs.labels > 0).flatten(1).any(1) & (his.labels > 0).flatten(1).any(1)).nonzero()[:, 0]
-            if len(both):
-                gaps.append(
-                    (self._evidence(images[both], rows_of(his, both), (0, 1))
-                     - self._evidence(images[both], rows_of(theirs, both), (fold,))).cpu()
-                )  # fmt: skip
+        for images, his in looks:
+            theirs = look_with(self.understudies[fold], images, mirror)
+            both = (theirs.labels > 0).flatten(1).any(1)
+            if both.any():
+                gap = self._evidence(images[both], rows_of(his, both), (0, 1))
+                gaps.append((gap - self._evidence(images[both], rows_of(theirs, both), (fold,))).cpu())
         gap = torch.cat(gaps)
         return float(gap.mean()) if len(gap) >= 8 else 0.0
 
