@@ -1,7 +1,10 @@
 """The pure parts of the window: turning voxels, slices, strokes, queue, sentences."""
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
+from qtpy.QtWidgets import QLabel
 
 from napari_segmatch.events import Examined, Step
 from napari_segmatch.ledger import Ledger
@@ -20,12 +23,14 @@ from napari_segmatch.ranking import (
 from napari_segmatch.session import History
 from napari_segmatch.types import Case, Geometry, Proposal, Region
 from napari_segmatch.ui.adding import chosen, from_files, held_out
+from napari_segmatch.ui.contact_sheet import UNPROVEN, ContactSheet
 from napari_segmatch.ui.diagnosis import diagnose
 from napari_segmatch.ui.display import Flip, edge_letters, window
+from napari_segmatch.ui.queue import QueueModel
 from napari_segmatch.ui.shapes import SHAPES, reshape, smooth, without_islands
 from napari_segmatch.ui.slices import between, fill_gaps, painted, worth_a_look
 from napari_segmatch.ui.strokes import Strokes, touched
-from napari_segmatch.ui.style import palette
+from napari_segmatch.ui.style import GOOD, LATER, palette
 from napari_segmatch.ui.suggest import features, next_case
 
 
@@ -357,3 +362,17 @@ def test_nearly_equal_gains_keep_a_person_in_one_case():
     assert [item.case for item in select(near, Choice())] == ["a", "a", "b", "b"]
     far = [of(0, "a", 0, 0.99), of(1, "b", 0, 0.3), of(2, "a", 1, 0.3), of(3, "b", 1, 0.99)]
     assert [item.score for item in select(far, Choice())] == [0.3, 0.3, 0.99, 0.99]
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_a_contact_sheet_says_which_percentages_are_not_proven(qapp, proven):
+    """Grey frames and a sentence: a whole case must not be accepted for numbers that are guesses."""
+    thumbnails = Mock(pixmap=lambda item: None)
+    source = QueueModel(lambda item: item.region.z + 1, lambda item: proven)
+    items = [Proposal(1, 1, Region("a", 3), 0.9, "accepted", 1, 1)]
+    sheet = ContactSheet(None, "", "Case a", items, source, thumbnails, lambda *_: None)
+    sheet.resize(400, 300)
+    shown = sheet.view.grab().toImage()
+    colours = {shown.pixelColor(x, y).name() for x in range(40) for y in range(60)}
+    assert (GOOD in colours, LATER in colours) == (proven, not proven)
+    assert any(UNPROVEN in label.text() for label in sheet.findChildren(QLabel)) is not proven

@@ -10,9 +10,12 @@ from qtpy.QtGui import QColor, QKeyEvent, QPainter, QPen
 from qtpy.QtWidgets import QFrame, QListView, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from ..types import Proposal
-from .queue import NUMBER_ROLE, PROPOSAL_ROLE, QueueModel, score_words
-from .style import EMPTY, GOOD, button, column, count, row, text
+from .queue import NUMBER_ROLE, PROPOSAL_ROLE, PROVEN_ROLE, QueueModel, score_words
+from .style import EMPTY, GOOD, LATER, button, column, count, row, text
 from .thumbnails import TILE, Thumbnails
+
+
+UNPROVEN = "Grey frames: made before the discriminator was proven, take their percentage for a guess."
 
 
 class ContactSheet(QFrame):
@@ -59,7 +62,10 @@ class ContactSheet(QFrame):
         self.accept = button("", "All tiles that are not crossed out become labels; one undo takes them all back",
                              self._accept, "primary", "⏎")  # fmt: skip
         cancel = button("Cancel", "Decide nothing", self.close_sheet, key="Esc")
-        about = text("Click a tile to leave it out. Spot checks are not here: they want your word one by one.", "hint")
+        words = "Click a tile to leave it out. Spot checks are not here: they want your word one by one."
+        if not all(map(source.proven, items)):
+            words += f" {UNPROVEN}"
+        about = text(words, "hint")
         layout = column(text(title, "title"), about, self.view, row(self.accept, cancel))
         layout.setContentsMargins(14, 12, 14, 12)
         self.setLayout(layout)
@@ -134,7 +140,7 @@ class _Tile(QStyledItemDelegate):
             painter.setPen(QPen(QColor("white"), 3))
             painter.drawLine(box.topLeft(), box.bottomRight())
             painter.drawLine(box.topRight(), box.bottomLeft())
-        painter.setPen(QPen(QColor(EMPTY if out else GOOD), 2))
+        painter.setPen(QPen(QColor(EMPTY if out else GOOD if index.data(PROVEN_ROLE) else LATER), 2))
         painter.drawRect(box)
         painter.setPen(option.palette.text().color())
         words = f"slice {index.data(NUMBER_ROLE)}   {score_words(item)}"
