@@ -14,7 +14,6 @@ from .queue import NUMBER_ROLE, PROPOSAL_ROLE, PROVEN_ROLE, QueueModel, score_wo
 from .style import EMPTY, GOOD, LATER, button, column, count, row, text
 from .thumbnails import TILE, Thumbnails
 
-
 UNPROVEN = "Grey frames: made before the discriminator was proven, take their percentage for a guess."
 
 
