@@ -237,6 +237,25 @@ def test_rule_gives_chances_that_hold():
     assert auroc(promised.numpy(), good[2000:].numpy()) > 0.75
 
 
+def test_chances_of_a_sharp_rule_are_not_too_modest():
+    """Where evidence tells good from bad, a hundred masks suffice to say so: no chance is pulled to the middle."""
+    generator = _generator(2)
+    known = torch.randn(2100, 1, generator=generator)
+    wanted = torch.sigmoid(5 * known[:, 0])
+    good = torch.rand(2100, generator=generator) < wanted
+    promised = chance(known[100:], fit_rule(known[:100], good[:100]))
+    assert calibration_error(promised.numpy(), good[100:].numpy()) < 0.05
+
+
+def test_a_likely_mask_is_accepted_though_few_labels_state_no_bound():
+    """Ten good ones of ten cannot state 0.85; what is good with a chance of 0.7 is accepted nevertheless."""
+    judge = _learner().selector
+    known = torch.cat([torch.linspace(-3, -1, 10), torch.linspace(1, 3, 10)] * 2)[:, None]
+    folds = torch.arange(40) // 20
+    judge._learn_rules(known, known[:, 0] > 0, folds, cases=8)
+    assert judge.report.proven and 0.5 <= judge.report.tau <= 0.7
+
+
 def test_auroc_and_average_precision_of_known_rankings():
     """By hand: 3 of 4 pairs in order; precision 1 and 2/3 at the two good ones."""
     scores, good = np.array([0.9, 0.8, 0.7, 0.6]), np.array([True, False, True, False])

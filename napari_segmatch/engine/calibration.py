@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-RIDGE = 0.02
-"""Pull of the coefficients towards 0, as a share of the mean loss."""
+RIDGE = 0.001
+"""Pull of the coefficients towards 0, as a share of the mean loss: more of it makes every chance too modest."""
 
 
 def fit_rule(features: Tensor, good: Tensor) -> Tensor:
@@ -22,16 +22,22 @@ def fit_rule(features: Tensor, good: Tensor) -> Tensor:
     good
         (n,) bool.
     """
+    from scipy.optimize import minimize
+    from scipy.special import expit
+
     centre, spread = features.mean(0), features.std(0, correction=0).clamp_min(1e-3)
-    x = torch.cat([(features - centre) / spread, torch.ones(len(features), 1)], 1).double()
-    y = good.double() * (1 - 2 / (len(good) + 4)) + 1 / (len(good) + 4)  # Platt's targets: never quite 0 or 1
-    pull = torch.full((x.shape[1],), RIDGE, dtype=torch.float64)
+    x = torch.cat([(features - centre) / spread, torch.ones(len(features), 1)], 1).double().numpy()
+    y = good.double().numpy() * (1 - 2 / (len(good) + 4)) + 1 / (len(good) + 4)  # Platt's targets: never quite 0 or 1
+    pull = np.full(x.shape[1], RIDGE)
     pull[-1] = 0
-    step = 1 / (0.25 * float(torch.linalg.matrix_norm(x.T @ x, 2)) / len(x) + RIDGE)
-    rule = torch.zeros(x.shape[1], dtype=torch.float64)
-    for _ in range(400):
-        rule = rule - step * (x.T @ (torch.sigmoid(x @ rule) - y) / len(x) + pull * rule)
-        rule[:-1].clamp_(min=0)
+
+    def loss(rule: np.ndarray) -> tuple[float, np.ndarray]:
+        said = x @ rule
+        value = np.mean(np.logaddexp(0, said) - y * said) + 0.5 * float(pull @ rule**2)
+        return value, x.T @ (expit(said) - y) / len(y) + pull * rule
+
+    bounds = [(0, None)] * features.shape[1] + [(None, None)]
+    rule = torch.from_numpy(minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds).x)
     slopes = rule[:-1].float() / spread
     return torch.cat([slopes, (rule[-1].float() - (slopes * centre).sum())[None]])
 

@@ -49,6 +49,9 @@ from .selectors import (
 BOUND = 0.85
 """At least this share of accepted masks is to be good: the lower bound on the slices of an examination."""
 
+ENOUGH = 0.7
+"""A mask that is good with this chance is accepted, even if labels are too few to state the bound."""
+
 EXAMINED = 128
 """Labelled slices in one examination, at most."""
 
@@ -279,6 +282,7 @@ class Judge(DiscriminatorSelector):
         tau = threshold(scores, right, BOUND) if cases >= FEW else None
         if tau is None:
             tau = max(0.5, float(np.median(scores)))
+        tau = min(tau, ENOUGH)
         accepted = scores > tau
         bound = precision_bound(int(right[accepted].sum()), int(accepted.sum()))
         area = auroc(scores, right)
