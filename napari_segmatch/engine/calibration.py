@@ -11,6 +11,15 @@ from torch import Tensor
 RIDGE = 0.001
 """Pull of the coefficients towards 0, as a share of the mean loss: more of it makes every chance too modest."""
 
+BOUND = 0.85
+"""At least this share of accepted masks is to be good: the lower bound on the slices of an examination."""
+
+ENOUGH = 0.7
+"""A mask that is good with this chance is accepted, even if labels are too few to state the bound."""
+
+FEW = 5
+"""Below this number of labelled cases a threshold cannot be stated: the better half of the masks is accepted."""
+
 
 def fit_rule(features: Tensor, good: Tensor) -> Tensor:
     """Fit a logistic rule: coefficients (f + 1,), the constant last.
@@ -74,6 +83,12 @@ def threshold(scores: np.ndarray, good: np.ndarray, bound: float) -> float | Non
         if last_of_equals and precision_bound(int(right), count) >= bound:
             found = float(scores[order[count - 1]]) - 1e-6
     return found
+
+
+def verdict_threshold(scores: np.ndarray, good: np.ndarray, cases: int) -> float:
+    """Return the threshold for a verdict: the one that keeps the bound, if labels suffice to state it and it is low."""
+    tau = threshold(scores, good, BOUND) if cases >= FEW else None
+    return min(max(0.5, float(np.median(scores))) if tau is None else tau, ENOUGH)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from ..config import TrainConfig
 from ..types import NOT_ANNOTATED
-from .calibration import Report, auroc, chance, fit_rule, precision_bound, threshold
+from .calibration import Report, auroc, chance, fit_rule, precision_bound, verdict_threshold
 from .corruptions import corrupted
 from .data import ResidentPool
 from .discriminator import GOOD, Discriminator, annotated, dice_of, one_question, quality_loss
@@ -46,12 +46,6 @@ from .selectors import (
     rows_of,
 )
 
-BOUND = 0.85
-"""At least this share of accepted masks is to be good: the lower bound on the slices of an examination."""
-
-ENOUGH = 0.7
-"""A mask that is good with this chance is accepted, even if labels are too few to state the bound."""
-
 EXAMINED = 128
 """Labelled slices in one examination, at most."""
 
@@ -63,9 +57,6 @@ AGREED = 0.9
 
 COMPARED = 64
 """Unlabelled slices on which teacher and understudies are compared in one examination."""
-
-FEW = 5
-"""Below this number of labelled cases a threshold cannot be stated: the better half of the masks is accepted."""
 
 
 @dataclass(frozen=True)
@@ -279,10 +270,7 @@ class Judge(DiscriminatorSelector):
         scores, right = self._held_out(known, good, fold_of)
         if not len(scores):
             return
-        tau = threshold(scores, right, BOUND) if cases >= FEW else None
-        if tau is None:
-            tau = max(0.5, float(np.median(scores)))
-        tau = min(tau, ENOUGH)
+        tau = verdict_threshold(scores, right, cases)
         accepted = scores > tau
         bound = precision_bound(int(right[accepted].sum()), int(accepted.sum()))
         area = auroc(scores, right)
