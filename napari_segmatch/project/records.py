@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..columns import WORDS
 from ..errors import ProjectError
 from ..types import NOT_ANNOTATED, Case, Decision, Geometry, Proposal, Region
 
@@ -33,13 +34,10 @@ SELECT p.case_id, p.z, p.id, p.run, p.score, p.verdict, p.step, p.pool_version,
        (SELECT verdict FROM decision WHERE proposal = p.id ORDER BY id DESC LIMIT 1) AS decision, p.area, p.agreement
 FROM proposal p
 """
-NEWEST = """
-WHERE p.id IN (SELECT coalesce(max(CASE WHEN id IN (
-    SELECT proposal FROM decision WHERE id IN (SELECT max(id) FROM decision GROUP BY proposal)
-    AND verdict IN ('accepted', 'rejected', 'corrected')) THEN id END), max(id))
-    FROM proposal WHERE ?1 IS NULL OR case_id = ?1 GROUP BY case_id, z)
+TABLE = """
+SELECT id, run, case_id, z, score, verdict = 'accepted', step, pool_version, coalesce(area, -1), agreement FROM proposal
 """
-"""Of each slice (of all cases, or of one) the proposal that a person has judged, else the newest."""
+"""All proposals, as :data:`napari_segmatch.columns.ROW` has them."""
 
 
 _NO_GEOMETRY = Geometry((0, 0, 0), np.eye(4), known=False)
@@ -88,9 +86,15 @@ def to_case(row: Row) -> Case:
 
 
 def to_proposal(row: Row) -> Proposal:
-    """By position, not by name: there may be fifty thousand."""
+    """By position, not by name: there may be many."""
     case, z, id, run, *rest = row
     return Proposal(id, run, Region(case, z), *rest)
+
+
+@_whole
+def to_words(rows: Sequence[Row]) -> dict[int, int]:
+    """Return the last word on each proposal, as its place in :data:`napari_segmatch.columns.WORDS`."""
+    return {proposal: WORDS.index(word) for proposal, word in rows}
 
 
 @_whole
