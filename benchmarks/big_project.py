@@ -98,9 +98,9 @@ def _proposals(project, run, cases):
     for first in range(0, len(slices), ROUND):
         part = slices[first : first + ROUND]
         rows = [
-            {"run": run.id, "case_id": f"case-{free[place // PER_CASE]:05d}", "z": int(place % PER_CASE) + 2, "score": float(score),
-             "verdict": "accepted" if score > 0.6 else "rejected", "step": first, "pool_version": 1, "file": relative,
-             "member": member, "area": int(area), "agreement": float(agreement)}
+            {"run": run.id, "case_id": f"case-{free[place // PER_CASE]:05d}", "z": int(place % PER_CASE) + 2,
+             "score": float(score), "verdict": "accepted" if score > 0.6 else "rejected", "step": first,
+             "pool_version": 1, "file": relative, "member": member, "area": int(area), "agreement": float(agreement)}
             for place, member, score, area, agreement in zip(
                 part, members, chance.random(len(part)), chance.integers(0, 3000, len(part)), chance.random(len(part)),
                 strict=False,
@@ -124,26 +124,25 @@ def resident():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def measure(path, rounds, profile=""):
+def measure(path, rounds):
     import napari
     from latency import spin
     from qtpy.QtWidgets import QApplication
 
     from napari_segmatch.ui.dock import SegmatchDock
 
-    begun = time.perf_counter()
-    with Project.open(path):
-        alone = time.perf_counter() - begun
+    alone = _decide_alone(path)
     viewer = napari.Viewer(show=True)
     dock = SegmatchDock(viewer)
     viewer.window.add_dock_widget(dock, name="SegMatch", area="right")
     viewer.window._qt_window.resize(1366, 768)
     spin(2)
     gc.collect()
-    row, before = {"project_open_s": round(alone, 3)}, resident()
-    for part in (_open, _queue, _other_case, _orders, _next, _accept):
-        with _profiled(profile and f"{profile}.{part.__name__}"):
-            row |= part(dock, rounds)
+    row, before = {}, resident()
+    row |= _open(dock, path)
+    for part in (_queue, _other_case, _orders, _next, _accept):
+        row |= part(dock, rounds)
+    row |= alone
     row["more_memory_mib"] = round(resident() - before)
     row["peak_memory_mib"] = round(resident())
     print("ROW", json.dumps(row), flush=True)
@@ -151,28 +150,21 @@ def measure(path, rounds, profile=""):
     QApplication.processEvents()
 
 
-class _profiled:
-    """Writes where the time of a part goes, if a file's name is given."""
-
-    def __init__(self, name):
-        import cProfile
-
-        self.name, self.profile = name, cProfile.Profile() if name else None
-
-    def __enter__(self):
-        if self.profile:
-            self.profile.enable()
-
-    def __exit__(self, *_):
-        if self.profile:
-            self.profile.disable()
-            self.profile.dump_stats(self.name)
+def _decide_alone(path):
+    """Accept a few proposals of one case without a window, as the saving thread does."""
+    took = []
+    with Project.open(path) as project:
+        for item in project.proposals(undecided=True, case="case-00001")[:8]:
+            begun = time.perf_counter()
+            project.decide(item, "accepted")
+            took.append(1e3 * (time.perf_counter() - begun))
+    return _quantiles("decide_alone", took[3:])
 
 
-def _open(dock, rounds):
+def _open(dock, path):
     """From the wish to the list of cases drawn."""
     begun = time.perf_counter()
-    dock.session.open_project(PATH)
+    dock.session.open_project(path)
     dock.cases.table.viewport().repaint()
     return {"cases": len(dock.session.cases), "proposals": len(dock.session.proposals), "open_s": _since(begun)}
 
@@ -202,16 +194,16 @@ def _orders(dock, rounds):
 
 def _other_case(dock, rounds):
     """From J to the next proposal drawn, in the queue's first order: almost always one of another case."""
-    return _quantiles("next_case", [_until_next(dock, "next")[1] for _ in range(rounds)])
+    return _quantiles("next_case", [_until_next(dock, "next")[2] for _ in range(rounds)])
 
 
 def _next(dock, rounds):
     """The same, case by case."""
-    return _quantiles("next", [_until_next(dock, "next")[1] for _ in range(rounds)])
+    return _quantiles("next", [_until_next(dock, "next")[2] for _ in range(rounds)])
 
 
 def _until_next(dock, action):
-    """Return when the key was pressed, and the milliseconds until another proposal was drawn."""
+    """Return when the key was pressed, and the milliseconds until it was done and until another proposal was drawn."""
     from latency import spin
     from qtpy.QtWidgets import QApplication
 
@@ -219,26 +211,27 @@ def _until_next(dock, action):
     spin(0.7)  # the person looks
     before, begun = reviewer.current.id, time.perf_counter()
     dock.review.actions[action]()
+    done = 1e3 * (time.perf_counter() - begun)
     while not (reviewer.current.id != before and reviewer.on_screen):
         QApplication.processEvents()
     dock.review.view.viewport().repaint()
-    return begun, 1e3 * (time.perf_counter() - begun)
+    return begun, done, 1e3 * (time.perf_counter() - begun)
 
 
 def _accept(dock, rounds):
-    """From A to the next one drawn and the queue without this one; to the disk having it; the window hearing of it."""
+    """From A to the queue without this one, to the next one drawn, to the disk having it; the window hearing of it."""
     from latency import spin
 
-    saves, told, shown, saved = [], [], [], []
+    saves, told, queued, shown, saved = [], [], [], [], []
     dock.session.project.decide = _watched(dock.session.project.decide, saves)
     dock.session._learn = _watched(dock.session._learn, told)
     for _ in range(rounds):
-        begun, took = _until_next(dock, "accept")
+        begun, done, drawn = _until_next(dock, "accept")
         spin(60, lambda: not dock.session.is_saving)
-        shown.append(took)
+        queued.append(done)
+        shown.append(drawn)
         saved.append(1e3 * (saves[-1][1] - begun))
-    found = {"accept_shown": shown, "accept_saved": saved}
-    found["accept_saving"] = [1e3 * (end - start) for start, end in saves]
+    found = {"accept_queue": queued, "accept_drawn": shown, "accept_saved": saved}
     found["accept_heard"] = [1e3 * (end - start) for start, end in told]
     return {key: value for name, values in found.items() for key, value in _quantiles(name, values).items()}
 
@@ -269,12 +262,9 @@ def main():
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--keep", type=Path, help="keep the projects in this folder, and use those that are there")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
-    parser.add_argument("--profile", default="", help="write profiles of the parts under this name")
     given = parser.parse_args()
     if given.measure:
-        global PATH
-        PATH = given.measure
-        measure(given.measure, given.rounds, given.profile)
+        measure(given.measure, given.rounds)
         return
     with tempfile.TemporaryDirectory() as scratch:
         for cases in given.cases:
@@ -286,7 +276,7 @@ def main():
                 build(folder, cases)
                 print(f"built {cases} cases in {time.perf_counter() - begun:.0f} s")
             told = subprocess.run(
-                [sys.executable, __file__, "--measure", path, "--rounds", str(given.rounds), "--profile", given.profile],
+                [sys.executable, __file__, "--measure", path, "--rounds", str(given.rounds)],
                 capture_output=True, text=True,
             )  # fmt: skip
             line = next((line for line in told.stdout.splitlines() if line.startswith("ROW")), None)

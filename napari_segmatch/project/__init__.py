@@ -24,6 +24,7 @@ from .pool import ProjectPool
 from .proposals import read_pseudo_mask, write_pseudo_masks
 from .records import PROPOSALS, to_decision, to_proposal
 from .runs import Run
+from .store import Store
 
 __all__ = ["Project", "ProjectPool", "Run"]
 
@@ -39,6 +40,10 @@ class Project(MaskFolder):
 
     Use :meth:`create` or :meth:`open`; one object may be shared by threads.
     """
+
+    def __init__(self, path: Path, store: Store) -> None:
+        super().__init__(path, store)
+        self.steps: tuple[int, list[int], list[int]] = (0, [], [])  # what :func:`decisions.steps` has read so far
 
     # proposals and decisions -----------------------------------------------------------------------------
 

@@ -25,8 +25,9 @@ WHERE c.removed_at IS NULL
 """
 """Every case with its current mask: the newest version that was not put beside it."""
 ASIDE = """
-SELECT * FROM mask_version WHERE origin IN ('conflict', 'recovered') AND id NOT IN (SELECT version FROM choice)
-AND case_id IN (SELECT id FROM "case" WHERE removed_at IS NULL) ORDER BY id
+SELECT v.* FROM mask_version v JOIN "case" c ON c.id = v.case_id
+WHERE v.origin IN ('conflict', 'recovered') AND v.id NOT IN (SELECT version FROM choice) AND c.removed_at IS NULL
+ORDER BY v.id
 """
 """Versions beside the current mask about which nobody has decided yet."""
 PROPOSALS = """
