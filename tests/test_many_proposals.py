@@ -8,10 +8,11 @@ from qtpy.QtCore import QModelIndex, QPersistentModelIndex
 
 from napari_segmatch.columns import Columns, Some
 from napari_segmatch.config import configure
+from napari_segmatch.errors import ProjectError
 from napari_segmatch.events import PseudoMask
 from napari_segmatch.ledger import Ledger
 from napari_segmatch.project import Project
-from napari_segmatch.project.records import geometry_text
+from napari_segmatch.project.records import geometry_text, to_numbers
 from napari_segmatch.ranking import (
     BLIND,
     ORDERS,
@@ -203,6 +204,11 @@ def test_the_table_of_all_cases_says_what_each_case_says(tmp_path):
         assert len(project.proposals(case="case-0003")) == 38
         assert {item.verdict for item in project.proposals("rejected")} == {"rejected"}
         assert len(project.proposals(undecided=True)) == len(project.proposals()) - 1
+
+
+def test_a_damaged_row_is_a_sentence():
+    with pytest.raises(ProjectError, match="doctor --repair"):
+        to_numbers([(1, 1, "case-1", 0, None, 1, 1, 1, -1, None), (2, 1, "case-1", 0, "?", 1, 1, 1, -1, None)])
 
 
 def _work(project, job):

@@ -9,11 +9,9 @@ import numpy as np
 
 from ..columns import ROW, WORDS, Columns
 from ..types import Case
-from .records import TABLE, to_words
+from .records import FIELDS, TABLE, to_numbers, to_words
 from .store import Store
 
-_FIELDS = [name for name in ROW.names or () if name != "decision"]
-_READ = np.dtype([(name, "O" if name == "case" else ROW[name]) for name in _FIELDS], align=True)
 _JUDGED = np.array([word in ("accepted", "rejected", "corrected") for word in WORDS])
 
 
@@ -34,8 +32,8 @@ def _read(store: Store, cases: Sequence[Case], *one: str) -> np.ndarray:
     place = defaultdict(lambda: -1, {case.id: index for index, case in enumerate(cases)})
     parts = [np.zeros(0, ROW)]
     for part in store.parts(f"{TABLE}{'WHERE case_id = ?' if one else ''} ORDER BY id", *one):
-        read, rows = np.array(part, _READ), np.zeros(len(part), ROW)
-        for name in _FIELDS:
+        read, rows = to_numbers(part), np.zeros(len(part), ROW)
+        for name in FIELDS:
             rows[name] = read[name] if name != "case" else [place[case] for case in read["case"].tolist()]
         parts.append(rows)
     rows = np.concatenate(parts)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..columns import WORDS
+from ..columns import ROW, WORDS
 from ..errors import ProjectError
 from ..types import NOT_ANNOTATED, Case, Decision, Geometry, Proposal, Region
 
@@ -38,7 +38,9 @@ FROM proposal p
 TABLE = """
 SELECT id, run, case_id, z, score, verdict = 'accepted', step, pool_version, coalesce(area, -1), agreement FROM proposal
 """
-"""All proposals, as :data:`napari_segmatch.columns.ROW` has them."""
+"""All proposals, in these fields of :data:`napari_segmatch.columns.ROW`; of the case its id."""
+FIELDS = tuple(name for name in ROW.names or () if name != "decision")
+_NUMBERS = np.dtype([(name, "O" if name == "case" else ROW[name]) for name in FIELDS], align=True)
 
 
 _NO_GEOMETRY = Geometry((0, 0, 0), np.eye(4), known=False)
@@ -90,6 +92,12 @@ def to_proposal(row: Row) -> Proposal:
     """By position, not by name: there may be many."""
     case, z, id, run, *rest = row
     return Proposal(id, run, Region(case, z), *rest)
+
+
+@_whole
+def to_numbers(rows: Sequence[tuple[object, ...]]) -> np.ndarray:
+    """Turn rows of :data:`TABLE` into an array with :data:`FIELDS`."""
+    return np.array(rows, _NUMBERS)
 
 
 @_whole

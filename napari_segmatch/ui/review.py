@@ -120,7 +120,7 @@ class ReviewPanel(Page):
                 swapped.append((old.id, item))
         self.model.change(swapped)
         self.model.remove(item.id for region, item in known.items() if region not in here and item.id != kept)
-        self.model.insert(new, self.model.rowCount())
+        self.model.insert(sorted(new, key=lambda item: item.id), self.model.rowCount())
         self._newcomers += len(new)
         self._after_change()
 
