@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Literal
+from typing import Literal, TypeVar
 
+import numpy as np
+
+from .columns import WORDS, Columns, Some
 from .types import Decision, HumanVerdict, Proposal, Verdict
 
 Which = Literal["all", "accepted", "rejected", "mine"]
@@ -65,16 +68,24 @@ def gain_per_second(item: Proposal, pace: Pace = Pace()) -> float:
     What it teaches is taken as its chance of being wrong times the square root of its area, as large mistakes teach
     more; the time as that of an accept or of a correction, by the same chance, the latter longer for a longer edge.
     """
-    area = ROUGH_AREA if item.area is None else item.area
-    wrong = 1 - item.score
-    edge = 2 * math.sqrt(math.pi * area)
+    rows = Columns.of([item]).rows
+    return float(_gains(rows["area"], rows["score"], pace)[0])
+
+
+def gain_in(proposals: Iterable[Proposal], pace: Pace = Pace()) -> dict[str, float]:
+    """Return the sum over the open proposals of each case that segment something; cases without are left out."""
+    items = Columns.of(proposals)
+    rows = items.rows[(items.rows["decision"] == 0) & (items.rows["area"] != 0)]
+    total = np.bincount(rows["case"], _gains(rows["area"], rows["score"], pace), len(items.cases))
+    return {items.cases[code]: float(total[code]) for code in np.unique(rows["case"]).tolist()}
+
+
+def _gains(area: np.ndarray, score: np.ndarray, pace: Pace) -> np.ndarray:
+    area = np.where(area < 0, ROUGH_AREA, area)
+    wrong = 1 - score
+    edge = 2 * np.sqrt(np.pi * area)
     seconds = (1 - wrong) * pace.accept + wrong * (pace.accept + pace.correct + edge / 25)
-    return (0.05 + wrong) * math.sqrt(1 + area) / seconds
-
-
-def disagreement(item: Proposal) -> float:
-    """Return how far the discriminator's score and the mirrored view's agreement are apart, 0 to 1; -1 if unknown."""
-    return -1.0 if item.agreement is None else abs(item.score - item.agreement)
+    return np.asarray((0.05 + wrong) * np.sqrt(1 + area) / seconds)
 
 
 def is_blind(proposal: Proposal) -> bool:
@@ -86,63 +97,95 @@ def is_spot_check(proposal: Proposal) -> bool:
     return _shuffle(proposal.id) % BLIND == 0
 
 
-def _shuffle(number: int) -> int:
+def spot_checks(ids: np.ndarray) -> np.ndarray:
+    """Return :func:`is_spot_check` of the proposals with these numbers."""
+    return np.asarray(_shuffle(ids.astype(np.uint64)) % BLIND == 0)
+
+
+Number = TypeVar("Number", int, np.ndarray)
+
+
+def _shuffle(number: Number) -> Number:
     """Turn a number into one that looks drawn by chance, always the same (Knuth's multiplicative hash)."""
     return (number * 2654435761 % 2**32) >> 8
 
 
 def threshold(proposals: Iterable[Proposal]) -> float:
     """Return where between rejected and accepted the selector seems to draw the line."""
-    lowest, highest = math.inf, -math.inf
-    for item in proposals:
-        if item.verdict == "accepted":
-            lowest = min(lowest, item.score)
-        else:
-            highest = max(highest, item.score)
-    return (lowest + highest) / 2 if math.isfinite(lowest + highest) else 0.5
+    rows = Columns.of(proposals).rows
+    lowest = rows["score"][rows["accepted"]].min(initial=math.inf)
+    highest = rows["score"][~rows["accepted"]].max(initial=-math.inf)
+    return float(lowest + highest) / 2 if math.isfinite(lowest + highest) else 0.5
+
+
+def nearest(proposals: Columns, line: float, but: int | None = None) -> Proposal | None:
+    """Return the open proposal whose score is closest to a line, other than the one with the number ``but``."""
+    waiting = np.flatnonzero((proposals.rows["decision"] == 0) & (proposals.rows["id"] != (-1 if but is None else but)))
+    if not len(waiting):
+        return None
+    return proposals[int(waiting[np.argmin(np.abs(proposals.rows["score"][waiting] - line))])]
+
+
+def _inside(choice: Choice, said: Verdict, word: HumanVerdict | None, spot: bool) -> bool:
+    """Whether proposals of that kind are in the list. A spot check is in none that would give its verdict away."""
+    if choice.which == "mine":
+        return word is not None
+    if choice.undecided_only and word is not None:
+        return False
+    return choice.which == "all" or (said == choice.which and not (spot and word is None))
 
 
 def belongs(item: Proposal, choice: Choice) -> bool:
-    """Whether a proposal is in the list. A spot check is in no list that would give its verdict away."""
-    if choice.which == "mine":
-        return item.decision is not None
-    if choice.undecided_only and item.decision is not None:
-        return False
-    return choice.which == "all" or (item.verdict == choice.which and not is_blind(item))
+    """Whether a proposal is in the list."""
+    return _inside(choice, item.verdict, item.decision, is_spot_check(item))
 
 
-def select(proposals: Sequence[Proposal], choice: Choice, pace: Pace = Pace()) -> list[Proposal]:
+def select(proposals: Iterable[Proposal], choice: Choice, pace: Pace = Pace()) -> list[Proposal]:
     """Filter and sort."""
-    found = [item for item in proposals if belongs(item, choice)]
-    return sorted(found, key=_key(choice.order, proposals, pace))
+    columns = Columns.of(proposals)
+    return list(columns.take(_arranged(columns, choice, pace)))
 
 
-def _key(order: Order, proposals: Sequence[Proposal], pace: Pace) -> Callable[[Proposal], Any]:
-    line = threshold(proposals) if order == "worth a look" else 0.5
-    keys: dict[Order, Callable[[Proposal], Any]] = {
-        # a spot check takes a place that says nothing of its score
-        "best use of time": lambda item: (-_band(gain_per_second(_veiled(item), pace)), item.case, item.z),
-        "worth a look": lambda item: abs(_veiled(item).score - line),
-        "disagreement": lambda item: -disagreement(_veiled(item)),
-        "surest first": lambda item: -_veiled(item).score,
-        "least sure first": lambda item: _veiled(item).score,
-        "by case": lambda item: (item.case, item.z),
-        "random": lambda item: _shuffle(item.id + 7919),
+def selected(proposals: Iterable[Proposal], choice: Choice, pace: Pace = Pace()) -> Some:
+    """Do so, and make an object of none."""
+    table = Columns.of(proposals).by_id()
+    return Some(table, table.ids[_arranged(table, choice, pace)])
+
+
+def _arranged(items: Columns, choice: Choice, pace: Pace) -> np.ndarray:
+    """Return the places of the proposals that belong to a list, in its order."""
+    kinds = np.array([[[_inside(choice, said, word, spot) for spot in (False, True)] for word in WORDS]
+                      for said in ("rejected", "accepted")])  # fmt: skip
+    rows = items.rows
+    spot = spot_checks(items.ids)
+    places = np.flatnonzero(kinds[rows["accepted"].astype(int), rows["decision"], spot.astype(int)])
+    line = threshold(items) if choice.order == "worth a look" else 0.5
+    return places[_sorted(items.take(places), spot[places], choice.order, line, pace)]
+
+
+def _sorted(items: Columns, spot: np.ndarray, order: Order, line: float, pace: Pace) -> np.ndarray:
+    """Return the places of proposals in their order; an open spot check takes one that says nothing of its score."""
+    rows = items.rows
+    if order == "by case":
+        return np.lexsort((rows["z"], rows["case"]))
+    blind = spot & (rows["decision"] == 0)
+    score = np.where(blind, _shuffle((rows["id"] + 104729).astype(np.uint64)) % 1000 / 1000, rows["score"])
+    if order == "best use of time":
+        return np.lexsort((rows["z"], rows["case"], -_bands(_gains(rows["area"], score, pace))))
+    apart = np.abs(score - np.where(blind, np.nan, rows["agreement"]))
+    keys: dict[Order, np.ndarray] = {
+        "worth a look": np.abs(score - line),
+        "disagreement": np.where(np.isnan(apart), 1, -apart),
+        "surest first": -score,
+        "least sure first": score,
+        "random": _shuffle((rows["id"] + 7919).astype(np.uint64)),
     }
-    return keys[order]
+    return np.argsort(keys[order], kind="stable")
 
 
-def _band(gain: float) -> int:
+def _bands(gain: np.ndarray) -> np.ndarray:
     """Put gains within about a quarter of each other into one band: inside it the person stays in a case."""
-    return round(3 * math.log2(gain))
-
-
-def _veiled(item: Proposal) -> Proposal:
-    """Return a spot check with a score drawn by chance: its place in the list must not tell."""
-    if not is_blind(item):
-        return item
-    chance = _shuffle(item.id + 104729) % 1000 / 1000
-    return Proposal(item.id, item.run, item.region, chance, item.verdict, item.step, item.pool_version, area=item.area)
+    return np.rint(3 * np.log2(np.maximum(gain, 1e-9)))
 
 
 Counts = Mapping[tuple[Verdict, HumanVerdict | None, bool], int]
@@ -151,15 +194,7 @@ Counts = Mapping[tuple[Verdict, HumanVerdict | None, bool], int]
 
 def how_many(counts: Counts, choice: Choice) -> int:
     """Return the length of the list that :func:`select` would give."""
-
-    def inside(said: Verdict, word: HumanVerdict | None, spot: bool) -> bool:
-        if choice.which == "mine":
-            return word is not None
-        if choice.undecided_only and word is not None:
-            return False
-        return choice.which == "all" or (said == choice.which and not (spot and word is None))
-
-    return sum(n for key, n in counts.items() if inside(*key))
+    return sum(n for key, n in counts.items() if _inside(choice, *key))
 
 
 def overturned(counts: Counts) -> tuple[int, int]:
@@ -174,8 +209,8 @@ def overturned(counts: Counts) -> tuple[int, int]:
 
 def interval(k: int, n: int) -> tuple[float, float]:
     """Clopper and Pearson's 95 % confidence interval for k of n."""
-    from scipy.stats import beta
+    from scipy.special import betaincinv  # scipy.stats takes a second to import
 
-    low = 0.0 if k == 0 else float(beta.ppf(0.025, k, n - k + 1))
-    high = 1.0 if k == n else float(beta.ppf(0.975, k + 1, n - k))
+    low = 0.0 if k == 0 else float(betaincinv(k, n - k + 1, 0.025))
+    high = 1.0 if k == n else float(betaincinv(k + 1, n - k, 0.975))
     return low, high

@@ -11,11 +11,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "napari_segmatch"
 QT = {"napari", "qtpy", "magicgui", "superqt", "pyqtgraph", "PyQt6", "PySide6"}
-VOCABULARY = {"types", "config", "events", "errors", "fsio", "locks", "texts"}
+VOCABULARY = {"types", "columns", "config", "events", "errors", "fsio", "locks", "texts"}
 
 # room: (our own rooms it may import, outside packages it must not import)
 TABLE = {
     "types": (set(), QT | {"torch", "nibabel"}),
+    "columns": ({"types"}, QT | {"torch", "nibabel"}),
     "config": ({"errors"}, QT | {"torch", "nibabel"}),
     "events": ({"types"}, QT | {"torch", "nibabel"}),
     "errors": (set(), QT | {"torch", "nibabel"}),
@@ -33,8 +34,8 @@ TABLE = {
     "benchmark": (VOCABULARY | {"io", "engine", ""}, QT | {"psygnal", "nibabel", "sqlite3"}),
     "simulate": (VOCABULARY | {"io", "project", "ranking", "runner"}, QT | {"torch", "monai", "psygnal"}),
     "progress": (VOCABULARY, QT | {"torch", "nibabel"}),
-    "ranking": ({"types"}, QT | {"torch", "nibabel", "numpy"}),
-    "ledger": ({"ranking", "types"}, QT | {"torch", "nibabel", "numpy"}),
+    "ranking": ({"columns", "types"}, QT | {"torch", "nibabel"}),
+    "ledger": ({"columns", "ranking", "types"}, QT | {"torch", "nibabel"}),
     "keeper": (VOCABULARY | {"project"}, QT | {"torch", "monai", "nibabel", "psygnal"}),
     "session": (
         VOCABULARY | {"history", "io", "jobs", "keeper", "ledger", "project", "ranking", "runner"},

@@ -8,20 +8,23 @@ from typing import get_args
 
 import numpy as np
 
+from ..columns import Columns
 from ..config import TrainConfig
 from ..errors import ProjectError
 from ..events import PseudoMask
 from ..fsio import inside
 from ..io import Code
-from ..types import NOT_ANNOTATED, Decision, HumanVerdict, Proposal, Region, RunState, Verdict
+from ..types import NOT_ANNOTATED, Case, Decision, HumanVerdict, Proposal, RunState, Verdict
 from .audit import now
 from .decisions import decide, decide_all, revert, steps, take_back, touched
 from .export import export_project
+from .listing import listed
 from .masks import MaskFolder
 from .pool import ProjectPool
 from .proposals import read_pseudo_mask, write_pseudo_masks
-from .records import NEWEST, PROPOSALS, to_decision, to_proposal
+from .records import PROPOSALS, to_decision, to_proposal
 from .runs import Run
+from .store import Store
 
 __all__ = ["Project", "ProjectPool", "Run"]
 
@@ -37,6 +40,10 @@ class Project(MaskFolder):
 
     Use :meth:`create` or :meth:`open`; one object may be shared by threads.
     """
+
+    def __init__(self, path: Path, store: Store) -> None:
+        super().__init__(path, store)
+        self.steps: tuple[int, list[int], list[int]] = (0, [], [])  # what :func:`decisions.steps` has read so far
 
     # proposals and decisions -----------------------------------------------------------------------------
 
@@ -56,18 +63,18 @@ class Project(MaskFolder):
         """
         if verdict not in (None, *get_args(Verdict)):
             raise ProjectError(f"There is no verdict {verdict!r}; choose accepted or rejected.")
-        found = [to_proposal(row) for row in self.store.rows(PROPOSALS + NEWEST + " ORDER BY p.id", case)]
-        cases = self.cases if case is None else [self.case(case)]
-        here = {known.id for known in cases}
-        labelled = {Region(known.id, z) for known in cases for z in known.labelled}
-        return [
-            item
-            for item in found
-            if item.case in here
-            and (verdict is None or item.verdict == verdict)
-            and (item.decision is not None or item.region not in labelled)
-            and not (undecided and item.decision is not None)
-        ]
+        found = self.proposal_table() if case is None else listed(self.store, [self.case(case)], case)
+        wanted = np.full(len(found), True) if verdict is None else found.rows["accepted"] == (verdict == "accepted")
+        return list(found.take(wanted & (found.rows["decision"] == 0) if undecided else wanted))
+
+    def proposal_table(self, cases: Sequence[Case] | None = None) -> Columns:
+        """Return the same as a table, in the order of their numbers; ``cases`` are all cases, where they are known."""
+        return listed(self.store, self.cases if cases is None else cases)
+
+    def last_proposal(self) -> int:
+        """Return the number of the newest proposal, 0 if there is none."""
+        row = self.store.row("SELECT coalesce(max(id), 0) AS id FROM proposal")
+        return int(row["id"]) if row else 0
 
     def cases_proposed_since(self, id: int) -> tuple[list[str], int]:
         """Return the cases with proposals later than proposal ``id``, and the latest one's number."""

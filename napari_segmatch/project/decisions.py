@@ -211,12 +211,15 @@ def take_back(project: Project, items: Sequence[Proposal]) -> list[Decision]:
 
 
 def steps(project: Project) -> tuple[list[int], list[int]]:
-    """Return the batches that can be undone and those that can be redone, the next one last."""
-    undo: list[int] = []
-    redo: list[int] = []
+    """Return the batches that can be undone and those that can be redone, the next one last.
+
+    Batches only ever grow: those that were read before are not read again.
+    """
+    last, undo, redo = project.steps[0], [*project.steps[1]], [*project.steps[2]]
     for row in project.store.rows(
-        "SELECT batch, max(reverts) AS reverts FROM decision WHERE batch IS NOT NULL GROUP BY batch ORDER BY batch"
+        "SELECT batch, max(reverts) AS reverts FROM decision WHERE batch > ? GROUP BY batch ORDER BY batch", last
     ):
+        last = row["batch"]
         if undo and row["reverts"] == undo[-1]:
             undo.pop()
             redo.append(row["batch"])
@@ -226,6 +229,7 @@ def steps(project: Project) -> tuple[list[int], list[int]]:
         else:
             undo.append(row["batch"])
             redo.clear()
+    project.steps = last, undo, redo
     return undo, redo
 
 

@@ -39,19 +39,15 @@ class ProjectPool:
         cases = [case for case in self._project.cases if case.problem is None]
         held_out = {case.patient for case in cases if case.validation}
         reviewed = self._reviewed()
-        rejected = {item.region for item in reviewed if item.verdict == "rejected"}
+        out = {case.id: set(case.labelled) for case in cases}
+        for item in reviewed:
+            if item.verdict == "rejected" and item.region.case in out:
+                out[item.region.case].add(item.region.z)
         training = [case for case in cases if case.patient not in held_out]
         return PoolSnapshot(
             version=version,
             labelled={case.id: case.labelled for case in training if case.labelled},
-            unlabelled={
-                case.id: tuple(
-                    z
-                    for z in range(case.shape[0])
-                    if z not in set(case.labelled) and Region(case.id, z) not in rejected
-                )
-                for case in training
-            },
+            unlabelled={case.id: tuple(z for z in range(case.shape[0]) if z not in out[case.id]) for case in training},
             validation=tuple(case.id for case in cases if case.validation and case.labelled),
             masks={case.id: case.version for case in cases if case.version is not None},
             reviewed=reviewed,

@@ -11,6 +11,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from ..columns import ROW, WORDS
 from ..errors import ProjectError
 from ..types import NOT_ANNOTATED, Case, Decision, Geometry, Proposal, Region
 
@@ -24,8 +25,9 @@ WHERE c.removed_at IS NULL
 """
 """Every case with its current mask: the newest version that was not put beside it."""
 ASIDE = """
-SELECT * FROM mask_version WHERE origin IN ('conflict', 'recovered') AND id NOT IN (SELECT version FROM choice)
-AND case_id IN (SELECT id FROM "case" WHERE removed_at IS NULL) ORDER BY id
+SELECT v.* FROM mask_version v JOIN "case" c ON c.id = v.case_id
+WHERE v.origin IN ('conflict', 'recovered') AND v.id NOT IN (SELECT version FROM choice) AND c.removed_at IS NULL
+ORDER BY v.id
 """
 """Versions beside the current mask about which nobody has decided yet."""
 PROPOSALS = """
@@ -33,13 +35,12 @@ SELECT p.case_id, p.z, p.id, p.run, p.score, p.verdict, p.step, p.pool_version,
        (SELECT verdict FROM decision WHERE proposal = p.id ORDER BY id DESC LIMIT 1) AS decision, p.area, p.agreement
 FROM proposal p
 """
-NEWEST = """
-WHERE p.id IN (SELECT coalesce(max(CASE WHEN id IN (
-    SELECT proposal FROM decision WHERE id IN (SELECT max(id) FROM decision GROUP BY proposal)
-    AND verdict IN ('accepted', 'rejected', 'corrected')) THEN id END), max(id))
-    FROM proposal WHERE ?1 IS NULL OR case_id = ?1 GROUP BY case_id, z)
+TABLE = """
+SELECT id, run, case_id, z, score, verdict = 'accepted', step, pool_version, coalesce(area, -1), agreement FROM proposal
 """
-"""Of each slice (of all cases, or of one) the proposal that a person has judged, else the newest."""
+"""All proposals, in these fields of :data:`napari_segmatch.columns.ROW`; of the case its id."""
+FIELDS = tuple(name for name in ROW.names or () if name != "decision")
+_NUMBERS = np.dtype([(name, "O" if name == "case" else ROW[name]) for name in FIELDS], align=True)
 
 
 _NO_GEOMETRY = Geometry((0, 0, 0), np.eye(4), known=False)
@@ -88,9 +89,21 @@ def to_case(row: Row) -> Case:
 
 
 def to_proposal(row: Row) -> Proposal:
-    """By position, not by name: there may be fifty thousand."""
+    """By position, not by name: there may be many."""
     case, z, id, run, *rest = row
     return Proposal(id, run, Region(case, z), *rest)
+
+
+@_whole
+def to_numbers(rows: Sequence[tuple[object, ...]]) -> np.ndarray:
+    """Turn rows of :data:`TABLE` into an array with :data:`FIELDS`."""
+    return np.array(rows, _NUMBERS)
+
+
+@_whole
+def to_words(rows: Sequence[Row]) -> dict[int, int]:
+    """Return the last word on each proposal, as its place in :data:`napari_segmatch.columns.WORDS`."""
+    return {proposal: WORDS.index(word) for proposal, word in rows}
 
 
 @_whole

@@ -17,6 +17,9 @@ from .schema import APPLICATION_ID, SCHEMA_VERSION
 
 BACKUPS = "backups"
 
+AT_ONCE = 1000
+"""Rows that are in memory as objects while many are read."""
+
 DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
 """What SQLite raises of a damaged file: where its message quotes broken text, Python cannot decode the message."""
 
@@ -213,6 +216,14 @@ class Store:
     def rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
         with self._lock, self._readable():
             return self._db.execute(query, values).fetchall()
+
+    def parts(self, query: str, *values: Any) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield rows as plain tuples, some at a time, for what is too much to be in memory at once."""
+        with self._lock, self._readable():
+            cursor = self._db.cursor()
+            cursor.row_factory = None
+            cursor.execute(query, values)
+            yield from iter(lambda: cursor.fetchmany(AT_ONCE), [])
 
     def row(self, query: str, *values: Any) -> sqlite3.Row | None:
         with self._lock, self._readable():

@@ -33,8 +33,8 @@ class CaseSession(KeepingSession):
     """Another project is open, or none."""
     cases_changed = Signal()
     """Cases were added, or what is known of one changed."""
-    proposals_changed = Signal()
-    """Proposals came or went."""
+    proposals_changed = Signal(object)
+    """Proposals of these cases, a set of ids, came or went."""
     decided = Signal(object)
     """The proposals with these numbers have another word of a person, or none any more."""
     colours_changed = Signal()
@@ -46,7 +46,8 @@ class CaseSession(KeepingSession):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cases: list[Case] = []
+        self._cases: list[Case] = []
+        self._place: dict[str, int] = {}
         self.proposals = Ledger()
         self.colours: dict[str, str] = {}
         self.saved_at: float | None = None
@@ -102,9 +103,10 @@ class CaseSession(KeepingSession):
     def _reload(self) -> None:
         project = self._open()
         self.cases = project.cases
-        self.proposals = Ledger(project.proposals())
+        before = set(self.proposals.columns.cases)
+        self.proposals = Ledger(project.proposal_table(self.cases))
         self.cases_changed.emit()
-        self.proposals_changed.emit()
+        self.proposals_changed.emit(before.union(self.proposals.columns.cases))
         self._renew_asides()
 
     def set_colour(self, name: str, colour: str) -> None:
@@ -117,8 +119,21 @@ class CaseSession(KeepingSession):
 
     # cases -----------------------------------------------------------------------------------------------
 
+    @property
+    def cases(self) -> list[Case]:
+        """All cases by id."""
+        return self._cases
+
+    @cases.setter
+    def cases(self, cases: list[Case]) -> None:
+        self._cases, self._place = cases, {case.id: place for place, case in enumerate(cases)}
+
     def case(self, id: str) -> Case:
-        return next(case for case in self.cases if case.id == id)
+        return self._cases[self._place[id]]
+
+    def known(self, id: str) -> Case | None:
+        """Return a case, or None if there is none of that name."""
+        return self._cases[self._place[id]] if id in self._place else None
 
     def volume(self, case: str) -> Volume:
         """Read a case's pixels, or take them from those read lately. Any thread may ask."""
@@ -228,14 +243,17 @@ class CaseSession(KeepingSession):
         self.read(lambda: self._facts(cases), learn)
 
     def _take_up(self, facts: Facts) -> None:
-        fresh = {case: what[0] for case, what in facts.items()}
-        before = [case.labelled for case in self.cases]
-        self.cases = [fresh.get(case.id, case) for case in self.cases]
-        renewed = [self.proposals.renew(case, proposals) for case, (_, proposals) in facts.items()]
-        if before != [case.labelled for case in self.cases]:
+        relabelled = False
+        for case, _ in facts.values():
+            known = self.known(case.id)
+            if known is not None:
+                self._cases[self._place[case.id]] = case
+                relabelled = relabelled or known.labelled != case.labelled
+        renewed = self.proposals.renew_all({case: proposals for case, (_, proposals) in facts.items()})
+        if relabelled:
             self.cases_changed.emit()
-        if any(renewed):
-            self.proposals_changed.emit()
+        if renewed:
+            self.proposals_changed.emit(renewed)
 
     # export ----------------------------------------------------------------------------------------------
 

@@ -137,7 +137,7 @@ class TrainingSession(AddingSession):
         self.run_state = self._open().run_state(run.id) if run else None
         if run is not None:
             self._read_events(quiet=True)
-        _, self._last_proposal = self._open().cases_proposed_since(self._last_proposal)
+        self._last_proposal = self._open().last_proposal()
 
     def _read_events(self, quiet: bool = False) -> None:
         if self.run is None:

@@ -37,6 +37,8 @@ class AnnotatePanel(Page):
         self._case.setMinimumContentsLength(8)
         self._case.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self._case.activated.connect(lambda _: self.open_case(self._case.currentData()))
+        self._listed: list[str] = []
+        self._marked: list[str] = []
         self._empty = text("", "hint")
         self._state = text("", "section")
         self._progress = text("", "hint")
@@ -223,8 +225,8 @@ class AnnotatePanel(Page):
             return
         waiting = {
             item.z: item.score
-            for item in self.session.proposals
-            if item.case == self.desk.case_id and item.decision is None
+            for item in self.session.proposals.of_case(self.desk.case_id).values()
+            if item.decision is None
         }
         found = worth_a_look(self.desk.z, self.desk.labels, self.desk.done, waiting)
         if found is None:
@@ -254,12 +256,22 @@ class AnnotatePanel(Page):
     def _palette(self) -> tuple[str, ...]:
         return palette(self._classes(), self.session.colours)[0]
 
+    def _list_cases(self, cases: list[Case]) -> None:
+        """Fill the list of cases; where only marks are others, change those."""
+        ids, marked = [case.id for case in cases], [f"✓ {case.id}" if case.labelled else case.id for case in cases]
+        if ids != self._listed:
+            self._case.clear()
+            for id, words in zip(ids, marked, strict=True):
+                self._case.addItem(words, id)
+            self._listed, self._marked = ids, marked
+        for index, (words, before) in enumerate(zip(marked, self._marked, strict=True)):
+            if words != before:
+                self._case.setItemText(index, words)
+        self._marked = marked
+
     def _cases_changed(self) -> None:
         cases = self._cases()
-        self._case.clear()
-        for case in cases:
-            mark = "✓ " if case.labelled else ""
-            self._case.addItem(f"{mark}{case.id}", case.id)
+        self._list_cases(cases)
         self._case.setCurrentIndex(self._case.findData(self.desk.case_id))
         if self.session.project is None:
             self._empty.setText("Open or create a project in the tab Cases first.")

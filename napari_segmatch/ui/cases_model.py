@@ -68,16 +68,44 @@ class CasesModel(QAbstractTableModel):
         self.cases: list[Case] = []
         self._picture = picture
         self._book = Ledger()
+        self._by, self._falling = 0, False
 
     def show(self, cases: Sequence[Case], book: Ledger) -> None:
-        if [case.id for case in cases] != [case.id for case in self.cases]:
+        known = {case.id for case in self.cases}
+        self._book = book
+        if len(cases) != len(known) or any(case.id not in known for case in cases):
             self.beginResetModel()
-            self.cases, self._book = list(cases), book
+            self.cases = self._sorted(cases)
             self.endResetModel()
             return
-        self.cases, self._book = list(cases), book
+        self._arrange(self._sorted(cases))
         if self.cases:
             self.dataChanged.emit(self.index(0, 0), self.index(len(self.cases) - 1, len(COLUMNS) - 1))
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort here, in one go: a proxy would ask for two values at each comparison."""
+        self._by, self._falling = column, order == Qt.SortOrder.DescendingOrder
+        self._arrange(self._sorted(self.cases))
+
+    def _sorted(self, cases: Sequence[Case]) -> list[Case]:
+        return sorted(cases, key=lambda case: self._value(case)[self._by], reverse=self._falling)
+
+    def _value(self, case: Case) -> tuple[Any, ...]:
+        """Return what a case is sorted by in each column."""
+        score = self._book.mean_score(case.id)
+        return case.id, self._book.open_in[case.id], -1.0 if score is None else score, case.editor or ""
+
+    def _arrange(self, cases: list[Case]) -> None:
+        """Put the same cases into another order; what is selected stays selected."""
+        if [case.id for case in cases] == [case.id for case in self.cases]:
+            self.cases = cases
+            return
+        self.layoutAboutToBeChanged.emit()
+        before, place = self.persistentIndexList(), {case.id: row for row, case in enumerate(cases)}
+        after = [self.index(place[self.cases[index.row()].id], index.column()) for index in before]
+        self.cases = cases
+        self.changePersistentIndexList(before, after)
+        self.layoutChanged.emit()
 
     def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: B008  Qt's own signature
         return 0 if parent.isValid() else len(self.cases)
@@ -101,9 +129,7 @@ class CasesModel(QAbstractTableModel):
         if role == KIND_ROLE:
             return kind(case, self._book.open_in[case.id])
         if role == SORT_ROLE:
-            score = self._book.mean_score(case.id)
-            waiting = self._book.open_in[case.id]
-            return (case.id, waiting, -1.0 if score is None else score, case.editor or "")[index.column()]
+            return self._value(case)[index.column()]
         if role == int(Qt.ItemDataRole.DisplayRole):
             return self._words(case)[index.column()]
         if role == int(Qt.ItemDataRole.ToolTipRole):
@@ -126,21 +152,23 @@ class CasesModel(QAbstractTableModel):
 
 
 class CasesFilter(QSortFilterProxyModel):
-    """Rows with some words in them, in one state or in every."""
+    """Rows with some words in them, in one state or in every; the model itself sorts them."""
 
     def __init__(self, parent: Any = None) -> None:
         super().__init__(parent)
         self._kind = STATES[0]
-        self.setSortRole(SORT_ROLE)
         self.setFilterKeyColumn(-1)
         self.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        self.sourceModel().sort(column, order)
 
     def show_kind(self, kind: str) -> None:
         self._kind = kind
         self.invalidateFilter()
 
     def filterAcceptsRow(self, row: int, parent: QModelIndex) -> bool:
-        wanted = self._kind in (STATES[0], self.sourceModel().index(row, 0, parent).data(KIND_ROLE))
+        wanted = self._kind == STATES[0] or self._kind == self.sourceModel().index(row, 0, parent).data(KIND_ROLE)
         return wanted and super().filterAcceptsRow(row, parent)
 
 

@@ -71,7 +71,7 @@ class Editing(QObject):
     @property
     def case(self) -> Case | None:
         """What is known of the case on the desk."""
-        return next((case for case in self.session.cases if case.id == self.case_id), None)
+        return self.session.known(self.case_id)
 
     # where we are ----------------------------------------------------------------------------------------
 

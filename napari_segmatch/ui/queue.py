@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any
 
+import numpy as np
 from qtpy.QtCore import QAbstractListModel, QModelIndex, Qt
 
+from ..columns import Columns, Some
 from ..ranking import is_blind
 from ..types import Proposal
 
@@ -46,22 +47,10 @@ def score_words(item: Proposal) -> str:
     return f"{100 * item.score:.0f} %" if math.isfinite(item.score) else ""
 
 
-def with_headings(items: Sequence[Proposal]) -> list[Row]:
-    """Put a heading before each run of proposals of one case."""
-    rows: list[Row] = []
-    for case, group in groupby(items, key=lambda item: item.case):
-        mine = list(group)
-        rows += [Heading(case, len(mine)), *mine]
-    return rows
-
-
 class QueueModel(QAbstractListModel):
-    """Rows for a list view that asks only for what it shows. Rows stay where they are until :meth:`show`.
+    """Rows for a view that asks only for what it shows. Rows stay where they are until :meth:`show`.
 
-    Attributes
-    ----------
-    items
-        The proposals, in order, without headings.
+    A row is a proposal's number, or below 0 that of a heading: half a million rows are one array.
     """
 
     def __init__(
@@ -69,78 +58,109 @@ class QueueModel(QAbstractListModel):
     ) -> None:
         super().__init__(parent)
         self.number, self.proven = number, proven
-        self.rows: list[Row] = []
-        self.items: list[Proposal] = []
-        self._row_of: dict[int, int] = {}
-        self._place_of: dict[int, int] = {}
+        self._table = Columns()
+        self._rows = self._ids = np.zeros(0, np.int64)
+        self._headings: list[Heading] = []
 
-    def show(self, items: Sequence[Proposal], grouped: bool = False) -> None:
+    @property
+    def items(self) -> Some:
+        """The proposals, in order, without headings."""
+        return Some(self._table, self._ids)
+
+    def show(self, items: Iterable[Proposal], grouped: bool = False) -> None:
         """Show other rows."""
         self.beginResetModel()
-        self.rows = with_headings(items) if grouped else list(items)
+        some = Some.of(items)
+        self._table, self._rows, self._headings = some.table, some.ids, []
+        if grouped:
+            self._group()
         self._index()
         self.endResetModel()
 
+    def _group(self) -> None:
+        """Put a heading before each run of proposals of one case."""
+        case = self._table.rows["case"][self._table.places(self._rows)]
+        first = np.flatnonzero(np.append(True, case[1:] != case[:-1])[: len(case)])
+        many = np.diff(np.append(first, len(case)))
+        names = [self._table.cases[code] for code in case[first].tolist()]
+        self._headings = [Heading(name, n) for name, n in zip(names, many.tolist(), strict=True)]
+        self._rows = np.insert(self._rows, first, -1 - np.arange(len(first)))
+
     def _index(self) -> None:
-        self._row_of = {row.id: i for i, row in enumerate(self.rows) if isinstance(row, Proposal)}
-        self.items = [row for row in self.rows if isinstance(row, Proposal)]
-        self._place_of = {item.id: i for i, item in enumerate(self.items)}
+        self._ids = self._rows[self._rows >= 0] if self._headings else self._rows
+
+    def row(self, row: int) -> Row:
+        """Return what stands in a row."""
+        number = int(self._rows[row])
+        return self._headings[-1 - number] if number < 0 else self._table.known(number)
+
+    def _rows_of(self, ids: Iterable[int]) -> dict[int, int]:
+        """Return the rows in which proposals with these numbers stand, in order, and which stands there."""
+        rows = np.flatnonzero(np.isin(self._rows, list(ids)))
+        return dict(zip(rows.tolist(), self._rows[rows].tolist(), strict=True))
 
     def change(self, fresh: Iterable[tuple[int, Proposal]]) -> None:
         """Put proposals in the place of those with these numbers, without moving a row."""
-        rows = [(self._row_of[id], id, item) for id, item in fresh if id in self._row_of]
-        for row, id, item in rows:
-            self.rows[row] = item
-            self.items[self._place_of[id]] = item
-        for row, id, item in rows:
-            if item.id != id:
-                self._row_of[item.id], self._place_of[item.id] = self._row_of.pop(id), self._place_of.pop(id)
+        given = dict(fresh)
+        rows = self._rows_of(given)
+        self._table = self._table.having([given[id] for id in rows.values()])
+        for row, id in rows.items():
+            self._rows[row] = given[id].id
+        self._index()
+        for row in rows:
             self.dataChanged.emit(self.index(row), self.index(row))
 
     def remove(self, ids: Iterable[int]) -> None:
         """Take rows out; a heading that has nothing under it any more goes with them."""
-        going = sorted((self._row_of[id] for id in ids if id in self._row_of), reverse=True)
+        going = list(self._rows_of(ids))
         if len(going) > 40:
-            gone = set(going)
             self.beginResetModel()
-            self.rows = _without_empty_headings([row for i, row in enumerate(self.rows) if i not in gone])
+            left = np.delete(self._rows, going)
+            empty = (left < 0) & np.append(left[1:] < 0, True)
+            self._rows = left[~empty]
             self._index()
             self.endResetModel()
             return
-        for row in going:
+        for row in reversed(going):
             first = row - 1 if self._is_only_one(row) else row
             self.beginRemoveRows(QModelIndex(), first, row)
-            del self.rows[first : row + 1]
-            self.endRemoveRows()
-        if going:
+            self._rows = np.delete(self._rows, slice(first, row + 1))
             self._index()
+            self.endRemoveRows()
 
     def _is_only_one(self, row: int) -> bool:
-        follows = self.rows[row + 1] if row + 1 < len(self.rows) else None
-        return row > 0 and isinstance(self.rows[row - 1], Heading) and not isinstance(follows, Proposal)
+        return row > 0 and self._rows[row - 1] < 0 and (row + 1 == len(self._rows) or self._rows[row + 1] < 0)
 
     def insert(self, items: Sequence[Proposal], row: int) -> None:
         """Put proposals before a row."""
-        items = [item for item in items if item.id not in self._row_of]
+        known = set(self._rows_of(item.id for item in items).values())
+        items = [item for item in items if item.id not in known]
         if not items:
             return
+        self._table = self._table.having(items)
         self.beginInsertRows(QModelIndex(), row, row + len(items) - 1)
-        self.rows[row:row] = items
+        self._rows = np.insert(self._rows, row, [item.id for item in items])
         self._index()
         self.endInsertRows()
 
+    def of_cases(self, cases: Iterable[str]) -> list[Proposal]:
+        """Return the proposals of some cases, in order."""
+        codes = [self._table.code[case] for case in cases if case in self._table.code]
+        mine = self._table.ids[np.isin(self._table.rows["case"], codes)]
+        return list(Some(self._table, self._ids[np.isin(self._ids, mine)]))
+
     def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: B008  Qt's own signature
-        return 0 if parent.isValid() else len(self.rows)
+        return 0 if parent.isValid() else len(self._rows)
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
-        if index.isValid() and index.row() < len(self.rows) and isinstance(self.rows[index.row()], Heading):
+        if index.isValid() and index.row() < len(self._rows) and self._rows[index.row()] < 0:
             return Qt.ItemFlag.ItemIsEnabled
         return super().flags(index)
 
     def data(self, index: QModelIndex, role: int = int(Qt.ItemDataRole.DisplayRole)) -> Any:
-        if not index.isValid() or index.row() >= len(self.rows):
+        if not index.isValid() or index.row() >= len(self._rows):
             return None
-        item = self.rows[index.row()]
+        item = self.row(index.row())
         if isinstance(item, Heading):
             return self._heading(item, role)
         if role == PROPOSAL_ROLE:
@@ -165,24 +185,15 @@ class QueueModel(QAbstractListModel):
         return None
 
     def row_of(self, id: int) -> int | None:
-        return self._row_of.get(id)
+        return next(iter(np.flatnonzero(self._rows == id).tolist()), None)
 
     def place_of(self, id: int) -> int:
         """Return where a proposal stands among :attr:`items`, -1 if it does not."""
-        return self._place_of.get(id, -1)
+        return next(iter(np.flatnonzero(self._ids == id).tolist()), -1)
 
     def repaint(self, ids: Iterable[int]) -> None:
-        for row in sorted(self._row_of[id] for id in ids if id in self._row_of):
+        for row in self._rows_of(ids):
             self.dataChanged.emit(self.index(row), self.index(row))
-
-
-def _without_empty_headings(rows: Sequence[Row]) -> list[Row]:
-    following = [*rows[1:], Heading("", 0)]
-    return [
-        row
-        for row, after in zip(rows, following, strict=True)
-        if isinstance(row, Proposal) or isinstance(after, Proposal)
-    ]
 
 
 def describe(item: Proposal, number: int, proven: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qtpy.QtCore import QModelIndex, QRect, QSize, Qt
 from qtpy.QtGui import QColor, QFont, QFontMetrics, QPainter
-from qtpy.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
+from qtpy.QtWidgets import QHeaderView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QTableView
 
 from ..ranking import is_blind
 from ..types import Proposal
@@ -25,22 +25,33 @@ _ROW = SIDE + 8
 _TICKS = {"accepted": "✓", "rejected": "✗", "corrected": "✎", "deferred": "…"}
 
 
-class QueueView(QListView):
-    """A list of any length; only visible rows are drawn and only their thumbnails made."""
+class QueueView(QTableView):
+    """A list of any length; only visible rows are drawn and only their thumbnails made.
+
+    A table of one column: Qt's list asks a model how many rows it has once for each row, whenever one has gone.
+    """
 
     def __init__(self, model: QueueModel, thumbnails: Thumbnails) -> None:
         super().__init__()
         self.setModel(model)
         self._delegate = ProposalDelegate(thumbnails, self)
         self.setItemDelegate(self._delegate)
-        self.setUniformItemSizes(True)
-        self.setVerticalScrollMode(QListView.ScrollMode.ScrollPerPixel)
+        self.setVerticalScrollMode(QTableView.ScrollMode.ScrollPerPixel)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setSelectionMode(QTableView.SelectionMode.SingleSelection)
+        self.setShowGrid(False)
+        self.setTabKeyNavigation(False)
+        self.horizontalHeader().hide()
+        self.horizontalHeader().setStretchLastSection(True)
+        self.verticalHeader().hide()
+        self.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        self.verticalHeader().setDefaultSectionSize(_ROW)
         self.setMinimumHeight(5 * _ROW // 2)
         self.setAccessibleName("Proposals to review")
 
 
 class ProposalDelegate(QStyledItemDelegate):
-    def __init__(self, thumbnails: Thumbnails, parent: QListView) -> None:
+    def __init__(self, thumbnails: Thumbnails, parent: QTableView) -> None:
         super().__init__(parent)
         self._thumbnails = thumbnails
 

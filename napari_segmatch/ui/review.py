@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from qtpy.QtCore import QModelIndex
 
-from ..ranking import belongs, is_blind, select
+from ..ranking import belongs, is_blind, selected
 from ..session import Session
 from ..types import REASONS, Proposal
 from .contact_sheet import ContactSheet
@@ -85,28 +85,33 @@ class ReviewPanel(Page):
 
     def _project_changed(self) -> None:
         self.reviewer.forget()
-        self.refill()
+        self.model.show(())
+        self._stale = True
+        if not self.isHidden():
+            self.refill()
+        else:
+            self._after_change()
 
     def refill(self) -> None:
         """Fill the list anew, in order; the proposal on the screen stays selected if it is still in it."""
         choice = self.filter.choice
-        items = select(self.session.proposals, choice, self.session.pace)
+        items = selected(self.session.proposals, choice, self.session.pace)
         self.model.show(items, grouped=choice.order == "by case")
         self._stale, self._newcomers = False, 0
         self._after_change()
 
-    def _proposals_changed(self) -> None:
+    def _proposals_changed(self, cases: set[str]) -> None:
         """Take in what came or went without moving a row: what replaces a proposal takes its place, the rest queues."""
         if not self.isVisible() or not self.model.items:
             self._stale = True
             if not self.isHidden():
                 self.refill()
             return
-        choice, known = self.filter.choice, {item.region: item for item in self.model.items}
+        choice, known = self.filter.choice, {item.region: item for item in self.model.of_cases(cases)}
         current = self.reviewer.current
         kept = current.id if current is not None else None
         swapped, new, here = [], [], set()
-        for item in self.session.proposals:
+        for item in (item for case in cases for item in self.session.proposals.of_case(case).values()):
             old = known.get(item.region)
             here.add(item.region)
             if old is None and belongs(item, choice):
@@ -115,7 +120,7 @@ class ReviewPanel(Page):
                 swapped.append((old.id, item))
         self.model.change(swapped)
         self.model.remove(item.id for region, item in known.items() if region not in here and item.id != kept)
-        self.model.insert(new, len(self.model.rows))
+        self.model.insert(sorted(new, key=lambda item: item.id), self.model.rowCount())
         self._newcomers += len(new)
         self._after_change()
 
@@ -198,7 +203,7 @@ class ReviewPanel(Page):
         """Put all open proposals of a case that are in the list on a sheet."""
         current = self.reviewer.current
         case = case or (current.case if current is not None else "")
-        items = sorted((item for item in self.model.items if item.case == case), key=self._number)
+        items = sorted(self.model.of_cases({case}), key=self._number)
         self._open_sheet(f"All of {case}", items)
 
     def accept_above(self) -> None:
@@ -207,7 +212,7 @@ class ReviewPanel(Page):
         here = self.model.place_of(current.id) if current is not None else -1
         self._open_sheet("From the top of the list to here", self.model.items[: here + 1])
 
-    def _open_sheet(self, title: str, items: list[Proposal]) -> None:
+    def _open_sheet(self, title: str, items: Iterable[Proposal]) -> None:
         items = [item for item in items if item.decision is None and not is_blind(item)]
         if self.reviewer.correcting or self.sheet_is_open:
             return

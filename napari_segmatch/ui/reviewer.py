@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import chain
 
 import numpy as np
 from psygnal import Signal
 
-from ..ranking import threshold
+from ..columns import Some
+from ..ranking import nearest, threshold
 from ..session import Session
 from ..types import NOT_ANNOTATED, HumanVerdict, Proposal
 from .desk import Desk
@@ -43,7 +45,7 @@ class Reviewer:
         session: Session,
         desk: Desk,
         thumbnails: Thumbnails,
-        items: Callable[[], list[Proposal]],
+        items: Callable[[], Some],
         place_of: Callable[[int], int],
     ) -> None:
         self.session, self.desk, self.thumbnails, self.items = session, desk, thumbnails, items
@@ -73,10 +75,10 @@ class Reviewer:
         if shown is None:
             return
         found = self.session.proposals.get(shown.id)
-        labelled = next((case.labelled for case in self.session.cases if case.id == shown.case), ())
+        case = self.session.known(shown.case)
         if found is not None:
             self.current = found
-        elif shown.decision is None and shown.z in labelled:
+        elif shown.decision is None and case is not None and shown.z in case.labelled:
             self.current = None
 
     # showing ---------------------------------------------------------------------------------------------
@@ -143,11 +145,10 @@ class Reviewer:
 
     def worth_a_look(self) -> None:
         """Show the open proposal that lies closest to the threshold."""
-        line = threshold(self.session.proposals)
         mine = self.current.id if self.current is not None else None
-        waiting = [item for item in self.items() if item.decision is None and item.id != mine]
-        if waiting and not self.correcting:
-            self.show(min(waiting, key=lambda item: abs(item.score - line)))
+        found = nearest(self.items().columns, threshold(self.session.proposals), mine)
+        if found is not None and not self.correcting:
+            self.show(found)
 
     # deciding --------------------------------------------------------------------------------------------
 
@@ -198,7 +199,7 @@ class Reviewer:
             return
         chosen = {item.id for item in items}
         if self.current is not None and self.current.id in chosen:
-            after = self.items()[self._place(self.current) + 1 :] + self.items()
+            after = chain(self.items()[self._place(self.current) + 1 :], self.items())
             self.current = next((item for item in after if item.decision is None and item.id not in chosen), None)
         self.session.decide_all(items, "accepted", seconds)
         self._refetch(items)
@@ -211,7 +212,8 @@ class Reviewer:
     def _following(self, item: Proposal) -> Proposal | None:
         """Return the next open proposal of the list, from the top when the end is reached."""
         items, here = self.items(), self._place(item)
-        return next((other for other in items[here + 1 :] + items[: max(0, here)] if other.decision is None), None)
+        others = chain(items[here + 1 :], items[: max(0, here)])
+        return next((other for other in others if other.decision is None), None)
 
     # correcting ------------------------------------------------------------------------------------------
 

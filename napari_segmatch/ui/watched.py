@@ -77,7 +77,7 @@ def _open_slices(session: Session) -> dict[str, list[int]]:
     """The unlabelled slices of the cases that train, as the trainer sees them."""
     held_out = {case.patient for case in session.cases if case.validation}
     return {
-        case.id: [z for z in range(case.shape[0]) if z not in set(case.labelled)]
+        case.id: sorted({*range(case.shape[0])} - {*case.labelled})
         for case in session.cases
         if case.problem is None and case.patient not in held_out
     }

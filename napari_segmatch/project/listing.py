@@ -1,0 +1,67 @@
+"""Which proposals of a project are to be looked at: of each slice one, all of them read as one table."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..columns import ROW, WORDS, Columns
+from ..types import Case
+from .records import FIELDS, TABLE, to_numbers, to_words
+from .store import Store
+
+_JUDGED = np.array([word in ("accepted", "rejected", "corrected") for word in WORDS])
+
+
+def listed(store: Store, cases: Sequence[Case], one: str | None = None) -> Columns:
+    """Return of each slice the proposal that a person has judged, else the newest.
+
+    Those of slices that somebody has finished by hand are left out. ``cases`` are all of the project's, sorted by id;
+    or just the ``one`` that is asked for.
+    """
+    rows = _read(store, cases, *([] if one is None else [one]))
+    _put_words(store, rows, one)
+    rows = rows[_last_of_slices(rows)]
+    return Columns([case.id for case in cases], rows[(rows["decision"] > 0) | ~_finished(rows, cases)])
+
+
+def _read(store: Store, cases: Sequence[Case], *one: str) -> np.ndarray:
+    """Read the proposals of these cases; those of cases that were removed fall out."""
+    place = defaultdict(lambda: -1, {case.id: index for index, case in enumerate(cases)})
+    parts = [np.zeros(0, ROW)]
+    for part in store.parts(f"{TABLE}{'WHERE case_id = ?' if one else ''} ORDER BY id", *one):
+        read, rows = to_numbers(part), np.zeros(len(part), ROW)
+        for name in FIELDS:
+            rows[name] = read[name] if name != "case" else [place[case] for case in read["case"].tolist()]
+        parts.append(rows)
+    rows = np.concatenate(parts)
+    return rows if (rows["case"] >= 0).all() else rows[rows["case"] >= 0]
+
+
+def _put_words(store: Store, rows: np.ndarray, one: str | None) -> None:
+    """Note the last thing that a person said of each."""
+    said = "SELECT proposal, verdict FROM decision {} ORDER BY id"
+    of_one = said.format("WHERE proposal IN (SELECT id FROM proposal WHERE case_id = ?)")
+    words = to_words(store.rows(said.format("")) if one is None else store.rows(of_one, one))
+    places = Columns((), rows).places(list(words))
+    rows["decision"][places[places >= 0]] = np.array(list(words.values()), np.int8)[places >= 0]
+
+
+def _last_of_slices(rows: np.ndarray) -> np.ndarray:
+    """Return the places of what is listed, in their order: rows stand in the order of their numbers."""
+    slices = rows["case"] << 32 | rows["z"]
+    order = np.argsort(slices << 1 | _JUDGED[rows["decision"]], kind="stable")
+    slices = slices[order]
+    last = np.append(slices[1:] != slices[:-1], True) if len(rows) else np.zeros(0, bool)
+    return np.sort(order[last])
+
+
+def _finished(rows: np.ndarray, cases: Sequence[Case]) -> np.ndarray:
+    """Whether somebody has finished the slice."""
+    some = np.array([bool(case.labelled) for case in cases], bool)
+    found = some[rows["case"]]
+    done = [place << 32 | z for place, case in enumerate(cases) for z in case.labelled]
+    found[found] = np.isin((rows["case"] << 32 | rows["z"])[found], done)
+    return found

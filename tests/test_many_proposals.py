@@ -1,0 +1,343 @@
+"""Half a million proposals: tables say what objects would say, and a word on one of them touches few of the others."""
+
+import math
+
+import numpy as np
+import pytest
+from qtpy.QtCore import QModelIndex, QPersistentModelIndex
+
+from napari_segmatch.columns import Columns, Some
+from napari_segmatch.config import configure
+from napari_segmatch.errors import ProjectError
+from napari_segmatch.events import PseudoMask
+from napari_segmatch.ledger import Ledger
+from napari_segmatch.project import Project
+from napari_segmatch.project.records import geometry_text, to_numbers
+from napari_segmatch.ranking import (
+    BLIND,
+    ORDERS,
+    ROUGH_AREA,
+    Choice,
+    Pace,
+    belongs,
+    gain_in,
+    gain_per_second,
+    is_blind,
+    is_spot_check,
+    nearest,
+    select,
+    selected,
+    spot_checks,
+    threshold,
+)
+from napari_segmatch.types import Case, Geometry, Proposal, Region
+from napari_segmatch.ui.cases_model import CasesModel
+from napari_segmatch.ui.queue import Heading, QueueModel
+from napari_segmatch.ui.queue_view import QueueView
+
+SHAPE = (40, 8, 8)
+GEOMETRY = Geometry(SHAPE, np.eye(4)[[2, 1, 0, 3]])
+
+
+def many(n=600, seed=0):
+    """Proposals of ten cases in an order of their own, with everything that may be unknown."""
+    chance = np.random.default_rng(seed)
+    words = (None, None, "accepted", "rejected", "corrected", "deferred")
+    return [
+        Proposal(
+            int(id), int(chance.integers(1, 4)), Region(f"case-{id % 10}", int(id) // 10), float(chance.random()),
+            "accepted" if chance.random() > 0.4 else "rejected", 5, 7, words[chance.integers(6)],
+            None if chance.random() < 0.2 else int(chance.integers(0, 900)),
+            None if chance.random() < 0.2 else float(chance.random()),
+        )
+        for id in chance.permutation(n) + 1
+    ]  # fmt: skip
+
+
+# tables --------------------------------------------------------------------------------------------------
+
+
+def test_a_table_gives_back_what_was_put_in():
+    items = many()
+    table = Columns.of(items)
+    assert list(table) == items and table[3] == items[3] and list(table[5:9]) == items[5:9]
+    assert list(table.by_id()) == sorted(items, key=lambda item: item.id)
+    assert list(Columns.of([])) == [] and list(Columns.of([]).by_id().places([4])) == [-1]
+    some = Some.of(items)
+    assert list(some) == items and list(some.columns) == items and some[-1] == items[-1]
+    assert list(some[10:20]) == items[10:20] and Columns.of(Ledger(items)) is not None
+
+
+def test_a_table_finds_proposals_by_their_numbers():
+    items = many()
+    table = Columns.of(items).by_id()
+    assert [table.get(item.id) for item in items] == items
+    assert table.get(0) is None and table.get(10**9) is None
+    assert list(table.places([10**9, 1, 0, 600])) == [-1, 0, -1, 599]
+
+
+def test_a_table_takes_in_others_of_cases_that_it_has_not_heard_of():
+    items = many()
+    table = Columns.of(items).by_id()
+    newer = Proposal(1, 9, Region("case-1", 0), 0.25, "rejected", 50, 8, "deferred")
+    stranger = Proposal(5000, 9, Region("case-10", 3), 0.5, "accepted", 50, 8)
+    joined = table.having([newer, stranger])
+    expected = [newer, *sorted((item for item in items if item.id != 1), key=lambda item: item.id), stranger]
+    assert list(joined) == expected and joined.cases == sorted(joined.cases)
+    assert table.get(1) in items, "the table before is as it was"
+
+
+def _slow_select(items, choice, pace):
+    """What :func:`select` says, one proposal after the other."""
+
+    def shuffle(number):
+        return (number * 2654435761 % 2**32) >> 8
+
+    line = threshold(items)
+
+    def key(item):
+        score = shuffle(item.id + 104729) % 1000 / 1000 if is_blind(item) else item.score
+        agreement = None if is_blind(item) else item.agreement
+        area = ROUGH_AREA if item.area is None else item.area
+        wrong = 1 - score
+        edge = 2 * math.sqrt(math.pi * area)
+        seconds = (1 - wrong) * pace.accept + wrong * (pace.accept + pace.correct + edge / 25)
+        gain = (0.05 + wrong) * math.sqrt(1 + area) / seconds
+        return {
+            "best use of time": (-round(3 * math.log2(gain)), item.case, item.z),
+            "worth a look": abs(score - line),
+            "disagreement": 1.0 if agreement is None else -abs(score - agreement),
+            "surest first": -score,
+            "least sure first": score,
+            "by case": (item.case, item.z),
+            "random": shuffle(item.id + 7919),
+        }[choice.order]
+
+    return sorted((item for item in items if belongs(item, choice)), key=key)
+
+
+@pytest.mark.parametrize("order", ORDERS)
+@pytest.mark.parametrize("which", ["all", "accepted", "rejected", "mine"])
+def test_the_queue_s_order_is_that_of_one_proposal_after_the_other(order, which):
+    items, pace = many(), Pace(2.0, 9.0)
+    for undecided in (True, False):
+        choice = Choice(which, undecided, order)
+        expected = _slow_select(items, choice, pace)
+        assert select(items, choice, pace) == expected
+        in_order = _slow_select(sorted(items, key=lambda item: item.id), choice, pace)
+        assert list(selected(Ledger(items), choice, pace)) == in_order
+
+
+def test_what_a_case_can_teach_is_the_sum_over_its_open_proposals():
+    items, pace = many(), Pace()
+    expected = {}
+    for item in items:
+        if item.decision is None and item.area != 0:
+            expected[item.case] = expected.get(item.case, 0) + gain_per_second(item, pace)
+    assert gain_in(items, pace) == pytest.approx(expected) and gain_in([], pace) == {}
+
+
+def test_the_open_proposal_nearest_to_the_threshold():
+    items = many()
+    waiting = [item for item in items if item.decision is None]
+    best = min(waiting, key=lambda item: abs(item.score - 0.4))
+    assert nearest(Columns.of(items), 0.4) == best
+    assert nearest(Columns.of(items), 0.4, but=best.id) != best
+    assert nearest(Columns.of([best]), 0.4, but=best.id) is None and nearest(Columns(), 0.4) is None
+
+
+def test_the_ledger_counts_at_once_as_it_counts_one_by_one():
+    items = many()
+    book, slow = Ledger(items), Ledger()
+    for item in items:
+        slow._count(item, 1)
+    assert +book.counts == +slow.counts and +book.open_in == +slow.open_in
+    for case in {item.case for item in items}:
+        assert book.mean_score(case) == pytest.approx(slow.mean_score(case))
+    fresh = {"case-3": [], "case-4": list(book.of_case("case-4").values()), "case-99": [
+        Proposal(9000, 1, Region("case-99", 0), 0.5, "accepted", 1, 1)]}  # fmt: skip
+    assert book.renew_all(fresh) == {"case-3", "case-99"} and book.renew_all(fresh) == set()
+    again = Ledger(list(book))
+    assert +book.counts == +again.counts and +book.open_in == +again.open_in and not book.of_case("case-3")
+    assert len(book.of_case("case-99")) == 1 and len(book.of_case("case-4")) == 60
+
+
+# the project's table -------------------------------------------------------------------------------------
+
+
+def _project(path, cases):
+    """A project with proposals for every slice of its cases, written as a training writes them."""
+    project = Project.create(path, ["lesion"], ["flair"])
+    with project.store.atomic():
+        for number in range(1, cases + 1):
+            case = {"number": number, "id": f"case-{number:04d}", "patient": f"p{number}", "validation": 0,
+                    "geometry": geometry_text(GEOMETRY), "added_at": "2026-11-25"}  # fmt: skip
+            project.store.tell("case", {"case": case, "images": []})
+        run, labels = project.new_run(configure("quick")), np.ones(SHAPE[1:], np.uint8)
+        chance = np.random.default_rng(0)
+        for number in range(1, cases + 1):
+            masks = [PseudoMask(Region(f"case-{number:04d}", z), labels, float(chance.random()), "accepted")
+                     for z in range(SHAPE[0])]  # fmt: skip
+            project.add_proposals(run, 1, 1, masks)
+    project.set_run_state(run.id, "finished")
+    return project
+
+
+def test_the_table_of_all_cases_says_what_each_case_says(tmp_path):
+    """Of each slice the proposal that was judged, else the newest; none of finished slices and of removed cases."""
+    with _project(tmp_path / "p", 4) as project:
+        items = project.proposals()
+        labels = np.ones(SHAPE[1:], np.uint8)
+        newer = [PseudoMask(Region("case-0002", z), labels, 0.5, "rejected") for z in (3, 4, 5)]
+        project.decide(items[43], "rejected")
+        project.decide(items[44], "deferred")
+        late = project.add_proposals(project.run(), 2, 1, newer)
+        project.save_mask("case-0003", np.zeros(SHAPE, np.uint8), done=[0, 7])
+        project.remove_case("case-0004")
+        table = project.proposal_table()
+        by_case = [item for case in project.cases for item in project.proposals(case=case.id)]
+        assert list(table) == sorted(by_case, key=lambda item: item.id) == project.proposals()
+        assert {item.case for item in table} == {"case-0001", "case-0002", "case-0003"}
+        second = {item.z: item for item in project.proposals(case="case-0002")}
+        assert second[3].id == items[43].id and second[3].decision == "rejected", "it was judged"
+        assert [second[4].id, second[5].id] == late[1:], "one that was put off gives way to a newer one"
+        assert len(project.proposals(case="case-0003")) == 38
+        assert {item.verdict for item in project.proposals("rejected")} == {"rejected"}
+        assert len(project.proposals(undecided=True)) == len(project.proposals()) - 1
+
+
+def test_a_damaged_row_is_a_sentence():
+    with pytest.raises(ProjectError, match="doctor --repair"):
+        to_numbers([(1, 1, "case-1", 0, None, 1, 1, 1, -1, None), (2, 1, "case-1", 0, "?", 1, 1, 1, -1, None)])
+
+
+def _work(project, job):
+    """Count how much SQLite does for a job."""
+    ticks = []
+    project.store._db.set_progress_handler(lambda: ticks.append(1), 10)
+    job()
+    project.store._db.set_progress_handler(None, 0)
+    return len(ticks)
+
+
+def _one_decision(project):
+    """What the saving thread and the window ask of a project when somebody accepts a proposal, and takes it back."""
+    item = project.proposals(case="case-0001", undecided=True)[0]
+
+    def job():
+        project.decide(item, "accepted")
+        project.case(item.case)
+        project.proposals(case=item.case)
+        project.asides()
+        project.revert(project.undoable()[0])
+
+    project.undoable()
+    return _work(project, job)
+
+
+def test_a_decision_asks_the_database_no_more_in_a_larger_project(tmp_path):
+    found = []
+    for cases in (3, 60):
+        with _project(tmp_path / str(cases), cases) as project:
+            for item in project.proposals()[SHAPE[0] :]:
+                if item.z < 3:
+                    project.decide(item, "rejected")
+            found.append(_one_decision(project))
+    assert found[1] < 1.2 * found[0]
+
+
+# the queue -----------------------------------------------------------------------------------------------
+
+
+class _Counting(QueueModel):
+    asked = 0
+
+    def rowCount(self, parent=QModelIndex()):  # noqa: B008
+        self.asked += 1
+        return super().rowCount(parent)
+
+
+class _NoPictures:
+    def small(self, item):
+        return None
+
+
+def _model(items, grouped=False, kind=QueueModel):
+    model = kind(lambda item: item.z, lambda item: True)
+    model.show(items, grouped)
+    return model
+
+
+def _rows(model):
+    return [row.case if isinstance(row, Heading) else row.id for row in map(model.row, range(model.rowCount()))]
+
+
+def test_the_queue_s_rows_and_headings_come_and_go():
+    items = sorted(many(60), key=lambda item: item.region)
+    model = _model(items, grouped=True)
+    by_case = {case: [item.id for item in items if item.case == case] for case in sorted({i.case for i in items})}
+    assert _rows(model) == [row for case, ids in by_case.items() for row in (case, *ids)]
+    assert model.row(0).count == len(by_case["case-0"]) and [item.id for item in model.items] == [i.id for i in items]
+    assert [item.id for item in model.of_cases({"case-2", "none"})] == by_case["case-2"]
+    assert all(model.row(model.row_of(item.id)) == item for item in items)
+    assert all(model.items[model.place_of(item.id)] == item for item in items)
+    assert model.row_of(777) is None and model.place_of(777) == -1
+    for few in (by_case["case-0"], [id for case in list(by_case)[1:9] for id in by_case[case]]):
+        model.remove(few)
+    assert _rows(model) == ["case-9", *by_case["case-9"]], "a heading goes with the last one under it"
+    stranger = Proposal(999, 1, Region("elsewhere", 0), 0.5, "accepted", 1, 1)
+    model.insert([stranger, items[-1]], model.rowCount())
+    assert _rows(model) == ["case-9", *by_case["case-9"], 999] and model.items[-1] == stranger
+    newer = Proposal(1000, 2, stranger.region, 0.1, "rejected", 2, 2)
+    model.change([(999, newer), (12345, stranger)])
+    assert model.row(model.rowCount() - 1) == newer and model.row_of(999) is None
+
+
+def test_a_row_that_goes_is_no_reason_to_look_at_all_the_others(qapp, monkeypatch):
+    """Neither Qt's view nor the model nor the ledger may go through the list for one decision."""
+    made = []
+    make = Columns._item
+    monkeypatch.setattr(Columns, "_item", lambda self, row: made.append(1) or make(self, row))
+    book = Ledger(many(4000))
+    model = _model(selected(book, Choice()), kind=_Counting)
+    view = QueueView(model, _NoPictures())
+    view.resize(300, 400)
+    view.show()
+    qapp.processEvents()
+    made.clear()
+    model.asked = 0
+    for _ in range(5):
+        item = model.items[100]
+        book.mark([item.id], "accepted")
+        model.change([(item.id, book.get(item.id))])
+        model.remove([item.id])
+        view.setCurrentIndex(model.index(100))
+        view.scrollTo(model.index(100))
+        qapp.processEvents()
+    assert model.asked < 1000 and len(made) < 1000
+    view.close()
+
+
+# the table of cases --------------------------------------------------------------------------------------
+
+
+def test_the_table_of_cases_stays_sorted_and_selected_as_facts_change(qapp):
+    cases = [Case(f"case-{n}", f"p{n}", ("flair",), GEOMETRY) for n in range(5)]
+    items = [Proposal(100 * n + k, 1, Region(f"case-{n}", k), 0.5, "accepted", 1, 1)
+             for n in range(5) for k in range(1, n + 2)]  # fmt: skip
+    model, book = CasesModel(lambda case: None), Ledger(items)
+    model.show(cases, book)
+    model.sort(1)
+    assert [case.id for case in model.cases] == [f"case-{n}" for n in range(5)]
+    kept = QPersistentModelIndex(model.index(4, 0))
+    book.mark([item.id for item in items if item.case == "case-4"], "rejected")
+    model.show(cases, book)
+    assert [case.id for case in model.cases] == ["case-4", "case-0", "case-1", "case-2", "case-3"]
+    assert kept.row() == 0 and model.cases[kept.row()].id == "case-4"
+
+
+def test_one_in_five_is_a_spot_check_in_tables_too():
+    ids = np.arange(1, 5001)
+    found = spot_checks(ids)
+    assert [is_spot_check(Proposal(int(id), 1, Region("a", 0), 0.5, "accepted", 1, 1)) for id in ids] == list(found)
+    assert 0.9 < BLIND * found.mean() < 1.1
