@@ -48,11 +48,11 @@ class TrainConfig:
     warmup: float = _setting(0.15, "Share of the run that trains on labelled slices alone", 0, 1)
     ramp: float = _setting(0.1, "Share of the run over which the consistency loss grows to its full weight", 0, 1)
 
-    discriminator_every: int = _setting(3, "Steps from one update of the discriminator to the next", 1, 1000, "steps")
+    discriminator_every: int = _setting(6, "Steps from one update of the discriminator to the next", 1, 1000, "steps")
     dice: bool = _setting(True, "Dice is added to cross-entropy in both losses")
 
     # How long, how large
-    steps: int = _setting(1500, "Length of the run, unless minutes are given", 1, 10_000_000, "steps")
+    steps: int = _setting(4000, "Length of the run, unless minutes are given", 1, 10_000_000, "steps")
     minutes: float = _setting(0.0, "Length of the run by the clock; 0 counts steps instead", 0, 100_000, "min")
     size: int = _setting(128, "Slices are scaled to fit a square of this side", 32, 1024, "pixels", multiple=16)
     batch: int = _setting(8, "Labelled slices in a step", 1, 1024, "slices")
@@ -125,7 +125,7 @@ def _check(spec: dataclasses.Field[Any], value: Any) -> None:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"steps": 400, "size": 128, "evaluate_every": 100, "propose_every": 50},
+    "quick": {"steps": 400, "discriminator_every": 3, "evaluate_every": 100, "propose_every": 50},
     "standard": {},
     "overnight": {"steps": 20_000, "size": 256, "features": 32, "batch": 16, "propose_every": 500},
     "paper": {
