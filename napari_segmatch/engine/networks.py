@@ -6,7 +6,8 @@ import importlib
 from collections.abc import Callable
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from ..errors import ConfigError
 
@@ -19,7 +20,23 @@ def unet(spatial_dims: int, in_channels: int, out_channels: int, features: int =
     from monai.networks.nets import UNet
 
     channels = [features * 2**level for level in range(5)]
-    return UNet(spatial_dims, in_channels, out_channels, channels, [2] * 4, num_res_units=2, norm="instance", act=LEAKY)
+    network = UNet(
+        spatial_dims, in_channels, out_channels, channels, [2] * 4, num_res_units=2, norm="instance", act=LEAKY
+    )
+    if spatial_dims == 2:
+        last = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
+        last.register_forward_pre_hook(_channels_last)
+        last.register_forward_hook(_channels_first)
+    return network
+
+
+def _channels_last(layer: nn.Module, inputs: tuple[Tensor]) -> Tensor:
+    """Lay out the input of a convolution from few channels to few: on a CPU it then takes a quarter of its time."""
+    return inputs[0].contiguous(memory_format=torch.channels_last)
+
+
+def _channels_first(layer: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+    return output.contiguous()
 
 
 def basic_unet(spatial_dims: int, in_channels: int, out_channels: int, features: int = 16) -> nn.Module:
