@@ -70,6 +70,7 @@ class CaseSession(KeepingSession):
 
     def _use(self, project: Project, lock: WindowLock) -> None:
         self.close_project()
+        self.project_changed.emit()  # so that nobody asks about cases of the last one while this one is read
         self._keep(project, lock)
         self.colours = dict(project.colours)
         self._opened(project)
