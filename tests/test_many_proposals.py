@@ -158,7 +158,7 @@ def test_the_ledger_counts_at_once_as_it_counts_one_by_one():
         assert book.mean_score(case) == pytest.approx(slow.mean_score(case))
     fresh = {"case-3": [], "case-4": list(book.of_case("case-4").values()), "case-99": [
         Proposal(9000, 1, Region("case-99", 0), 0.5, "accepted", 1, 1)]}  # fmt: skip
-    assert book.renew_all(fresh) == {"case-3", "case-99"} and book.renew_all(fresh) == set()
+    assert book.renew(fresh) == {"case-3", "case-99"} and book.renew(fresh) == set()
     again = Ledger(list(book))
     assert +book.counts == +again.counts and +book.open_in == +again.open_in and not book.of_case("case-3")
     assert len(book.of_case("case-99")) == 1 and len(book.of_case("case-4")) == 60

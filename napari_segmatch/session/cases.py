@@ -250,7 +250,7 @@ class CaseSession(KeepingSession):
             if known is not None:
                 self._cases[self._place[case.id]] = case
                 relabelled = relabelled or known.labelled != case.labelled
-        renewed = self.proposals.renew_all({case: proposals for case, (_, proposals) in facts.items()})
+        renewed = self.proposals.renew({case: proposals for case, (_, proposals) in facts.items()})
         if relabelled:
             self.cases_changed.emit()
         if renewed:
