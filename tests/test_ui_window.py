@@ -201,7 +201,7 @@ def test_keys_are_unbound_while_the_dock_is_hidden(on_case):
     assert dock.keys.on
 
 
-def test_interpolate_and_copy(on_case, settle):
+def test_interpolate_copy_and_grow(on_case, settle):
     dock = on_case
     middle = dock.desk.layers.z
     for z in (middle - 2, middle + 2):
@@ -214,8 +214,11 @@ def test_interpolate_and_copy(on_case, settle):
     press(dock, Key.Key_I)
     assert dock.desk.drawn.sum() == 5 and not dock.desk.layers.proposal.data.any()
     dock.desk.layers.z = middle + 3
-    dock.annotate.copy_from(-1)
+    dock.annotate.filling.copy_from(-1)
     assert dock.desk.drawn.sum() == 6
+    before = (dock.desk.labels[dock.desk.z] == 1).sum()
+    dock.annotate.toolbox.shape_wanted.emit("grow")
+    assert (dock.desk.labels[dock.desk.z] == 1).sum() > before > 0
 
 
 def test_the_slider_has_the_slices_of_the_case_on_the_screen(dock, tmp_path, settle):
