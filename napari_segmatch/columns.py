@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import cached_property
 from typing import Any, get_args, overload
 
@@ -96,7 +96,7 @@ class Columns(Sequence[Proposal]):
 
     def known(self, id: int) -> Proposal:
         """Return the proposal with a number that is in the table."""
-        return self[int(self.places([id])[0])]
+        return self[int(np.searchsorted(self.ids, id))]
 
     @cached_property
     def code(self) -> dict[str, int]:
@@ -155,6 +155,15 @@ class Some(Sequence[Proposal]):
         if isinstance(index, slice):
             return Some(self.table, self.ids[index])
         return self.table.known(self.ids[index])
+
+    def first_open(self, but: Collection[int] = ()) -> Proposal | None:
+        """Return the first that nobody has judged and whose number is none of ``but``; no object is made of others."""
+        for start in range(0, len(self), 1000):
+            part = self[start : start + 1000].columns
+            waiting = (part.rows["decision"] == 0) & ~np.isin(part.ids, list(but))
+            if waiting.any():
+                return part[int(waiting.argmax())]
+        return None
 
 
 def _row(item: Proposal, place: dict[str, int]) -> tuple[Any, ...]:

@@ -109,12 +109,8 @@ class Ledger(Sequence[Proposal]):
             changed.append(id)
         return changed
 
-    def renew(self, case: str, items: Sequence[Proposal]) -> bool:
-        """Put a case's proposals as they are now in the place of those that were; False if nothing differs."""
-        return bool(self.renew_all({case: items}))
-
-    def renew_all(self, fresh: Mapping[str, Sequence[Proposal]]) -> set[str]:
-        """Do so for many cases at once; returns those in which something differs."""
+    def renew(self, fresh: Mapping[str, Sequence[Proposal]]) -> set[str]:
+        """Put cases' proposals as they are now in the place of those that were; returns where something differs."""
         before = {case: self.of_case(case).values() for case in fresh}
         changed = [case for case, items in fresh.items() if _by_id(items) != _by_id(before[case])]
         if not changed:

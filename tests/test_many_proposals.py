@@ -1,10 +1,12 @@
 """Half a million proposals: tables say what objects would say, and a word on one of them touches few of the others."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from qtpy.QtCore import QModelIndex, QPersistentModelIndex
+from qtpy.QtCore import QModelIndex, QPersistentModelIndex, Qt
+from qtpy.QtTest import QTest
 
 from napari_segmatch.columns import Columns, Some
 from napari_segmatch.config import configure
@@ -156,7 +158,7 @@ def test_the_ledger_counts_at_once_as_it_counts_one_by_one():
         assert book.mean_score(case) == pytest.approx(slow.mean_score(case))
     fresh = {"case-3": [], "case-4": list(book.of_case("case-4").values()), "case-99": [
         Proposal(9000, 1, Region("case-99", 0), 0.5, "accepted", 1, 1)]}  # fmt: skip
-    assert book.renew_all(fresh) == {"case-3", "case-99"} and book.renew_all(fresh) == set()
+    assert book.renew(fresh) == {"case-3", "case-99"} and book.renew(fresh) == set()
     again = Ledger(list(book))
     assert +book.counts == +again.counts and +book.open_in == +again.open_in and not book.of_case("case-3")
     assert len(book.of_case("case-99")) == 1 and len(book.of_case("case-4")) == 60
@@ -316,6 +318,33 @@ def test_a_row_that_goes_is_no_reason_to_look_at_all_the_others(qapp, monkeypatc
         qapp.processEvents()
     assert model.asked < 1000 and len(made) < 1000
     view.close()
+
+
+def test_the_next_open_proposal_is_found_without_making_an_object_of_each(monkeypatch):
+    """Somebody goes through what is judged already: behind their last word there may be nothing open."""
+    judged = [replace(item, decision="rejected") for item in many(3000)]
+    waiting = [replace(judged[place], decision=None) for place in (1400, 2900)]
+    made = []
+    make = Columns._item
+    monkeypatch.setattr(Columns, "_item", lambda self, row: made.append(1) or make(self, row))
+    some = Some.of([*judged[:1400], waiting[0], *judged[1401:2900], waiting[1], *judged[2901:]])
+    assert some.first_open() == waiting[0] and some[1401:].first_open() == waiting[1]
+    assert some.first_open({waiting[0].id}) == waiting[1] and some.first_open({item.id for item in waiting}) is None
+    assert some[2901:].first_open() is None and some[:0].first_open() is None and len(made) == 3
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_home_and_end_go_to_the_ends_of_the_queue(qapp, grouped):
+    model = _model(sorted(many(60), key=lambda item: item.region), grouped)
+    view = QueueView(model, _NoPictures())
+    view.setCurrentIndex(model.index(5))
+    for key, row in ((Qt.Key.Key_End, model.rowCount() - 1), (Qt.Key.Key_Home, 0), (Qt.Key.Key_Down, 1)):
+        QTest.keyClick(view, key)
+        assert view.currentIndex().row() == row
+    assert [index.row() for index in view.selectedIndexes()] == [1], "nobody selects a heading"
+    model.show(())
+    QTest.keyClick(view, Qt.Key.Key_End)
+    assert not view.currentIndex().isValid()
 
 
 # the table of cases --------------------------------------------------------------------------------------

@@ -254,7 +254,7 @@ def test_the_ledger_keeps_count():
         assert how_many(book.counts, choice) == len(select(book, choice))
     newer = Proposal(500, 2, Region("case-3", 3), 0.5, "rejected", 1, 1)
     others = [item for item in book.of_case("case-3").values() if item.z != 3]
-    assert book.renew("case-3", [*others, newer]) and not book.renew("case-3", [newer, *others])
+    assert book.renew({"case-3": [*others, newer]}) and not book.renew({"case-3": [newer, *others]})
     assert book.get(3) is None and book.of_case("case-3")[3] == newer and len(book) == 100
     assert sum(book.counts.values()) == 100
 

@@ -15,9 +15,11 @@ from qtpy.QtGui import QColor, QMouseEvent
 from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QLabel, QLineEdit, QOpenGLWidget
 
-from napari_segmatch.events import Examined
+from napari_segmatch.config import configure
+from napari_segmatch.events import Examined, PseudoMask
 from napari_segmatch.project import Project
 from napari_segmatch.ranking import is_blind, is_spot_check
+from napari_segmatch.types import Region
 
 pytest.importorskip("napari")
 
@@ -199,7 +201,7 @@ def test_keys_are_unbound_while_the_dock_is_hidden(on_case):
     assert dock.keys.on
 
 
-def test_interpolate_and_copy(on_case, settle):
+def test_interpolate_copy_and_grow(on_case, settle):
     dock = on_case
     middle = dock.desk.layers.z
     for z in (middle - 2, middle + 2):
@@ -212,8 +214,11 @@ def test_interpolate_and_copy(on_case, settle):
     press(dock, Key.Key_I)
     assert dock.desk.drawn.sum() == 5 and not dock.desk.layers.proposal.data.any()
     dock.desk.layers.z = middle + 3
-    dock.annotate.copy_from(-1)
+    dock.annotate.filling.copy_from(-1)
     assert dock.desk.drawn.sum() == 6
+    before = (dock.desk.labels[dock.desk.z] == 1).sum()
+    dock.annotate.toolbox.shape_wanted.emit("grow")
+    assert (dock.desk.labels[dock.desk.z] == 1).sum() > before > 0
 
 
 def test_the_slider_has_the_slices_of_the_case_on_the_screen(dock, tmp_path, settle):
@@ -330,6 +335,18 @@ def test_a_newer_proposal_does_not_take_the_old_one_from_the_screen(dock, propos
     press(dock, Key.Key_A)
     settle(dock, lambda: item.z in session.case(item.case).labelled)
     assert (session.mask(item.case)[item.z] == 1).any()
+
+
+def test_another_project_is_opened_while_a_proposal_is_on_the_screen(dock, proposed, tmp_path, settle):
+    dock.session.open_project(proposed)
+    dock.show_tab("Review")
+    settle(dock, lambda: dock.review.reviewer.on_screen)
+    with small_project(tmp_path / "other") as other:
+        masks = [PseudoMask(Region("c", z), np.ones((32, 40), np.uint8), 0.5, "accepted") for z in (1, 2)]
+        other.add_proposals(other.new_run(configure("quick")), 1, 1, masks)
+    dock.session.open_project(other.path)
+    assert [item.region for item in dock.review.model.items] == [Region("c", 1), Region("c", 2)]
+    assert dock.review.reviewer.current is None and dock.session.project.path == other.path
 
 
 def test_classes_have_keys_and_colours_and_no_label_beyond_them(dock, project, tmp_path, settle):

@@ -70,6 +70,7 @@ class CaseSession(KeepingSession):
 
     def _use(self, project: Project, lock: WindowLock) -> None:
         self.close_project()
+        self.project_changed.emit()  # so that nobody asks about cases of the last one while this one is read
         self._keep(project, lock)
         self.colours = dict(project.colours)
         self._opened(project)
@@ -249,7 +250,7 @@ class CaseSession(KeepingSession):
             if known is not None:
                 self._cases[self._place[case.id]] = case
                 relabelled = relabelled or known.labelled != case.labelled
-        renewed = self.proposals.renew_all({case: proposals for case, (_, proposals) in facts.items()})
+        renewed = self.proposals.renew({case: proposals for case, (_, proposals) in facts.items()})
         if relabelled:
             self.cases_changed.emit()
         if renewed:

@@ -10,12 +10,12 @@ from qtpy.QtWidgets import QComboBox, QGridLayout, QPushButton, QWidget
 from ..session import Session
 from ..types import Case
 from .desk import Desk
+from .filling import Filling
 from .keys import ANNOTATE, shown
 from .overlays import Overlays
-from .shapes import SHAPES, reshape
-from .slices import fill_gaps, worth_a_look
+from .slices import worth_a_look
 from .strip import Cell, SliceStrip
-from .style import GOOD, OWN, UNSURE, Page, button, count, holder, palette, row, text
+from .style import GOOD, OWN, UNSURE, Page, button, holder, palette, row, text
 from .suggest import Suggester
 from .toolbox import Toolbox
 
@@ -27,10 +27,8 @@ class AnnotatePanel(Page):
         super().__init__()
         self.session, self.desk, self.overlays = session, desk, overlays
         self.toolbox = Toolbox(desk.layers)
-        self.toolbox.shape_wanted.connect(self.reshape)
         self.toolbox.colour_wanted.connect(session.set_colour)
         self.toolbox.lock_changed.connect(lambda on: setattr(desk, "lock", on))
-        self._preview: dict[int, np.ndarray] = {}
         self._suggester = Suggester(session)
         self._case = QComboBox()
         self._case.setToolTip("The case on the screen; choose another one here")
@@ -43,6 +41,8 @@ class AnnotatePanel(Page):
         self._state = text("", "section")
         self._progress = text("", "hint")
         self._why = text("", "hint")
+        self.filling = Filling(desk, self._why.setText)
+        self.toolbox.shape_wanted.connect(self.filling.reshape)
         self._strip = SliceStrip("Slices of this case: done, painted, proposed or empty")
         self._strip.clicked.connect(lambda index: setattr(desk, "z", desk.from_shown(index)))
         self._body = holder(self._build())
@@ -51,7 +51,7 @@ class AnnotatePanel(Page):
             "done": self.mark_done, "no_lesion": self.no_lesion, "next": lambda: self.go(1),
             "previous": lambda: self.go(-1), "worth_a_look": self.worth_a_look,
             "sequence": self.next_sequence, "peek": desk.layers.peek, "outline": self.toggle_outline,
-            "interpolate": self.interpolate, "undo": desk.undo, "redo": desk.redo, "suggest": self.suggest,
+            "interpolate": self.filling.interpolate, "undo": desk.undo, "redo": desk.redo, "suggest": self.suggest,
             "planes": overlays.planes.toggle, "anywhere": self.anywhere,
         }  # fmt: skip
         self.link(
@@ -64,7 +64,7 @@ class AnnotatePanel(Page):
             (desk.opening, self._opening),
             (desk.slice_changed, self.redraw),
             (desk.labels_changed, self.redraw),
-            (desk.edited, self._drop_preview),
+            (desk.edited, self.filling.drop_preview),
             (desk.layers.mode_changed, self.toolbox.show_mode),
         )
         self._project_changed()
@@ -77,8 +77,9 @@ class AnnotatePanel(Page):
         self._reopen = button("Reopen", "This slice is not finished after all", self.reopen)
         self._undo = make("Undo", "undo", "Undo the last step, on whatever slice it was")
         self._redo = make("Redo", "redo", "Do it again")
-        above = button("Copy from above", "Copy the mask of the slice before this one", lambda: self.copy_from(-1))
-        below = button("Copy from below", "Copy the mask of the slice after this one", lambda: self.copy_from(1))
+        copy = self.filling.copy_from
+        above = button("Copy from above", "Copy the mask of the slice before this one", lambda: copy(-1))
+        below = button("Copy from below", "Copy the mask of the slice after this one", lambda: copy(1))
         self._outline = make("Outline", "outline", "Show masks as outlines or filled")
         self._outline.setCheckable(True)
         self._sequence = make("Sequence", "sequence", "Show the next MRI sequence")
@@ -163,36 +164,6 @@ class AnnotatePanel(Page):
         if self.desk.count and self.desk.z in self.desk.done:
             self.desk.save(reopen=(self.desk.z,))
 
-    def interpolate(self) -> None:
-        """Show what would be painted between painted slices; the second time, paint it."""
-        if self._preview:
-            self.desk.write(self._preview)
-            return
-        filled = fill_gaps(self.desk.labels, self.desk.z, self.desk.done) if self.desk.count else {}
-        if not filled:
-            self._why.setText("Paint two slices with a gap between them first: the slices in the gap get filled.")
-            return
-        self._preview = filled
-        self.desk.layers.show_proposal(
-            {self.desk.shown(z): self.desk.flip.to_view(labels) for z, labels in filled.items()}
-        )
-        key = shown(ANNOTATE, "interpolate")
-        self._why.setText(f"{count(len(filled), 'slice')} would be filled as outlined: {key} once more paints them.")
-
-    def _drop_preview(self) -> None:
-        """Whatever else happens takes the preview away."""
-        if self._preview:
-            self._preview = {}
-            self._why.setText("")
-            self.desk.show_proposal(None)
-
-    def reshape(self, name: str) -> None:
-        """Smooth, clean, grow or shrink the chosen class on this slice."""
-        if self.desk.count:
-            z = self.desk.z
-            fresh = reshape(self.desk.labels[z], self.desk.layers.chosen_class, SHAPES[name][1])
-            self.desk.write({z: fresh})
-
     def suggest(self) -> None:
         """Open the case where the person's time helps most, and say why."""
         self._why.setText("Comparing cases …")
@@ -211,14 +182,6 @@ class AnnotatePanel(Page):
             self._why.setText("Every slice of every case is done.")
         else:
             self.desk.open(drawn.case, drawn.z, then=lambda: self._why.setText(f"{drawn.case}: drawn by chance."))
-
-    def copy_from(self, by: int) -> None:
-        """Copy the mask of the neighbour as it follows on the screen."""
-        if not self.desk.count:
-            return
-        there = self.desk.shown(self.desk.z) + by
-        if 0 <= there < self.desk.count:
-            self.desk.write({self.desk.z: self.desk.labels[self.desk.from_shown(there)].copy()})
 
     def worth_a_look(self) -> None:
         if not self.desk.count:
@@ -285,7 +248,7 @@ class AnnotatePanel(Page):
         self._state.setText(f"Reading {case} …")
 
     def _opened(self) -> None:
-        self._preview = {}
+        self.filling.forget()
         self._why.setText("")
         self._case.setCurrentIndex(self._case.findData(self.desk.case_id))
         self._sequence.setVisible(self.desk.layers.several)

@@ -14,9 +14,8 @@ from .style import count
 COLUMNS = ("Case", "Open", "Score", "By")
 TIPS = ("What the case is called, and where it stands", "Proposals that nobody has judged",
         "Mean score of these proposals", "Who made the current mask")  # fmt: skip
-SORT_ROLE = int(Qt.ItemDataRole.UserRole)
-CASE_ROLE = SORT_ROLE + 1
-KIND_ROLE = SORT_ROLE + 2
+CASE_ROLE = int(Qt.ItemDataRole.UserRole)
+KIND_ROLE = CASE_ROLE + 1
 
 
 STATES = ("every state", "new", "proposed", "draft", "done", "validation", "broken")
@@ -128,8 +127,6 @@ class CasesModel(QAbstractTableModel):
             return case.id
         if role == KIND_ROLE:
             return kind(case, self._book.open_in[case.id])
-        if role == SORT_ROLE:
-            return self._value(case)[index.column()]
         if role == int(Qt.ItemDataRole.DisplayRole):
             return self._words(case)[index.column()]
         if role == int(Qt.ItemDataRole.ToolTipRole):

@@ -51,6 +51,7 @@ class QueueModel(QAbstractListModel):
     """Rows for a view that asks only for what it shows. Rows stay where they are until :meth:`show`.
 
     A row is a proposal's number, or below 0 that of a heading: half a million rows are one array.
+    Their table may be the session's own, so :meth:`change` and :meth:`insert` take only what the session says.
     """
 
     def __init__(

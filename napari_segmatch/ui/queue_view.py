@@ -49,6 +49,14 @@ class QueueView(QTableView):
         self.setMinimumHeight(5 * _ROW // 2)
         self.setAccessibleName("Proposals to review")
 
+    def moveCursor(self, action: QTableView.CursorAction, modifiers: Qt.KeyboardModifier) -> QModelIndex:
+        """Home and End go to the first and the last row, as in a list; in a table they stay in theirs."""
+        if action == QTableView.CursorAction.MoveHome:
+            return self.model().index(0, 0)
+        if action == QTableView.CursorAction.MoveEnd:
+            return self.model().index(self.model().rowCount() - 1, 0)
+        return super().moveCursor(action, modifiers)
+
 
 class ProposalDelegate(QStyledItemDelegate):
     def __init__(self, thumbnails: Thumbnails, parent: QTableView) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from itertools import chain
 
 import numpy as np
 from psygnal import Signal
@@ -199,8 +198,9 @@ class Reviewer:
             return
         chosen = {item.id for item in items}
         if self.current is not None and self.current.id in chosen:
-            after = chain(self.items()[self._place(self.current) + 1 :], self.items())
-            self.current = next((item for item in after if item.decision is None and item.id not in chosen), None)
+            listed = self.items()
+            below = listed[self._place(self.current) + 1 :]
+            self.current = below.first_open(chosen) or listed.first_open(chosen)
         self.session.decide_all(items, "accepted", seconds)
         self._refetch(items)
         if self.current is not None:
@@ -212,8 +212,7 @@ class Reviewer:
     def _following(self, item: Proposal) -> Proposal | None:
         """Return the next open proposal of the list, from the top when the end is reached."""
         items, here = self.items(), self._place(item)
-        others = chain(items[here + 1 :], items[: max(0, here)])
-        return next((other for other in others if other.decision is None), None)
+        return items[here + 1 :].first_open() or items[: max(0, here)].first_open()
 
     # correcting ------------------------------------------------------------------------------------------
 

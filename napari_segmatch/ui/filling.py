@@ -1,0 +1,69 @@
+"""Painting by rule: what lies between two slices, what a neighbour has, another shape of what is there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from .desk import Desk
+from .keys import ANNOTATE, shown
+from .shapes import SHAPES, reshape
+from .slices import fill_gaps
+from .style import count
+
+
+class Filling:
+    """Paints on the case on the desk, each time as one step for undo.
+
+    Parameters
+    ----------
+    say
+        Shows a sentence beside the buttons.
+    """
+
+    def __init__(self, desk: Desk, say: Callable[[str], None]) -> None:
+        self.desk, self._say = desk, say
+        self._preview: dict[int, np.ndarray] = {}
+
+    def forget(self) -> None:
+        """Another case is on the desk: there is no preview any more."""
+        self._preview = {}
+
+    def interpolate(self) -> None:
+        """Show what would be painted between painted slices; the second time, paint it."""
+        if self._preview:
+            self.desk.write(self._preview)
+            return
+        filled = fill_gaps(self.desk.labels, self.desk.z, self.desk.done) if self.desk.count else {}
+        if not filled:
+            self._say("Paint two slices with a gap between them first: the slices in the gap get filled.")
+            return
+        self._preview = filled
+        self.desk.layers.show_proposal(
+            {self.desk.shown(z): self.desk.flip.to_view(labels) for z, labels in filled.items()}
+        )
+        key = shown(ANNOTATE, "interpolate")
+        self._say(f"{count(len(filled), 'slice')} would be filled as outlined: {key} once more paints them.")
+
+    def drop_preview(self) -> None:
+        """Whatever else happens takes the preview away."""
+        if self._preview:
+            self._preview = {}
+            self._say("")
+            self.desk.show_proposal(None)
+
+    def reshape(self, name: str) -> None:
+        """Smooth, clean, grow or shrink the chosen class on this slice."""
+        if self.desk.count:
+            z = self.desk.z
+            fresh = reshape(self.desk.labels[z], self.desk.layers.chosen_class, SHAPES[name][1])
+            self.desk.write({z: fresh})
+
+    def copy_from(self, by: int) -> None:
+        """Copy the mask of the neighbour as it follows on the screen."""
+        if not self.desk.count:
+            return
+        there = self.desk.shown(self.desk.z) + by
+        if 0 <= there < self.desk.count:
+            self.desk.write({self.desk.z: self.desk.labels[self.desk.from_shown(there)].copy()})
