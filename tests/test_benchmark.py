@@ -176,8 +176,9 @@ def test_table_is_resumed_not_repeated(bench, tmp_path):
     assert {row["commit"] for row in rows} == {rows[0]["commit"]}
     assert measured(rows[:3], bench.name) == [tasks[0].fields]
     assert measured(rows, "other patients") == []
-    assert len(list(describe(Choice(path, bench.name, (1, 2), ("supervised",), WORDS)))) == 2
-    assert len(list(describe(Choice(path, bench.name, (2,), ("supervised",), WORDS)))) == 1
+    assert len(list(describe(Choice(path, bench.name, (1, 2), ("supervised",), WORDS, (2,))))) == 2
+    assert len(list(describe(Choice(path, bench.name, (2,), ("supervised",), WORDS, (2,))))) == 1
+    assert not Choice(path, bench.name, (1, 2), ("supervised",), WORDS, (5,)).rows(last=False)  # other budgets stay out
 
 
 def test_tables_of_other_versions_are_not_mixed(tmp_path):
@@ -230,7 +231,7 @@ def test_judge_summary_of_a_perfect_and_a_blind_judge(tmp_path):
     words = " ".join(f"{name}={value:.4f}" for name, value in found.items())
     row = Task("segmatch", 2, 0, (4,)).fields | {"material": "m", "step": 4, "judge": words}
     append(tmp_path / "runs.csv", [row])
-    lines = list(describe_judge(Choice(tmp_path / "runs.csv", "m", (4,), ("segmatch",), "")))
+    lines = list(describe_judge(Choice(tmp_path / "runs.csv", "m", (4,), ("segmatch",), "", (2,))))
     assert any("auroc_score" in line and "1.000" in line for line in lines)
 
 

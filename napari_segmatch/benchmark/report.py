@@ -18,20 +18,22 @@ Row = dict[str, str]
 
 @dataclass(frozen=True)
 class Choice:
-    """Which rows of a table belong together: one material, one length of runs, one set of settings."""
+    """Which rows of a table belong together: of one material, length of runs, set of settings, and some budgets."""
 
     table: Path
     material: str
     marks: tuple[int, ...]
     methods: tuple[str, ...]
     settings: str
+    labelled: tuple[int, ...]
 
     def rows(self, last: bool = True) -> list[Row]:
         """Return the rows; only those at the end of a run if ``last``."""
         same = {"material": self.material, "marks": " ".join(map(str, self.marks)), "settings": self.settings}
         return [
             row for row in read(self.table)
-            if row["method"] in self.methods and same.items() <= row.items() and (not last or is_last(row))
+            if row["method"] in self.methods and int(row["labelled"]) in self.labelled
+            and same.items() <= row.items() and (not last or is_last(row))
         ]  # fmt: skip
 
 

@@ -87,9 +87,10 @@ def _measure(plan: Plan, methods: str) -> Choice:
     classes = tuple(split(plan.classes))
     cases = load(find_cases(plan.root, asked, plan.mask), list(asked), len(classes))
     parts = divide(cases, plan.test, plan.validation, plan.strata)
+    budgets = tuple(count or len(parts.pool) for count in labelled)
     tasks = [
-        Task(method, count or len(parts.pool), seed, marks, " ".join(plan.settings))
-        for seed in seeds for count in labelled for method in split(methods)
+        Task(method, count, seed, marks, " ".join(plan.settings))
+        for seed in seeds for count in budgets for method in split(methods)
     ]  # fmt: skip
     plan.out.mkdir(parents=True, exist_ok=True)
     table = plan.out / ("tuning.csv" if plan.tuning else "runs.csv")
@@ -98,7 +99,7 @@ def _measure(plan: Plan, methods: str) -> Choice:
     for number, (task, dice) in enumerate(carry_out(material, tasks, table, plan.jobs), 1):
         what = f"{task.method:<16} {task.labelled:>3} labelled  seed {task.seed}  {task.settings}"
         say(f"{number:>4} of {len(tasks)}  {what}  Dice {dice:.3f}")
-    return Choice(table, material.name, marks, tuple(split(methods)), " ".join(plan.settings))
+    return Choice(table, material.name, marks, tuple(split(methods)), " ".join(plan.settings), budgets)
 
 
 @bench.command()
