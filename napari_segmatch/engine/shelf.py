@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import tempfile
 from pathlib import Path
 from typing import IO
@@ -59,6 +61,7 @@ class Shelf:
         self._budget -= slices.numel() * slices.element_size()
         if self._budget >= 0 and not self._far:
             self._near += slices.to(self.device).unbind()
+            _give_back()
             return
         place, size = self._folder or Path(tempfile.gettempdir()), slices.numel() * _STORED.itemsize
         if free_bytes(place) < SPARE_BYTES + size:
@@ -74,6 +77,7 @@ class Shelf:
                 f"The slices do not fit into memory, and the disk refuses the rest ({error.strerror}): {_ADVICE}"
             ) from error
         self._far += len(slices)
+        _give_back()
 
     def take(self, rows: Tensor) -> Tensor:
         """Return slices (n, channels, size, size)."""
@@ -93,6 +97,12 @@ class Shelf:
         except (OSError, ValueError) as error:
             raise DiskProblem(f"The slices on disk cannot be read any more ({error}): start the run again.") from error
         return torch.from_numpy(stored.astype(np.float32)).to(self.device)
+
+
+def _give_back() -> None:
+    """Return freed memory to the system: glibc keeps what lies between things that stay, 7 MB a case of 256 pixels."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # other systems have no such call
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def memory_budget(device: torch.device, gibibytes: float) -> int:
