@@ -69,6 +69,23 @@ def test_nothing_is_written_when_the_project_is_let_go(session, monkeypatch):
     assert True not in late
 
 
+def test_the_journal_is_closed_after_the_last_thing_that_it_is_told(session, monkeypatch):
+    """A save that ends while the project closes still tells the journal: two threads must not close one file."""
+    order, saved, close = [], keeper.Keeper.saved, keeper.Keeper.close
+
+    def slow(self, *told):
+        time.sleep(0.3)
+        saved(self, *told)
+        order.append("saved")
+
+    monkeypatch.setattr(keeper.Keeper, "saved", slow)
+    monkeypatch.setattr(keeper.Keeper, "close", lambda self: (order.append("closed"), close(self)))
+    session.journal("c", {1: np.ones(SHAPE[1:], np.uint8)})
+    session.save_mask("c", np.ones(SHAPE, np.uint8))
+    session.close_project()
+    assert order == ["saved", "closed"]
+
+
 def test_array_may_change_after_saving(session):
     """The session copies: painting on while the disk works changes nothing that was saved."""
     labels = np.zeros(SHAPE, np.uint8)

@@ -75,6 +75,8 @@ class KeepingSession:
 
     def _let_go(self) -> None:
         if self._keeper is not None:
+            while self._jobs.pending("journal"):  # the last saves, heard of just now, have told it what they hold
+                self._jobs.finish("journal")
             self._keeper.close()
         if self.project is not None:
             self.project.close()
