@@ -176,9 +176,23 @@ def test_table_is_resumed_not_repeated(bench, tmp_path):
     assert {row["commit"] for row in rows} == {rows[0]["commit"]}
     assert measured(rows[:3], bench.name) == [tasks[0].fields]
     assert measured(rows, "other patients") == []
-    assert len(list(describe(Choice(path, bench.name, (1, 2), ("supervised",), WORDS, (2,))))) == 2
+    assert len(list(describe(Choice(path, bench.name, (1, 2), ("supervised",), WORDS, (2,))))) == 4
     assert len(list(describe(Choice(path, bench.name, (2,), ("supervised",), WORDS, (2,))))) == 1
     assert not Choice(path, bench.name, (1, 2), ("supervised",), WORDS, (5,)).rows(last=False)  # other budgets stay out
+
+
+def test_the_best_mark_is_the_one_that_validation_prefers(tmp_path):
+    """Never the one that looks best on the test; gains are paired, seed by seed."""
+    at = {("a", 1): (0.5, 0.4), ("a", 2): (0.4, 0.9), ("b", 1): (0.2, 0.8), ("b", 2): (0.3, 0.6)}
+    append(tmp_path / "runs.csv", [
+        Task(method, 2, 0, (1, 2)).fields
+        | {"material": "m", "step": step, "validation_dice": validation, "cases": f"{test} {test}"}
+        for (method, step), (validation, test) in at.items()
+    ])  # fmt: skip
+    *_, first, second = describe(Choice(tmp_path / "runs.csv", "m", (1, 2), ("a", "b"), "", (2,)))
+    assert first.split()[:6] == ["a", "2", "best", "1", "0.500", "0.400"]
+    assert second.split()[:6] == ["b", "2", "best", "1", "0.300", "0.600"]
+    assert second.endswith("+0.200 (+0.200 to +0.200)")
 
 
 def test_tables_of_other_versions_are_not_mixed(tmp_path):

@@ -306,7 +306,8 @@ def test_what_holds_of_an_understudy_is_told_of_a_surer_teacher(monkeypatch):
 
     def lead(slope):
         monkeypatch.setattr("napari_segmatch.engine.judge.look_with", sure(slope))
-        return judge._lead(0, judge._teacher_looks(pool, learner.teacher, True, _generator()), True)
+        with torch.no_grad():
+            return judge._lead(0, judge._teacher_looks(pool, learner.teacher, True, _generator()), True)
 
     assert lead(4.0) > lead(1.0) + 0.5
     assert lead(0.25) < lead(1.0) - 0.2

@@ -38,30 +38,49 @@ class Choice:
 
 
 def describe(choice: Choice) -> Iterator[str]:
-    """Yield the table of mean Dice, each with its paired difference to the first method."""
-    rows, methods = choice.rows(), choice.methods
-    head = f"{'method':<16} {'labelled':>8} {'seeds':>5}  {'validation':>10}  {'test (95 % CI)':<24} "
+    """Yield the table of mean Dice at every mark, each with its paired difference to the first method.
+
+    ``best`` is in each run the mark that validation patients prefer.
+    """
+    rows, methods = choice.rows(last=False), choice.methods
+    at = {str(mark): [row for row in rows if row["step"] == str(mark)] for mark in choice.marks}
+    if len(at) > 1:
+        at["best"] = _preferred(rows)
+    head = f"{'method':<16} {'labelled':>8} {'steps':>6} {'seeds':>5}  {'validation':>10}  {'test (95 % CI)':<24} "
     yield f"{head}against {methods[0]}"
     for budget in sorted({int(row["labelled"]) for row in rows}):
-        first = per_seed(rows, methods[0], budget)
-        for method in methods:
-            mine = per_seed(rows, method, budget)
-            if not mine:
-                continue
-            validation = np.mean([float(row["validation_dice"] or "nan") for row in mine.values()])
-            line = f"{method:<16} {budget:>8} {len(mine):>5}  {validation:>10.3f}  "
-            test = np.array([cases(row) for row in mine.values()])
-            if test.size:
-                line += f"{_interval(test):<24} "
-            both = sorted(set(mine) & set(first))
-            if test.size and method != methods[0] and both:
-                gain = np.array([cases(mine[seed]) - cases(first[seed]) for seed in both])
-                line += _interval(gain, sign=True)
-            yield line
+        for steps, some in at.items():
+            first = per_seed(some, methods[0], budget)
+            for method in methods:
+                mine = per_seed(some, method, budget)
+                if mine:
+                    head = f"{method:<16} {budget:>8} {steps:>6} {len(mine):>5}  "
+                    yield head + _dice(mine, {} if method == methods[0] else first)
+
+
+def _dice(mine: dict[str, Row], others: dict[str, Row]) -> str:
+    """Tell the Dice of a method's seeds, and its gain over another where both have a seed."""
+    validation = np.mean([float(row["validation_dice"] or "nan") for row in mine.values()])
+    line, test = f"{validation:>10.3f}  ", np.array([cases(row) for row in mine.values()])
+    if test.size:
+        line += f"{_interval(test):<24} "
+    both = sorted(set(mine) & set(others))
+    if test.size and both:
+        line += _interval(np.array([cases(mine[seed]) - cases(others[seed]) for seed in both]), sign=True)
+    return line
+
+
+def _preferred(rows: Sequence[Row]) -> list[Row]:
+    """Return of each run the row that is best on validation patients."""
+    found: dict[tuple[str, ...], Row] = {}
+    for row in sorted(rows, key=lambda row: float(row["validation_dice"] or 0)):
+        found[row["method"], row["labelled"], row["seed"]] = row
+    return list(found.values())
 
 
 def per_seed(rows: Sequence[Row], method: str, budget: int) -> dict[str, Row]:
-    return {row["seed"]: row for row in rows if row["method"] == method and int(row["labelled"]) == budget}
+    found = {row["seed"]: row for row in rows if row["method"] == method and int(row["labelled"]) == budget}
+    return dict(sorted(found.items()))  # an interval drawn by chance must not hang on who came first
 
 
 def cases(row: Row) -> np.ndarray:
