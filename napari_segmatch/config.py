@@ -14,7 +14,7 @@ from .errors import ConfigError
 
 SELECTORS = ("none", "identity", "identity-soft", "mean-confidence", "confidence-map", "discriminator")
 OBJECTIVES = ("quality", "equation-1")
-GATES = ("soft-or-sure", "soft", "hard")
+GATES = ("soft-or-sure", "hard-or-sure", "soft-and-sure", "hard-and-sure", "soft", "hard")
 POLICIES = ("randaugment", "ctaugment")
 
 

@@ -13,6 +13,7 @@ from napari_segmatch.engine.selectors import (
     MeanConfidence,
     NoSelector,
     build_selector,
+    gated,
 )
 
 
@@ -108,3 +109,21 @@ def test_discriminator_shares_its_weights_over_classes(two_classes):
     one = selector(images, _look(two_classes)).class_scores[0]
     other = selector(images, _look(two_classes[:, [0, 2, 1]])).class_scores[0]
     torch.testing.assert_close(one, other.flip(0))
+
+
+@pytest.mark.parametrize(
+    ("gate", "expected"),
+    [  # a sure and an unsure pixel of a mask with a chance of 0.75, then of one with 0.25; tau is 0.5
+        ("soft", [0.75, 0.75, 0.25, 0.25]),
+        ("hard", [1, 1, 0, 0]),
+        ("soft-or-sure", [1, 0.75, 1, 0.25]),
+        ("hard-or-sure", [1, 1, 1, 0]),
+        ("soft-and-sure", [0.75, 0, 0.25, 0]),
+        ("hard-and-sure", [1, 0, 0, 0]),
+    ],
+)
+def test_gate_joins_the_chance_of_a_mask_with_the_sureness_of_its_pixels(gate, expected):
+    sure = torch.tensor([0.99, 0.6, 0.99, 0.6]).view(2, 1, 2)
+    look = _look(torch.stack([1 - sure, sure], 1))
+    chances = torch.tensor([[0.1, 0.75], [0.1, 0.25]])
+    assert gated(chances, look, gate, 0.5).flatten().tolist() == pytest.approx(expected)

@@ -21,7 +21,7 @@ from ..engine.geometry import identity, inside, warp
 from ..engine.learner import Labelled, Learner
 from ..engine.losses import consistency_loss, hard, supervised_loss
 from ..engine.networks import build
-from ..engine.selectors import Look, Selection, of_pixels
+from ..engine.selectors import Look, Selection, gated
 from ..engine.step import Outcome, Views, algorithm_1, labelled_view, mix, strong_view
 from ..errors import ConfigError
 from ..types import NOT_ANNOTATED
@@ -30,7 +30,7 @@ Unlabelled = tuple[Tensor, Views] | None
 
 
 class Oracle(Learner):
-    """SegMatch whose discriminator knows the truth: whole masks with a Dice of at least 0.8 train, and no others."""
+    """SegMatch whose discriminator knows the truth: whether a whole mask's Dice is at least 0.8."""
 
     truth: Tensor
     """Labels (rows, size, size) of the whole pool; only a benchmark has them."""
@@ -41,7 +41,8 @@ class Oracle(Learner):
             truth = warp(self.truth[self.drawn, None].float(), frames, mode="nearest")[:, 0]
             score = dice_of(look.labels > 0, (truth > 0) & (truth != NOT_ANNOTATED))
             good = score >= GOOD
-            return Selection(of_pixels(good.float()[:, None].expand(-1, self.classes + 1), look), score, good)
+            chances = good.float()[:, None].expand(-1, self.classes + 1)
+            return Selection(gated(chances, look, self.config.gate, GOOD), score, good)
 
         config = self.config
         return algorithm_1(

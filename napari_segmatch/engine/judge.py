@@ -41,16 +41,13 @@ from .selectors import (
     Look,
     Selection,
     emptiness,
+    gated,
     lesson_loss,
-    of_pixels,
     rows_of,
 )
 
 EXAMINED = 128
 """Labelled slices in one examination, at most."""
-
-SURE = 0.95
-"""Pixels as sure as this count where the verdict does not."""
 
 AGREED = 0.9
 """Dice between the teacher's two looks from which its mask may stand in for the truth."""
@@ -103,13 +100,9 @@ class Judge(DiscriminatorSelector):
         return said if report.proven else replace(said, accepted=torch.zeros_like(said.accepted))
 
     def weight(self, chances: Tensor, look: Look) -> Tensor:
-        sure = (look.probabilities.amax(1) >= SURE).float()
         if not self.report.proven:
-            return sure
-        if self.gate == "hard":
-            return super().weight(chances, look)
-        soft = of_pixels(chances, look)
-        return torch.maximum(soft, sure) if self.gate == "soft-or-sure" else soft
+            return gated(torch.ones_like(chances), look, "soft-and-sure", self.tau)
+        return gated(chances, look, self.gate, self.tau)
 
     def mask_chance(self, images: Tensor, masks: Tensor, look: Look, label: int) -> Tensor:
         chances = chance(logit(emptiness(look.probabilities))[:, None], self.empty_rule)

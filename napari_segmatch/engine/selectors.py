@@ -18,6 +18,9 @@ from ..config import TrainConfig
 from .discriminator import Discriminator
 from .losses import hard
 
+SURE = 0.95
+"""From this probability on a pixel is sure."""
+
 
 @dataclass(frozen=True)
 class Look:
@@ -156,7 +159,7 @@ class DiscriminatorSelector(nn.Module):
 
     def weight(self, chances: Tensor, look: Look) -> Tensor:
         """Return the weight of each pixel (n, h, w), from the chances (n, classes + 1) of the masks."""
-        return of_pixels((chances > self.tau).float(), look)
+        return gated(chances, look, "hard", self.tau)
 
     def class_chances(self, images: Tensor, look: Look) -> Tensor:
         """Return the chance that everything segmented is right and that each class is, (n, classes + 1).
@@ -190,9 +193,20 @@ def lesson_loss(critic: nn.Module, images: Tensor, masks: Tensor, targets: Tenso
     return F.binary_cross_entropy_with_logits(critic(images, masks), targets * 0.95 + 0.025)
 
 
-def of_pixels(values: Tensor, look: Look) -> Tensor:
-    """Give each pixel (n, h, w) the value of its class: values (n, classes + 1), the first for the background."""
-    return values.gather(1, look.labels.flatten(1)).view_as(look.labels)
+def gated(chances: Tensor, look: Look, gate: str, tau: float) -> Tensor:
+    """Return the weight of each pixel (n, h, w), from the chances (n, classes + 1) that whole masks are good.
+
+    Parameters
+    ----------
+    gate
+        ``soft`` or ``hard``: a mask weighs as much as its chance, or all or nothing at ``tau``. With ``-and-sure`` only
+        its sure pixels count; with ``-or-sure`` sure pixels count in any case.
+    """
+    kind, _, sure_ones = gate.partition("-")
+    of_masks = (chances > tau).float() if kind == "hard" else chances
+    weight = of_masks.gather(1, look.labels.flatten(1)).view_as(look.labels)
+    sure = (look.probabilities.amax(1) >= SURE).float()
+    return {"": weight, "and-sure": weight * sure, "or-sure": torch.maximum(weight, sure)}[sure_ones]
 
 
 def rows_of(look: Look, rows: Tensor) -> Look:
