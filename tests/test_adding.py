@@ -171,6 +171,22 @@ def test_adding_can_be_stopped(tmp_path):
     session.close()
 
 
+def test_adding_many_cases_neither_reads_nor_shows_all_of_them_each_time(tmp_path, monkeypatch):
+    """The window is told at once of the first, then from time to time and of the last; the list stays in order."""
+    session, shown = Session(), []
+    session.create_project(tmp_path / "p", ["lesion"], ["flair"])
+    monkeypatch.setattr(Project, "cases", property(lambda project: pytest.fail("all cases were read")))
+    session.cases_changed.connect(lambda: shown.append(len(session.cases)))
+    monkeypatch.setattr("napari_segmatch.session.adding.TELL_EVERY", 3600)
+    found = [FoundCase(f"c{number}", write_case(tmp_path / str(number), number)[0]) for number in (3, 1, 4, 2, 0)]
+    session.add_cases(found)
+    session.wait()
+    assert shown == [1, 5]
+    assert [case.id for case in session.cases] == ["c0", "c1", "c2", "c3", "c4"]
+    assert all(session.case(f"c{number}").id == f"c{number}" for number in range(5))
+    session.close()
+
+
 # Data sets of others
 
 

@@ -365,6 +365,22 @@ def test_the_table_of_cases_stays_sorted_and_selected_as_facts_change(qapp):
     assert kept.row() == 0 and model.cases[kept.row()].id == "case-4"
 
 
+def test_what_is_selected_stays_selected_while_cases_are_added(qapp):
+    """Nobody is thrown back to the top of the table because a further scan has been read."""
+    cases = [Case(f"case-{n}", f"p{n}", ("flair",), GEOMETRY) for n in range(6)]
+    model, resets = CasesModel(lambda case: None), []
+    model.modelReset.connect(lambda: resets.append(1))
+    model.show([cases[1], cases[4]], Ledger())
+    kept = QPersistentModelIndex(model.index(1, 0))
+    model.show(cases[:5], Ledger())
+    model.show(cases, Ledger())
+    assert [case.id for case in model.cases] == [f"case-{n}" for n in range(6)]
+    assert model.cases[kept.row()].id == "case-4"
+    assert len(resets) == 1
+    model.show(cases[:3], Ledger())
+    assert model.rowCount() == 3 and not kept.isValid()
+
+
 def test_one_in_five_is_a_spot_check_in_tables_too():
     ids = np.arange(1, 5001)
     found = spot_checks(ids)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable
 from dataclasses import replace
 
 from psygnal import Signal
 
-from ..errors import ImportProblem, Question, SegmatchError
+from ..errors import ImportProblem, ProjectError, Question, SegmatchError
 from ..io import FoundCase
+from ..types import Case
 from .cases import CaseSession
+
+TELL_EVERY = 0.5
+"""Seconds; a table of all cases that were drawn anew after each one would hold up the window."""
 
 
 class AddingSession(CaseSession):
@@ -21,6 +27,7 @@ class AddingSession(CaseSession):
     def __init__(self) -> None:
         super().__init__()
         self._adding: list[FoundCase] = []
+        self._told = -math.inf
         self._unanswered: list[tuple[Question, FoundCase, bool, bool]] = []
 
     def close_project(self, timeout: float = 30) -> None:
@@ -99,15 +106,27 @@ class AddingSession(CaseSession):
                 patient=item.patient and project.pseudonym(item.patient), validation=validation, choices=item.choices,
             )  # fmt: skip
         except SegmatchError as error:
-            healthy = {case.id for case in project.cases if case.problem is None}
-            if isinstance(error, ImportProblem) and item.id not in healthy:
+            known = self._stored(item.id)
+            if isinstance(error, ImportProblem) and (known is None or known.problem is not None):
                 project.set_aside(item.id, str(error))
             return error
         return None
 
+    def _stored(self, id: str) -> Case | None:
+        """Return what the project has of a case, or None if it was not added."""
+        try:
+            return self._open().case(id)
+        except ProjectError:
+            return None
+
     def _added(self, item: FoundCase, problem: SegmatchError | None) -> None:
-        self.cases = self._open().cases
-        self.cases_changed.emit()
+        """Take up one case. Who shows them all is told from time to time, and at the end."""
+        case = self._stored(item.id)
+        if case is not None:
+            self._put(case)
+        if not self._adding or time.monotonic() > self._told + TELL_EVERY:
+            self._told = time.monotonic()
+            self.cases_changed.emit()
         notes = self._open().reading(item.id).notes
         if problem or notes:
             self.message.emit(f"{item.id}: {problem or ' '.join(notes)}", bool(problem))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -129,6 +131,14 @@ class CaseSession(KeepingSession):
     def cases(self, cases: list[Case]) -> None:
         self._cases, self._place = cases, {case.id: place for place, case in enumerate(cases)}
 
+    def _put(self, case: Case) -> None:
+        """Take up one case that was added, or is known otherwise now."""
+        if case.id in self._place:
+            self._cases[self._place[case.id]] = case
+        else:
+            insort(self._cases, case, key=attrgetter("id"))
+            self.cases = self._cases
+
     def case(self, id: str) -> Case:
         return self._cases[self._place[id]]
 
@@ -248,7 +258,7 @@ class CaseSession(KeepingSession):
         for case, _ in facts.values():
             known = self.known(case.id)
             if known is not None:
-                self._cases[self._place[case.id]] = case
+                self._put(case)
                 relabelled = relabelled or known.labelled != case.labelled
         renewed = self.proposals.renew({case: proposals for case, (_, proposals) in facts.items()})
         if relabelled:

@@ -70,16 +70,25 @@ class CasesModel(QAbstractTableModel):
         self._by, self._falling = 0, False
 
     def show(self, cases: Sequence[Case], book: Ledger) -> None:
+        """Show these cases, and what a book says of their proposals; what is selected stays selected, if it can."""
         known = {case.id for case in self.cases}
+        fresh = [case for case in cases if case.id not in known]
         self._book = book
-        if len(cases) != len(known) or any(case.id not in known for case in cases):
+        if not known or len(known) + len(fresh) != len(cases):
             self.beginResetModel()
             self.cases = self._sorted(cases)
             self.endResetModel()
             return
+        self._append(fresh)
         self._arrange(self._sorted(cases))
         if self.cases:
             self.dataChanged.emit(self.index(0, 0), self.index(len(self.cases) - 1, len(COLUMNS) - 1))
+
+    def _append(self, cases: Sequence[Case]) -> None:
+        if cases:
+            self.beginInsertRows(QModelIndex(), len(self.cases), len(self.cases) + len(cases) - 1)
+            self.cases = [*self.cases, *cases]
+            self.endInsertRows()
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Sort here, in one go: a proxy would ask for two values at each comparison."""
