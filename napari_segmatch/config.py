@@ -14,6 +14,7 @@ from .errors import ConfigError
 
 SELECTORS = ("none", "identity", "identity-soft", "mean-confidence", "confidence-map", "discriminator")
 OBJECTIVES = ("quality", "equation-1")
+REJECTED = ("soft", "ignored")
 GATES = ("soft-or-sure", "hard-or-sure", "soft-and-sure", "hard-and-sure", "soft", "hard")
 POLICIES = ("randaugment", "ctaugment")
 
@@ -40,8 +41,12 @@ class TrainConfig:
     )  # fmt: skip
     tau: float | None = _setting(None, "Threshold of the selector; empty takes the selector's own", 0, 1)
     gate: str = _setting(
-        "soft-or-sure", "How the quality critic's word counts: as a weight or as yes and no; sure pixels count or not",
+        "soft-or-sure", "How the quality critic's word counts: by chance or yes and no; sure pixels too, or they alone",
         choices=GATES,
+    )  # fmt: skip
+    rejected: str = _setting(
+        "soft", "Pixels that are not believed train towards the teacher's own probabilities, or not at all",
+        choices=REJECTED,
     )  # fmt: skip
     lambda_u: float = _setting(1.0, "Weight of the consistency loss", 0, 100)
     mu: float = _setting(1.0, "Unlabelled slices for each labelled slice in a step", 0.25, 16)
@@ -132,6 +137,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "objective": "equation-1", "steps": 11_100, "size": 256, "features": 32, "batch": 16, "mu": 1.0,
         "warmup": 0.0, "ramp": 0.0, "ema": 0.0, "learning_rate": 1e-4, "cutmix": 0.0, "labelled_strong": False,
         "lesion_share": 0.0, "dice": False, "discriminator_every": 1, "second_look": False, "augment": "ctaugment",
+        "rejected": "ignored",
     },
 }  # fmt: skip
 """Named starting points. *paper* keeps to the text: one model as its own teacher, no warm-up, no mixing."""

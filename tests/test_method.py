@@ -6,7 +6,8 @@ import torch
 from napari_segmatch.config import SELECTORS, configure
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.losses import consistency_loss, hard, supervised_loss
-from napari_segmatch.engine.step import draw_views
+from napari_segmatch.engine.selectors import Look
+from napari_segmatch.engine.step import draw_views, pseudo_targets
 
 
 def _generator(seed=0):
@@ -54,10 +55,32 @@ def test_every_selector_trains(selector, objective):
     before = {name: value.clone() for name, value in learner.model.state_dict().items()}
     outcome, judged = learner.learn(TinyPool(), 0.5)
     assert torch.isfinite(outcome.supervised)
-    silent = selector == "none" or float(outcome.selection.weight.sum()) == 0
-    assert (float(outcome.consistency.detach()) == 0) == silent
+    assert (float(outcome.consistency.detach()) == 0) == (selector == "none")
     assert any(not torch.equal(before[name], value) for name, value in learner.model.state_dict().items())
     assert (judged > 0) == (selector == "discriminator")
+
+
+@pytest.mark.parametrize("selector", SELECTORS)
+def test_what_is_rejected_can_be_ignored(selector):
+    """As the paper has it: a batch of which nothing is believed has no consistency loss."""
+    learner = Learner(_config(selector=selector, rejected="ignored"), 1, 1)
+    outcome, _ = learner.learn(TinyPool(), 0.5)
+    silent = selector == "none" or float(outcome.selection.weight.sum()) == 0
+    assert (float(outcome.consistency.detach()) == 0) == silent
+
+
+def test_what_is_not_believed_keeps_the_doubt_of_the_teacher():
+    """A believed pixel is taken for certain; another trains towards the probabilities, or counts for nothing."""
+    p = torch.tensor([[0.1, 0.9], [0.4, 0.6], [0.4, 0.6]]).T.view(1, 2, 1, 3)
+    look = Look(p, hard(p), hard(p))
+    believed = torch.tensor([1.0, 0.0, 0.5]).view(1, 1, 3)
+    target, weight = pseudo_targets(look, believed, blend=True)
+    assert target[0, 1, 0].tolist() == pytest.approx([1.0, 0.6, 0.8])
+    torch.testing.assert_close(target.sum(1), torch.ones(1, 1, 3))
+    assert weight.min() == 1
+    target, weight = pseudo_targets(look, believed, blend=False)
+    assert target.tolist() == [[[1, 1, 1]]]
+    assert torch.equal(weight, believed)
 
 
 def test_several_classes_and_sequences_train():

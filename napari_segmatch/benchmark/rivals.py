@@ -46,8 +46,9 @@ class Oracle(Learner):
 
         config = self.config
         return algorithm_1(
-            self.student, self.look, select, self.policy, labelled, unlabelled, config.labelled_strong, config.dice
-        )
+            self.student, self.look, select, self.policy, labelled, unlabelled, config.labelled_strong, config.dice,
+            blend=config.rejected == "soft",
+        )  # fmt: skip
 
 
 class MeanTeacher(Learner):

@@ -166,7 +166,7 @@ class Learner:
             unlabelled,
             config.labelled_strong,
             config.dice,
-            soft=config.selector == "identity-soft",
+            blend=config.rejected == "soft",
         )
 
     def update(self, progress: float) -> bool:

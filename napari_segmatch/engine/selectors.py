@@ -50,7 +50,7 @@ class Selection:
     Attributes
     ----------
     weight
-        (n, h, w): how much each pixel of the pseudo mask counts in the consistency loss.
+        (n, h, w): how far each pixel of the pseudo mask is believed, between 0 and 1.
     score
         (n,) between 0 and 1, for people to sort by.
     accepted
@@ -98,7 +98,7 @@ def balanced_confidence(look: Look) -> Tensor:
 
 
 class NoSelector(nn.Module):
-    """Supervised only: no pseudo mask trains. The score is the mean confidence, for review."""
+    """No pixel is believed. The score is the mean confidence, for review."""
 
     default_tau = 0.9
 
@@ -116,7 +116,7 @@ class NoSelector(nn.Module):
 
 
 class Identity(NoSelector):
-    """Every pixel of every pseudo mask trains: plain consistency."""
+    """Every pixel of every pseudo mask is believed: plain consistency."""
 
     def weight(self, look: Look, accepted: Tensor) -> Tensor:
         return torch.ones_like(look.probabilities[:, 0])
@@ -158,7 +158,7 @@ class DiscriminatorSelector(nn.Module):
         return Selection(self.weight(chances, look), score, score > self.tau, asked[:, 1:])
 
     def weight(self, chances: Tensor, look: Look) -> Tensor:
-        """Return the weight of each pixel (n, h, w), from the chances (n, classes + 1) of the masks."""
+        """Return how far each pixel is believed (n, h, w), from the chances (n, classes + 1) of the masks."""
         return gated(chances, look, "hard", self.tau)
 
     def class_chances(self, images: Tensor, look: Look) -> Tensor:
@@ -194,7 +194,7 @@ def lesson_loss(critic: nn.Module, images: Tensor, masks: Tensor, targets: Tenso
 
 
 def gated(chances: Tensor, look: Look, gate: str, tau: float) -> Tensor:
-    """Return the weight of each pixel (n, h, w), from the chances (n, classes + 1) that whole masks are good.
+    """Return how far each pixel is believed (n, h, w), from the chances (n, classes + 1) that whole masks are good.
 
     Parameters
     ----------
@@ -217,7 +217,7 @@ def rows_of(look: Look, rows: Tensor) -> Look:
 _SIMPLE: dict[str, type[NoSelector]] = {
     "none": NoSelector,
     "identity": Identity,
-    "identity-soft": Identity,
+    "identity-soft": NoSelector,
     "mean-confidence": MeanConfidence,
     "confidence-map": ConfidenceMap,
 }

@@ -98,6 +98,29 @@ def pseudo_masks(teacher: Teacher, selector: Selector, images: Tensor, views: Vi
         return view, look, selector(view, look)
 
 
+def pseudo_targets(look: Look, believed: Tensor, blend: bool) -> tuple[Tensor, Tensor]:
+    """Return what unlabelled slices train towards and how much each pixel counts (n, h, w).
+
+    A pixel that is believed is taken for certain. One that is not would only sharpen the teacher's errors that way: it
+    counts for nothing, as in the paper, or (``blend``) keeps the teacher's doubt, and the student learns to have the
+    same doubt in its strong view.
+
+    Parameters
+    ----------
+    believed
+        (n, h, w) between 0 and 1.
+
+    Returns
+    -------
+    tuple
+        The pseudo mask (n, h, w) and ``believed``; or a soft one (n, classes + 1, h, w) and ones.
+    """
+    if not blend:
+        return look.labels, believed
+    certain = F.one_hot(look.labels, look.probabilities.shape[1]).movedim(-1, 1).to(look.probabilities.dtype)
+    return torch.lerp(look.probabilities, certain, believed[:, None]), torch.ones_like(believed)
+
+
 def mix(
     views: Views, images: Tensor, target: Tensor, weight: Tensor, labelled: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,7 +169,7 @@ def algorithm_1(
     unlabelled: tuple[Tensor, Views] | None,
     labelled_strong: bool = True,
     dice: bool = True,
-    soft: bool = False,
+    blend: bool = False,
 ) -> Outcome:
     """Compute L_s and L_u of one step.
 
@@ -164,14 +187,14 @@ def algorithm_1(
         Whether x_l is seen in its strong view.
     dice
         Whether H is cross-entropy plus Dice, or the paper's cross-entropy alone.
-    soft
-        Whether a pseudo mask is the probabilities themselves (the paper's Identity: D(x, y) = y) or their argmax.
+    blend
+        Whether what D does not believe trains all the same, by the teacher's probabilities: see :func:`pseudo_targets`.
 
     Notes
     -----
     Line 4: L_s = H(M(T1(x_l)), T1(y_l)). Line 5: y^ = D(M(T1(x_u))). Line 6:
-    L_u = 1{y^} H(T1 T2^-1 M(T2(x_u)), y^) / mu B, on pixels that the strong view shows. One forward pass of M
-    serves both batches.
+    L_u = 1{y^} H(T1 T2^-1 M(T2(x_u)), y^) / mu B, on pixels that the strong view shows; with ``blend`` y^ is a soft
+    mask, and there is no 1{}. One forward pass of M serves both batches.
     """
     x_l, y_l = labelled_view(labelled[0], labelled[1], labelled[2], policy, labelled_strong)
     if unlabelled is None:
@@ -180,8 +203,8 @@ def algorithm_1(
 
     x_u, views = unlabelled
     weak_view, look, selection = pseudo_masks(teacher, selector, x_u, views)
-    pseudo = look.probabilities if soft else look.labels
-    weight = selection.weight * inside(views.weak, x_u.shape[-1], x_u.device)
+    pseudo, weight = pseudo_targets(look, selection.weight, blend)
+    weight = weight * inside(views.weak, x_u.shape[-1], x_u.device)
     x_s, target, weight = strong_view(policy, views, weak_view, pseudo, weight, labelled[:2])
 
     logits = student(torch.cat([x_l, x_s]))

@@ -32,15 +32,15 @@ def _about_selector(history: History) -> str:
         return "Warming up on labelled slices alone; pseudo masks join in later."
     if history.examined is not None and not history.examined.proven:
         return (
-            "The discriminator cannot tell good masks from bad ones yet, and its verdicts are not used: sure pixels "
-            "train. More labelled cases, or more training, will help."
+            "The discriminator cannot tell good masks from bad ones yet, and its verdicts are not used. More labelled "
+            "cases, or more training, will help."
         )
     if len(shares) < _LATELY:
         return ""
     if min(shares) >= 0.99:
         return "The discriminator accepts everything: it cannot tell good from bad yet. Reject a few proposals."
     if max(shares) <= 0.01:
-        return "The discriminator accepts nothing, so unlabelled slices teach nothing yet. Correct a few proposals."
+        return "The discriminator accepts nothing yet. Correct a few proposals."
     return ""
 
 
