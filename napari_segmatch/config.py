@@ -41,7 +41,7 @@ class TrainConfig:
     )  # fmt: skip
     tau: float | None = _setting(None, "Threshold of the selector; empty takes the selector's own", 0, 1)
     gate: str = _setting(
-        "soft-and-sure", "How the quality critic's word counts: by chance or yes and no; sure pixels too, or they alone",
+        "soft-and-sure", "How the quality critic's word counts: by chance or yes or no; sure ones too, or they alone",
         choices=GATES,
     )  # fmt: skip
     rejected: str = _setting(

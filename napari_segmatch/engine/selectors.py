@@ -141,7 +141,7 @@ class ConfidenceMap(NoSelector):
 class DiscriminatorSelector(nn.Module):
     """Whole masks that a CNN, given image *and* hard mask, passes at tau: SegMatch as the paper has it.
 
-    Class by class: the pixels of a class whose mask is not accepted do not count, and the background counts where
+    Class by class: the pixels of a class whose mask is not accepted are not believed, and the background is where
     everything segmented is accepted. Whether a class that is *not* there should be cannot be asked without naming it.
     """
 
@@ -199,14 +199,14 @@ def gated(chances: Tensor, look: Look, gate: str, tau: float) -> Tensor:
     Parameters
     ----------
     gate
-        ``soft`` or ``hard``: a mask weighs as much as its chance, or all or nothing at ``tau``. With ``-and-sure`` only
-        its sure pixels count; with ``-or-sure`` sure pixels count in any case.
+        ``soft`` or ``hard``: a mask is believed by its chance, or as yes and no at ``tau``. With ``-and-sure`` only its
+        sure pixels are; with ``-or-sure`` sure pixels are in any case.
     """
     kind, _, sure_ones = gate.partition("-")
     of_masks = (chances > tau).float() if kind == "hard" else chances
-    weight = of_masks.gather(1, look.labels.flatten(1)).view_as(look.labels)
+    believed = of_masks.gather(1, look.labels.flatten(1)).view_as(look.labels)
     sure = (look.probabilities.amax(1) >= SURE).float()
-    return {"": weight, "and-sure": weight * sure, "or-sure": torch.maximum(weight, sure)}[sure_ones]
+    return {"": believed, "and-sure": believed * sure, "or-sure": torch.maximum(believed, sure)}[sure_ones]
 
 
 def rows_of(look: Look, rows: Tensor) -> Look:
