@@ -130,7 +130,10 @@ def _check(spec: dataclasses.Field[Any], value: Any) -> None:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {"steps": 400, "discriminator_every": 3, "evaluate_every": 100, "propose_every": 50},
+    "quick": {
+        "steps": 400, "discriminator_every": 3, "evaluate_every": 100, "propose_every": 50,
+        "rejected": "ignored", "gate": "soft-or-sure",
+    },
     "standard": {},
     "overnight": {"steps": 20_000, "size": 256, "features": 32, "batch": 16, "propose_every": 500},
     "paper": {
@@ -140,7 +143,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "rejected": "ignored",
     },
 }  # fmt: skip
-"""Named starting points. *paper* keeps to the text: one model as its own teacher, no warm-up, no mixing."""
+"""Named starting points. *quick* takes no soft targets: the doubt of a model that has hardly learnt teaches no good.
+*paper* keeps to the text: one model as its own teacher, no warm-up, no mixing.
+"""
 
 
 def from_dict(values: dict[str, Any]) -> TrainConfig:
