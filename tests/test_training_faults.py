@@ -165,6 +165,26 @@ def test_the_best_checkpoint_stays_beside_the_last_three(project, tmp_path, monk
     assert load_newest(tmp_path / "run", best_first=True).learner.step == 7
 
 
+def test_a_kill_while_a_checkpoint_is_removed_leaves_none_that_looks_damaged(tmp_path, monkeypatch):
+    """It loses its name before its files; what is left of it goes when the next one is removed."""
+    for name in ("00000001", "00000002"):
+        (tmp_path / name).mkdir()
+        for file in ("state.json", "tensors.safetensors"):
+            (tmp_path / name / file).touch()
+
+    def killed(path, **_):
+        if path.exists():
+            (path / "state.json").unlink()
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(checkpoint.shutil, "rmtree", killed)
+        checkpoint._remove(tmp_path / "00000001")
+    assert checkpoints(tmp_path) == [tmp_path / "00000002"]
+    checkpoint._remove(tmp_path / "00000002")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_new_best_is_written_at_once(project, tmp_path, monkeypatch):
     """It does not wait for the next checkpoint that is due."""
     from napari_segmatch.engine import validation

@@ -20,7 +20,7 @@ from safetensors.torch import load, save
 
 from ..config import from_dict
 from ..errors import DiskProblem, TrainingProblem
-from ..fsio import SPARE_BYTES, free_bytes, move, read_file, write_atomic
+from ..fsio import SPARE_BYTES, TEMPORARY, free_bytes, move, read_file, write_atomic
 from ..texts import digest
 from .learner import Learner
 
@@ -60,7 +60,7 @@ def save_checkpoint(
         When the disk refuses or is nearly full; the earlier checkpoints are untouched.
     """
     target = folder / f"{learner.step:08d}"
-    temporary = folder / f".tmp-{learner.step:08d}"
+    temporary = folder / f"{TEMPORARY}{learner.step:08d}"
     shutil.rmtree(temporary, ignore_errors=True)
     data = save(learner.tensors())
     _check_space(folder, len(data))
@@ -82,7 +82,7 @@ def save_checkpoint(
     try:
         write_atomic(temporary / "tensors.safetensors", data)
         write_atomic(temporary / "state.json", json.dumps(state, indent=1).encode())
-        shutil.rmtree(target, ignore_errors=True)
+        _remove(target)
         move(temporary, target)
     except DiskProblem:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -105,7 +105,16 @@ def _prune(folder: Path) -> None:
     keep = {*found[-KEEP:], best(folder)}
     for old in found:
         if old not in keep:
-            shutil.rmtree(old, ignore_errors=True)
+            _remove(old)
+
+
+def _remove(checkpoint: Path) -> None:
+    """Remove a checkpoint, first by its name: half of one would pass for a damaged one."""
+    half = checkpoint.with_name(f"{TEMPORARY}old")
+    shutil.rmtree(half, ignore_errors=True)  # what a process left that was killed here
+    with contextlib.suppress(OSError):
+        checkpoint.rename(half)
+    shutil.rmtree(half, ignore_errors=True)
 
 
 def checkpoints(folder: Path) -> list[Path]:
