@@ -41,11 +41,11 @@ class TrainConfig:
     )  # fmt: skip
     tau: float | None = _setting(None, "Threshold of the selector; empty takes the selector's own", 0, 1)
     gate: str = _setting(
-        "soft-and-sure", "How the quality critic's word counts: by chance or yes or no; sure ones too, or they alone",
+        "soft-or-sure", "How the quality critic's word counts: by chance or yes or no; sure ones too, or they alone",
         choices=GATES,
     )  # fmt: skip
     rejected: str = _setting(
-        "soft", "Pixels that are not believed train towards the teacher's own probabilities, or not at all",
+        "soft", "Pixels not believed train softly, by the teacher's doubt (from five labelled cases on), or not",
         choices=REJECTED,
     )  # fmt: skip
     lambda_u: float = _setting(1.0, "Weight of the consistency loss", 0, 100)
@@ -132,7 +132,7 @@ def _check(spec: dataclasses.Field[Any], value: Any) -> None:
 PRESETS: dict[str, dict[str, Any]] = {
     "quick": {
         "steps": 400, "discriminator_every": 3, "evaluate_every": 100, "propose_every": 50,
-        "rejected": "ignored", "gate": "soft-or-sure",
+        "rejected": "ignored",
     },
     "standard": {},
     "overnight": {"steps": 20_000, "size": 256, "features": 32, "batch": 16, "propose_every": 500},

@@ -25,7 +25,7 @@ class TinyPool:
         self.lessons = None
         self.labelled = torch.arange(5)
         self.folds = torch.tensor([0, 0, 1, 1, 1] + [-1] * 5)
-        self.cases_labelled = 2
+        self.cases_labelled = 5
 
     def slices(self, rows):
         return self.images[rows]
@@ -66,7 +66,16 @@ def test_what_is_rejected_can_be_ignored(selector):
     learner = Learner(_config(selector=selector, rejected="ignored"), 1, 1)
     outcome, _ = learner.learn(TinyPool(), 0.5)
     silent = selector == "none" or float(outcome.selection.weight.sum()) == 0
-    assert (float(outcome.consistency.detach()) == 0) == silent
+    assert (float(outcome.consistency.detach()) == 0) == (silent and selector != "identity-soft")
+
+
+def test_a_few_labelled_cases_teach_no_doubt():
+    """Below five of them what is not believed is ignored: where nothing is believed nothing unlabelled trains."""
+    learner, pool = Learner(_config(selector="confidence-map", tau=1.0), 1, 1), TinyPool()
+    pool.cases_labelled = 4
+    assert float(learner.learn(pool, 0.5)[0].consistency.detach()) == 0
+    pool.cases_labelled = 5
+    assert float(learner.learn(pool, 0.5)[0].consistency.detach()) > 0
 
 
 def test_what_is_not_believed_keeps_the_doubt_of_the_teacher():

@@ -47,7 +47,7 @@ class Oracle(Learner):
         config = self.config
         return algorithm_1(
             self.student, self.look, select, self.policy, labelled, unlabelled, config.labelled_strong, config.dice,
-            blend=config.rejected == "soft",
+            blend=self.softly,
         )  # fmt: skip
 
 

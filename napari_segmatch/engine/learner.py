@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import TrainConfig
-from .calibration import Report
+from .calibration import FEW, Report
 from .data import ResidentPool
 from .device import autocast, choose_device
 from .discriminator import equation_1_loss, one_question
@@ -64,6 +64,8 @@ class Learner:
         """The discriminator's last loss."""
         self.fold_of: dict[str, int] = {}
         """The side on which each labelled case helps to teach the discriminator: see :class:`ResidentPool`."""
+        self.softly = self._softly(FEW)
+        """Whether what is not believed trains softly."""
         self.drawn = torch.zeros(0, dtype=torch.long)
         """Rows of the last unlabelled batch."""
 
@@ -110,6 +112,7 @@ class Learner:
 
     def _learn(self, pool: ResidentPool, progress: float) -> tuple[Outcome, float]:
         rows, ramp = self.labelled_rows(pool), self._ramp(progress)
+        self.softly = self._softly(pool.cases_labelled)
         others = self.unlabelled_rows(pool) if ramp > 0 else rows[:0]
         chances = self.generator(3), self.generator(4), self.generator(7), self.generator(7)
         self.model.train()
@@ -137,6 +140,11 @@ class Learner:
         probe, truth = labelled_view(*labelled, self.policy, strong=True)
         with torch.no_grad():
             return foreground_dice(self.student(probe), truth)
+
+    def _softly(self, labelled_cases: int) -> bool:
+        """With few labelled cases the teacher's doubt is no target."""
+        config = self.config
+        return config.selector == "identity-soft" or (config.rejected == "soft" and labelled_cases >= FEW)
 
     def labelled_rows(self, pool: ResidentPool) -> Tensor:
         config = self.config
@@ -166,7 +174,7 @@ class Learner:
             unlabelled,
             config.labelled_strong,
             config.dice,
-            blend=config.rejected == "soft",
+            blend=self.softly,
         )
 
     def update(self, progress: float) -> bool:
