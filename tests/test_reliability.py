@@ -422,6 +422,20 @@ def test_gc_deletes_only_what_nothing_refers_to(project):
     assert examine(project.path) == []
 
 
+def test_what_a_killed_writer_left_is_garbage_an_hour_later(project):
+    """Half-written files, and half a checkpoint: a folder of them. What may still be under way stays."""
+    half = project.path / "runs" / "0001" / "checkpoints" / ".tmp-old" / "tensors.safetensors"
+    fresh = half.parent / "state.json"
+    half.parent.mkdir(parents=True)
+    for file in (half, fresh, project.path / "objects" / ".tmp-1234"):
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+        if file != fresh:
+            os.utime(file, (time.time() - 7200,) * 2)
+    assert collect_garbage(project) == 2
+    assert fresh.exists() and not half.exists()
+
+
 # the journal -----------------------------------------------------------------------------------------------
 
 

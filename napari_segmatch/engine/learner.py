@@ -64,8 +64,8 @@ class Learner:
         """The discriminator's last loss."""
         self.fold_of: dict[str, int] = {}
         """The side on which each labelled case helps to teach the discriminator: see :class:`ResidentPool`."""
-        self.softly = self._softly(FEW)
-        """Whether what is not believed trains softly."""
+        self.softly = False
+        """Whether what is not believed trains softly: with few labelled cases the teacher's doubt is no target."""
         self.drawn = torch.zeros(0, dtype=torch.long)
         """Rows of the last unlabelled batch."""
 
@@ -111,14 +111,14 @@ class Learner:
             return self._learn(pool, progress)
 
     def _learn(self, pool: ResidentPool, progress: float) -> tuple[Outcome, float]:
-        rows, ramp = self.labelled_rows(pool), self._ramp(progress)
-        self.softly = self._softly(pool.cases_labelled)
+        config, rows, ramp = self.config, self.labelled_rows(pool), self._ramp(progress)
+        self.softly = config.selector == "identity-soft" or (config.rejected == "soft" and pool.cases_labelled >= FEW)
         others = self.unlabelled_rows(pool) if ramp > 0 else rows[:0]
         chances = self.generator(3), self.generator(4), self.generator(7), self.generator(7)
         self.model.train()
         self.optimiser.zero_grad(set_to_none=True)
         for part, theirs in zip(rows.tensor_split(self.parts), others.tensor_split(self.parts), strict=True):
-            views = draw_views(len(part), self.config, self.policy, chances[0], unlabelled=False)
+            views = draw_views(len(part), config, self.policy, chances[0], unlabelled=False)
             labelled = (pool.pictures(part, chances[2]), pool.labels_of(part), views)
             outcome = self.outcome(
                 labelled, self.unlabelled(pool, theirs, chances[1], chances[3]) if len(theirs) else None
@@ -128,7 +128,7 @@ class Learner:
         if not self.skipped:
             if self.policy.state:
                 self.policy.learn(views.strong, self._proximity(outcome, labelled))
-            if self.step % self.config.discriminator_every == 0:
+            if self.step % config.discriminator_every == 0:
                 self.judged = self._teach_discriminator(pool, part, outcome, labelled)
         self.step += 1
         return outcome, self.judged
@@ -140,11 +140,6 @@ class Learner:
         probe, truth = labelled_view(*labelled, self.policy, strong=True)
         with torch.no_grad():
             return foreground_dice(self.student(probe), truth)
-
-    def _softly(self, labelled_cases: int) -> bool:
-        """With few labelled cases the teacher's doubt is no target."""
-        config = self.config
-        return config.selector == "identity-soft" or (config.rejected == "soft" and labelled_cases >= FEW)
 
     def labelled_rows(self, pool: ResidentPool) -> Tensor:
         config = self.config

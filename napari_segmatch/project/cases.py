@@ -30,10 +30,15 @@ class CaseFolder(ProjectFolder):
         return [to_case(row) for row in self.store.rows(CASES + " ORDER BY c.id")]
 
     def case(self, id: str) -> Case:
-        row = self.store.row(CASES + " AND c.id = ?", id)
-        if row is None:
+        found = self.find_case(id)
+        if found is None:
             raise ProjectError(f"There is no case {id!r} in {self.path.name}; `segmatch doctor` lists the cases.")
-        return to_case(row)
+        return found
+
+    def find_case(self, id: str) -> Case | None:
+        """Return a case, or None if there is none of that name."""
+        row = self.store.row(CASES + " AND c.id = ?", id)
+        return None if row is None else to_case(row)
 
     def add_case(
         self,

@@ -84,7 +84,11 @@ def garbage(project: Project, days: int = KEEP_DAYS) -> list[Path]:
     wanted = {row["object"] for row in rows}
     unknown = [project.objects.path(name) for name in project.objects.names() if name not in wanted]
     hour_ago = time.time() - 3600
-    half_written = [file for file in project.path.rglob(f"{TEMPORARY}*") if file.stat().st_mtime < hour_ago]
+    half_written = [
+        file for file in project.path.rglob("*")
+        if any(part.startswith(TEMPORARY) for part in file.relative_to(project.path).parts)  # of a checkpoint a folder
+        and file.is_file() and file.stat().st_mtime < hour_ago
+    ]  # fmt: skip
     return [*unknown, *half_written]
 
 

@@ -9,9 +9,8 @@ from dataclasses import replace
 
 from psygnal import Signal
 
-from ..errors import ImportProblem, ProjectError, Question, SegmatchError
+from ..errors import ImportProblem, Question, SegmatchError
 from ..io import FoundCase
-from ..types import Case
 from .cases import CaseSession
 
 TELL_EVERY = 0.5
@@ -106,22 +105,15 @@ class AddingSession(CaseSession):
                 patient=item.patient and project.pseudonym(item.patient), validation=validation, choices=item.choices,
             )  # fmt: skip
         except SegmatchError as error:
-            known = self._stored(item.id)
+            known = project.find_case(item.id)
             if isinstance(error, ImportProblem) and (known is None or known.problem is not None):
                 project.set_aside(item.id, str(error))
             return error
         return None
 
-    def _stored(self, id: str) -> Case | None:
-        """Return what the project has of a case, or None if it was not added."""
-        try:
-            return self._open().case(id)
-        except ProjectError:
-            return None
-
     def _added(self, item: FoundCase, problem: SegmatchError | None) -> None:
         """Take up one case. Who shows them all is told from time to time, and at the end."""
-        case = self._stored(item.id)
+        case = self._open().find_case(item.id)
         if case is not None:
             self._put(case)
         if not self._adding or time.monotonic() > self._told + TELL_EVERY:
