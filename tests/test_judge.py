@@ -189,13 +189,13 @@ def test_verdicts_wait_for_a_passed_examination():
     look = Look(p, hard(p), hard(p))
     assert not judge.report.proven
     before = judge(torch.zeros(1, 1, 32, 32), look)
-    assert before.weight[0, 5, 5] == 0
-    assert before.weight[0, 30, 30] == 1
+    assert before.believed[0, 5, 5] == 0
+    assert before.believed[0, 30, 30] == 1
     assert not before.accepted.any()
     judge.record.copy_(torch.tensor([40.0, 20.0, 0.9, 0.6, 0.8]))
     assert judge.report.proven
     after = judge(torch.zeros(1, 1, 32, 32), look)
-    assert 0 < float(after.weight[0, 5, 5]) < 1
+    assert 0 < float(after.believed[0, 5, 5]) < 1
     assert judge.tau == pytest.approx(0.6)
 
 

@@ -65,7 +65,7 @@ def test_what_is_rejected_can_be_ignored(selector):
     """As the paper has it: a batch of which nothing is believed has no consistency loss."""
     learner = Learner(_config(selector=selector, rejected="ignored"), 1, 1)
     outcome, _ = learner.learn(TinyPool(), 0.5)
-    silent = selector == "none" or float(outcome.selection.weight.sum()) == 0
+    silent = selector == "none" or float(outcome.selection.believed.sum()) == 0
     assert (float(outcome.consistency.detach()) == 0) == (silent and selector != "identity-soft")
 
 
@@ -103,7 +103,7 @@ def test_discriminator_sends_no_gradient_into_the_segmenter():
     """After the discriminator's update the model's gradients are those of its own losses alone."""
     learner = Learner(_config(selector="discriminator"), 1, 1)
     outcome, _ = learner.learn(TinyPool(), 0.5)
-    for tensor in (outcome.labelled_logits, outcome.look.labels, outcome.selection.weight, outcome.selection.score):
+    for tensor in (outcome.labelled_logits, outcome.look.labels, outcome.selection.believed, outcome.selection.score):
         assert not tensor.requires_grad
     for parameter in learner.model.parameters():
         parameter.grad = None

@@ -51,14 +51,14 @@ def test_mean_confidence_doubts_an_empty_mask_with_a_near_lesion():
 def test_confidence_map_keeps_single_pixels():
     """Each pixel is weighed on its own."""
     selection = ConfidenceMap(0.95)(None, _look(_probabilities(0.6, 0.99)))
-    assert torch.equal(selection.weight[0] == 0, _disc(1)[0])
+    assert torch.equal(selection.believed[0] == 0, _disc(1)[0])
 
 
 def test_identity_keeps_all_and_none_keeps_nothing():
     """The two ends of the scale."""
     p = _probabilities(0.6, 0.7)
-    assert Identity(0.9)(None, _look(p)).weight.min() == 1
-    assert NoSelector(0.9)(None, _look(p)).weight.max() == 0
+    assert Identity(0.9)(None, _look(p)).believed.min() == 1
+    assert NoSelector(0.9)(None, _look(p)).believed.max() == 0
 
 
 def test_tau_moves_the_verdict():
@@ -68,7 +68,7 @@ def test_tau_moves_the_verdict():
     mild = build_selector(configure(tau=0.0, objective="equation-1"), 1, 1)
     assert not strict(images, _look(p)).accepted.any()
     assert mild(images, _look(p)).accepted.all()
-    assert mild(images, _look(p)).weight.min() == 1
+    assert mild(images, _look(p)).believed.min() == 1
 
 
 class _Critic(torch.nn.Module):
@@ -94,9 +94,9 @@ def test_discriminator_judges_class_by_class(two_classes):
     assert said.class_scores[0, 0] > 0.99
     assert said.class_scores[0, 1] < 0.01
     assert torch.isnan(said.class_scores[1]).all()
-    assert said.weight[0, 5, 5] == 1
-    assert said.weight[0, 21, 21] == 0
-    assert said.weight[0, 30, 5] == 1
+    assert said.believed[0, 5, 5] == 1
+    assert said.believed[0, 21, 21] == 0
+    assert said.believed[0, 30, 5] == 1
     assert not said.accepted.any()
     assert said.score[0] < 0.01  # the worst class counts
 

@@ -99,7 +99,7 @@ class Judge(DiscriminatorSelector):
         said = super().forward(images, look)
         return said if report.proven else replace(said, accepted=torch.zeros_like(said.accepted))
 
-    def weight(self, chances: Tensor, look: Look) -> Tensor:
+    def believed(self, chances: Tensor, look: Look) -> Tensor:
         if not self.report.proven:
             return gated(torch.ones_like(chances), look, "soft-and-sure", self.tau)
         return gated(chances, look, self.gate, self.tau)

@@ -49,7 +49,7 @@ class Selection:
 
     Attributes
     ----------
-    weight
+    believed
         (n, h, w): how far each pixel of the pseudo mask is believed, between 0 and 1.
     score
         (n,) between 0 and 1, for people to sort by.
@@ -59,7 +59,7 @@ class Selection:
         (n, classes), NaN where a class is not segmented; None from selectors that judge the slice alone.
     """
 
-    weight: Tensor
+    believed: Tensor
     score: Tensor
     accepted: Tensor
     class_scores: Tensor | None = None
@@ -109,23 +109,23 @@ class NoSelector(nn.Module):
     def forward(self, images: Tensor, look: Look) -> Selection:
         score = balanced_confidence(look)
         accepted = score >= self.tau
-        return Selection(self.weight(look, accepted), score, accepted)
+        return Selection(self.believed(look, accepted), score, accepted)
 
-    def weight(self, look: Look, accepted: Tensor) -> Tensor:
+    def believed(self, look: Look, accepted: Tensor) -> Tensor:
         return torch.zeros_like(look.probabilities[:, 0])
 
 
 class Identity(NoSelector):
     """Every pixel of every pseudo mask is believed: plain consistency."""
 
-    def weight(self, look: Look, accepted: Tensor) -> Tensor:
+    def believed(self, look: Look, accepted: Tensor) -> Tensor:
         return torch.ones_like(look.probabilities[:, 0])
 
 
 class MeanConfidence(NoSelector):
     """Whole masks whose mean confidence passes tau: FixMatch for segmentation."""
 
-    def weight(self, look: Look, accepted: Tensor) -> Tensor:
+    def believed(self, look: Look, accepted: Tensor) -> Tensor:
         return accepted.float()[:, None, None].expand_as(look.probabilities[:, 0])
 
 
@@ -134,7 +134,7 @@ class ConfidenceMap(NoSelector):
 
     default_tau = 0.95
 
-    def weight(self, look: Look, accepted: Tensor) -> Tensor:
+    def believed(self, look: Look, accepted: Tensor) -> Tensor:
         return (look.probabilities.amax(1) >= self.tau).float()
 
 
@@ -155,9 +155,9 @@ class DiscriminatorSelector(nn.Module):
         asked = self.class_chances(images, look)
         chances = torch.where(asked.isnan(), 1.0, asked)
         score = chances.amin(1)
-        return Selection(self.weight(chances, look), score, score > self.tau, asked[:, 1:])
+        return Selection(self.believed(chances, look), score, score > self.tau, asked[:, 1:])
 
-    def weight(self, chances: Tensor, look: Look) -> Tensor:
+    def believed(self, chances: Tensor, look: Look) -> Tensor:
         """Return how far each pixel is believed (n, h, w), from the chances (n, classes + 1) of the masks."""
         return gated(chances, look, "hard", self.tau)
 

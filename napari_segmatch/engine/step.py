@@ -203,7 +203,7 @@ def algorithm_1(
 
     x_u, views = unlabelled
     weak_view, look, selection = pseudo_masks(teacher, selector, x_u, views)
-    pseudo, weight = pseudo_targets(look, selection.weight, blend)
+    pseudo, weight = pseudo_targets(look, selection.believed, blend)
     weight = weight * inside(views.weak, x_u.shape[-1], x_u.device)
     x_s, target, weight = strong_view(policy, views, weak_view, pseudo, weight, labelled[:2])
 
