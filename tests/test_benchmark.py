@@ -2,19 +2,25 @@
 
 import csv
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from helpers import LGG, write_case
+from torch.nn.functional import one_hot
 
 from napari_segmatch.benchmark.cases import load, split, spread
-from napari_segmatch.benchmark.judging import summary
+from napari_segmatch.benchmark.judging import judged_slices, summary
 from napari_segmatch.benchmark.report import Choice, describe, describe_judge, interval
 from napari_segmatch.benchmark.rivals import METHODS, CrossPseudoSupervision, Oracle, UniMatch
 from napari_segmatch.benchmark.runs import Bench, Task, run
 from napari_segmatch.benchmark.table import append, carry_out, measured, read
 from napari_segmatch.cli.common import app
+from napari_segmatch.config import configure
+from napari_segmatch.engine.judge import Judge
+from napari_segmatch.engine.prepare import Frame
+from napari_segmatch.engine.selectors import DiscriminatorSelector, Look, Selection
 from napari_segmatch.errors import ConfigError, ImportProblem
 from napari_segmatch.io import find_cases
 
@@ -247,6 +253,31 @@ def test_judge_summary_of_a_perfect_and_a_blind_judge(tmp_path):
     append(tmp_path / "runs.csv", [row])
     lines = list(describe_judge(Choice(tmp_path / "runs.csv", "m", (4,), ("segmatch",), "", (2,))))
     assert any("auroc_score" in line and "1.000" in line for line in lines)
+
+
+def test_each_class_is_judged_by_itself():
+    """One row for each mask of a class, with its own truth, score and verdict; none is accepted before the proof."""
+    truth = np.zeros((2, 8, 8), np.uint8)
+    truth[0, :4], truth[0, 4:6] = 1, 2
+    seen = torch.from_numpy(truth).long()
+    seen[0, 5] = 0  # the second class is half missed; the second slice is empty
+    look = Look(one_hot(seen, 3).movedim(-1, 1).float(), seen, seen)
+    scores = torch.tensor([[0.9, 0.4], [torch.nan, torch.nan]])
+    said = Selection(torch.ones(2, 8, 8), torch.ones(2), torch.ones(2, dtype=torch.bool), scores)
+    learner = SimpleNamespace(
+        config=SimpleNamespace(neighbours=0), classes=2, device=torch.device("cpu"), look=lambda images: look,
+        select=lambda images, look: said, selector=DiscriminatorSelector(0.5, 1, 2),
+    )  # fmt: skip
+    frame = Frame(8, 8, 0, 8, 0, 8, 8)
+
+    def judged():
+        return judged_slices(learner, torch.zeros(2, 1, 8, 8), frame, truth)
+
+    first, second = judged()
+    assert (first["dice"], first["score"], first["accepted"]) == (1, pytest.approx(0.9), 1)
+    assert (second["dice"], second["score"], second["accepted"]) == (pytest.approx(2 / 3), pytest.approx(0.4), 0)
+    learner.selector = Judge(configure("quick"), 1, 2)
+    assert [row["accepted"] for row in judged()] == [0, 0]
 
 
 def test_shell_draws_figure_2(tmp_path):

@@ -10,7 +10,7 @@ from napari_segmatch.benchmark.judging import auprc, calibration_error
 from napari_segmatch.config import configure
 from napari_segmatch.engine.calibration import Report, auroc, chance, fit_rule, precision_bound, threshold
 from napari_segmatch.engine.data import ResidentPool
-from napari_segmatch.engine.evidence import evidence
+from napari_segmatch.engine.evidence import evidence, expected_dice
 from napari_segmatch.engine.judge import Judge
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.losses import hard
@@ -349,3 +349,32 @@ def test_evidence_grows_with_every_witness():
     assert evidence_of(0.95, masks.roll(2, 2), 0.0) > base
     assert evidence_of(0.8, masks, 0.0) > base
     assert evidence_of(0.8, masks.roll(2, 2), 1.0) == pytest.approx(base + 0.18, abs=1e-4)
+
+
+def test_expected_dice_is_that_of_chances_that_hold():
+    """Certain pixels: 1. Each of 4 has the chance 0.6 and 6 others 0.1: 2 x 2.4 / (4 + 3). A missed part counts."""
+    mask = torch.zeros(1, 4, 4, dtype=torch.bool)
+    mask[:, 0] = True
+    assert float(expected_dice(mask.float(), mask)) == 1
+    shown = mask * 0.6
+    shown[:, 1:2] = 0.1
+    shown[:, 2, :2] = 0.1
+    assert float(expected_dice(shown, mask)) == pytest.approx(4.8 / 7)
+
+
+def test_doubt_between_touching_classes_is_no_doubt_that_something_is_there():
+    """Everything segmented is as sure where two classes share a place as where one has it; each class is less so."""
+    masks = torch.zeros(1, 8, 8, dtype=torch.bool)
+    masks[:, 2:6, 2:6] = True
+    inside = masks[:, None].float()
+
+    def seen(first_share):
+        chances = 0.02 + 0.93 * inside
+        probabilities = torch.cat([1 - chances, chances * first_share, chances * (1 - first_share)], 1)
+        labels = masks.long()
+        return Look(probabilities, labels, labels)
+
+    clear, mixed = seen(0.98), seen(0.6)
+    none = torch.zeros(1)
+    assert float(evidence(none, masks, mixed, 0)) == pytest.approx(float(evidence(none, masks, clear, 0)), abs=1e-4)
+    assert float(evidence(none, masks, mixed, 1)) < float(evidence(none, masks, clear, 1)) - 0.5

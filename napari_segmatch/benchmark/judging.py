@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..engine.calibration import auroc
 from ..engine.discriminator import GOOD, dice_of
+from ..engine.judge import Judge
 from ..engine.learner import Learner
 from ..engine.prepare import Frame, with_neighbours
-from ..engine.selectors import mask_certainty, mask_confidence
-from ..types import NOT_ANNOTATED
+from ..engine.selectors import DiscriminatorSelector, Look, Selection, mask_certainty, mask_confidence
 
 SIGNALS = ("score", "confidence", "agreement", "certainty")
 
@@ -21,7 +22,7 @@ SIGNALS = ("score", "confidence", "agreement", "certainty")
 def judged_slices(learner: Learner, slices: Tensor, frame: Frame, truth: np.ndarray) -> list[dict[str, float]]:
     """Return what is known and what is true of each mask of a case, and whether its slice shows a lesion at all.
 
-    Of several classes, everything segmented is judged as one.
+    Of several classes each is judged by itself.
 
     Parameters
     ----------
@@ -30,21 +31,39 @@ def judged_slices(learner: Learner, slices: Tensor, frame: Frame, truth: np.ndar
     truth
         Labels (z, y, x) on the case's own grid.
     """
-    rows = []
+    rows, tau = [], _threshold(learner.selector)
     images = with_neighbours(slices, learner.config.neighbours)
     wanted = frame.shrink_labels(torch.from_numpy(np.ascontiguousarray(truth)), learner.classes)
     for part, target in zip(images.split(16), wanted.split(16), strict=True):
         look = learner.look(part.to(learner.device))
         said = learner.select(part.to(learner.device), look)
-        mask, true = look.labels.cpu() > 0, (target > 0) & (target != NOT_ANNOTATED)
-        signals = {
-            "score": said.score, "confidence": mask_confidence(look.probabilities, look.labels > 0),
-            "agreement": dice_of(look.first > 0, look.second > 0), "certainty": mask_certainty(look.probabilities),
-            "dice": dice_of(mask, true), "accepted": said.accepted.float(), "lesion": true.flatten(1).any(1).float(),
-        }  # fmt: skip
-        for index in mask.flatten(1).any(1).nonzero()[:, 0].tolist():
-            rows.append({name: float(values[index]) for name, values in signals.items()})
+        for label in range(1, learner.classes + 1):
+            rows += _judged_masks(look, said, target, label, tau)
     return rows
+
+
+def _threshold(selector: nn.Module) -> float:
+    """Return the score from which a mask is accepted: none is before the discriminator is proven."""
+    if not isinstance(selector, DiscriminatorSelector):
+        return math.inf
+    proven = not isinstance(selector, Judge) or selector.report.proven
+    return selector.tau if proven else math.inf
+
+
+def _judged_masks(look: Look, said: Selection, target: Tensor, label: int, tau: float) -> list[dict[str, float]]:
+    """Return what is known and what is true of each mask of one class."""
+    mask, true = look.labels == label, (target == label).to(look.labels.device)
+    score = said.score if said.class_scores is None else said.class_scores[:, label - 1]
+    signals = {
+        "score": score, "confidence": mask_confidence(look.probabilities, mask),
+        "agreement": dice_of(look.first == label, look.second == label),
+        "certainty": mask_certainty(look.probabilities), "dice": dice_of(mask, true),
+        "accepted": (score > tau).float(), "lesion": true.flatten(1).any(1).float(),
+    }  # fmt: skip
+    return [
+        {name: float(values[index]) for name, values in signals.items()}
+        for index in mask.flatten(1).any(1).nonzero()[:, 0].tolist()
+    ]
 
 
 def summary(rows: Sequence[dict[str, float]]) -> dict[str, float]:

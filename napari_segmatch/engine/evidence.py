@@ -20,16 +20,27 @@ def self_agreement(look: Look) -> Tensor:
     return 2 * same / both.clamp_min(1)
 
 
+def expected_dice(shown: Tensor, masks: Tensor) -> Tensor:
+    """Dice (n,) of masks (n, h, w) with the truth if every pixel belongs to it with the chance ``shown`` (n, h, w)."""
+    shown, masks = shown.float().flatten(1), masks.float().flatten(1)
+    return 2 * (shown * masks).sum(1) / (shown.sum(1) + masks.sum(1)).clamp_min(1)
+
+
 def evidence(opinion: Tensor, masks: Tensor, look: Look, label: int) -> Tensor:
     """Return what speaks for masks (n, h, w) of one class, or of everything (label 0): (n, 1).
 
-    The model's own confidence, certainty and agreement with itself, and the critic's opinion, in fixed shares: a
-    handful of labelled patients says how far to trust them together, not each.
+    How sure the model is of this class against all else, in four ways that count alike, and the critic's opinion, in
+    fixed shares: a handful of labelled patients says how far to trust them together, not each. Which class it is, where
+    two touch, does not make everything that is segmented less sure.
     """
+    shown = look.probabilities[:, label] if label else 1 - look.probabilities[:, 0]
+    one_or_other = torch.stack([1 - shown, shown], 1)
     first, second = (look.first == label, look.second == label) if label else (look.first > 0, look.second > 0)
-    confidence, certainty = mask_confidence(look.probabilities, masks), mask_certainty(look.probabilities)
-    sureness = 0.4 * logit(confidence) + 0.4 * logit(certainty) + 0.2 * logit(dice_of(first, second))
-    return (sureness + OPINION * opinion.float())[:, None]
+    sureness = torch.stack([
+        mask_confidence(one_or_other, masks), mask_certainty(one_or_other), expected_dice(shown, masks),
+        dice_of(first, second),
+    ])  # fmt: skip
+    return (logit(sureness).mean(0) + OPINION * opinion.float())[:, None]
 
 
 def logit(share: Tensor) -> Tensor:
