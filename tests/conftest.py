@@ -9,6 +9,13 @@ import numpy as np
 import pytest
 
 
+def pytest_collection_modifyitems(items):
+    """Windows take the keyboard from each other: where several processes test, one of them has all windows."""
+    for item in items:
+        if {"qtbot", "make_napari_viewer"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.xdist_group("windows"))
+
+
 @pytest.fixture(autouse=True)
 def _no_connections(monkeypatch):
     """Nothing of ours ever calls out: whoever tries fails the test."""
