@@ -8,7 +8,7 @@ import torch
 
 from napari_segmatch.benchmark.judging import auprc, calibration_error
 from napari_segmatch.config import configure
-from napari_segmatch.engine.calibration import Report, auroc, chance, fit_rule, precision_bound, threshold
+from napari_segmatch.engine.calibration import OF_MASKS, Report, auroc, chance, fit_rule, precision_bound, threshold
 from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.evidence import evidence, expected_dice
 from napari_segmatch.engine.judge import Judge
@@ -202,14 +202,13 @@ def test_verdicts_wait_for_a_passed_examination():
 def test_examination_is_passed_by_reasons_that_hold_on_the_other_fold():
     """What tells good from bad in both folds proves the judge; what holds in one fold alone does not."""
     good, folds = torch.arange(40) % 2 == 0, torch.arange(40) // 20
-    known = torch.randn(40, 1, generator=_generator())
-    known[:, 0] += 3 * good
+    known = 1 + torch.randn(40, generator=_generator()) + 3 * good
     judge = Judge(configure(), 1, 1)
     judge._learn_rules(known, good, folds, 6)
     assert judge.report.proven
     assert judge.report.auroc > 0.9
     assert judge.report.tau is not None
-    known[folds == 1] = -known[folds == 1]
+    known[folds == 1] = 5 - known[folds == 1]
     judge._learn_rules(known, good, folds, 6)
     assert not judge.report.proven
 
@@ -218,41 +217,47 @@ def test_an_examination_forgets_what_no_longer_holds():
     """If the next one meets only good masks, the old proof is gone."""
     judge = Judge(configure(), 1, 1)
     judge.record.copy_(torch.tensor([40.0, 20.0, 0.9, 0.6, 0.8]))
-    judge._learn_rules(torch.randn(12, 1), torch.ones(12, dtype=torch.bool), torch.arange(12) % 2, 6)
+    judge._learn_rules(torch.randn(12), torch.ones(12, dtype=torch.bool), torch.arange(12) % 2, 6)
     assert not judge.report.proven
     assert judge.report.slices == 12
 
 
-def test_rule_gives_chances_that_hold():
-    """Fitted on one half, promised and found shares agree on the other; no reason counts against a mask."""
-    generator = _generator(1)
-    known = torch.randn(4000, 3, generator=generator)
-    wanted = torch.sigmoid(1.5 * known[:, 0] - 0.5)  # the second says nothing, the third speaks against
-    known[:, 2] -= wanted
-    good = torch.rand(4000, generator=generator) < wanted
-    rule = fit_rule(known[:2000], good[:2000])
-    assert (rule[:-1] >= 0).all()
-    promised = chance(known[2000:], rule)
-    assert calibration_error(promised.numpy(), good[2000:].numpy()) < 0.05
-    assert auroc(promised.numpy(), good[2000:].numpy()) > 0.75
+def _evidence_and_truth(slope, half, count, seed=1):
+    """Evidence about ``half``, and masks that are good with a chance that grows with it."""
+    known = half + torch.randn(count, generator=_generator(seed))
+    return known, torch.rand(count, generator=_generator(seed + 1)) < torch.sigmoid(slope * (known - half))
 
 
-def test_chances_of_a_sharp_rule_are_not_too_modest():
-    """Where evidence tells good from bad, a hundred masks suffice to say so: no chance is pulled to the middle."""
-    generator = _generator(2)
-    known = torch.randn(2100, 1, generator=generator)
-    wanted = torch.sigmoid(5 * known[:, 0])
-    good = torch.rand(2100, generator=generator) < wanted
-    promised = chance(known[100:], fit_rule(known[:100], good[:100]))
-    assert calibration_error(promised.numpy(), good[100:].numpy()) < 0.05
+@pytest.mark.parametrize(("slope", "half"), [(1.5, 0.3), (3.0, 2.5), (6.0, -1.0)])
+def test_many_cases_overrule_what_was_thought_before(slope, half):
+    """Fitted on one half, promised and found shares agree on the other, wherever chances turn and however sharply."""
+    known, good = _evidence_and_truth(slope, half, 4000)
+    rule = fit_rule(known[:2000], good[:2000], OF_MASKS, 1000)
+    assert calibration_error(chance(known[2000:], rule).numpy(), good[2000:].numpy()) < 0.05
+
+
+def test_a_few_cases_move_what_was_thought_before_but_not_far():
+    """Slices of four cases in which half of the masks are good at 3.2 instead of 2.5; without any it stays there."""
+    known, good = _evidence_and_truth(3.0, 3.2, 400)
+    halves = [float(-rule[1] / rule[0]) for rule in (fit_rule(known, good, OF_MASKS, cases) for cases in (0, 4, 40))]
+    assert halves[0] == pytest.approx(2.5, abs=1e-3)
+    assert halves[0] + 0.1 < halves[1] < halves[2] - 0.1
+    assert halves[2] == pytest.approx(3.2, abs=0.2)
+
+
+def test_a_rule_never_counts_evidence_against_a_mask():
+    """Even where the good ones of an examination have less of it; and masks that are all good do no harm."""
+    known, good = _evidence_and_truth(3.0, 2.5, 200)
+    assert fit_rule(known, ~good, OF_MASKS, 100)[0] > 0
+    assert torch.isfinite(fit_rule(known, torch.ones_like(good), OF_MASKS, 100)).all()
 
 
 def test_a_likely_mask_is_accepted_though_few_labels_state_no_bound():
     """Ten good ones of ten cannot state 0.85; what is good with a chance of 0.7 is accepted nevertheless."""
     judge = _learner().selector
-    known = torch.cat([torch.linspace(-3, -1, 10), torch.linspace(1, 3, 10)] * 2)[:, None]
+    known = 2.5 + torch.cat([torch.linspace(-3, -1, 10), torch.linspace(1, 3, 10)] * 2)
     folds = torch.arange(40) // 20
-    judge._learn_rules(known, known[:, 0] > 0, folds, cases=8)
+    judge._learn_rules(known, known > 2.5, folds, cases=8)
     assert judge.report.proven and 0.5 <= judge.report.tau <= 0.7
 
 

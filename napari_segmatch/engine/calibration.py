@@ -8,9 +8,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-RIDGE = 0.001
-"""Pull of the coefficients towards 0, as a share of the mean loss: more of it makes every chance too modest."""
-
 BOUND = 0.85
 """At least this share of accepted masks is to be good: the lower bound on the slices of an examination."""
 
@@ -21,39 +18,71 @@ FEW = 5
 """Below this number of labelled cases a threshold cannot be stated: the better half of the masks is accepted."""
 
 
-def fit_rule(features: Tensor, good: Tensor) -> Tensor:
-    """Fit a logistic rule: coefficients (f + 1,), the constant last.
+@dataclass(frozen=True)
+class Prior:
+    """What is thought of a rule before anything was examined.
+
+    Attributes
+    ----------
+    slope, half
+        How steeply chances grow with the evidence, and the evidence at which one in two is right.
+    slope_spread, half_spread
+        How far a run may be from that: standard deviations of the slope's logarithm and of ``half``.
+    """
+
+    slope: float
+    half: float
+    slope_spread: float
+    half_spread: float
+
+    @property
+    def rule(self) -> Tensor:
+        return torch.tensor([self.slope, -self.slope * self.half])
+
+
+OF_MASKS = Prior(3.0, 2.5, 0.35, 0.25)
+"""Runs with other patients differ little in what evidence a good mask has."""
+
+OF_EMPTY_SLICES = Prior(1.0, 0.0, 2.0, 5.0)
+
+WORTH = 2.0
+"""For so many independent masks the slices of one labelled case count: they resemble each other."""
+
+
+def fit_rule(evidence: Tensor, good: Tensor, prior: Prior, cases: float) -> Tensor:
+    """Fit a logistic rule: slope and constant, (2,). What a few cases say moves the prior, many overrule it.
 
     Parameters
     ----------
-    features
-        (n, f), each a reason to believe in a mask: no coefficient is negative.
+    evidence
+        (n,), what speaks for each mask.
     good
         (n,) bool.
+    cases
+        So many labelled cases they come from.
     """
     from scipy.optimize import minimize
     from scipy.special import expit
 
-    centre, spread = features.mean(0), features.std(0, correction=0).clamp_min(1e-3)
-    x = torch.cat([(features - centre) / spread, torch.ones(len(features), 1)], 1).double().numpy()
-    y = good.double().numpy() * (1 - 2 / (len(good) + 4)) + 1 / (len(good) + 4)  # Platt's targets: never quite 0 or 1
-    pull = np.full(x.shape[1], RIDGE)
-    pull[-1] = 0
+    x, y = evidence.double().numpy(), good.double().numpy()
+    share = min(1.0, WORTH * cases / max(len(y), 1))
+    expected = np.array([np.log(prior.slope), prior.half])
+    spread = np.array([prior.slope_spread, prior.half_spread])
 
     def loss(rule: np.ndarray) -> tuple[float, np.ndarray]:
-        said = x @ rule
-        value = np.mean(np.logaddexp(0, said) - y * said) + 0.5 * float(pull @ rule**2)
-        return value, x.T @ (expit(said) - y) / len(y) + pull * rule
+        slope, off = np.exp(rule[0]), (rule - expected) / spread
+        said = slope * (x - rule[1])
+        wrong = share * (expit(said) - y)
+        value = share * np.sum(np.logaddexp(0, said) - y * said) + 0.5 * off @ off
+        return value, np.array([wrong @ said, -slope * wrong.sum()]) + off / spread
 
-    bounds = [(0, None)] * features.shape[1] + [(None, None)]
-    rule = torch.from_numpy(minimize(loss, np.zeros(x.shape[1]), jac=True, method="L-BFGS-B", bounds=bounds).x)
-    slopes = rule[:-1].float() / spread
-    return torch.cat([slopes, (rule[-1].float() - (slopes * centre).sum())[None]])
+    log_slope, half = minimize(loss, expected, jac=True, method="L-BFGS-B").x
+    return torch.tensor([np.exp(log_slope), -np.exp(log_slope) * half], dtype=torch.float32)
 
 
-def chance(features: Tensor, rule: Tensor) -> Tensor:
-    """Return the chance (n,) that a rule gives to features (n, f)."""
-    return torch.sigmoid((features * rule[:-1]).sum(1) + rule[-1])  # a product would be rounded to bfloat16
+def chance(evidence: Tensor, rule: Tensor) -> Tensor:
+    """Return the chance (n,) that a rule gives to what speaks for masks (n,)."""
+    return torch.sigmoid(evidence * rule[0] + rule[1])
 
 
 def auroc(scores: np.ndarray, good: np.ndarray) -> float:

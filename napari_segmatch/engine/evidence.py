@@ -27,7 +27,7 @@ def expected_dice(shown: Tensor, masks: Tensor) -> Tensor:
 
 
 def evidence(opinion: Tensor, masks: Tensor, look: Look, label: int) -> Tensor:
-    """Return what speaks for masks (n, h, w) of one class, or of everything (label 0): (n, 1).
+    """Return what speaks for masks (n, h, w) of one class, or of everything (label 0): (n,).
 
     How sure the model is of this class against all else, in four ways that count alike, and the critic's opinion, in
     fixed shares: a handful of labelled patients says how far to trust them together, not each. Which class it is, where
@@ -40,7 +40,7 @@ def evidence(opinion: Tensor, masks: Tensor, look: Look, label: int) -> Tensor:
         mask_confidence(one_or_other, masks), mask_certainty(one_or_other), expected_dice(shown, masks),
         dice_of(first, second),
     ])  # fmt: skip
-    return (logit(sureness).mean(0) + OPINION * opinion.float())[:, None]
+    return logit(sureness).mean(0) + OPINION * opinion.float()
 
 
 def logit(share: Tensor) -> Tensor:

@@ -29,7 +29,16 @@ from torch import Tensor, nn
 
 from ..config import TrainConfig
 from ..types import NOT_ANNOTATED
-from .calibration import Report, auroc, chance, fit_rule, precision_bound, verdict_threshold
+from .calibration import (
+    OF_EMPTY_SLICES,
+    OF_MASKS,
+    Report,
+    auroc,
+    chance,
+    fit_rule,
+    precision_bound,
+    verdict_threshold,
+)
 from .corruptions import corrupted
 from .data import ResidentPool
 from .discriminator import GOOD, Discriminator, annotated, dice_of, one_question, quality_loss
@@ -80,8 +89,8 @@ class Judge(DiscriminatorSelector):
         self.mask_rule: Tensor
         self.empty_rule: Tensor
         self.record: Tensor
-        self.register_buffer("mask_rule", torch.tensor([1.0, 0.0]))
-        self.register_buffer("empty_rule", torch.tensor([1.0, 0.0]))
+        self.register_buffer("mask_rule", OF_MASKS.rule)
+        self.register_buffer("empty_rule", OF_EMPTY_SLICES.rule)
         self.register_buffer("record", torch.tensor([0.0, 0.0, -1.0, -1.0, 0.0]))
 
     # verdicts --------------------------------------------------------------------------------------------
@@ -105,7 +114,7 @@ class Judge(DiscriminatorSelector):
         return gated(chances, look, self.gate, self.tau)
 
     def mask_chance(self, images: Tensor, masks: Tensor, look: Look, label: int) -> Tensor:
-        chances = chance(logit(emptiness(look.probabilities))[:, None], self.empty_rule)
+        chances = chance(logit(emptiness(look.probabilities)), self.empty_rule)
         shown = masks.flatten(1).any(1)
         if shown.any():
             images, masks, look = images[shown], masks[shown], rows_of(look, shown)
@@ -198,7 +207,7 @@ class Judge(DiscriminatorSelector):
         if answers.known:
             known, good = torch.cat(answers.known).cpu(), torch.cat(answers.good).cpu()
             self._learn_rules(known, good, torch.tensor(answers.folds), pool.cases_labelled)
-            self._learn_empty(torch.cat(answers.nothing).cpu(), torch.cat(answers.empty).cpu())
+            self._learn_empty(torch.cat(answers.nothing).cpu(), torch.cat(answers.empty).cpu(), pool.cases_labelled)
         return self.report
 
     def _teacher_looks(
@@ -234,7 +243,7 @@ class Judge(DiscriminatorSelector):
         """Return what speaks for all that is segmented, (n,), with the opinion of some of the critics."""
         masks = look.labels > 0
         opinion = torch.stack([self.critics[index](images, masks) for index in critics]).float().mean(0)
-        return evidence(opinion, masks, look, 0)[:, 0]
+        return evidence(opinion, masks, look, 0)
 
     def _ask(self, answers: Answers, fold: int, images: Tensor, labels: Tensor, mirror: bool, lead: float) -> None:
         """Let understudy and critic of a fold judge slices of the other fold, and note what is true of them."""
@@ -251,16 +260,16 @@ class Judge(DiscriminatorSelector):
                 answers.folds.extend([fold] * int(shown.sum()))
             if not label:
                 blank = ~shown & usable
-                answers.nothing.append(logit(emptiness(look.probabilities))[blank, None])
+                answers.nothing.append(logit(emptiness(look.probabilities))[blank])
                 answers.empty.append(~truth.flatten(1).any(1)[blank])
 
     def _learn_rules(self, known: Tensor, good: Tensor, fold_of: Tensor, cases: int) -> None:
         """Fit the rule on all, and judge it by rules that were fitted on the other fold."""
         self.record.copy_(torch.tensor([len(good), int(good.sum()), -1.0, -1.0, 0.0]))
+        self.mask_rule.copy_(fit_rule(known, good, OF_MASKS, cases))
         if min(int(good.sum()), int((~good).sum())) < 2:
             return
-        self.mask_rule.copy_(fit_rule(known, good))
-        scores, right = self._held_out(known, good, fold_of)
+        scores, right = self._held_out(known, good, fold_of, cases / 2)
         if not len(scores):
             return
         tau = verdict_threshold(scores, right, cases)
@@ -269,16 +278,16 @@ class Judge(DiscriminatorSelector):
         area = auroc(scores, right)
         self.record[2:] = torch.tensor([area if area == area else -1.0, tau, bound])
 
-    def _held_out(self, known: Tensor, good: Tensor, fold_of: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    def _held_out(self, known: Tensor, good: Tensor, fold_of: Tensor, cases: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the chances that each fold gets from the other's rule, and what is true, where there is a rule."""
         scores, right = [np.zeros(0, np.float32)], [np.zeros(0, bool)]
         for fold in (0, 1):
             other, mine = fold_of != fold, fold_of == fold
             if 0 < int(good[other].sum()) < int(other.sum()):
-                scores.append(chance(known[mine], fit_rule(known[other], good[other])).numpy())
+                scores.append(chance(known[mine], fit_rule(known[other], good[other], OF_MASKS, cases)).numpy())
                 right.append(good[mine].numpy())
         return np.concatenate(scores), np.concatenate(right)
 
-    def _learn_empty(self, nothing: Tensor, empty: Tensor) -> None:
+    def _learn_empty(self, nothing: Tensor, empty: Tensor, cases: int) -> None:
         if min(int(empty.sum()), int((~empty).sum())) >= 2:
-            self.empty_rule.copy_(fit_rule(nothing, empty))
+            self.empty_rule.copy_(fit_rule(nothing, empty, OF_EMPTY_SLICES, cases))
