@@ -1,7 +1,9 @@
 """Fixtures for the window: a small project, one with proposals, a docked window, and patience."""
 
+import os
 import shutil
 import socket
+import subprocess
 import time
 import weakref
 
@@ -9,11 +11,15 @@ import numpy as np
 import pytest
 
 
-def pytest_collection_modifyitems(items):
-    """Windows take the keyboard from each other: where several processes test, one of them has all windows."""
-    for item in items:
-        if {"qtbot", "make_napari_viewer"} & set(getattr(item, "fixturenames", ())):
-            item.add_marker(pytest.mark.xdist_group("windows"))
+def pytest_configure(config):
+    """Windows on one screen take the keyboard from each other: each process that tests gets a screen of its own."""
+    if hasattr(config, "workerinput") and shutil.which("Xvfb"):
+        ours, servers = os.pipe()
+        words = ["Xvfb", "-displayfd", str(servers), "-screen", "0", "1366x900x24", "-nolisten", "tcp"]
+        server = subprocess.Popen(words, pass_fds=[servers], stderr=subprocess.DEVNULL)
+        os.close(servers)
+        os.environ["DISPLAY"] = ":" + os.read(ours, 16).decode().strip()
+        config.add_cleanup(server.terminate)
 
 
 @pytest.fixture(autouse=True)

@@ -1,5 +1,6 @@
 """The quality critic: honest lessons, examinations on slices it has not met, and chances that hold."""
 
+import itertools
 import math
 
 import numpy as np
@@ -8,13 +9,22 @@ import torch
 
 from napari_segmatch.benchmark.judging import auprc, calibration_error
 from napari_segmatch.config import configure
-from napari_segmatch.engine.calibration import OF_MASKS, Report, auroc, chance, fit_rule, precision_bound, threshold
+from napari_segmatch.engine.calibration import (
+    OF_MASKS,
+    Report,
+    auroc,
+    chance,
+    fit_rule,
+    precision_bound,
+    threshold,
+    verdict_threshold,
+)
 from napari_segmatch.engine.data import ResidentPool
-from napari_segmatch.engine.evidence import evidence, expected_dice
+from napari_segmatch.engine.evidence import evidence, look_with, signs
 from napari_segmatch.engine.judge import Judge
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.losses import hard
-from napari_segmatch.engine.selectors import Look
+from napari_segmatch.engine.selectors import Look, rows_of
 from napari_segmatch.types import PoolSnapshot
 
 
@@ -199,17 +209,17 @@ def test_verdicts_wait_for_a_passed_examination():
     assert judge.tau == pytest.approx(0.6)
 
 
-def test_examination_is_passed_by_reasons_that_hold_on_the_other_fold():
-    """What tells good from bad in both folds proves the judge; what holds in one fold alone does not."""
-    good, folds = torch.arange(40) % 2 == 0, torch.arange(40) // 20
+def test_examination_is_passed_by_evidence_that_tells_good_from_bad():
+    """What tells them apart proves the judge; what holds in one half and misleads in the other does not."""
+    good = torch.arange(40) % 2 == 0
     known = 1 + torch.randn(40, generator=_generator()) + 3 * good
     judge = Judge(configure(), 1, 1)
-    judge._learn_rules(known, good, folds, 6)
+    judge._learn_masks(known, good, 6)
     assert judge.report.proven
     assert judge.report.auroc > 0.9
     assert judge.report.tau is not None
-    known[folds == 1] = 5 - known[folds == 1]
-    judge._learn_rules(known, good, folds, 6)
+    known[20:] = 5 - known[20:]
+    judge._learn_masks(known, good, 6)
     assert not judge.report.proven
 
 
@@ -217,7 +227,7 @@ def test_an_examination_forgets_what_no_longer_holds():
     """If the next one meets only good masks, the old proof is gone."""
     judge = Judge(configure(), 1, 1)
     judge.record.copy_(torch.tensor([40.0, 20.0, 0.9, 0.6, 0.8]))
-    judge._learn_rules(torch.randn(12), torch.ones(12, dtype=torch.bool), torch.arange(12) % 2, 6)
+    judge._learn_masks(torch.randn(12), torch.ones(12, dtype=torch.bool), 6)
     assert not judge.report.proven
     assert judge.report.slices == 12
 
@@ -237,12 +247,25 @@ def test_many_cases_overrule_what_was_thought_before(slope, half):
 
 
 def test_a_few_cases_move_what_was_thought_before_but_not_far():
-    """Slices of four cases in which half of the masks are good at 3.2 instead of 2.5; without any it stays there."""
+    """Slices of four cases in which half of the masks are good at 3.2 instead of 2.6; without any it stays there."""
     known, good = _evidence_and_truth(3.0, 3.2, 400)
     halves = [float(-rule[1] / rule[0]) for rule in (fit_rule(known, good, OF_MASKS, cases) for cases in (0, 4, 40))]
-    assert halves[0] == pytest.approx(2.5, abs=1e-3)
+    assert halves[0] == pytest.approx(2.6, abs=1e-3)
     assert halves[0] + 0.1 < halves[1] < halves[2] - 0.1
     assert halves[2] == pytest.approx(3.2, abs=0.2)
+
+
+def test_the_rule_is_the_likeliest_by_prior_and_slices_together():
+    """Found on a grid: three cases whose 60 slices count for 6."""
+    known, good = _evidence_and_truth(2.0, 3.0, 60)
+    slopes, halves = np.meshgrid(np.geomspace(1, 9, 300), np.linspace(1.5, 4, 300), indexing="ij")
+    said = slopes[..., None] * (known.numpy() - halves[..., None])
+    likely = -(np.logaddexp(0, said) - good.numpy() * said).sum(-1) * 6 / 60
+    likely -= (np.log(slopes / 3.0) / 0.35) ** 2 / 2 + ((halves - 2.6) / 0.25) ** 2 / 2
+    best = np.unravel_index(likely.argmax(), likely.shape)
+    slope, constant = fit_rule(known, good, OF_MASKS, 3).tolist()
+    assert slope == pytest.approx(slopes[best], rel=0.02)
+    assert -constant / slope == pytest.approx(halves[best], abs=0.02)
 
 
 def test_a_rule_never_counts_evidence_against_a_mask():
@@ -253,12 +276,13 @@ def test_a_rule_never_counts_evidence_against_a_mask():
 
 
 def test_a_likely_mask_is_accepted_though_few_labels_state_no_bound():
-    """Ten good ones of ten cannot state 0.85; what is good with a chance of 0.7 is accepted nevertheless."""
-    judge = _learner().selector
-    known = 2.5 + torch.cat([torch.linspace(-3, -1, 10), torch.linspace(1, 3, 10)] * 2)
-    folds = torch.arange(40) // 20
-    judge._learn_rules(known, known > 2.5, folds, cases=8)
-    assert judge.report.proven and 0.5 <= judge.report.tau <= 0.7
+    """Where good ones and bad ones overlap no threshold keeps 0.85: 0.75 it is. With two cases the better half."""
+    scores = np.linspace(0.1, 0.9, 41)
+    overlapping = np.arange(41) % 2 == 0
+    assert verdict_threshold(scores, overlapping, 8) == 0.75
+    assert verdict_threshold(scores, overlapping, 2) == pytest.approx(0.5)
+    assert verdict_threshold(scores + 0.3, overlapping, 2) == 0.75
+    assert verdict_threshold(scores, scores > 0.6, 8) < 0.65
 
 
 def test_auroc_and_average_precision_of_known_rankings():
@@ -322,7 +346,7 @@ def test_a_surer_teacher_needs_more_for_the_same_chance(monkeypatch):
     """The lead is part of what the rule is fitted to: with it the same evidence is worth less."""
     pool, learner = _pool(4, unlabelled=4), _learner()
     judge, seen = learner.selector, []
-    monkeypatch.setattr(judge, "_learn_rules", lambda known, *_: seen.append(known.mean()))
+    monkeypatch.setattr(judge, "_learn_masks", lambda known, *_: seen.append(known.mean()))
     for lead in (0.0, 3.0):
         monkeypatch.setattr(judge, "_lead", lambda *_, lead=lead: lead)
         learner.examine(pool)
@@ -340,46 +364,59 @@ def test_understudies_follow_the_teacher_in_every_lesson(setting, monkeypatch):
     assert asked == [4]
 
 
-def test_evidence_grows_with_every_witness():
-    """Confidence, agreement and the critic's opinion each speak for a mask."""
-    masks = torch.zeros(1, 16, 16, dtype=torch.bool)
-    masks[:, 4:12, 4:12] = True
-
-    def evidence_of(sure, second, opinion):
-        inner = torch.where(masks, sure, 1 - sure)
-        look = Look(torch.stack([1 - inner, inner], 1), masks.long(), second.long())
-        return float(evidence(torch.tensor([opinion]), masks, look, 0))
-
-    base = evidence_of(0.8, masks.roll(2, 2), 0.0)
-    assert evidence_of(0.95, masks.roll(2, 2), 0.0) > base
-    assert evidence_of(0.8, masks, 0.0) > base
-    assert evidence_of(0.8, masks.roll(2, 2), 1.0) == pytest.approx(base + 0.18, abs=1e-4)
+def _look(*shares, second=None, twice=True):
+    """Four pixels of eight are segmented, each class having its share of their probability; 0.1 in the others."""
+    masks = torch.zeros(1, 2, 4, dtype=torch.bool)
+    masks[:, 0] = True
+    chances = torch.where(masks, sum(shares), 0.1)
+    parts = [1 - chances] + [torch.where(masks, share, 0.1 / len(shares)) for share in shares]
+    labels = masks.long()
+    return Look(torch.stack(parts, 1), labels, labels if second is None else second, twice), masks
 
 
-def test_expected_dice_is_that_of_chances_that_hold():
-    """Certain pixels: 1. Each of 4 has the chance 0.6 and 6 others 0.1: 2 x 2.4 / (4 + 3). A missed part counts."""
-    mask = torch.zeros(1, 4, 4, dtype=torch.bool)
-    mask[:, 0] = True
-    assert float(expected_dice(mask.float(), mask)) == 1
-    shown = mask * 0.6
-    shown[:, 1:2] = 0.1
-    shown[:, 2, :2] = 0.1
-    assert float(expected_dice(shown, mask)) == pytest.approx(4.8 / 7)
+def _logit(share):
+    return math.log(share / (1 - share))
+
+
+def test_evidence_is_the_mean_of_its_signs_and_a_share_of_the_opinion():
+    """By hand. Confidence: 0.8 inside, 0.9 outside. Pixels of 0.1 are not near. Dice: 2 x 3.2 / (4 + 3.6)."""
+    second = torch.zeros(1, 2, 4, dtype=torch.long)
+    second[:, 0, 1:] = 1  # 3 of 4: Dice 6/7
+    look, masks = _look(0.8, second=second)
+    certainty = 1 + (0.8 * math.log(0.8) + 0.2 * math.log(0.2)) / math.log(2)
+    found = signs(look, masks, 0)
+    wanted = {"confidence": 0.8, "certainty": certainty, "expected_dice": 6.4 / 7.6, "agreement": 6 / 7}
+    assert {name: float(value) for name, value in found.items()} == pytest.approx(wanted, abs=1e-4)
+    mean = sum(map(_logit, wanted.values())) / 4
+    assert float(evidence(torch.tensor([1.0]), masks, look, 0)) == pytest.approx(mean + 0.18, abs=1e-3)
+
+
+def test_a_single_look_is_not_asked_whether_it_agrees_with_itself():
+    """Otherwise it would always agree, and every mask would seem better than a model's that looks twice."""
+    look, masks = _look(0.8, twice=False)
+    without = [float(value) for name, value in signs(look, masks, 0).items() if name != "agreement"]
+    assert float(evidence(torch.zeros(1), masks, look, 0)) == pytest.approx(sum(map(_logit, without)) / 3, abs=1e-3)
+    assert not look_with(lambda images: torch.zeros(1, 2, 4, 4), torch.zeros(1, 1, 4, 4), mirror=False).twice
+    assert not rows_of(look, torch.tensor([True])).twice
+
+
+def test_two_looks_that_both_miss_a_class_do_not_agree_on_its_mask():
+    """Each look alone sees the other class; their mean does not."""
+    look, masks = _look(0.45, 0.4, second=torch.zeros(1, 2, 4, dtype=torch.long))
+    missed = Look(look.probabilities, look.second, look.second)
+    assert float(signs(missed, masks, 1)["agreement"]) == 0
 
 
 def test_doubt_between_touching_classes_is_no_doubt_that_something_is_there():
-    """Everything segmented is as sure where two classes share a place as where one has it; each class is less so."""
-    masks = torch.zeros(1, 8, 8, dtype=torch.bool)
-    masks[:, 2:6, 2:6] = True
-    inside = masks[:, None].float()
-
-    def seen(first_share):
-        chances = 0.02 + 0.93 * inside
-        probabilities = torch.cat([1 - chances, chances * first_share, chances * (1 - first_share)], 1)
-        labels = masks.long()
-        return Look(probabilities, labels, labels)
-
-    clear, mixed = seen(0.98), seen(0.6)
+    """Everything segmented is as sure where two classes share a place as where one has it."""
+    (clear, masks), (mixed, _) = _look(0.93, 0.02), _look(0.55, 0.4)
     none = torch.zeros(1)
     assert float(evidence(none, masks, mixed, 0)) == pytest.approx(float(evidence(none, masks, clear, 0)), abs=1e-4)
     assert float(evidence(none, masks, mixed, 1)) < float(evidence(none, masks, clear, 1)) - 0.5
+
+
+def test_the_less_a_class_is_likely_the_less_speaks_for_its_mask():
+    """Down to a third, where it is still the likeliest: that a pixel is *not* of the class never counts for it."""
+    found = [float(evidence(torch.zeros(1), masks, look, 1))
+             for look, masks in (_look(p, (0.95 - p) / 2, (0.95 - p) / 2) for p in (0.6, 0.5, 0.4, 0.34))]  # fmt: skip
+    assert all(more > less for more, less in itertools.pairwise(found))

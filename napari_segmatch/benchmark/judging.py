@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..engine.calibration import auroc
 from ..engine.discriminator import GOOD, dice_of
-from ..engine.judge import Judge
+from ..engine.evidence import signs
 from ..engine.learner import Learner
 from ..engine.prepare import Frame, with_neighbours
-from ..engine.selectors import DiscriminatorSelector, Look, Selection, mask_certainty, mask_confidence
+from ..engine.selectors import DiscriminatorSelector, Look, Selection
 
 SIGNALS = ("score", "confidence", "agreement", "certainty")
 
 
 def judged_slices(learner: Learner, slices: Tensor, frame: Frame, truth: np.ndarray) -> list[dict[str, float]]:
-    """Return what is known and what is true of each mask of a case, and whether its slice shows a lesion at all.
+    """Return what is known and what is true of each mask of a case, and whether its slice shows that class at all.
 
-    Of several classes each is judged by itself.
+    Of several classes each is judged by itself, and a slice may have several rows.
 
     Parameters
     ----------
@@ -31,23 +31,15 @@ def judged_slices(learner: Learner, slices: Tensor, frame: Frame, truth: np.ndar
     truth
         Labels (z, y, x) on the case's own grid.
     """
-    rows, tau = [], _threshold(learner.selector)
+    rows, selector = [], cast(DiscriminatorSelector, learner.selector)
     images = with_neighbours(slices, learner.config.neighbours)
     wanted = frame.shrink_labels(torch.from_numpy(np.ascontiguousarray(truth)), learner.classes)
     for part, target in zip(images.split(16), wanted.split(16), strict=True):
         look = learner.look(part.to(learner.device))
         said = learner.select(part.to(learner.device), look)
         for label in range(1, learner.classes + 1):
-            rows += _judged_masks(look, said, target, label, tau)
+            rows += _judged_masks(look, said, target, label, selector.tau)
     return rows
-
-
-def _threshold(selector: nn.Module) -> float:
-    """Return the score from which a mask is accepted: none is before the discriminator is proven."""
-    if not isinstance(selector, DiscriminatorSelector):
-        return math.inf
-    proven = not isinstance(selector, Judge) or selector.report.proven
-    return selector.tau if proven else math.inf
 
 
 def _judged_masks(look: Look, said: Selection, target: Tensor, label: int, tau: float) -> list[dict[str, float]]:
@@ -55,10 +47,8 @@ def _judged_masks(look: Look, said: Selection, target: Tensor, label: int, tau: 
     mask, true = look.labels == label, (target == label).to(look.labels.device)
     score = said.score if said.class_scores is None else said.class_scores[:, label - 1]
     signals = {
-        "score": score, "confidence": mask_confidence(look.probabilities, mask),
-        "agreement": dice_of(look.first == label, look.second == label),
-        "certainty": mask_certainty(look.probabilities), "dice": dice_of(mask, true),
-        "accepted": (score > tau).float(), "lesion": true.flatten(1).any(1).float(),
+        **signs(look, mask, label), "score": score, "accepted": (score > tau).float(),
+        "dice": dice_of(mask, true), "lesion": true.flatten(1).any(1).float(),
     }  # fmt: skip
     return [
         {name: float(values[index]) for name, values in signals.items()}
@@ -67,7 +57,7 @@ def _judged_masks(look: Look, said: Selection, target: Tensor, label: int, tau: 
 
 
 def summary(rows: Sequence[dict[str, float]]) -> dict[str, float]:
-    """Summarise judged masks, those on slices with a lesion and (``all_``) false alarms among them."""
+    """Summarise judged masks, those of a class that is there and (``all_``) false alarms among them."""
     lesions = _figures([row for row in rows if row["lesion"]])
     return lesions | {f"all_{name}": value for name, value in _figures(rows).items()}
 

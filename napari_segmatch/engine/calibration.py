@@ -11,7 +11,7 @@ from torch import Tensor
 BOUND = 0.85
 """At least this share of accepted masks is to be good: the lower bound on the slices of an examination."""
 
-ENOUGH = 0.7
+ENOUGH = 0.75
 """A mask that is good with this chance is accepted, even if labels are too few to state the bound."""
 
 FEW = 5
@@ -40,10 +40,11 @@ class Prior:
         return torch.tensor([self.slope, -self.slope * self.half])
 
 
-OF_MASKS = Prior(3.0, 2.5, 0.35, 0.25)
+OF_MASKS = Prior(3.0, 2.6, 0.35, 0.25)
 """Runs with other patients differ little in what evidence a good mask has."""
 
 OF_EMPTY_SLICES = Prior(1.0, 0.0, 2.0, 5.0)
+"""That nothing is there has the chance that the model gives it, until an examination says otherwise."""
 
 WORTH = 2.0
 """For so many independent masks the slices of one labelled case count: they resemble each other."""
@@ -115,9 +116,14 @@ def threshold(scores: np.ndarray, good: np.ndarray, bound: float) -> float | Non
 
 
 def verdict_threshold(scores: np.ndarray, good: np.ndarray, cases: int) -> float:
-    """Return the threshold for a verdict: the one that keeps the bound, if labels suffice to state it and it is low."""
-    tau = threshold(scores, good, BOUND) if cases >= FEW else None
-    return min(max(0.5, float(np.median(scores))) if tau is None else tau, ENOUGH)
+    """Return the threshold for a verdict: a lower one than ``ENOUGH`` if labels state that it keeps the bound.
+
+    With a few cases, whose chances are not to be trusted that far, the better half of the masks.
+    """
+    if cases < FEW:
+        return min(max(0.5, float(np.median(scores))), ENOUGH)
+    stated = threshold(scores, good, BOUND)
+    return ENOUGH if stated is None else min(stated, ENOUGH)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .discriminator import dice_of
 from .losses import hard
 from .selectors import Look, mask_certainty, mask_confidence
 
@@ -20,27 +19,40 @@ def self_agreement(look: Look) -> Tensor:
     return 2 * same / both.clamp_min(1)
 
 
-def expected_dice(shown: Tensor, masks: Tensor) -> Tensor:
-    """Dice (n,) of masks (n, h, w) with the truth if every pixel belongs to it with the chance ``shown`` (n, h, w)."""
-    shown, masks = shown.float().flatten(1), masks.float().flatten(1)
-    return 2 * (shown * masks).sum(1) / (shown.sum(1) + masks.sum(1)).clamp_min(1)
+def overlap(one: Tensor, other: Tensor) -> Tensor:
+    """Dice (n,) of masks, or of chances, (n, h, w) each; 0 where both are empty."""
+    one, other = one.float().flatten(1), other.float().flatten(1)
+    return 2 * (one * other).sum(1) / (one.sum(1) + other.sum(1)).clamp_min(1e-3)
+
+
+def signs(look: Look, masks: Tensor, label: int) -> dict[str, Tensor]:
+    """Say how sure a model is of masks (n, h, w) of one class, or of everything (label 0), in four ways, (n,) each.
+
+    It is asked about this class against all else: which class it is, where two touch, does not make everything that is
+    segmented less sure. ``expected_dice`` is the mask's Dice if the probability of every pixel holds.
+    """
+    shown = look.probabilities[:, label] if label else 1 - look.probabilities[:, 0]
+    inside = torch.where(masks, shown.clamp_min(0.5), shown)  # of three classes the likeliest may have less than half
+    either = torch.stack([1 - inside, inside], 1)
+    first, second = (look.first == label, look.second == label) if label else (look.first > 0, look.second > 0)
+    return {
+        "confidence": mask_confidence(either, masks),
+        "certainty": mask_certainty(either),
+        "expected_dice": overlap(shown, masks),
+        "agreement": overlap(first, second),
+    }
 
 
 def evidence(opinion: Tensor, masks: Tensor, look: Look, label: int) -> Tensor:
     """Return what speaks for masks (n, h, w) of one class, or of everything (label 0): (n,).
 
-    How sure the model is of this class against all else, in four ways that count alike, and the critic's opinion, in
-    fixed shares: a handful of labelled patients says how far to trust them together, not each. Which class it is, where
-    two touch, does not make everything that is segmented less sure.
+    The mean of its signs, and the critic's opinion, in fixed shares: a handful of labelled patients says how far to
+    trust them together, not each. A model that looked once cannot disagree with itself, and is not asked.
     """
-    shown = look.probabilities[:, label] if label else 1 - look.probabilities[:, 0]
-    one_or_other = torch.stack([1 - shown, shown], 1)
-    first, second = (look.first == label, look.second == label) if label else (look.first > 0, look.second > 0)
-    sureness = torch.stack([
-        mask_confidence(one_or_other, masks), mask_certainty(one_or_other), expected_dice(shown, masks),
-        dice_of(first, second),
-    ])  # fmt: skip
-    return logit(sureness).mean(0) + OPINION * opinion.float()
+    found = signs(look, masks, label)
+    if not look.twice:
+        del found["agreement"]
+    return logit(torch.stack(list(found.values()))).mean(0) + OPINION * opinion.float()
 
 
 def logit(share: Tensor) -> Tensor:
@@ -52,6 +64,6 @@ def look_with(network: nn.Module, images: Tensor, mirror: bool) -> Look:
     once = network(images).float().softmax(1)
     if not mirror:
         labels = hard(once)
-        return Look(once, labels, labels)
+        return Look(once, labels, labels, twice=False)
     again = network(images.flip(-1)).float().softmax(1).flip(-1)
     return Look((once + again) / 2, hard(once), hard(again))

@@ -21,7 +21,8 @@ ones on any unlabelled slice, and spoilt copies are the candidates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -67,13 +68,12 @@ COMPARED = 64
 
 @dataclass(frozen=True)
 class Answers:
-    """What an examination has asked: of masks what was known, whether they were good, and who judged them; of empty
-    masks how sure they were, and whether they were right.
+    """What an examination has asked: of masks what was known and whether they were good; of empty masks how sure they
+    were, and whether they were right.
     """
 
     known: list[Tensor]
     good: list[Tensor]
-    folds: list[int]
     nothing: list[Tensor]
     empty: list[Tensor]
 
@@ -82,7 +82,7 @@ class Judge(DiscriminatorSelector):
     """The selector ``discriminator`` with the objective ``quality``."""
 
     def __init__(self, config: TrainConfig, channels: int, classes: int) -> None:
-        super().__init__(0.5 if config.tau is None else config.tau, channels, classes)
+        super().__init__(math.inf, channels, classes)
         self.given_tau, self.gate = config.tau, config.gate
         self.critics = nn.ModuleList([Discriminator(channels) for _ in range(2)])
         self.understudies = nn.ModuleList([build("unet", channels, classes + 1, 8) for _ in range(2)])
@@ -103,10 +103,9 @@ class Judge(DiscriminatorSelector):
 
     def forward(self, images: Tensor, look: Look) -> Selection:
         report = self.report
-        if self.given_tau is None:
-            self.tau = 0.5 if report.tau is None else report.tau
-        said = super().forward(images, look)
-        return said if report.proven else replace(said, accepted=torch.zeros_like(said.accepted))
+        tau = report.tau if self.given_tau is None else self.given_tau
+        self.tau = tau if report.proven and tau is not None else math.inf  # until then nothing is accepted
+        return super().forward(images, look)
 
     def believed(self, chances: Tensor, look: Look) -> Tensor:
         if not self.report.proven:
@@ -196,7 +195,7 @@ class Judge(DiscriminatorSelector):
     @torch.no_grad()
     def examine(self, pool: ResidentPool, teacher: nn.Module, mirror: bool, generator: torch.Generator) -> Report:
         """Meet labelled slices that were held out, fit the rules and note how well they do."""
-        answers = Answers([], [], [], [], [])
+        answers = Answers([], [], [], [])
         his = self._teacher_looks(pool, teacher, mirror, generator)
         for fold in (0, 1):
             rows = pool.labelled[(pool.folds.cpu()[pool.labelled] == 1 - fold)]
@@ -205,9 +204,10 @@ class Judge(DiscriminatorSelector):
             for part in rows.split(16) if len(rows) else ():
                 self._ask(answers, fold, pool.slices(part), pool.labels_of(part).long(), mirror, lead)
         if answers.known:
-            known, good = torch.cat(answers.known).cpu(), torch.cat(answers.good).cpu()
-            self._learn_rules(known, good, torch.tensor(answers.folds), pool.cases_labelled)
-            self._learn_empty(torch.cat(answers.nothing).cpu(), torch.cat(answers.empty).cpu(), pool.cases_labelled)
+            self._learn_masks(torch.cat(answers.known).cpu(), torch.cat(answers.good).cpu(), pool.cases_labelled)
+        if answers.nothing:
+            nothing, empty = torch.cat(answers.nothing).cpu(), torch.cat(answers.empty).cpu()
+            self.empty_rule.copy_(fit_rule(nothing, empty, OF_EMPTY_SLICES, pool.cases_labelled))
         return self.report
 
     def _teacher_looks(
@@ -257,37 +257,17 @@ class Judge(DiscriminatorSelector):
                 opinion = self.critics[fold](images[shown], mask[shown])
                 answers.known.append(evidence(opinion, mask[shown], rows_of(look, shown), label) + lead)
                 answers.good.append(dice_of(mask[shown], truth[shown]) >= GOOD)
-                answers.folds.extend([fold] * int(shown.sum()))
             if not label:
                 blank = ~shown & usable
                 answers.nothing.append(logit(emptiness(look.probabilities))[blank])
                 answers.empty.append(~truth.flatten(1).any(1)[blank])
 
-    def _learn_rules(self, known: Tensor, good: Tensor, fold_of: Tensor, cases: int) -> None:
-        """Fit the rule on all, and judge it by rules that were fitted on the other fold."""
-        self.record.copy_(torch.tensor([len(good), int(good.sum()), -1.0, -1.0, 0.0]))
+    def _learn_masks(self, known: Tensor, good: Tensor, cases: int) -> None:
+        """Fit the rule for masks, and note how well what is known of them tells good ones from bad ones."""
         self.mask_rule.copy_(fit_rule(known, good, OF_MASKS, cases))
-        if min(int(good.sum()), int((~good).sum())) < 2:
-            return
-        scores, right = self._held_out(known, good, fold_of, cases / 2)
-        if not len(scores):
-            return
+        scores, right = chance(known, self.mask_rule.cpu()).numpy(), good.numpy()
         tau = verdict_threshold(scores, right, cases)
         accepted = scores > tau
         bound = precision_bound(int(right[accepted].sum()), int(accepted.sum()))
-        area = auroc(scores, right)
-        self.record[2:] = torch.tensor([area if area == area else -1.0, tau, bound])
-
-    def _held_out(self, known: Tensor, good: Tensor, fold_of: Tensor, cases: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the chances that each fold gets from the other's rule, and what is true, where there is a rule."""
-        scores, right = [np.zeros(0, np.float32)], [np.zeros(0, bool)]
-        for fold in (0, 1):
-            other, mine = fold_of != fold, fold_of == fold
-            if 0 < int(good[other].sum()) < int(other.sum()):
-                scores.append(chance(known[mine], fit_rule(known[other], good[other], OF_MASKS, cases)).numpy())
-                right.append(good[mine].numpy())
-        return np.concatenate(scores), np.concatenate(right)
-
-    def _learn_empty(self, nothing: Tensor, empty: Tensor, cases: int) -> None:
-        if min(int(empty.sum()), int((~empty).sum())) >= 2:
-            self.empty_rule.copy_(fit_rule(nothing, empty, OF_EMPTY_SLICES, cases))
+        area = np.nan_to_num(auroc(scores, right), nan=-1.0)
+        self.record.copy_(torch.tensor([len(right), int(right.sum()), area, tau, bound]))

@@ -32,11 +32,14 @@ class Look:
         (n, classes + 1, h, w); of two looks, at the slice and at its mirror image, the mean.
     first, second
         Labels (n, h, w) of either look; the same where it looked once. How far they agree says how sure it is.
+    twice
+        Whether there were two looks.
     """
 
     probabilities: Tensor
     first: Tensor
     second: Tensor
+    twice: bool = True
 
     @cached_property
     def labels(self) -> Tensor:
@@ -211,7 +214,7 @@ def gated(chances: Tensor, look: Look, gate: str, tau: float) -> Tensor:
 
 def rows_of(look: Look, rows: Tensor) -> Look:
     """Return how some of the slices, (n,) bool, are seen."""
-    return Look(look.probabilities[rows], look.first[rows], look.second[rows])
+    return Look(look.probabilities[rows], look.first[rows], look.second[rows], look.twice)
 
 
 _SIMPLE: dict[str, type[NoSelector]] = {
