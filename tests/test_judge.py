@@ -10,11 +10,11 @@ import torch
 from napari_segmatch.benchmark.judging import auprc, calibration_error
 from napari_segmatch.config import configure
 from napari_segmatch.engine.calibration import (
-    OF_MASKS,
     Report,
     auroc,
     chance,
     fit_rule,
+    of_masks,
     precision_bound,
     threshold,
     verdict_threshold,
@@ -214,12 +214,12 @@ def test_examination_is_passed_by_evidence_that_tells_good_from_bad():
     good = torch.arange(40) % 2 == 0
     known = 1 + torch.randn(40, generator=_generator()) + 3 * good
     judge = Judge(configure(), 1, 1)
-    judge._learn_masks(known, good, 6)
+    judge._learn_masks(known, good, 2.0, 6)
     assert judge.report.proven
     assert judge.report.auroc > 0.9
     assert judge.report.tau is not None
     known[20:] = 5 - known[20:]
-    judge._learn_masks(known, good, 6)
+    judge._learn_masks(known, good, 2.0, 6)
     assert not judge.report.proven
 
 
@@ -227,9 +227,13 @@ def test_an_examination_forgets_what_no_longer_holds():
     """If the next one meets only good masks, the old proof is gone."""
     judge = Judge(configure(), 1, 1)
     judge.record.copy_(torch.tensor([40.0, 20.0, 0.9, 0.6, 0.8]))
-    judge._learn_masks(torch.randn(12), torch.ones(12, dtype=torch.bool), 6)
+    judge._learn_masks(torch.randn(12), torch.ones(12, dtype=torch.bool), 2.0, 6)
     assert not judge.report.proven
     assert judge.report.slices == 12
+
+
+BEFORE = of_masks(2.0)
+"""What is thought of a model whose masks have evidence of 2 in the mean: half are good at 2.5."""
 
 
 def _evidence_and_truth(slope, half, count, seed=1):
@@ -242,15 +246,15 @@ def _evidence_and_truth(slope, half, count, seed=1):
 def test_many_cases_overrule_what_was_thought_before(slope, half):
     """Fitted on one half, promised and found shares agree on the other, wherever chances turn and however sharply."""
     known, good = _evidence_and_truth(slope, half, 4000)
-    rule = fit_rule(known[:2000], good[:2000], OF_MASKS, 1000)
+    rule = fit_rule(known[:2000], good[:2000], BEFORE, 1000)
     assert calibration_error(chance(known[2000:], rule).numpy(), good[2000:].numpy()) < 0.05
 
 
 def test_a_few_cases_move_what_was_thought_before_but_not_far():
-    """Slices of four cases in which half of the masks are good at 3.2 instead of 2.6; without any it stays there."""
+    """Slices of four cases in which half of the masks are good at 3.2 instead of 2.5; without any it stays there."""
     known, good = _evidence_and_truth(3.0, 3.2, 400)
-    halves = [float(-rule[1] / rule[0]) for rule in (fit_rule(known, good, OF_MASKS, cases) for cases in (0, 4, 40))]
-    assert halves[0] == pytest.approx(2.6, abs=1e-3)
+    halves = [float(-rule[1] / rule[0]) for rule in (fit_rule(known, good, BEFORE, cases) for cases in (0, 4, 40))]
+    assert halves[0] == pytest.approx(2.5, abs=1e-3)
     assert halves[0] + 0.1 < halves[1] < halves[2] - 0.1
     assert halves[2] == pytest.approx(3.2, abs=0.2)
 
@@ -261,18 +265,31 @@ def test_the_rule_is_the_likeliest_by_prior_and_slices_together():
     slopes, halves = np.meshgrid(np.geomspace(1, 9, 300), np.linspace(1.5, 4, 300), indexing="ij")
     said = slopes[..., None] * (known.numpy() - halves[..., None])
     likely = -(np.logaddexp(0, said) - good.numpy() * said).sum(-1) * 6 / 60
-    likely -= (np.log(slopes / 3.0) / 0.35) ** 2 / 2 + ((halves - 2.6) / 0.25) ** 2 / 2
+    likely -= (np.log(slopes / 3.0) / 0.35) ** 2 / 2 + ((halves - 2.5) / 0.25) ** 2 / 2
     best = np.unravel_index(likely.argmax(), likely.shape)
-    slope, constant = fit_rule(known, good, OF_MASKS, 3).tolist()
+    slope, constant = fit_rule(known, good, BEFORE, 3).tolist()
     assert slope == pytest.approx(slopes[best], rel=0.02)
     assert -constant / slope == pytest.approx(halves[best], abs=0.02)
+
+
+def test_a_model_that_is_surer_of_all_it_does_needs_more_for_the_same_chance(monkeypatch):
+    """The examination asks the teacher how sure he usually is; a young one, sure of nothing, is not called all bad."""
+    known, good = _evidence_and_truth(3.0, 2.0, 40)
+    young, old = (fit_rule(known, good, of_masks(usual), 3) for usual in (0.0, 2.5))
+    assert float(chance(torch.tensor(2.0), young)) > float(chance(torch.tensor(2.0), old)) + 0.2
+    pool, learner = _pool(4, unlabelled=4), _learner()
+    judge, seen = learner.selector, []
+    monkeypatch.setattr(judge, "_learn_masks", lambda known, good, usual, cases: seen.append(usual))
+    monkeypatch.setattr(judge, "_evidence", lambda images, look, critics: torch.full((len(images),), 1.5))
+    learner.examine(pool)
+    assert seen == [1.5]
 
 
 def test_a_rule_never_counts_evidence_against_a_mask():
     """Even where the good ones of an examination have less of it; and masks that are all good do no harm."""
     known, good = _evidence_and_truth(3.0, 2.5, 200)
-    assert fit_rule(known, ~good, OF_MASKS, 100)[0] > 0
-    assert torch.isfinite(fit_rule(known, torch.ones_like(good), OF_MASKS, 100)).all()
+    assert fit_rule(known, ~good, BEFORE, 100)[0] > 0
+    assert torch.isfinite(fit_rule(known, torch.ones_like(good), BEFORE, 100)).all()
 
 
 def test_a_likely_mask_is_accepted_though_few_labels_state_no_bound():

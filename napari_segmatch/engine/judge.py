@@ -32,11 +32,11 @@ from ..config import TrainConfig
 from ..types import NOT_ANNOTATED
 from .calibration import (
     OF_EMPTY_SLICES,
-    OF_MASKS,
     Report,
     auroc,
     chance,
     fit_rule,
+    of_masks,
     precision_bound,
     verdict_threshold,
 )
@@ -89,7 +89,7 @@ class Judge(DiscriminatorSelector):
         self.mask_rule: Tensor
         self.empty_rule: Tensor
         self.record: Tensor
-        self.register_buffer("mask_rule", OF_MASKS.rule)
+        self.register_buffer("mask_rule", of_masks(0.0).rule)
         self.register_buffer("empty_rule", OF_EMPTY_SLICES.rule)
         self.register_buffer("record", torch.tensor([0.0, 0.0, -1.0, -1.0, 0.0]))
 
@@ -204,7 +204,9 @@ class Judge(DiscriminatorSelector):
             for part in rows.split(16) if len(rows) else ():
                 self._ask(answers, fold, pool.slices(part), pool.labels_of(part).long(), mirror, lead)
         if answers.known:
-            self._learn_masks(torch.cat(answers.known).cpu(), torch.cat(answers.good).cpu(), pool.cases_labelled)
+            known, good = torch.cat(answers.known).cpu(), torch.cat(answers.good).cpu()
+            usual = [self._evidence(images, look, (0, 1)).cpu() for images, look in his] or [known]
+            self._learn_masks(known, good, float(torch.cat(usual).mean()), pool.cases_labelled)
         if answers.nothing:
             nothing, empty = torch.cat(answers.nothing).cpu(), torch.cat(answers.empty).cpu()
             self.empty_rule.copy_(fit_rule(nothing, empty, OF_EMPTY_SLICES, pool.cases_labelled))
@@ -262,9 +264,12 @@ class Judge(DiscriminatorSelector):
                 answers.nothing.append(logit(emptiness(look.probabilities))[blank])
                 answers.empty.append(~truth.flatten(1).any(1)[blank])
 
-    def _learn_masks(self, known: Tensor, good: Tensor, cases: int) -> None:
-        """Fit the rule for masks, and note how well what is known of them tells good ones from bad ones."""
-        self.mask_rule.copy_(fit_rule(known, good, OF_MASKS, cases))
+    def _learn_masks(self, known: Tensor, good: Tensor, usual: float, cases: int) -> None:
+        """Fit the rule for masks, and note how well what is known of them tells good ones from bad ones.
+
+        ``usual`` is what is known of the teacher's masks of unlabelled slices, in the mean.
+        """
+        self.mask_rule.copy_(fit_rule(known, good, of_masks(usual), cases))
         scores, right = chance(known, self.mask_rule.cpu()).numpy(), good.numpy()
         tau = verdict_threshold(scores, right, cases)
         accepted = scores > tau
