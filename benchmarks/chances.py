@@ -1,11 +1,15 @@
-"""At what evidence half of the masks are good, and what an examination makes of it.
+"""At what evidence half of the masks are good, and what an examination and people's decisions make of it.
 
-``python benchmarks/chances.py LGG --seed 0``. SegMatch trains as in ``segmatch benchmark``. At every mark the judge is
-examined, and validation patients say the truth: both get a logistic rule without a prior. By such rows the prior was
-chosen (``of_masks`` in ``calibration.py``).
+``python benchmarks/chances.py LGG --image 'flair={case}/flair.nii.gz' --mask '{case}/mask.nii.gz'``
+
+SegMatch trains as in ``segmatch benchmark``. At every mark the judge is examined, and other patients say the truth:
+both get a logistic rule without a prior. By such rows of validation patients the prior was chosen (``of_masks`` in
+``calibration.py``). With ``--decided 0,20`` it is examined again after somebody who knows the truth has accepted or
+rejected so many proposals drawn by chance; the figures are means of ten draws.
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,80 +20,151 @@ from napari_segmatch.benchmark.judging import calibration_error, judged_slices
 from napari_segmatch.benchmark.rivals import METHODS
 from napari_segmatch.benchmark.runs import Bench, prepared
 from napari_segmatch.config import configure
-from napari_segmatch.engine.calibration import Prior, fit_rule
+from napari_segmatch.engine.calibration import Prior, fit_rule, weights_of
+from napari_segmatch.engine.lessons import Lessons, quality_of
 from napari_segmatch.engine.prepare import to_network
 from napari_segmatch.engine.trainer import EXAMINE_EVERY
 from napari_segmatch.io import find_cases
 
-STRATA = "TCGA_(..)_"
 NOTHING_KNOWN = Prior(3.0, 2.0, 1.5, 5.0)
+DRAWS = 10
 
 
-def material(folder):
-    found = find_cases(folder, {"flair": "{case}/flair.nii.gz"}, "{case}/mask.nii.gz")
-    cases = load(found, ["flair"], 1)
-    return Bench(cases, split(cases, 20, 15, STRATA), ("flair",), ("lesion",), STRATA, "cpu", tuning=True)
+def arguments():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--image", required=True)
+    parser.add_argument("--mask", required=True)
+    parser.add_argument("--classes", default="lesion")
+    parser.add_argument("--strata", default="")
+    parser.add_argument(
+        "--on", default="validation", choices=("validation", "test"), help="patients that say the truth"
+    )
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--labelled", type=int, default=5)
+    parser.add_argument("--preset", default="quick")
+    parser.add_argument("--size", type=int, default=128)
+    parser.add_argument("--marks", default="100,200,300,400", help="steps; the last ends the run")
+    parser.add_argument("--decided", default="0", help="numbers of decisions")
+    return parser.parse_args()
+
+
+def material(given):
+    name, pattern = given.image.split("=")
+    classes = tuple(given.classes.split(","))
+    cases = load(find_cases(given.folder, {name: pattern}, given.mask), [name], len(classes))
+    return Bench(cases, split(cases, 20, 15, given.strata), (name,), classes, given.strata, "cpu", tuning=True)
 
 
 def half(evidence, good):
     """The evidence at which one mask in two is good, and the slope there."""
-    slope, constant = fit_rule(evidence, good, NOTHING_KNOWN, 1e6).tolist()
+    slope, constant = fit_rule(evidence, good, weights_of(len(good), 1e6), NOTHING_KNOWN).tolist()
     return {"half": round(-constant / slope, 2), "slope": round(slope, 2)}
 
 
 def examined(learner, data):
-    """What the judge's last examination has met: evidence, whether good, and the teacher's usual evidence."""
+    """What the judge's examination meets: evidence, and whether the mask was good."""
     judge, met = learner.selector, []
     learn = judge._learn_masks
     judge._learn_masks = lambda *given: (met.append(given), learn(*given))
     learner.examine(data)
     del judge._learn_masks
-    return met[0][:3]
+    return met[0][:2] if met else (torch.zeros(0), torch.zeros(0, dtype=torch.bool))
 
 
-def on_validation(learner, bench):
+def proposals(learner, data, bench, count, chance):
+    """Of proposals drawn by chance that segment something: margins, whether they are right, and their cases."""
+    margins, right, cases, truths = [], [], [], {}
+    for row in data.unlabelled[torch.randperm(len(data.unlabelled), generator=chance)].tolist():
+        images = data.slices(torch.tensor([row]))
+        look = learner.look(images)
+        (margin,) = learner.margins(look, learner.select(images, look))
+        if margin is None:
+            continue
+        case, z = data.regions[row].case, data.regions[row].z
+        if case not in truths:
+            truth = torch.from_numpy(np.ascontiguousarray(bench.cases[case].truth))
+            truths[case] = data.frames[case].shrink_labels(truth, learner.classes)
+        margins.append(margin)
+        right.append(quality_of(look.labels[0], truths[case][z], learner.classes)[1])
+        cases.append(case)
+        if len(margins) == count:
+            break
+    return margins, right, cases
+
+
+def lessons(margins, right, cases):
+    rows = torch.zeros(len(right), dtype=torch.long)
+    weights = [float(weights_of(cases.count(case), 1)[0]) for case in cases]
+    right = torch.tensor(right)
+    return Lessons(rows, rows[:, None, None] > 0, right.float(), right, torch.tensor(margins), torch.tensor(weights))
+
+
+def on_patients(learner, bench, names):
+    """What the judge says of the masks of lesions of some patients, and what is true of them."""
     rows = []
-    for name in bench.split.validation:
+    for name in names:
         slices, frame = to_network(bench.cases[name].volume.pixels, learner.config.size)
         rows += [row for row in judged_slices(learner, slices, frame, bench.cases[name].truth) if row["lesion"]]
     chance = np.array([row["score"] for row in rows])
     slope, constant = learner.selector.mask_rule.tolist()
     evidence = (torch.logit(torch.from_numpy(chance), eps=1e-9) - constant) / slope
-    return (
-        evidence,
-        np.array([row["dice"] >= 0.8 for row in rows]),
-        chance,
-        np.array([row["accepted"] for row in rows]) > 0,
-    )
+    return evidence, np.array([row["dice"] >= 0.8 for row in rows])
+
+
+def promised(learner, evidence, good):
+    """How the chances that today's rule gives agree with the truth, and what is accepted by them."""
+    slope, constant = learner.selector.mask_rule.tolist()
+    chance = torch.sigmoid(slope * evidence + constant).numpy()
+    report = learner.selector.report
+    accepted = chance > report.tau if report.proven else np.zeros(len(good), bool)
+    return {
+        "proven": float(report.proven), "calibration_error": calibration_error(chance, good),
+        "promised": chance.mean(), "accepted": accepted.mean(),
+        "precision": good[accepted].mean() if accepted.any() else np.nan,
+    }  # fmt: skip
+
+
+def mean(values):
+    """The mean of those that are numbers."""
+    known = np.array(values)[~np.isnan(values)]
+    return round(float(known.mean()), 3) if len(known) else ""
+
+
+def measured(learner, data, bench, decided, names):
+    known, right = examined(learner, data)
+    row = {"step": learner.step, "usual": round(float(learner.selector.usual), 2)}
+    row |= {f"examined_{name}": value for name, value in half(known, right).items()}
+    evidence, good = on_patients(learner, bench, names)
+    row |= {f"true_{name}": value for name, value in half(evidence, torch.from_numpy(good)).items()}
+    row |= {"masks": len(good), "good": mean(good)}
+    for count in decided:
+        found = []
+        for draw in range(DRAWS if count else 1):
+            chance = torch.Generator().manual_seed(1000 * learner.config.seed + draw)
+            data.lessons = lessons(*proposals(learner, data, bench, count, chance)) if count else None
+            learner.examine(data)
+            found.append(promised(learner, evidence, good))
+        data.lessons = None
+        learner.examine(data)
+        yield row | {"decided": count} | {name: mean([each[name] for each in found]) for name in found[0]}
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--labelled", type=int, default=5)
-    parser.add_argument("--preset", default="quick")
-    parser.add_argument("--marks", default="100,200,300,400", help="steps; the last ends the run")
-    given = parser.parse_args()
+    given = arguments()
     torch.set_num_threads(1)
-    bench, marks = material(given.folder), [int(mark) for mark in given.marks.split(",")]
+    bench, marks = material(given), [int(mark) for mark in given.marks.split(",")]
+    names = getattr(bench.split, given.on)
     kind, needs = METHODS["segmatch"]
-    config = configure(given.preset, device="cpu", seed=given.seed, **needs)
-    learner, data = prepared(bench, kind, config, bench.split.labelled(given.labelled, given.seed, STRATA))
+    config = configure(given.preset, device="cpu", seed=given.seed, size=given.size, **needs)
+    learner, data = prepared(bench, kind, config, bench.split.labelled(given.labelled, given.seed, given.strata))
+    about = {"data": given.folder.name, "on": given.on, "labelled": given.labelled, "seed": given.seed}
+    about |= {"preset": given.preset, "size": given.size, "steps": marks[-1]}
     while learner.step < marks[-1]:
         learner.learn(data, learner.step / marks[-1])
         if learner.step in marks:
-            known, good, usual = examined(learner, data)
-            evidence, true, chance, accepted = on_validation(learner, bench)
-            row = {"labelled": given.labelled, "seed": given.seed, "steps": marks[-1], "step": learner.step}
-            row |= {"usual": round(usual, 2)} | {f"examined_{name}": value for name, value in half(known, good).items()}
-            row |= {f"true_{name}": value for name, value in half(evidence, torch.from_numpy(true)).items()}
-            row |= {"good": round(true.mean(), 3), "calibration_error": round(calibration_error(chance, true), 3)}
-            row |= {
-                "accepted": round(accepted.mean(), 3),
-                "precision": round(true[accepted].mean(), 3) if accepted.any() else "",
-            }
-            print(append("chances", row), flush=True)
+            for row in measured(learner, data, bench, map(int, given.decided.split(",")), names):
+                print(append("chances", about | row), flush=True)
         elif learner.step % EXAMINE_EVERY == 0:
             learner.examine(data)
 

@@ -108,7 +108,8 @@ class Examined(TrainEvent):
 class PseudoMask:
     """A mask (y, x) for one slice with the selector's score and verdict.
 
-    ``agreement`` is its Dice with the model's mask for the mirrored slice; None if that was not asked.
+    ``agreement`` is its Dice with the model's mask for the mirrored slice; None if that was not asked. ``margin`` says
+    how far beyond an even chance it was expected to be, for people's words to correct; None if nobody can say.
     """
 
     region: Region
@@ -116,6 +117,7 @@ class PseudoMask:
     score: float
     verdict: Verdict
     agreement: float | None = None
+    margin: float | None = None
 
 
 @dataclass(frozen=True)

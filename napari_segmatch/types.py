@@ -228,11 +228,15 @@ class Aside:
 
 @dataclass(frozen=True)
 class Reviewed:
-    """A decided proposal, as the trainer meets it: a lesson for the discriminator."""
+    """A decided proposal, as the trainer meets it: a lesson for the discriminator.
+
+    ``margin`` is what spoke for it when it was made (:class:`napari_segmatch.events.PseudoMask`); None if not noted.
+    """
 
     proposal: int
     region: Region
     verdict: HumanVerdict
+    margin: float | None = None
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,13 @@ from napari_segmatch.engine.calibration import (
     precision_bound,
     threshold,
     verdict_threshold,
+    weights_of,
 )
 from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.evidence import evidence, look_with, signs
 from napari_segmatch.engine.judge import Judge
 from napari_segmatch.engine.learner import Learner
+from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.losses import hard
 from napari_segmatch.engine.selectors import Look, rows_of
 from napari_segmatch.types import PoolSnapshot
@@ -214,12 +216,12 @@ def test_examination_is_passed_by_evidence_that_tells_good_from_bad():
     good = torch.arange(40) % 2 == 0
     known = 1 + torch.randn(40, generator=_generator()) + 3 * good
     judge = Judge(configure(), 1, 1)
-    judge._learn_masks(known, good, 2.0, 6)
+    judge._learn_masks(known, good, weights_of(40, 6), 6)
     assert judge.report.proven
     assert judge.report.auroc > 0.9
     assert judge.report.tau is not None
     known[20:] = 5 - known[20:]
-    judge._learn_masks(known, good, 2.0, 6)
+    judge._learn_masks(known, good, weights_of(40, 6), 6)
     assert not judge.report.proven
 
 
@@ -227,13 +229,18 @@ def test_an_examination_forgets_what_no_longer_holds():
     """If the next one meets only good masks, the old proof is gone."""
     judge = Judge(configure(), 1, 1)
     judge.record.copy_(torch.tensor([40.0, 20.0, 0.9, 0.6, 0.8]))
-    judge._learn_masks(torch.randn(12), torch.ones(12, dtype=torch.bool), 2.0, 6)
+    judge._learn_masks(torch.randn(12), torch.ones(12, dtype=torch.bool), weights_of(12, 6), 6)
     assert not judge.report.proven
     assert judge.report.slices == 12
 
 
 BEFORE = of_masks(2.0)
 """What is thought of a model whose masks have evidence of 2 in the mean: half are good at 2.5."""
+
+
+def _half(rule):
+    """The evidence at which one mask in two is good."""
+    return float(-rule[1] / rule[0])
 
 
 def _evidence_and_truth(slope, half, count, seed=1):
@@ -246,14 +253,14 @@ def _evidence_and_truth(slope, half, count, seed=1):
 def test_many_cases_overrule_what_was_thought_before(slope, half):
     """Fitted on one half, promised and found shares agree on the other, wherever chances turn and however sharply."""
     known, good = _evidence_and_truth(slope, half, 4000)
-    rule = fit_rule(known[:2000], good[:2000], BEFORE, 1000)
+    rule = fit_rule(known[:2000], good[:2000], torch.ones(2000), BEFORE)
     assert calibration_error(chance(known[2000:], rule).numpy(), good[2000:].numpy()) < 0.05
 
 
 def test_a_few_cases_move_what_was_thought_before_but_not_far():
     """Slices of four cases in which half of the masks are good at 3.2 instead of 2.5; without any it stays there."""
     known, good = _evidence_and_truth(3.0, 3.2, 400)
-    halves = [float(-rule[1] / rule[0]) for rule in (fit_rule(known, good, BEFORE, cases) for cases in (0, 4, 40))]
+    halves = [_half(fit_rule(known, good, weights_of(400, cases), BEFORE)) for cases in (0, 4, 40)]
     assert halves[0] == pytest.approx(2.5, abs=1e-3)
     assert halves[0] + 0.1 < halves[1] < halves[2] - 0.1
     assert halves[2] == pytest.approx(3.2, abs=0.2)
@@ -267,7 +274,7 @@ def test_the_rule_is_the_likeliest_by_prior_and_slices_together():
     likely = -(np.logaddexp(0, said) - good.numpy() * said).sum(-1) * 6 / 60
     likely -= (np.log(slopes / 3.0) / 0.35) ** 2 / 2 + ((halves - 2.5) / 0.25) ** 2 / 2
     best = np.unravel_index(likely.argmax(), likely.shape)
-    slope, constant = fit_rule(known, good, BEFORE, 3).tolist()
+    slope, constant = fit_rule(known, good, weights_of(60, 3), BEFORE).tolist()
     assert slope == pytest.approx(slopes[best], rel=0.02)
     assert -constant / slope == pytest.approx(halves[best], abs=0.02)
 
@@ -275,21 +282,67 @@ def test_the_rule_is_the_likeliest_by_prior_and_slices_together():
 def test_a_model_that_is_surer_of_all_it_does_needs_more_for_the_same_chance(monkeypatch):
     """The examination asks the teacher how sure he usually is; a young one, sure of nothing, is not called all bad."""
     known, good = _evidence_and_truth(3.0, 2.0, 40)
-    young, old = (fit_rule(known, good, of_masks(usual), 3) for usual in (0.0, 2.5))
+    young, old = (fit_rule(known, good, weights_of(40, 3), of_masks(usual)) for usual in (0.0, 2.5))
     assert float(chance(torch.tensor(2.0), young)) > float(chance(torch.tensor(2.0), old)) + 0.2
     pool, learner = _pool(4, unlabelled=4), _learner()
-    judge, seen = learner.selector, []
-    monkeypatch.setattr(judge, "_learn_masks", lambda known, good, usual, cases: seen.append(usual))
-    monkeypatch.setattr(judge, "_evidence", lambda images, look, critics: torch.full((len(images),), 1.5))
+    monkeypatch.setattr(learner.selector, "_evidence", lambda images, look, critics: torch.full((len(images),), 1.5))
     learner.examine(pool)
-    assert seen == [1.5]
+    assert learner.selector.expected_half == of_masks(1.5).half
+
+
+def _said(margins, good, weight=1.0):
+    """Lessons of people who said of masks with these margins whether they were good."""
+    rows = torch.zeros(len(margins), dtype=torch.long)
+    masks = torch.ones(len(margins), 32, 32, dtype=torch.bool)
+    return Lessons(rows, masks, good.float(), good, margins, torch.full_like(margins, weight))
+
+
+def test_people_s_words_move_the_chances():
+    """Forty proposals of which half were good at 0.8 less than was expected: the rule goes most of the way there."""
+    pool, learner = _pool(3, unlabelled=4), _learner()
+    judge = learner.selector
+    learner.examine(pool)
+    before = _half(judge.mask_rule)
+    pool.lessons = _said(*_evidence_and_truth(3.0, -0.8, 40))
+    learner.examine(pool)
+    after = _half(judge.mask_rule)
+    assert judge.expected_half - 0.8 < after < before - 0.3
+    pool.lessons = _said(*_evidence_and_truth(3.0, -0.8, 40), weight=0.05)
+    learner.examine(pool)
+    assert _half(judge.mask_rule) > after + 0.2
+
+
+def test_people_s_words_alone_can_prove_the_discriminator(monkeypatch):
+    """Where an examination meets no mask at all; words on proposals without a margin say nothing of the rule."""
+    pool, learner = _pool(2), _learner()
+    judge = learner.selector
+    monkeypatch.setattr(judge, "_ask", lambda *given: None)
+    margins, good = _evidence_and_truth(4.0, 0.0, 40)
+    pool.lessons = _said(torch.full_like(margins, torch.nan), good)
+    learner.examine(pool)
+    assert not judge.report.proven
+    pool.lessons = _said(margins, good)
+    learner.examine(pool)
+    assert judge.report.proven
+    assert judge.report.slices == 40
+
+
+def test_a_margin_is_what_a_score_came_from():
+    """Evidence beyond the half point that was expected of a model as sure as this one."""
+    judge = Judge(configure(), 1, 1)
+    judge.usual.fill_(2.0)
+    judge.mask_rule.copy_(torch.tensor([4.0, -9.0]))
+    evidence_ = torch.tensor([0.5, 2.5, 3.5])
+    margins = judge.margin(chance(evidence_, judge.mask_rule))
+    torch.testing.assert_close(margins, evidence_ - BEFORE.half, atol=1e-3, rtol=0)
+    assert torch.isfinite(judge.margin(torch.tensor([0.0, 1.0]))).all()
 
 
 def test_a_rule_never_counts_evidence_against_a_mask():
     """Even where the good ones of an examination have less of it; and masks that are all good do no harm."""
     known, good = _evidence_and_truth(3.0, 2.5, 200)
-    assert fit_rule(known, ~good, BEFORE, 100)[0] > 0
-    assert torch.isfinite(fit_rule(known, torch.ones_like(good), BEFORE, 100)).all()
+    assert fit_rule(known, ~good, weights_of(200, 100), BEFORE)[0] > 0
+    assert torch.isfinite(fit_rule(known, torch.ones_like(good), weights_of(200, 100), BEFORE)).all()
 
 
 def test_a_likely_mask_is_accepted_though_few_labels_state_no_bound():

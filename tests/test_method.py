@@ -5,6 +5,7 @@ import torch
 
 from napari_segmatch.config import SELECTORS, configure
 from napari_segmatch.engine.learner import Learner
+from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.losses import consistency_loss, hard, supervised_loss
 from napari_segmatch.engine.selectors import Look
 from napari_segmatch.engine.step import draw_views, pseudo_targets
@@ -202,7 +203,8 @@ def test_consistency_loss_reaches_the_model():
 def test_people_s_decisions_reach_the_discriminator():
     """With lessons it learns otherwise than without."""
     taught = TinyPool()
-    taught.lessons = (torch.tensor([6]), torch.ones(1, 32, 32, dtype=torch.bool), torch.tensor([0.0]))
+    mask, one = torch.ones(1, 32, 32, dtype=torch.bool), torch.ones(1)
+    taught.lessons = Lessons(torch.tensor([6]), mask, 0 * one, one < 1, 0 * one, one)
     assert not torch.equal(_flat(_trained(pool=taught).selector), _flat(_trained().selector))
 
 

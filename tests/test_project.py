@@ -39,6 +39,15 @@ def test_project_reopens_with_everything_in_it(project):
         assert again.case("a").labelled == tuple(range(SHAPE[0]))
 
 
+def test_what_spoke_for_a_proposal_comes_back_with_the_decision_on_it(project):
+    """The trainer gets it with the word, so that the word can move its chances; where nobody noted it, nothing."""
+    run, mask = project.new_run(configure()), np.ones(SHAPE[1:], np.uint8)
+    masks = [PseudoMask(Region("c", z), mask, 0.9, "accepted", margin=margin) for z, margin in ((1, -0.25), (2, None))]
+    project.add_proposals(run, 10, 3, masks)
+    project.decide_all(project.proposals(), "rejected")
+    assert [item.margin for item in ProjectPool(project).snapshot().reviewed] == [-0.25, None]
+
+
 def test_unlabelled_case_is_not_annotated_anywhere(project):
     """A mask file of a case that is not labelled is not imported."""
     assert (project.mask("c") == 255).all()

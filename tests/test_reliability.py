@@ -1,5 +1,6 @@
 """Nothing a clinician drew is ever lost: conflicts, crashes, damage, full disks, old and new projects."""
 
+import contextlib
 import errno
 import hashlib
 import io
@@ -379,6 +380,26 @@ def test_project_of_version_1_migrates_with_a_backup(tmp_path):
     assert examine(path) == []
     (backup,) = (path / "backups").iterdir()
     assert sqlite3.connect(backup).execute("PRAGMA user_version").fetchone() == (1,)
+
+
+def test_project_of_version_3_migrates_and_its_trail_still_holds(tmp_path):
+    """It had all but what spoke for a proposal; its audit trail goes on, and makes it anew when it is lost."""
+    with small_project(tmp_path) as project:
+        run, mask = project.new_run(configure()), np.ones(SHAPE[1:], np.uint8)
+        project.add_proposals(run, 1, 1, [PseudoMask(Region("c", 1), mask, 0.9, "accepted")])
+        path = project.path
+    with contextlib.closing(sqlite3.connect(path / "segmatch.db")) as db:
+        db.execute("ALTER TABLE proposal DROP COLUMN margin")
+        db.execute("PRAGMA user_version=3")
+        db.commit()
+    with Project.open(path) as project:
+        project.add_proposals(run, 2, 1, [PseudoMask(Region("c", 2), mask, 0.8, "rejected", margin=0.5)])
+        project.decide_all(project.proposals(), "rejected")
+    assert examine(path) == []
+    (path / "segmatch.db").unlink()
+    repair(path)
+    with Project.open(path) as project:
+        assert sorted(str(item.margin) for item in ProjectPool(project).snapshot().reviewed) == ["0.5", "None"]
 
 
 def test_project_of_version_1_can_be_looked_at_where_nothing_can_be_written(tmp_path):

@@ -26,6 +26,7 @@ from napari_segmatch.events import (
     Paused,
     PoolChanged,
     Proposed,
+    PseudoMask,
     Started,
     Step,
     Stopped,
@@ -180,7 +181,7 @@ def test_what_a_person_has_just_labelled_is_drawn_first(project):
 
 
 def test_decisions_reach_the_discriminator(project):
-    """A rejected proposal becomes a lesson with target 0, an accepted one with target 1."""
+    """A rejected proposal becomes a lesson with target 0, an accepted one with target 1; so does what spoke for it."""
     run = project.new_run(_config())
     list(training(project.path, run.id))
     items = project.proposals()
@@ -188,10 +189,31 @@ def test_decisions_reach_the_discriminator(project):
     project.decide(items[1], "accepted")
     pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
     pool.update()
-    rows, masks, targets = pool.lessons
-    assert targets.tolist() == [0.0, 1.0]
-    assert masks.shape == (2, 32, 32)
-    assert rows.tolist() == [pool.row(items[0].region), pool.row(items[1].region)]
+    assert pool.lessons.targets.tolist() == [0.0, 1.0]
+    assert pool.lessons.masks.shape == (2, 32, 32)
+    assert pool.lessons.rows.tolist() == [pool.row(items[0].region), pool.row(items[1].region)]
+    shown = [bool(project.proposal_mask(item).any()) for item in items[:2]]
+    assert any(shown)
+    assert torch.isfinite(pool.lessons.margins).tolist() == shown
+    assert pool.lessons.weights.tolist() == [1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("border", "shift", "target", "right"), [(8, 0, 1.0, True), (11, 0, 1.0, False), (8, 9, 0.0, False)]
+)
+def test_a_correction_says_how_good_the_proposal_was(tmp_path, border, shift, target, right):
+    """A border between two classes that is off spoils each of them, and not what they are together."""
+    proposed, corrected = np.zeros((2, *SHAPE[1:]), np.uint8)
+    proposed[4:12, 4:8], proposed[4:12, 8:24] = 1, 2
+    corrected[4:12, 4 + shift : border + shift], corrected[4:12, border + shift : 24 + shift] = 1, 2
+    with small_project(tmp_path, classes=("front", "back")) as project:
+        run = project.new_run(_config())
+        project.add_proposals(run, 1, 1, [PseudoMask(Region("c", 1), proposed, 0.9, "accepted", margin=0.1)])
+        project.decide(project.proposals()[0], "corrected", corrected)
+        pool = ResidentPool(ProjectPool(project), 40, torch.device("cpu"))
+        pool.update()
+    assert pool.lessons.targets.tolist() == [target]
+    assert pool.lessons.right.tolist() == [right]
 
 
 def test_without_labels_training_is_refused(tmp_path):

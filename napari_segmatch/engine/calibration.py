@@ -57,7 +57,12 @@ WORTH = 2.0
 """For so many independent masks the slices of one labelled case count: they resemble each other."""
 
 
-def fit_rule(evidence: Tensor, good: Tensor, prior: Prior, cases: float) -> Tensor:
+def weights_of(masks: int, cases: float) -> Tensor:
+    """Return for how many independent masks each of n counts that come from so many cases, (n,)."""
+    return torch.full((masks,), min(1.0, WORTH * cases / max(masks, 1)))
+
+
+def fit_rule(evidence: Tensor, good: Tensor, weights: Tensor, prior: Prior) -> Tensor:
     """Fit a logistic rule: slope and constant, (2,). What a few cases say moves the prior, many overrule it.
 
     Parameters
@@ -66,14 +71,13 @@ def fit_rule(evidence: Tensor, good: Tensor, prior: Prior, cases: float) -> Tens
         (n,), what speaks for each mask.
     good
         (n,) bool.
-    cases
-        So many labelled cases they come from.
+    weights
+        (n,): for how many independent masks each counts.
     """
     from scipy.optimize import minimize
     from scipy.special import expit
 
-    x, y = evidence.double().numpy(), good.double().numpy()
-    share = min(1.0, WORTH * cases / max(len(y), 1))
+    x, y, share = (part.double().numpy() for part in (evidence, good, weights))
     expected = np.array([np.log(prior.slope), prior.half])
     spread = np.array([prior.slope_spread, prior.half_spread])
 
@@ -81,7 +85,7 @@ def fit_rule(evidence: Tensor, good: Tensor, prior: Prior, cases: float) -> Tens
         slope, off = np.exp(rule[0]), (rule - expected) / spread
         said = slope * (x - rule[1])
         wrong = share * (expit(said) - y)
-        value = share * np.sum(np.logaddexp(0, said) - y * said) + 0.5 * off @ off
+        value = np.sum(share * (np.logaddexp(0, said) - y * said)) + 0.5 * off @ off
         return value, np.array([wrong @ said, -slope * wrong.sum()]) + off / spread
 
     log_slope, half = minimize(loss, expected, jac=True, method="L-BFGS-B").x

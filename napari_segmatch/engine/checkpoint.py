@@ -25,7 +25,7 @@ from ..texts import digest
 from .learner import Learner
 
 KEEP = 3
-FORMAT = 3
+FORMAT = 4
 """Raised whenever weights of before no longer fit."""
 
 

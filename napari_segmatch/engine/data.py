@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import SegmatchError, TrainingProblem
-from ..types import NOT_ANNOTATED, Pool, PoolSnapshot, Region, Reviewed
-from .discriminator import GOOD, dice_of
+from ..types import NOT_ANNOTATED, Pool, PoolSnapshot, Region
+from .lessons import LessonBook, Lessons
 from .prepare import Frame, to_network
 from .shelf import Shelf
 
@@ -51,7 +51,7 @@ class ResidentPool:
         The fold of each case that was ever labelled, or ``CUT`` plus the slice between its two halves. Given by the
         learner, who keeps it over a resume.
     lessons
-        Rows, masks (m, size, size) bool and targets (m,): what people's decisions teach the discriminator.
+        What people's decisions teach the discriminator; None if there are none.
     """
 
     def __init__(self, pool: Pool, size: int, device: torch.device, neighbours: int = 0,
@@ -70,11 +70,11 @@ class ResidentPool:
         self._fresh: list[int] = []
         self._mask_versions: dict[str, int] = {}
         self._broken: set[str] = set()
-        self._proposals: dict[int, Tensor] = {}
         self.snapshot = PoolSnapshot(-1, {}, {})
         self.labelled = self.unlabelled = torch.zeros(0, dtype=torch.long)
         self._showing: dict[int, Tensor] = {}
-        self.lessons: tuple[Tensor, Tensor, Tensor] | None = None
+        self._book = LessonBook(pool, self.classes)
+        self.lessons: Lessons | None = None
         self._gaps = False
 
     @property
@@ -102,8 +102,8 @@ class ResidentPool:
         added = sorted(new - old)
         if before.version >= 0:
             self._queue([region for region in (*added, *rewritten) if region in new])
-        problems += self._learn_lessons()
-        return Change(added, sorted(old - new), problems)
+        self.lessons, more = self._book.read(self)
+        return Change(added, sorted(old - new), problems + more)
 
     def _load_changed_labels(self, labelled: set[Region]) -> list[Region]:
         """Bring in masks that are new; returns the slices on which something differs."""
@@ -222,41 +222,6 @@ class ResidentPool:
         """Say which classes no labelled slice shows."""
         missing = [name for label, name in enumerate(self._pool.classes, 1) if label not in self._showing]
         return [f"No labelled slice shows {name}: the model cannot learn it." for name in missing]
-
-    def _learn_lessons(self) -> list[str]:
-        """Turn decisions into pairs of image and mask whose quality a person has told. Returns what went wrong."""
-        rows, masks, targets, problems = [], [], [], []
-        labelled = set(self.labelled.tolist())
-        for item in self.snapshot.reviewed:
-            if item.region.case not in self._first or item.verdict == "deferred":
-                continue
-            row = self.row(item.region)
-            if item.verdict == "corrected" and row not in labelled:
-                continue  # the slice was reopened: nobody knows what the proposal's Dice would be
-            try:
-                mask = self._proposal(item)
-            except SegmatchError as error:
-                problems.append(f"A decision teaches nothing: {error}")
-                continue
-            good = item.verdict == "accepted"
-            if row in labelled and item.verdict != "rejected":
-                labels = self.labels_of(torch.tensor([row]))
-                good = bool(dice_of(mask[None], (labels > 0) & (labels != NOT_ANNOTATED)) >= GOOD)
-            rows.append(row)
-            masks.append(mask)
-            targets.append(float(good))
-        self.lessons = (
-            (torch.tensor(rows), torch.stack(masks), torch.tensor(targets, device=self._device)) if rows else None
-        )
-        return problems
-
-    def _proposal(self, item: Reviewed) -> Tensor:
-        """Return all that a judged proposal segments, (size, size) bool; read once."""
-        if item.proposal not in self._proposals:
-            labels = torch.from_numpy(self._pool.proposal_mask(item.proposal))[None]
-            small = self.frames[item.region.case].shrink_labels(labels, self.classes)
-            self._proposals[item.proposal] = ((small > 0) & (small != NOT_ANNOTATED))[0].to(self._device)
-        return self._proposals[item.proposal]
 
     # sampling --------------------------------------------------------------------------------------------
 

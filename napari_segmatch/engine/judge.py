@@ -39,6 +39,7 @@ from .calibration import (
     of_masks,
     precision_bound,
     verdict_threshold,
+    weights_of,
 )
 from .corruptions import corrupted
 from .data import ResidentPool
@@ -91,6 +92,8 @@ class Judge(DiscriminatorSelector):
         self.record: Tensor
         self.register_buffer("mask_rule", of_masks(0.0).rule)
         self.register_buffer("empty_rule", OF_EMPTY_SLICES.rule)
+        self.usual: Tensor
+        self.register_buffer("usual", torch.zeros(()))
         self.register_buffer("record", torch.tensor([0.0, 0.0, -1.0, -1.0, 0.0]))
 
     # verdicts --------------------------------------------------------------------------------------------
@@ -119,6 +122,19 @@ class Judge(DiscriminatorSelector):
             images, masks, look = images[shown], masks[shown], rows_of(look, shown)
             chances[shown] = chance(evidence(self.opinion(images, masks), masks, look, label), self.mask_rule)
         return chances
+
+    def margin(self, scores: Tensor) -> Tensor:
+        """Return by how much more speaks for masks with these scores (n,) than even chance is expected to need, (n,).
+
+        It is kept with a proposal: a person's word on it moves the rule, later in this run and in other ones.
+        """
+        slope, constant = self.mask_rule
+        return (torch.logit(scores, eps=1e-6) - constant) / slope - self.expected_half
+
+    @property
+    def expected_half(self) -> float:
+        """What speaks for a mask that is expected to be good with even chance, from a model as sure as this one."""
+        return of_masks(float(self.usual)).half
 
     # learning --------------------------------------------------------------------------------------------
 
@@ -194,7 +210,7 @@ class Judge(DiscriminatorSelector):
 
     @torch.no_grad()
     def examine(self, pool: ResidentPool, teacher: nn.Module, mirror: bool, generator: torch.Generator) -> Report:
-        """Meet labelled slices that were held out, fit the rules and note how well they do."""
+        """Meet labelled slices that were held out, and what people said; fit the rules and note how well they do."""
         answers = Answers([], [], [], [])
         his = self._teacher_looks(pool, teacher, mirror, generator)
         for fold in (0, 1):
@@ -203,13 +219,21 @@ class Judge(DiscriminatorSelector):
             lead = self._lead(fold, his, mirror) if len(rows) else 0.0
             for part in rows.split(16) if len(rows) else ():
                 self._ask(answers, fold, pool.slices(part), pool.labels_of(part).long(), mirror, lead)
-        if answers.known:
-            known, good = torch.cat(answers.known).cpu(), torch.cat(answers.good).cpu()
-            usual = [self._evidence(images, look, (0, 1)).cpu() for images, look in his] or [known]
-            self._learn_masks(known, good, float(torch.cat(usual).mean()), pool.cases_labelled)
+        usual = [self._evidence(images, look, (0, 1)).cpu() for images, look in his] or answers.known
+        if usual:
+            self.usual.fill_(float(torch.cat(usual).mean()))
+        known, good = answers.known, answers.good
+        weights = [weights_of(sum(map(len, known)), pool.cases_labelled)]
+        if pool.lessons is not None:
+            for told, said in zip((known, good, weights), pool.lessons.said(self.expected_half), strict=True):
+                told.append(said)
+        if sum(map(len, known)):
+            self._learn_masks(torch.cat(known), torch.cat(good), torch.cat(weights), pool.cases_labelled)
         if answers.nothing:
-            nothing, empty = torch.cat(answers.nothing).cpu(), torch.cat(answers.empty).cpu()
-            self.empty_rule.copy_(fit_rule(nothing, empty, OF_EMPTY_SLICES, pool.cases_labelled))
+            nothing, empty = torch.cat(answers.nothing), torch.cat(answers.empty)
+            self.empty_rule.copy_(
+                fit_rule(nothing, empty, weights_of(len(nothing), pool.cases_labelled), OF_EMPTY_SLICES)
+            )
         return self.report
 
     def _teacher_looks(
@@ -257,19 +281,17 @@ class Judge(DiscriminatorSelector):
             shown = mask.flatten(1).any(1) & usable
             if shown.any():
                 opinion = self.critics[fold](images[shown], mask[shown])
-                answers.known.append(evidence(opinion, mask[shown], rows_of(look, shown), label) + lead)
-                answers.good.append(dice_of(mask[shown], truth[shown]) >= GOOD)
+                spoke = evidence(opinion, mask[shown], rows_of(look, shown), label) + lead
+                answers.known.append(spoke.cpu())
+                answers.good.append((dice_of(mask[shown], truth[shown]) >= GOOD).cpu())
             if not label:
                 blank = ~shown & usable
-                answers.nothing.append(logit(emptiness(look.probabilities))[blank])
-                answers.empty.append(~truth.flatten(1).any(1)[blank])
+                answers.nothing.append(logit(emptiness(look.probabilities))[blank].cpu())
+                answers.empty.append(~truth.flatten(1).any(1)[blank].cpu())
 
-    def _learn_masks(self, known: Tensor, good: Tensor, usual: float, cases: int) -> None:
-        """Fit the rule for masks, and note how well what is known of them tells good ones from bad ones.
-
-        ``usual`` is what is known of the teacher's masks of unlabelled slices, in the mean.
-        """
-        self.mask_rule.copy_(fit_rule(known, good, of_masks(usual), cases))
+    def _learn_masks(self, known: Tensor, good: Tensor, weights: Tensor, cases: int) -> None:
+        """Fit the rule for masks, and note how well what is known of them tells good ones from bad ones."""
+        self.mask_rule.copy_(fit_rule(known, good, weights, of_masks(float(self.usual))))
         scores, right = chance(known, self.mask_rule.cpu()).numpy(), good.numpy()
         tau = verdict_threshold(scores, right, cases)
         accepted = scores > tau

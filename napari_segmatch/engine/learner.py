@@ -58,10 +58,9 @@ class Learner:
         self.parts = 1
         """In so many parts a batch is computed; more of them need less memory and give the same step."""
         self.skipped = False
-        """Whether the last step was not taken, because its gradient is not a number."""
+        """Whether the last step was not taken: its gradient is not a number."""
         self.elapsed = 0.0
-        self.judged = 0.0
-        """The discriminator's last loss."""
+        self.judged = 0.0  # the discriminator's last loss
         self.fold_of: dict[str, int] = {}
         """The side on which each labelled case helps to teach the discriminator: see :class:`ResidentPool`."""
         self.softly = False
@@ -103,6 +102,14 @@ class Learner:
         self.selector.eval()
         with torch.no_grad(), autocast(self.device):
             return self.selector(images, look)
+
+    def margins(self, look: Look, selection: Selection) -> list[float | None]:
+        """Return what :meth:`Judge.margin` says of each slice; None where nothing is segmented, or nobody can say."""
+        shown = (look.labels > 0).flatten(1).any(1).tolist()
+        if not isinstance(self.selector, Judge):
+            return [None] * len(shown)
+        margins = self.selector.margin(selection.score.float()).tolist()
+        return [margin if there else None for margin, there in zip(margins, shown, strict=True)]
 
     def learn(self, pool: ResidentPool, progress: float) -> tuple[Outcome, float]:
         """Take one step at ``progress`` (0 to 1) of the run. Returns its losses and the discriminator's."""
@@ -159,18 +166,10 @@ class Learner:
 
     def outcome(self, labelled: Labelled, unlabelled: tuple[Tensor, Views] | None) -> Outcome:
         """Compute the losses of a step."""
-        config = self.config
         return algorithm_1(
-            self.student,
-            self.look,
-            self.select,
-            self.policy,
-            labelled,
-            unlabelled,
-            config.labelled_strong,
-            config.dice,
-            blend=self.softly,
-        )
+            self.student, self.look, self.select, self.policy, labelled, unlabelled, self.config.labelled_strong,
+            self.config.dice, blend=self.softly,
+        )  # fmt: skip
 
     def update(self, progress: float) -> bool:
         """Follow the gradient, and let the teacher follow the student; False if the gradient is not a number."""
@@ -235,12 +234,11 @@ class Learner:
         """Learn from people's decisions on proposals, the more of them there are the more."""
         if pool.lessons is None:
             return 0.0
-        rows, masks, targets = pool.lessons
-        taken = torch.randint(len(rows), (LESSONS,), generator=generator)
-        here = taken.to(self.device)
-        taken_rows = rows[taken].to(self.device)
-        loss = judge.lesson_loss(pool.slices(taken_rows), masks[here], targets[here], pool.folds[taken_rows])
-        return 0.5 * min(1.0, len(rows) / 20) * loss
+        book = pool.lessons
+        taken = torch.randint(len(book.rows), (LESSONS,), generator=generator)
+        here, rows = taken.to(self.device), book.rows[taken].to(self.device)
+        loss = judge.lesson_loss(pool.slices(rows), book.masks[here], book.targets[here], pool.folds[rows])
+        return 0.5 * min(1.0, len(book.rows) / 20) * loss
 
     def examine(self, pool: ResidentPool) -> Report | None:
         """Examine the quality critic on labelled slices that it has not seen; None for other selectors."""

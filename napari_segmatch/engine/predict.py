@@ -74,6 +74,7 @@ def propose(learner: Learner, pool: ResidentPool, count: int) -> tuple[PseudoMas
         images = pool.slices(part.to(learner.device))
         look = learner.look(images)
         selection = learner.select(images, look)
+        margins = learner.margins(look, selection)
         agreement = dice_of(look.first > 0, look.second > 0) if learner.looks_twice else None
         for index, row in enumerate(part.tolist()):
             region = pool.regions[row]
@@ -81,7 +82,8 @@ def propose(learner: Learner, pool: ResidentPool, count: int) -> tuple[PseudoMas
             labels = hard(shown)[0].to(torch.uint8).cpu()
             verdict: Verdict = "accepted" if bool(selection.accepted[index]) else "rejected"
             agreed = None if agreement is None else round(float(agreement[index]), 4)
-            found.append(PseudoMask(region, labels.numpy(), float(selection.score[index]), verdict, agreed))
+            score = float(selection.score[index])
+            found.append(PseudoMask(region, labels.numpy(), score, verdict, agreed, margins[index]))
             shows.append(bool(labels.any()))
     ranked = sorted(range(len(found)), key=lambda index: (index >= len(seen), not shows[index]))[:count]
     return tuple(found[index] for index in sorted(ranked))

@@ -105,7 +105,8 @@ class Project(MaskFolder):
             rows = [
                 {"run": run.id, "case_id": item.region.case, "z": item.region.z, "score": item.score,
                  "verdict": item.verdict, "step": step, "pool_version": pool_version, "file": relative,
-                 "member": member, "area": _area(item.labels), "agreement": item.agreement}
+                 "member": member, "area": _area(item.labels), "agreement": item.agreement,
+                 "margin": item.margin}
                 for item, member in zip(masks, members, strict=True)
             ]  # fmt: skip
             return self.store.add("proposal", rows)

@@ -55,10 +55,12 @@ class ProjectPool:
 
     def _reviewed(self) -> tuple[Reviewed, ...]:
         rows = self._project.store.rows(
-            "SELECT p.id, p.case_id, p.z, d.verdict FROM decision d JOIN proposal p ON p.id = d.proposal "
+            "SELECT p.id, p.case_id, p.z, d.verdict, p.margin FROM decision d JOIN proposal p ON p.id = d.proposal "
             "WHERE d.id IN (SELECT max(id) FROM decision GROUP BY proposal) AND d.verdict IS NOT NULL ORDER BY d.id"
         )
-        return tuple(Reviewed(row["id"], Region(row["case_id"], row["z"]), row["verdict"]) for row in rows)
+        return tuple(
+            Reviewed(row["id"], Region(row["case_id"], row["z"]), row["verdict"], row["margin"]) for row in rows
+        )
 
     def volume(self, case: str) -> Volume:
         return self._project.volume(case)

@@ -8,7 +8,7 @@ from sqlite3 import Connection
 from ..texts import digest
 from . import audit
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 APPLICATION_ID = 0x5345474D  # "SEGM"
 
 ORIGINS = ("human", "import", "proposal", "undo", "conflict", "recovered")
@@ -49,7 +49,7 @@ CREATE TABLE proposal(
     id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run(id), case_id TEXT NOT NULL REFERENCES "case"(id),
     z INTEGER NOT NULL, score REAL NOT NULL, verdict TEXT NOT NULL CHECK(verdict IN ('accepted', 'rejected')),
     step INTEGER NOT NULL, pool_version INTEGER NOT NULL, file TEXT NOT NULL, member TEXT NOT NULL,
-    area INTEGER, agreement REAL) STRICT;
+    area INTEGER, agreement REAL, margin REAL) STRICT;
 CREATE INDEX proposal_region ON proposal(case_id, z, id);
 CREATE TABLE decision(
     id INTEGER PRIMARY KEY, proposal INTEGER NOT NULL REFERENCES proposal(id),
@@ -69,6 +69,8 @@ ALTER TABLE decision ADD COLUMN batch INTEGER;
 ALTER TABLE decision ADD COLUMN reverts INTEGER;
 CREATE INDEX decision_batch ON decision(batch);
 """
+
+FROM_3_TO_4 = "ALTER TABLE proposal ADD COLUMN margin REAL"
 
 IMMUTABLE = ("mask_version", "proposal", "decision", "choice", "audit")
 """Tables that only ever grow: what a person did is never changed and never removed."""
@@ -115,10 +117,13 @@ def _guard(db: Connection) -> None:
 def migrate(db: Connection) -> None:
     """Bring an older database up to date, inside the caller's transaction (foreign keys off)."""
     version = db.execute("PRAGMA user_version").fetchone()[0]
-    if version == 1:
+    if version < 2:
         run_script(db, FROM_1_TO_2)
-    _from_2_to_3(db)
-    _tell_all(db)
+    if version < 3:
+        _from_2_to_3(db)
+    run_script(db, FROM_3_TO_4)
+    if version < 3:
+        _tell_all(db)
     audit.append(db, "migrated", {"from": version, "to": SCHEMA_VERSION})
     db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
     sign(db)

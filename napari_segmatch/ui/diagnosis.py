@@ -33,7 +33,7 @@ def _about_selector(history: History) -> str:
     if history.examined is not None and not history.examined.proven:
         return (
             "The discriminator cannot tell good masks from bad ones yet, and its verdicts are not used. More labelled "
-            "cases, or more training, will help."
+            "cases, decisions on proposals or more training will help."
         )
     if len(shares) < _LATELY:
         return ""
