@@ -3,7 +3,7 @@
 Synthetic cases of 150 slices are brought to 256 pixels. The pool may keep ``--gib`` in memory and puts the rest on
 disk. Told are the process's largest resident memory, and a training step's time beside that of a pool of ten cases,
 which fits; both take turns, by the clock, median of the rounds. The network is the smallest, so that reading weighs
-most.
+most. With ``--begin`` a run is started instead, and told is when its first step is done and when all cases are read.
 """
 
 import argparse
@@ -22,6 +22,8 @@ from napari_segmatch.config import configure
 from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.shelf import Shelf
+from napari_segmatch.engine.trainer import train
+from napari_segmatch.events import Noted, Step
 from napari_segmatch.types import Geometry, Volume
 
 SLICES, SIDE = 150, 256
@@ -40,11 +42,26 @@ class Endless(dict):
         super().__init__(dict.fromkeys(names, material))
 
 
-def filled(cases, config, gib, folder):
+def pool_of(cases):
     names = [f"case-{index:04}" for index in range(cases)]
-    pool = BenchmarkPool(Endless(names), names[:5], names[5:], ["flair"], ["lesion"])
+    return BenchmarkPool(Endless(names), names[:5], names[5:], ["flair"], ["lesion"])
+
+
+def begin(cases, config, folder):
+    """Seconds until the first step of a run is done, and until all cases are read."""
+    since, first = time.perf_counter(), None
+    for event in train(pool_of(cases), config.replace(steps=cases), folder):
+        if isinstance(event, Step) and first is None:
+            first = time.perf_counter() - since
+        if isinstance(event, Noted) and "All cases" in event.message:
+            return {"first_step_s": round(first, 1), "read_at_step": event.step,
+                    "read_s": round(time.perf_counter() - since)}  # fmt: skip
+    raise SystemExit("So few cases are read at once.")
+
+
+def filled(cases, config, gib, folder):
     shelf = Shelf(torch.device("cpu"), int(gib * 2**30), folder)
-    data = ResidentPool(pool, config.size, torch.device("cpu"), shelf=shelf)
+    data = ResidentPool(pool_of(cases), config.size, torch.device("cpu"), shelf=shelf)
     data.update()
     return data, shelf
 
@@ -54,9 +71,14 @@ def main():
     parser.add_argument("--cases", type=int, default=1000)
     parser.add_argument("--gib", type=float, default=2.0)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--begin", action="store_true")
     given = parser.parse_args()
     config = configure(device="cpu", size=SIDE, features=8, batch=8, selector="confidence-map")
     with tempfile.TemporaryDirectory(dir=".") as folder:
+        if given.begin:
+            found = begin(given.cases, config.replace(pool_gib=given.gib, proposals=0), Path(folder))
+            print(append("pool_begin", {"cases": given.cases, "slices": SLICES * given.cases} | found))
+            return
         since = time.perf_counter()
         large, shelf = filled(given.cases, config, given.gib, Path(folder))
         filling = time.perf_counter() - since

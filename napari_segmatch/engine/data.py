@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import SegmatchError, TrainingProblem
 from ..types import NOT_ANNOTATED, Pool, PoolSnapshot, Region
 from .lessons import LessonBook, Lessons
 from .prepare import Frame, to_network
+from .reading import reading_order
 from .shelf import Shelf
 
 CUT = 2
@@ -52,10 +54,17 @@ class ResidentPool:
         learner, who keeps it over a resume.
     lessons
         What people's decisions teach the discriminator; None if there are none.
+
+    Parameters
+    ----------
+    at_once
+        So many cases that nobody has worked on are read by :meth:`update`, the others by :meth:`read_on`; all by
+        default.
     """
 
     def __init__(self, pool: Pool, size: int, device: torch.device, neighbours: int = 0,
-                 fold_of: dict[str, int] | None = None, shelf: Shelf | None = None) -> None:  # fmt: skip
+                 fold_of: dict[str, int] | None = None, shelf: Shelf | None = None,
+                 at_once: int | None = None) -> None:  # fmt: skip
         self._pool, self._size, self._device, self._neighbours = pool, size, device, neighbours
         self._shelf = Shelf(device) if shelf is None else shelf
         self.classes = len(pool.classes)
@@ -76,6 +85,7 @@ class ResidentPool:
         self._book = LessonBook(pool, self.classes)
         self.lessons: Lessons | None = None
         self._gaps = False
+        self._at_once, self._waiting = at_once, list[str]()
 
     @property
     def device(self) -> torch.device:
@@ -90,7 +100,9 @@ class ResidentPool:
         if self._pool.version() == self.version:
             return None
         before, self.snapshot = self.snapshot, self._pool.snapshot()
-        problems = self._load(sorted({*self.snapshot.labelled, *self.snapshot.unlabelled}))
+        now, later = reading_order(self.snapshot, self._at_once)
+        problems = self._load(now)
+        self._waiting = [case for case in later if case not in self._first and case not in self._broken]
         if not self._first and problems:
             raise TrainingProblem(f"No case can be read. {problems[0]}")
         old = set(before.regions("labelled"))
@@ -104,6 +116,20 @@ class ResidentPool:
             self._queue([region for region in (*added, *rewritten) if region in new])
         self.lessons, more = self._book.read(self)
         return Change(added, sorted(old - new), problems + more)
+
+    @property
+    def waiting(self) -> list[str]:
+        """The cases that are still to be read."""
+        return self._waiting
+
+    def read_on(self) -> list[str]:
+        """Read the next one of the cases that wait; returns what is wrong with it."""
+        case = self._waiting.pop(0)
+        problems = self._load([case])
+        rows = [self.row(Region(case, z)) for z in self.snapshot.unlabelled[case]] if case in self._first else []
+        self.unlabelled = torch.cat([self.unlabelled, torch.tensor(rows, dtype=torch.long)])
+        self.folds = F.pad(self.folds, (0, len(self._shelf) - len(self.folds)), value=-1)
+        return problems
 
     def _load_changed_labels(self, labelled: set[Region]) -> list[Region]:
         """Bring in masks that are new; returns the slices on which something differs."""
@@ -154,6 +180,11 @@ class ResidentPool:
         return torch.stack(found) if found else blank[None][:0]
 
     @property
+    def unlabelled_slices(self) -> int:
+        """How many unlabelled slices there are, with those that are still to be read."""
+        return len(self.unlabelled) + sum(len(self.snapshot.unlabelled[case]) for case in self._waiting)
+
+    @property
     def cases_labelled(self) -> int:
         return len(self.snapshot.labelled)
 
@@ -187,9 +218,9 @@ class ResidentPool:
         return (before != small).flatten(1).any(1).nonzero()[:, 0].tolist()
 
     def _index(self, labelled: set[Region]) -> None:
-        rest = [region for region in self.snapshot.regions("unlabelled") if region.case in self._first]
+        rest = [self.row(region) for region in self.snapshot.regions("unlabelled") if region.case in self._first]
         self.labelled = torch.tensor([self.row(region) for region in sorted(labelled)], dtype=torch.long)
-        self.unlabelled = torch.tensor([self.row(region) for region in rest], dtype=torch.long)
+        self.unlabelled = torch.tensor(sorted(rest), dtype=torch.long)
         if not len(self.labelled):
             raise TrainingProblem("No slice is labelled: mark at least one slice as done, then start training.")
         self._fold(sorted({region.case for region in labelled}))

@@ -38,6 +38,7 @@ from .data import Change, ResidentPool
 from .foreign import take_weights
 from .learner import Learner
 from .predict import propose
+from .reading import AT_ONCE
 from .shelf import Shelf, memory_budget
 from .step import Outcome
 from .validation import Examination
@@ -99,7 +100,7 @@ def _events(
     config = learner.config
     folder.mkdir(parents=True, exist_ok=True)
     shelf = Shelf(learner.device, memory_budget(learner.device, config.pool_gib), folder)
-    data = ResidentPool(pool, config.size, learner.device, config.neighbours, learner.fold_of, shelf)
+    data = ResidentPool(pool, config.size, learner.device, config.neighbours, learner.fold_of, shelf, AT_ONCE)
     change = data.update()
     if memory is not None:
         data.recall(memory)
@@ -108,13 +109,14 @@ def _events(
         device=_device_name(learner.device),
         parameters=sum(parameter.numel() for parameter in learner.model.parameters()),
         labelled=len(data.labelled),
-        unlabelled=len(data.unlabelled),
+        unlabelled=data.unlabelled_slices,
         pool_version=data.version,
     )
-    if shelf.spilled:
-        notes = [*notes, f"{shelf.spilled} of {len(shelf)} slices do not fit into memory and are read from disk."]
-    for note in [*notes, *(change.problems if change else [])]:
+    if data.waiting:
+        notes = [*notes, f"{len(data.waiting)} cases are read while it trains, one at each step."]
+    for note in [*notes, *(change.problems if change else []), *_spilled(data, shelf)]:
         yield Noted(learner.step, note)
+    yield from _read_on(learner, data, shelf, learner.step)  # a resumed run has them all
     examination = Examination(pool, data.snapshot.validation, config.size)
     keeper = Checkpoints(pool, folder, learner, data)
     watch = Watch(learner)
@@ -125,6 +127,7 @@ def _events(
             if change is not None:
                 yield _pool_changed(learner, data, change)
                 yield from (Noted(learner.step, note) for note in change.problems)
+            yield from _read_on(learner, data, shelf, 1)
             result = watch.learn(data, clock.progress)
             clock.tick()
             yield from (Noted(learner.step, watch.notes.pop(0)) for _ in range(len(watch.notes)))
@@ -148,6 +151,23 @@ def _events(
     finally:
         if keeper.saved != learner.step and _is_whole(learner):
             keeper.save()
+
+
+def _read_on(learner: Learner, data: ResidentPool, shelf: Shelf, cases: int) -> Iterator[Noted]:
+    """Read so many of the cases that wait, and say what there is to say of it."""
+    for done in range(min(cases, len(data.waiting))):
+        notes = data.read_on()
+        if not data.waiting:
+            notes += ["All cases are read.", *_spilled(data, shelf)]
+        elif done % 10 == 9:
+            notes.append(f"{len(data.waiting)} more cases are to be read before the run goes on.")
+        yield from (Noted(learner.step, note) for note in notes)
+
+
+def _spilled(data: ResidentPool, shelf: Shelf) -> list[str]:
+    if data.waiting or not shelf.spilled:
+        return []
+    return [f"{shelf.spilled} of {len(shelf)} slices do not fit into memory and are read from disk."]
 
 
 class Checkpoints:
@@ -218,7 +238,7 @@ def _pool_changed(learner: Learner, data: ResidentPool, change: Change) -> PoolC
         step=learner.step,
         pool_version=data.version,
         labelled=len(data.labelled),
-        unlabelled=len(data.unlabelled),
+        unlabelled=data.unlabelled_slices,
         added=[[region.case, region.z] for region in change.added],
         removed=[[region.case, region.z] for region in change.removed],
         reviewed=len(data.snapshot.reviewed),
