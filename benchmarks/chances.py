@@ -5,7 +5,7 @@
 SegMatch trains as in ``segmatch benchmark``. At every mark the judge is examined, and other patients say the truth:
 both get a logistic rule without a prior. By such rows of validation patients the prior was chosen (``of_masks`` in
 ``calibration.py``). With ``--decided 0,20`` it is examined again after somebody who knows the truth has accepted or
-rejected so many proposals drawn by chance; the figures are means of ten draws.
+rejected so many proposals, drawn by chance or the likeliest of four times as many; means of ten draws.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from napari_segmatch.benchmark.judging import calibration_error, judged_slices
 from napari_segmatch.benchmark.rivals import METHODS
 from napari_segmatch.benchmark.runs import Bench, prepared
 from napari_segmatch.config import configure
-from napari_segmatch.engine.calibration import Prior, fit_rule, weights_of
+from napari_segmatch.engine.calibration import Judged, Prior, fit_rule, weight_of
 from napari_segmatch.engine.lessons import Lessons, quality_of
 from napari_segmatch.engine.prepare import to_network
 from napari_segmatch.engine.trainer import EXAMINE_EVERY
@@ -58,7 +58,7 @@ def material(given):
 
 def half(evidence, good):
     """The evidence at which one mask in two is good, and the slope there."""
-    slope, constant = fit_rule(evidence, good, weights_of(len(good), 1e6), NOTHING_KNOWN).tolist()
+    slope, constant = fit_rule(Judged.of_cases([(evidence, good)], 1e6), NOTHING_KNOWN).tolist()
     return {"half": round(-constant / slope, 2), "slope": round(slope, 2)}
 
 
@@ -69,12 +69,12 @@ def examined(learner, data):
     judge._learn_masks = lambda *given: (met.append(given), learn(*given))
     learner.examine(data)
     del judge._learn_masks
-    return met[0][:2] if met else (torch.zeros(0), torch.zeros(0, dtype=torch.bool))
+    return met[0][0][:2] if met else (torch.zeros(0), torch.zeros(0, dtype=torch.bool))
 
 
 def proposals(learner, data, bench, count, chance):
     """Of proposals drawn by chance that segment something: margins, whether they are right, and their cases."""
-    margins, right, cases, truths = [], [], [], {}
+    found, truths = [], {}
     for row in data.unlabelled[torch.randperm(len(data.unlabelled), generator=chance)].tolist():
         images = data.slices(torch.tensor([row]))
         look = learner.look(images)
@@ -85,18 +85,17 @@ def proposals(learner, data, bench, count, chance):
         if case not in truths:
             truth = torch.from_numpy(np.ascontiguousarray(bench.cases[case].truth))
             truths[case] = data.frames[case].shrink_labels(truth, learner.classes)
-        margins.append(margin)
-        right.append(quality_of(look.labels[0], truths[case][z], learner.classes)[1])
-        cases.append(case)
-        if len(margins) == count:
+        found.append((margin, quality_of(look.labels[0], truths[case][z], learner.classes)[1], case))
+        if len(found) == count:
             break
-    return margins, right, cases
+    return found
 
 
-def lessons(margins, right, cases):
+def lessons(proposals):
+    margins, right, cases = (list(values) for values in zip(*proposals, strict=True))
     rows = torch.zeros(len(right), dtype=torch.long)
-    weights = [float(weights_of(cases.count(case), 1)[0]) for case in cases]
-    right = torch.tensor(right)
+    weights = [weight_of(cases.count(case), 1) for case in cases]
+    right = torch.tensor(right, dtype=torch.bool)
     return Lessons(rows, rows[:, None, None] > 0, right.float(), right, torch.tensor(margins), torch.tensor(weights))
 
 
@@ -138,16 +137,18 @@ def measured(learner, data, bench, decided, names):
     evidence, good = on_patients(learner, bench, names)
     row |= {f"true_{name}": value for name, value in half(evidence, torch.from_numpy(good)).items()}
     row |= {"masks": len(good), "good": mean(good)}
-    for count in decided:
+    for count, chosen in [(number, way) for number in decided for way in ("chance", "best")[: 1 + (number > 0)]]:
         found = []
         for draw in range(DRAWS if count else 1):
             chance = torch.Generator().manual_seed(1000 * learner.config.seed + draw)
-            data.lessons = lessons(*proposals(learner, data, bench, count, chance)) if count else None
+            many = proposals(learner, data, bench, count if chosen == "chance" else 4 * count, chance) if count else []
+            data.lessons = lessons(sorted(many, reverse=True)[:count]) if many else None
             learner.examine(data)
             found.append(promised(learner, evidence, good))
         data.lessons = None
         learner.examine(data)
-        yield row | {"decided": count} | {name: mean([each[name] for each in found]) for name in found[0]}
+        about = {"decided": count, "chosen": chosen}
+        yield row | about | {name: mean([each[name] for each in found]) for name in found[0]}
 
 
 def main():

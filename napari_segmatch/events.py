@@ -78,12 +78,12 @@ class Evaluated(TrainEvent):
 
 @dataclass(frozen=True)
 class Examined(TrainEvent):
-    """The discriminator has met labelled slices that it had not learnt from.
+    """The discriminator has met labelled slices that it had not learnt from, or if that proves nothing people's words.
 
     Attributes
     ----------
     slices, good
-        Masks that it judged, and how many of them have a Dice of at least 0.8.
+        Masks that it met, and how many of them have a Dice of at least 0.8.
     auroc
         Chance that it scores a good mask above a bad one; None if only one kind was met.
     tau
@@ -108,8 +108,9 @@ class Examined(TrainEvent):
 class PseudoMask:
     """A mask (y, x) for one slice with the selector's score and verdict.
 
-    ``agreement`` is its Dice with the model's mask for the mirrored slice; None if that was not asked. ``margin`` says
-    how far beyond an even chance it was expected to be, for people's words to correct; None if nobody can say.
+    ``agreement`` is its Dice with the model's mask for the mirrored slice; None if that was not asked. ``margin`` is by
+    how much more speaks for it than an even chance was expected to need (:meth:`Judge.margin`), in logits; None if
+    nobody can say.
     """
 
     region: Region

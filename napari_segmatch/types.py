@@ -230,7 +230,8 @@ class Aside:
 class Reviewed:
     """A decided proposal, as the trainer meets it: a lesson for the discriminator.
 
-    ``margin`` is what spoke for it when it was made (:class:`napari_segmatch.events.PseudoMask`); None if not noted.
+    ``margin`` is that of :class:`napari_segmatch.events.PseudoMask`; None if the word is not to move the chances: it
+    was said of many at once, or of the scan.
     """
 
     proposal: int

@@ -10,6 +10,8 @@ import torch
 from napari_segmatch.benchmark.judging import auprc, calibration_error
 from napari_segmatch.config import configure
 from napari_segmatch.engine.calibration import (
+    ENOUGH,
+    Judged,
     Report,
     auroc,
     chance,
@@ -18,11 +20,10 @@ from napari_segmatch.engine.calibration import (
     precision_bound,
     threshold,
     verdict_threshold,
-    weights_of,
 )
 from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.evidence import evidence, look_with, signs
-from napari_segmatch.engine.judge import Judge
+from napari_segmatch.engine.judge import NOBODY, Judge
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.losses import hard
@@ -211,25 +212,31 @@ def test_verdicts_wait_for_a_passed_examination():
     assert judge.tau == pytest.approx(0.6)
 
 
+def _examined_judge():
+    judge = Judge(configure(), 1, 1)
+    judge.usual.fill_(2.0)
+    return judge
+
+
 def test_examination_is_passed_by_evidence_that_tells_good_from_bad():
     """What tells them apart proves the judge; what holds in one half and misleads in the other does not."""
     good = torch.arange(40) % 2 == 0
     known = 1 + torch.randn(40, generator=_generator()) + 3 * good
-    judge = Judge(configure(), 1, 1)
-    judge._learn_masks(known, good, weights_of(40, 6), 6)
+    judge = _examined_judge()
+    judge._learn_masks(Judged.of_cases([(known, good)], 6), NOBODY, 6)
     assert judge.report.proven
     assert judge.report.auroc > 0.9
     assert judge.report.tau is not None
     known[20:] = 5 - known[20:]
-    judge._learn_masks(known, good, weights_of(40, 6), 6)
+    judge._learn_masks(Judged.of_cases([(known, good)], 6), NOBODY, 6)
     assert not judge.report.proven
 
 
 def test_an_examination_forgets_what_no_longer_holds():
     """If the next one meets only good masks, the old proof is gone."""
-    judge = Judge(configure(), 1, 1)
+    judge = _examined_judge()
     judge.record.copy_(torch.tensor([40.0, 20.0, 0.9, 0.6, 0.8]))
-    judge._learn_masks(torch.randn(12), torch.ones(12, dtype=torch.bool), weights_of(12, 6), 6)
+    judge._learn_masks(Judged.of_cases([(torch.randn(12), torch.ones(12, dtype=torch.bool))], 6), NOBODY, 6)
     assert not judge.report.proven
     assert judge.report.slices == 12
 
@@ -253,14 +260,14 @@ def _evidence_and_truth(slope, half, count, seed=1):
 def test_many_cases_overrule_what_was_thought_before(slope, half):
     """Fitted on one half, promised and found shares agree on the other, wherever chances turn and however sharply."""
     known, good = _evidence_and_truth(slope, half, 4000)
-    rule = fit_rule(known[:2000], good[:2000], torch.ones(2000), BEFORE)
+    rule = fit_rule(Judged.of_cases([(known[:2000], good[:2000])], 1000), BEFORE)
     assert calibration_error(chance(known[2000:], rule).numpy(), good[2000:].numpy()) < 0.05
 
 
 def test_a_few_cases_move_what_was_thought_before_but_not_far():
     """Slices of four cases in which half of the masks are good at 3.2 instead of 2.5; without any it stays there."""
     known, good = _evidence_and_truth(3.0, 3.2, 400)
-    halves = [_half(fit_rule(known, good, weights_of(400, cases), BEFORE)) for cases in (0, 4, 40)]
+    halves = [_half(fit_rule(Judged.of_cases([(known, good)], cases), BEFORE)) for cases in (0, 4, 40)]
     assert halves[0] == pytest.approx(2.5, abs=1e-3)
     assert halves[0] + 0.1 < halves[1] < halves[2] - 0.1
     assert halves[2] == pytest.approx(3.2, abs=0.2)
@@ -274,7 +281,7 @@ def test_the_rule_is_the_likeliest_by_prior_and_slices_together():
     likely = -(np.logaddexp(0, said) - good.numpy() * said).sum(-1) * 6 / 60
     likely -= (np.log(slopes / 3.0) / 0.35) ** 2 / 2 + ((halves - 2.5) / 0.25) ** 2 / 2
     best = np.unravel_index(likely.argmax(), likely.shape)
-    slope, constant = fit_rule(known, good, weights_of(60, 3), BEFORE).tolist()
+    slope, constant = fit_rule(Judged.of_cases([(known, good)], 3), BEFORE).tolist()
     assert slope == pytest.approx(slopes[best], rel=0.02)
     assert -constant / slope == pytest.approx(halves[best], abs=0.02)
 
@@ -282,7 +289,7 @@ def test_the_rule_is_the_likeliest_by_prior_and_slices_together():
 def test_a_model_that_is_surer_of_all_it_does_needs_more_for_the_same_chance(monkeypatch):
     """The examination asks the teacher how sure he usually is; a young one, sure of nothing, is not called all bad."""
     known, good = _evidence_and_truth(3.0, 2.0, 40)
-    young, old = (fit_rule(known, good, weights_of(40, 3), of_masks(usual)) for usual in (0.0, 2.5))
+    young, old = (fit_rule(Judged.of_cases([(known, good)], 3), of_masks(usual)) for usual in (0.0, 2.5))
     assert float(chance(torch.tensor(2.0), young)) > float(chance(torch.tensor(2.0), old)) + 0.2
     pool, learner = _pool(4, unlabelled=4), _learner()
     monkeypatch.setattr(learner.selector, "_evidence", lambda images, look, critics: torch.full((len(images),), 1.5))
@@ -313,24 +320,47 @@ def test_people_s_words_move_the_chances():
 
 
 def test_people_s_words_alone_can_prove_the_discriminator(monkeypatch):
-    """Where an examination meets no mask at all; words on proposals without a margin say nothing of the rule."""
+    """Where an examination meets no mask at all; a few words do not, nor do those on proposals without a margin."""
     pool, learner = _pool(2), _learner()
     judge = learner.selector
+    learner.examine(pool)
     monkeypatch.setattr(judge, "_ask", lambda *given: None)
     margins, good = _evidence_and_truth(4.0, 0.0, 40)
-    pool.lessons = _said(torch.full_like(margins, torch.nan), good)
-    learner.examine(pool)
-    assert not judge.report.proven
+    for some, words in ((torch.full_like(margins, torch.nan), good), (margins[:12], good[:12])):
+        pool.lessons = _said(some, words)
+        learner.examine(pool)
+        assert not judge.report.proven
     pool.lessons = _said(margins, good)
     learner.examine(pool)
     assert judge.report.proven
     assert judge.report.slices == 40
+    assert judge.report.tau == ENOUGH
+
+
+def test_words_move_no_threshold_and_are_not_held_against_an_examination():
+    """People choose what they judge, the likely ones say; and that masks of an examination are worse is no proof."""
+    judge = _examined_judge()
+    known, good = _evidence_and_truth(3.0, 2.5, 200)
+    met = Judged.of_cases([(known, good)], 8)
+    judge._learn_masks(met, NOBODY, 8)
+    before = judge.report
+    assert before.tau < ENOUGH
+    best, right = _evidence_and_truth(3.0, 2.5, 2000)
+    chosen = best > 3.2
+    judge._learn_masks(met, Judged(best[chosen], right[chosen], torch.ones(int(chosen.sum()))), 8)
+    assert judge.report.slices == before.slices
+    assert judge.report.auroc == before.auroc
+    assert judge.report.tau == pytest.approx(before.tau, abs=0.1)
+    noise = torch.randn(40, generator=_generator())
+    poor = Judged.of_cases([(noise, torch.arange(40) % 10 == 0)], 8)
+    rich = Judged(noise + 3, torch.arange(40) % 10 > 0, torch.ones(40))
+    judge._learn_masks(poor, rich, 8)
+    assert not judge.report.proven
 
 
 def test_a_margin_is_what_a_score_came_from():
     """Evidence beyond the half point that was expected of a model as sure as this one."""
-    judge = Judge(configure(), 1, 1)
-    judge.usual.fill_(2.0)
+    judge = _examined_judge()
     judge.mask_rule.copy_(torch.tensor([4.0, -9.0]))
     evidence_ = torch.tensor([0.5, 2.5, 3.5])
     margins = judge.margin(chance(evidence_, judge.mask_rule))
@@ -338,11 +368,26 @@ def test_a_margin_is_what_a_score_came_from():
     assert torch.isfinite(judge.margin(torch.tensor([0.0, 1.0]))).all()
 
 
+def test_before_an_examination_nobody_says_what_speaks_for_a_mask():
+    """How sure the teacher usually is, is not known yet; afterwards it is, and a checkpoint keeps it."""
+    pool, learner = _pool(3), _learner()
+    look = learner.look(pool.slices(torch.arange(4)))
+    assert learner.margins(look, learner.select(pool.slices(torch.arange(4)), look)) == [None] * 4
+    learner.selector.usual.fill_(1.0)
+    selection = learner.select(pool.slices(torch.arange(4)), look)
+    shown = (look.labels > 0).flatten(1).any(1)
+    expected = learner.selector.margin(selection.score)[shown].tolist()
+    assert [margin for margin in learner.margins(look, selection) if margin is not None] == expected
+    again = _learner()
+    again.load_tensors(learner.tensors())
+    assert again.selector.expected_half == of_masks(1.0).half
+
+
 def test_a_rule_never_counts_evidence_against_a_mask():
     """Even where the good ones of an examination have less of it; and masks that are all good do no harm."""
     known, good = _evidence_and_truth(3.0, 2.5, 200)
-    assert fit_rule(known, ~good, weights_of(200, 100), BEFORE)[0] > 0
-    assert torch.isfinite(fit_rule(known, torch.ones_like(good), weights_of(200, 100), BEFORE)).all()
+    assert fit_rule(Judged.of_cases([(known, ~good)], 100), BEFORE)[0] > 0
+    assert torch.isfinite(fit_rule(Judged.of_cases([(known, torch.ones_like(good))], 100), BEFORE)).all()
 
 
 def test_a_likely_mask_is_accepted_though_few_labels_state_no_bound():
@@ -416,7 +461,7 @@ def test_a_surer_teacher_needs_more_for_the_same_chance(monkeypatch):
     """The lead is part of what the rule is fitted to: with it the same evidence is worth less."""
     pool, learner = _pool(4, unlabelled=4), _learner()
     judge, seen = learner.selector, []
-    monkeypatch.setattr(judge, "_learn_masks", lambda known, *_: seen.append(known.mean()))
+    monkeypatch.setattr(judge, "_learn_masks", lambda met, *_: seen.append(met.evidence.mean()))
     for lead in (0.0, 3.0):
         monkeypatch.setattr(judge, "_lead", lambda *_, lead=lead: lead)
         learner.examine(pool)

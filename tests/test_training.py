@@ -195,7 +195,7 @@ def test_decisions_reach_the_discriminator(project):
     shown = [bool(project.proposal_mask(item).any()) for item in items[:2]]
     assert any(shown)
     assert torch.isfinite(pool.lessons.margins).tolist() == shown
-    assert pool.lessons.weights.tolist() == [1.0, 1.0]
+    assert torch.isfinite(pool.lessons.said(0.0).evidence).all()
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,62 @@ def test_a_correction_says_how_good_the_proposal_was(tmp_path, border, shift, ta
         pool = ResidentPool(ProjectPool(project), 40, torch.device("cpu"))
         pool.update()
     assert pool.lessons.targets.tolist() == [target]
-    assert pool.lessons.right.tolist() == [right]
+    assert pool.lessons.each_good.tolist() == [right]
+
+
+def _judged(project, words, margin=0.1):
+    """Propose a square on some slices, and say a word on each; returns what the trainer makes of all words so far."""
+    mask = np.zeros(SHAPE[1:], np.uint8)
+    mask[4:12, 4:24] = 1
+    masks = [PseudoMask(Region(case, z), mask, 0.9, "accepted", margin=margin) for case, z in words]
+    ids = project.add_proposals(project.new_run(_config()), 1, 1, masks)
+    for id, word in zip(ids, words.values(), strict=True):
+        word(project, project.proposal(id))
+    return _lessons(project)
+
+
+def _lessons(project):
+    pool = ResidentPool(ProjectPool(project), 40, torch.device("cpu"))
+    pool.update()
+    return pool.lessons
+
+
+def _rejected(project, item, **more):
+    project.decide(item, "rejected", **more)
+
+
+def test_a_case_counts_for_two_masks_however_many_are_judged(project):
+    """Its slices resemble each other; those on which nothing was noted take no part of that."""
+    words = {("c", z): _rejected for z in range(4)} | {("d", 1): _rejected}
+    assert _judged(project, words).said(0.0).weights.tolist() == [0.5] * 4 + [1.0]
+    more = _judged(project, {("d", z): _rejected for z in (0, 2, 3)}, margin=None)
+    assert more.said(0.0).weights.tolist() == [0.5] * 4 + [1.0]
+
+
+def test_words_that_say_nothing_of_the_mask_itself_move_no_chance(project):
+    """A slice that is taken up again is open; a bad scan may have a good mask; many at once were hardly looked at."""
+
+    def reopened(project, item):
+        project.decide(item, "accepted")
+        project.save_slices(item.case, {item.z: project.mask(item.case)[item.z]}, reopen=[item.z])
+
+    lessons = _judged(project, {("c", 1): reopened, ("c", 2): lambda *word: _rejected(*word, reason="bad scan")})
+    assert not len(lessons.said(0.0).good)
+    _judged(project, {("d", 1): lambda *_: None, ("d", 2): lambda *_: None})
+    project.decide_all([item for item in project.proposals() if item.case == "d"], "accepted")
+    assert len(_lessons(project).rows) == 3
+    assert not len(_lessons(project).said(0.0).good)
+
+
+def test_a_rejected_mask_that_proves_good_is_good(project):
+    """Whoever rejects it and draws the same: the label says what it was, not the key."""
+
+    def redrawn(project, item):
+        project.decide(item, "rejected")
+        project.save_slices(item.case, {item.z: project.proposal_mask(item)}, done=[item.z])
+
+    lessons = _judged(project, {("c", 1): redrawn, ("d", 1): _rejected})
+    assert lessons.said(0.0).good.tolist() == [True, False]
 
 
 def test_without_labels_training_is_refused(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -57,27 +59,42 @@ WORTH = 2.0
 """For so many independent masks the slices of one labelled case count: they resemble each other."""
 
 
-def weights_of(masks: int, cases: float) -> Tensor:
-    """Return for how many independent masks each of n counts that come from so many cases, (n,)."""
-    return torch.full((masks,), min(1.0, WORTH * cases / max(masks, 1)))
+def weight_of(masks: int, cases: float) -> float:
+    """Return for how many independent masks each of some counts that come from so many cases."""
+    return min(1.0, WORTH * cases / max(masks, 1))
 
 
-def fit_rule(evidence: Tensor, good: Tensor, weights: Tensor, prior: Prior) -> Tensor:
-    """Fit a logistic rule: slope and constant, (2,). What a few cases say moves the prior, many overrule it.
+class Judged(NamedTuple):
+    """Masks of which it is known whether they are good.
 
-    Parameters
+    Attributes
     ----------
     evidence
-        (n,), what speaks for each mask.
+        (n,), what speaks for each.
     good
         (n,) bool.
     weights
         (n,): for how many independent masks each counts.
     """
+
+    evidence: Tensor
+    good: Tensor
+    weights: Tensor
+
+    @classmethod
+    def of_cases(cls, parts: Sequence[tuple[Tensor, Tensor]], cases: float) -> Judged:
+        """Put evidence and truth of masks together that come from so many labelled cases."""
+        evidence = torch.cat([torch.zeros(0), *(evidence for evidence, _ in parts)])
+        good = torch.cat([torch.zeros(0, dtype=torch.bool), *(good for _, good in parts)])
+        return cls(evidence, good, torch.full((len(good),), weight_of(len(good), cases)))
+
+
+def fit_rule(masks: Judged, prior: Prior) -> Tensor:
+    """Fit a logistic rule: slope and constant, (2,). What a few masks say moves the prior, many overrule it."""
     from scipy.optimize import minimize
     from scipy.special import expit
 
-    x, y, share = (part.double().numpy() for part in (evidence, good, weights))
+    x, y, share = (part.double().numpy() for part in masks)
     expected = np.array([np.log(prior.slope), prior.half])
     spread = np.array([prior.slope_spread, prior.half_spread])
 
@@ -139,12 +156,12 @@ def verdict_threshold(scores: np.ndarray, good: np.ndarray, cases: int) -> float
 
 @dataclass(frozen=True)
 class Report:
-    """What an examination on labelled slices that a judge had not seen has shown.
+    """What an examination has shown on labelled slices that a judge had not seen, or on masks that people judged.
 
     Attributes
     ----------
     slices, good
-        How many masks were judged, and how many of them have a Dice of at least 0.8.
+        How many masks it met, and how many of them have a Dice of at least 0.8.
     auroc
         How well the scores tell good from bad; NaN if only one kind was met.
     tau
@@ -163,3 +180,26 @@ class Report:
     def proven(self) -> bool:
         """Whether the verdicts may be used."""
         return min(self.good, self.slices - self.good) >= 3 and self.auroc >= 0.7
+
+    @property
+    def numbers(self) -> Tensor:
+        """All of it as a tensor (5,); -1 where there is nothing to tell."""
+        area = -1.0 if np.isnan(self.auroc) else self.auroc
+        return torch.tensor([self.slices, self.good, area, -1.0 if self.tau is None else self.tau, self.bound])
+
+    @classmethod
+    def of(cls, numbers: Tensor) -> Report:
+        slices, good, area, tau, bound = numbers.tolist()
+        return cls(int(slices), int(good), area if area >= 0 else float("nan"), tau if tau >= 0 else None, bound)
+
+
+def report_on(masks: Judged, rule: Tensor, cases: int | None = None) -> Report:
+    """Say how well a rule tells good masks from bad ones.
+
+    With the number of labelled cases that they were drawn from by chance they may also state the threshold.
+    """
+    scores, good = chance(masks.evidence, rule).numpy(), masks.good.numpy()
+    tau = ENOUGH if cases is None or not len(good) else verdict_threshold(scores, good, cases)
+    accepted = scores > tau
+    bound = precision_bound(int(good[accepted].sum()), int(accepted.sum()))
+    return Report(len(good), int(good.sum()), auroc(scores, good), tau, bound)

@@ -22,25 +22,13 @@ ones on any unlabelled slice, and spoilt copies are the candidates.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..config import TrainConfig
 from ..types import NOT_ANNOTATED
-from .calibration import (
-    OF_EMPTY_SLICES,
-    Report,
-    auroc,
-    chance,
-    fit_rule,
-    of_masks,
-    precision_bound,
-    verdict_threshold,
-    weights_of,
-)
+from .calibration import OF_EMPTY_SLICES, Judged, Report, chance, fit_rule, of_masks, report_on
 from .corruptions import corrupted
 from .data import ResidentPool
 from .discriminator import GOOD, Discriminator, annotated, dice_of, one_question, quality_loss
@@ -67,16 +55,13 @@ COMPARED = 64
 """Unlabelled slices on which teacher and understudies are compared in one examination."""
 
 
-@dataclass(frozen=True)
-class Answers:
-    """What an examination has asked: of masks what was known and whether they were good; of empty masks how sure they
-    were, and whether they were right.
-    """
+NOBODY = Judged.of_cases([], 0)
 
-    known: list[Tensor]
-    good: list[Tensor]
-    nothing: list[Tensor]
-    empty: list[Tensor]
+Answer = tuple[Tensor, Tensor]
+"""Of masks the evidence, and whether they are good, (n,) each."""
+
+WORDS = 20
+"""From so many decisions of people on, they can prove the judge where an examination does not."""
 
 
 class Judge(DiscriminatorSelector):
@@ -93,16 +78,15 @@ class Judge(DiscriminatorSelector):
         self.register_buffer("mask_rule", of_masks(0.0).rule)
         self.register_buffer("empty_rule", OF_EMPTY_SLICES.rule)
         self.usual: Tensor
-        self.register_buffer("usual", torch.zeros(()))
-        self.register_buffer("record", torch.tensor([0.0, 0.0, -1.0, -1.0, 0.0]))
+        self.register_buffer("usual", torch.tensor(math.nan))
+        self.register_buffer("record", Report(0, 0, math.nan, None, 0.0).numbers)
 
     # verdicts --------------------------------------------------------------------------------------------
 
     @property
     def report(self) -> Report:
         """What the last examination has shown."""
-        slices, good, area, tau, bound = self.record.tolist()  # -1 where there is nothing to tell yet
-        return Report(int(slices), int(good), area if area >= 0 else float("nan"), tau if tau >= 0 else None, bound)
+        return Report.of(self.record)
 
     def forward(self, images: Tensor, look: Look) -> Selection:
         report = self.report
@@ -126,7 +110,8 @@ class Judge(DiscriminatorSelector):
     def margin(self, scores: Tensor) -> Tensor:
         """Return by how much more speaks for masks with these scores (n,) than even chance is expected to need, (n,).
 
-        It is kept with a proposal: a person's word on it moves the rule, later in this run and in other ones.
+        It is kept with a proposal: a person's word on it moves the rule, later in this run and in other ones. NaN
+        before the first examination.
         """
         slope, constant = self.mask_rule
         return (torch.logit(scores, eps=1e-6) - constant) / slope - self.expected_half
@@ -211,29 +196,23 @@ class Judge(DiscriminatorSelector):
     @torch.no_grad()
     def examine(self, pool: ResidentPool, teacher: nn.Module, mirror: bool, generator: torch.Generator) -> Report:
         """Meet labelled slices that were held out, and what people said; fit the rules and note how well they do."""
-        answers = Answers([], [], [], [])
+        masks: list[Answer] = []
+        blanks: list[Answer] = []
         his = self._teacher_looks(pool, teacher, mirror, generator)
         for fold in (0, 1):
             rows = pool.labelled[(pool.folds.cpu()[pool.labelled] == 1 - fold)]
             rows = rows[torch.randperm(len(rows), generator=generator)[: EXAMINED // 2]].to(pool.device)
             lead = self._lead(fold, his, mirror) if len(rows) else 0.0
             for part in rows.split(16) if len(rows) else ():
-                self._ask(answers, fold, pool.slices(part), pool.labels_of(part).long(), mirror, lead)
-        usual = [self._evidence(images, look, (0, 1)).cpu() for images, look in his] or answers.known
+                self._ask(fold, pool.slices(part), pool.labels_of(part).long(), mirror, lead, masks, blanks)
+        usual = [self._evidence(images, look, (0, 1)).cpu() for images, look in his] or [known for known, _ in masks]
         if usual:
             self.usual.fill_(float(torch.cat(usual).mean()))
-        known, good = answers.known, answers.good
-        weights = [weights_of(sum(map(len, known)), pool.cases_labelled)]
-        if pool.lessons is not None:
-            for told, said in zip((known, good, weights), pool.lessons.said(self.expected_half), strict=True):
-                told.append(said)
-        if sum(map(len, known)):
-            self._learn_masks(torch.cat(known), torch.cat(good), torch.cat(weights), pool.cases_labelled)
-        if answers.nothing:
-            nothing, empty = torch.cat(answers.nothing), torch.cat(answers.empty)
-            self.empty_rule.copy_(
-                fit_rule(nothing, empty, weights_of(len(nothing), pool.cases_labelled), OF_EMPTY_SLICES)
-            )
+        if not self.usual.isnan():
+            said = NOBODY if pool.lessons is None else pool.lessons.said(self.expected_half)
+            self._learn_masks(Judged.of_cases(masks, pool.cases_labelled), said, pool.cases_labelled)
+        if blanks:
+            self.empty_rule.copy_(fit_rule(Judged.of_cases(blanks, pool.cases_labelled), OF_EMPTY_SLICES))
         return self.report
 
     def _teacher_looks(
@@ -271,7 +250,10 @@ class Judge(DiscriminatorSelector):
         opinion = torch.stack([self.critics[index](images, masks) for index in critics]).float().mean(0)
         return evidence(opinion, masks, look, 0)
 
-    def _ask(self, answers: Answers, fold: int, images: Tensor, labels: Tensor, mirror: bool, lead: float) -> None:
+    def _ask(
+        self, fold: int, images: Tensor, labels: Tensor, mirror: bool, lead: float, masks: list[Answer],
+        blanks: list[Answer],
+    ) -> None:  # fmt: skip
         """Let understudy and critic of a fold judge slices of the other fold, and note what is true of them."""
         look, judged = look_with(self.understudies[fold], images, mirror), labels != NOT_ANNOTATED
         usable = annotated(labels)
@@ -281,20 +263,22 @@ class Judge(DiscriminatorSelector):
             shown = mask.flatten(1).any(1) & usable
             if shown.any():
                 opinion = self.critics[fold](images[shown], mask[shown])
-                spoke = evidence(opinion, mask[shown], rows_of(look, shown), label) + lead
-                answers.known.append(spoke.cpu())
-                answers.good.append((dice_of(mask[shown], truth[shown]) >= GOOD).cpu())
+                known = evidence(opinion, mask[shown], rows_of(look, shown), label) + lead
+                masks.append((known.cpu(), (dice_of(mask[shown], truth[shown]) >= GOOD).cpu()))
             if not label:
                 blank = ~shown & usable
-                answers.nothing.append(logit(emptiness(look.probabilities))[blank].cpu())
-                answers.empty.append(~truth.flatten(1).any(1)[blank].cpu())
+                sure = logit(emptiness(look.probabilities))[blank]
+                blanks.append((sure.cpu(), ~truth.flatten(1).any(1)[blank].cpu()))
 
-    def _learn_masks(self, known: Tensor, good: Tensor, weights: Tensor, cases: int) -> None:
-        """Fit the rule for masks, and note how well what is known of them tells good ones from bad ones."""
-        self.mask_rule.copy_(fit_rule(known, good, weights, of_masks(float(self.usual))))
-        scores, right = chance(known, self.mask_rule.cpu()).numpy(), good.numpy()
-        tau = verdict_threshold(scores, right, cases)
-        accepted = scores > tau
-        bound = precision_bound(int(right[accepted].sum()), int(accepted.sum()))
-        area = np.nan_to_num(auroc(scores, right), nan=-1.0)
-        self.record.copy_(torch.tensor([len(right), int(right.sum()), area, tau, bound]))
+    def _learn_masks(self, met: Judged, said: Judged, cases: int) -> None:
+        """Fit the rule to masks of the examination and to those that people judged, and note how well it does.
+
+        Only the examination can say what share passes a threshold: people choose what they judge. Either may show that
+        the judge tells good masks from bad ones, each by itself: that one kind is better than the other says nothing.
+        """
+        both = Judged(*(torch.cat(parts) for parts in zip(met, said, strict=True)))
+        self.mask_rule.copy_(fit_rule(both, of_masks(float(self.usual))))
+        report = report_on(met, self.mask_rule.cpu(), cases)
+        if not report.proven and len(said.good) >= WORDS:
+            report = report_on(said, self.mask_rule.cpu())
+        self.record.copy_(report.numbers)

@@ -104,9 +104,9 @@ class Learner:
             return self.selector(images, look)
 
     def margins(self, look: Look, selection: Selection) -> list[float | None]:
-        """Return what :meth:`Judge.margin` says of each slice; None where nothing is segmented, or nobody can say."""
+        """Return :meth:`Judge.margin` of each slice; None where nothing is segmented, or nothing was examined yet."""
         shown = (look.labels > 0).flatten(1).any(1).tolist()
-        if not isinstance(self.selector, Judge):
+        if not isinstance(self.selector, Judge) or self.selector.usual.isnan():
             return [None] * len(shown)
         margins = self.selector.margin(selection.score.float()).tolist()
         return [margin if there else None for margin, there in zip(margins, shown, strict=True)]
