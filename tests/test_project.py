@@ -44,7 +44,8 @@ def test_what_spoke_for_a_proposal_comes_back_with_the_decision_on_it(project):
     run, mask = project.new_run(configure()), np.ones(SHAPE[1:], np.uint8)
     masks = [PseudoMask(Region("c", z), mask, 0.9, "accepted", margin=margin) for z, margin in ((1, -0.25), (2, None))]
     project.add_proposals(run, 10, 3, masks)
-    project.decide_all(project.proposals(), "rejected")
+    for item in project.proposals():
+        project.decide(item, "rejected")
     assert [item.margin for item in ProjectPool(project).snapshot().reviewed] == [-0.25, None]
 
 

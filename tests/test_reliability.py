@@ -394,7 +394,8 @@ def test_project_of_version_3_migrates_and_its_trail_still_holds(tmp_path):
         db.commit()
     with Project.open(path) as project:
         project.add_proposals(run, 2, 1, [PseudoMask(Region("c", 2), mask, 0.8, "rejected", margin=0.5)])
-        project.decide_all(project.proposals(), "rejected")
+        for item in project.proposals():
+            project.decide(item, "rejected")
     assert examine(path) == []
     (path / "segmatch.db").unlink()
     repair(path)
