@@ -92,6 +92,8 @@ class Examined(TrainEvent):
         Lower bound (80 %, one-sided) of the share of good masks among those accepted in the examination.
     proven
         Whether its verdicts are used; until then it cannot tell.
+    words
+        So many decisions of people move its chances.
     """
 
     kind: ClassVar[str] = "examined"
@@ -102,6 +104,7 @@ class Examined(TrainEvent):
     tau: float | None
     bound: float
     proven: bool
+    words: int = 0
 
 
 @dataclass(frozen=True, eq=False)

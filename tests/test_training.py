@@ -20,6 +20,7 @@ from napari_segmatch.errors import ConfigError, TrainingProblem
 from napari_segmatch.events import (
     Checkpointed,
     Evaluated,
+    Examined,
     Failed,
     Finished,
     Noted,
@@ -180,7 +181,7 @@ def test_what_a_person_has_just_labelled_is_drawn_first(project):
     assert row not in pool.unlabelled.tolist()
 
 
-def test_decisions_reach_the_discriminator(project):
+def test_decisions_reach_the_discriminator(project, tmp_path):
     """A rejected proposal becomes a lesson with target 0, an accepted one with target 1; so does what spoke for it."""
     run = project.new_run(_config())
     list(training(project.path, run.id))
@@ -196,6 +197,8 @@ def test_decisions_reach_the_discriminator(project):
     assert any(shown)
     assert torch.isfinite(pool.lessons.margins).tolist() == shown
     assert torch.isfinite(pool.lessons.said(0.0).evidence).all()
+    events = train(ProjectPool(project), _config(), tmp_path / "again")
+    assert [event.words for event in events if isinstance(event, Examined)][-1] == pool.lessons.words == sum(shown)
 
 
 @pytest.mark.parametrize(

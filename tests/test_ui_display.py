@@ -1,12 +1,13 @@
 """The pure parts of the window: turning voxels, slices, strokes, queue, sentences."""
 
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from qtpy.QtWidgets import QLabel
 
-from napari_segmatch.events import Examined, Step
+from napari_segmatch.events import Examined, PoolChanged, Step
 from napari_segmatch.ledger import Ledger
 from napari_segmatch.ranking import (
     Choice,
@@ -27,6 +28,7 @@ from napari_segmatch.ui.contact_sheet import UNPROVEN, ContactSheet
 from napari_segmatch.ui.diagnosis import diagnose
 from napari_segmatch.ui.display import Flip, edge_letters, window
 from napari_segmatch.ui.queue import QueueModel
+from napari_segmatch.ui.scoreboard import seen_sentence
 from napari_segmatch.ui.shapes import SHAPES, reshape, smooth, without_islands
 from napari_segmatch.ui.slices import between, fill_gaps, painted, worth_a_look
 from napari_segmatch.ui.strokes import Strokes, touched
@@ -323,6 +325,16 @@ def test_an_unproven_discriminator_is_said_to_be_one():
     history = steps(0.5)
     history.add(Examined(100, 12, 1, None, None, 0.0, proven=False))
     assert "cannot tell good masks from bad ones yet" in diagnose(history, [case("a", (1,))], ["lesion"], "running")
+
+
+def test_people_are_told_that_their_decisions_move_the_chances():
+    """And how many of them do; nothing of the kind while there are none."""
+    history = History()
+    history.add(PoolChanged(120, 3, 40, 100))
+    session = SimpleNamespace(history=history, proposals=SimpleNamespace(decided=lambda *words: 7))
+    assert seen_sentence(session).endswith("40 labelled slices, 7 of them from this review.")
+    history.add(Examined(200, 12, 5, 0.8, 0.75, 0.6, True, words=9))
+    assert seen_sentence(session).endswith("Its chances go by 9 of your decisions as well.")
 
 
 def test_no_colour_stands_for_two_things():

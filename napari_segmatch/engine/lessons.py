@@ -45,6 +45,11 @@ class Lessons:
     margins: Tensor
     weights: Tensor
 
+    @property
+    def words(self) -> int:
+        """How many of them move the chances."""
+        return int((~self.margins.isnan()).sum())
+
     def said(self, half: float) -> Judged:
         """Return the proposals that have a margin.
 

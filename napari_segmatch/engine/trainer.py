@@ -249,9 +249,8 @@ def _examine(learner: Learner, data: ResidentPool) -> Iterator[Examined]:
     report = learner.examine(data)
     if report is not None:
         area = report.auroc if report.auroc == report.auroc else None
-        yield Examined(
-            learner.step, report.slices, report.good, area, report.tau, report.bound, report.proven
-        )  # fmt: skip
+        words = 0 if data.lessons is None else data.lessons.words
+        yield Examined(learner.step, report.slices, report.good, area, report.tau, report.bound, report.proven, words)
 
 
 def _propose(learner: Learner, data: ResidentPool, classes: Sequence[str], count: int) -> Proposed:

@@ -22,7 +22,7 @@ PROVEN_ROLE = PROPOSAL_ROLE + 3
 VERDICT_WORDS = {"accepted": "sure", "rejected": "unsure"}
 SCORE_TIP = (
     "The discriminator's number for this mask: for the objective “quality”, its chance that the Dice with a true mask "
-    "is at least 0.8. It is only as good as the labels that the discriminator has seen."
+    "is at least 0.8. It is only as good as the labels and the decisions that the discriminator has seen."
 )
 
 

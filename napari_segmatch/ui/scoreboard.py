@@ -63,4 +63,7 @@ def seen_sentence(session: Session) -> str:
         return ""
     made = session.proposals.decided("accepted", "corrected")
     lead = f"The trainer took up your work at step {seen.step}: it now learns from {seen.labelled} labelled slices"
-    return f"{lead}, {made} of them from this review." if made else f"{lead}."
+    taken = f"{lead}, {made} of them from this review." if made else f"{lead}."
+    examined = session.history.examined
+    words = examined.words if examined is not None else 0
+    return f"{taken} Its chances go by {words} of your decisions as well." if words else taken
