@@ -89,6 +89,18 @@ def test_a_resumed_run_equals_an_uninterrupted_one(project, tmp_path, stop):
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+def test_what_is_read_before_the_first_step_is_counted_down_and_can_be_stopped(tmp_path):
+    """A pool with many labelled cases: a sentence after every ten, at which a run that is stopped ends."""
+    with small_project(tmp_path, cases=23, labelled=22) as project:
+        read = []
+        events = train(_counted(project, read), _config(), tmp_path / "run")
+        assert next(events) == Noted(0, "20 cases are to be read before the first step.")
+        assert len(read) == 3
+        assert next(events) == Noted(0, "10 cases are to be read before the first step.")
+        events.close()
+        assert len(read) == 13
+
+
 def test_a_waiting_case_that_cannot_be_read_is_left_out_and_told(project, tmp_path):
     """The run goes on with the others."""
     _, later = reading_order(ProjectPool(project).snapshot(), 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,8 @@ class ResidentPool:
         learner, who keeps it over a resume.
     lessons
         What people's decisions teach the discriminator; None if there are none.
+    waiting
+        The cases that are still to be read.
 
     Parameters
     ----------
@@ -85,7 +87,9 @@ class ResidentPool:
         self._book = LessonBook(pool, self.classes)
         self.lessons: Lessons | None = None
         self._gaps = False
-        self._at_once, self._waiting = at_once, list[str]()
+        self._at_once = at_once
+        self.waiting: list[str] = []
+        self._problems: list[str] = []
 
     @property
     def device(self) -> torch.device:
@@ -95,14 +99,21 @@ class ResidentPool:
     def version(self) -> int:
         return self.snapshot.version
 
+    def read_first(self) -> Iterator[int]:
+        """Read what the first :meth:`update` needs, one case after the other; yields how many are left."""
+        now, _ = reading_order(self._pool.snapshot(), self._at_once)
+        for done, case in enumerate(now, 1):
+            self._problems += self._load([case])
+            yield len(now) - done
+
     def update(self) -> Change | None:
         """Take up what has changed since the last call; None if nothing has."""
         if self._pool.version() == self.version:
             return None
         before, self.snapshot = self.snapshot, self._pool.snapshot()
         now, later = reading_order(self.snapshot, self._at_once)
-        problems = self._load(now)
-        self._waiting = [case for case in later if case not in self._first and case not in self._broken]
+        problems, self._problems = self._problems + self._load(now), []
+        self.waiting = [case for case in later if case not in self._first and case not in self._broken]
         if not self._first and problems:
             raise TrainingProblem(f"No case can be read. {problems[0]}")
         old = set(before.regions("labelled"))
@@ -117,14 +128,9 @@ class ResidentPool:
         self.lessons, more = self._book.read(self)
         return Change(added, sorted(old - new), problems + more)
 
-    @property
-    def waiting(self) -> list[str]:
-        """The cases that are still to be read."""
-        return self._waiting
-
     def read_on(self) -> list[str]:
         """Read the next one of the cases that wait; returns what is wrong with it."""
-        case = self._waiting.pop(0)
+        case = self.waiting.pop(0)
         problems = self._load([case])
         rows = [self.row(Region(case, z)) for z in self.snapshot.unlabelled[case]] if case in self._first else []
         self.unlabelled = torch.cat([self.unlabelled, torch.tensor(rows, dtype=torch.long)])
@@ -182,7 +188,7 @@ class ResidentPool:
     @property
     def unlabelled_slices(self) -> int:
         """How many unlabelled slices there are, with those that are still to be read."""
-        return len(self.unlabelled) + sum(len(self.snapshot.unlabelled[case]) for case in self._waiting)
+        return len(self.unlabelled) + sum(len(self.snapshot.unlabelled[case]) for case in self.waiting)
 
     @property
     def cases_labelled(self) -> int:

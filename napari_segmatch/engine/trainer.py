@@ -101,6 +101,9 @@ def _events(
     folder.mkdir(parents=True, exist_ok=True)
     shelf = Shelf(learner.device, memory_budget(learner.device, config.pool_gib), folder)
     data = ResidentPool(pool, config.size, learner.device, config.neighbours, learner.fold_of, shelf, AT_ONCE)
+    for left in data.read_first():
+        if left and left % 10 == 0:
+            yield Noted(learner.step, f"{left} cases are to be read before the first step.")
     change = data.update()
     if memory is not None:
         data.recall(memory)
@@ -160,7 +163,7 @@ def _read_on(learner: Learner, data: ResidentPool, shelf: Shelf, cases: int) -> 
         if not data.waiting:
             notes += ["All cases are read.", *_spilled(data, shelf)]
         elif done % 10 == 9:
-            notes.append(f"{len(data.waiting)} more cases are to be read before the run goes on.")
+            notes.append(f"{len(data.waiting)} cases are to be read before the run goes on.")
         yield from (Noted(learner.step, note) for note in notes)
 
 
