@@ -12,9 +12,11 @@ from napari_segmatch.config import configure
 from napari_segmatch.engine.checkpoint import checkpoints, load_newest
 from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.device import choose_device
+from napari_segmatch.engine.losses import hard
 from napari_segmatch.engine.networks import build
-from napari_segmatch.engine.predict import predict_volume
-from napari_segmatch.engine.prepare import normalise, to_network
+from napari_segmatch.engine.predict import predict_volume, restored
+from napari_segmatch.engine.prepare import Frame, normalise, to_network
+from napari_segmatch.engine.selectors import Look
 from napari_segmatch.engine.trainer import train
 from napari_segmatch.errors import ConfigError, TrainingProblem
 from napari_segmatch.events import (
@@ -217,6 +219,17 @@ def test_a_correction_says_how_good_the_proposal_was(tmp_path, border, shift, ta
         pool.update()
     assert pool.lessons.targets.tolist() == [target]
     assert pool.lessons.each_good.tolist() == [right]
+
+
+def test_slices_without_a_label_are_not_scaled_and_nothing_is_lost():
+    """Three classes, chances that are nearly even: the same labels as if every slice had been scaled."""
+    frame = Frame(50, 43, 3, 47, 1, 40, 32)
+    chances = (torch.randn(12, 4, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.1).softmax(1)
+    chances[::3, 0] += 1
+    chances /= chances.sum(1, keepdim=True)
+    look = Look(chances, hard(chances), hard(chances))
+    assert (look.labels > 0).flatten(1).any(1).tolist() == [index % 3 > 0 for index in range(12)]
+    assert torch.equal(restored(look, frame), hard(frame.restore(chances)).to(torch.uint8))
 
 
 def _judged(project, words, margin=0.1):

@@ -16,6 +16,7 @@ from .discriminator import dice_of
 from .learner import Learner
 from .losses import hard
 from .prepare import Frame, to_network, with_neighbours
+from .selectors import Look
 
 CHUNK = 16
 
@@ -42,12 +43,21 @@ def predict_slices(learner: Learner, images: Tensor, frame: Frame) -> Prediction
         part = part.to(learner.device)
         look = learner.look(part)
         selection = learner.select(part, look)
-        labels.append(hard(frame.restore(look.probabilities)).to(torch.uint8).cpu())
+        labels.append(restored(look, frame))
         scores.append(selection.score.float().cpu())
         accepted.append(selection.accepted.cpu())
         nobody = torch.full((len(part), learner.classes), torch.nan)
         by_class.append(nobody if selection.class_scores is None else selection.class_scores.float().cpu())
     return Prediction(*(torch.cat(parts).numpy() for parts in (labels, scores, accepted, by_class)))
+
+
+def restored(look: Look, frame: Frame) -> Tensor:
+    """Return labels (n, height, width) uint8 on the case's own grid; a slice without any gets none by scaling."""
+    labels = torch.zeros(len(look.labels), frame.height, frame.width, dtype=torch.uint8)
+    shown = (look.labels > 0).flatten(1).any(1)
+    if shown.any():
+        labels[shown.cpu()] = hard(frame.restore(look.probabilities[shown])).to(torch.uint8).cpu()
+    return labels
 
 
 def predict_volume(learner: Learner, pixels: np.ndarray) -> Prediction:
