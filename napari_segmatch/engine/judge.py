@@ -8,7 +8,8 @@ with a known Dice. Critic 0 learns from fold 0, where understudy 1 is the one th
 Now and then the judge is **examined**: understudy and critic of one fold meet labelled slices of the other, which
 neither has seen. A logistic rule turns what is known there of a mask (the critic's opinion, and how sure the model
 is of it) into the chance that its Dice is at least 0.8. The threshold for a verdict is the lowest at which a stated
-share of those accepted was good; until the examination is passed, no verdict is used.
+share of those accepted was good; until the examination is passed, no verdict is used. What people say of the teacher's
+own masks moves the rule as well; the threshold it leaves alone, for people choose what they judge.
 
 An understudy that learned from a few labels alone would make other masks than the teacher does, far worse ones and
 less sure, and what holds of them would not hold of his. So the understudies also follow the teacher on unlabelled
@@ -35,15 +36,7 @@ from .discriminator import GOOD, Discriminator, annotated, dice_of, one_question
 from .evidence import evidence, logit, look_with, self_agreement
 from .losses import consistency_loss, hard, supervised_loss
 from .networks import build
-from .selectors import (
-    DiscriminatorSelector,
-    Look,
-    Selection,
-    emptiness,
-    gated,
-    lesson_loss,
-    rows_of,
-)
+from .selectors import DiscriminatorSelector, Look, Selection, emptiness, gated, lesson_loss, rows_of
 
 EXAMINED = 128
 """Labelled slices in one examination, at most."""
@@ -54,14 +47,13 @@ AGREED = 0.9
 COMPARED = 64
 """Unlabelled slices on which teacher and understudies are compared in one examination."""
 
+WORDS = 20
+"""From so many decisions of people on, they can prove the judge where an examination does not."""
 
 NOBODY = Judged.of_cases([], 0)
 
 Answer = tuple[Tensor, Tensor]
 """Of masks the evidence, and whether they are good, (n,) each."""
-
-WORDS = 20
-"""From so many decisions of people on, they can prove the judge where an examination does not."""
 
 
 class Judge(DiscriminatorSelector):
