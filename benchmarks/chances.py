@@ -20,8 +20,8 @@ from napari_segmatch.benchmark.judging import calibration_error, judged_slices
 from napari_segmatch.benchmark.rivals import METHODS
 from napari_segmatch.benchmark.runs import Bench, prepared
 from napari_segmatch.config import configure
-from napari_segmatch.engine.calibration import Judged, Prior, fit_rule, weight_of
-from napari_segmatch.engine.lessons import Lessons, quality_of
+from napari_segmatch.engine.calibration import Judged, Prior, fit_rule
+from napari_segmatch.engine.lessons import Lessons, quality_of, weights_of
 from napari_segmatch.engine.prepare import to_network
 from napari_segmatch.engine.trainer import EXAMINE_EVERY
 from napari_segmatch.io import find_cases
@@ -73,30 +73,29 @@ def examined(learner, data):
 
 
 def proposals(learner, data, bench, count, chance):
-    """Of proposals drawn by chance that segment something: margins, whether they are right, and their cases."""
+    """Of proposals drawn by chance that segment something: margins, which classes are good, and their cases."""
     found, truths = [], {}
     for row in data.unlabelled[torch.randperm(len(data.unlabelled), generator=chance)].tolist():
         images = data.slices(torch.tensor([row]))
         look = learner.look(images)
-        (margin,) = learner.margins(look, learner.select(images, look))
-        if margin is None:
+        (margins,) = learner.margins(learner.select(images, look))
+        if all(margin is None for margin in margins):
             continue
         case, z = data.regions[row].case, data.regions[row].z
         if case not in truths:
             truth = torch.from_numpy(np.ascontiguousarray(bench.cases[case].truth))
             truths[case] = data.frames[case].shrink_labels(truth, learner.classes)
-        found.append((margin, quality_of(look.labels[0], truths[case][z], learner.classes)[1], case))
+        margins = [np.nan if margin is None else margin for margin in margins]
+        found.append((margins, quality_of(look.labels[0], truths[case][z], learner.classes)[1:], case))
         if len(found) == count:
             break
     return found
 
 
 def lessons(proposals):
-    margins, right, cases = (list(values) for values in zip(*proposals, strict=True))
-    rows = torch.zeros(len(right), dtype=torch.long)
-    weights = [weight_of(cases.count(case), 1) for case in cases]
-    right = torch.tensor(right, dtype=torch.bool)
-    return Lessons(rows, rows[:, None, None] > 0, right.float(), right, torch.tensor(margins), torch.tensor(weights))
+    margins, good, cases = (list(values) for values in zip(*proposals, strict=True))
+    rows, margins, good = torch.zeros(len(good), dtype=torch.long), torch.tensor(margins), torch.tensor(good)
+    return Lessons(rows, rows[:, None, None] > 0, good.all(1).float(), good, margins, weights_of(margins, cases))
 
 
 def on_patients(learner, bench, names):
@@ -142,7 +141,7 @@ def measured(learner, data, bench, decided, names):
         for draw in range(DRAWS if count else 1):
             chance = torch.Generator().manual_seed(1000 * learner.config.seed + draw)
             many = proposals(learner, data, bench, count if chosen == "chance" else 4 * count, chance) if count else []
-            data.lessons = lessons(sorted(many, reverse=True)[:count]) if many else None
+            data.lessons = lessons(sorted(many, key=lambda item: -np.nanmin(item[0]))[:count]) if many else None
             learner.examine(data)
             found.append(promised(learner, evidence, good))
         data.lessons = None

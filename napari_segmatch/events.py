@@ -111,9 +111,9 @@ class Examined(TrainEvent):
 class PseudoMask:
     """A mask (y, x) for one slice with the selector's score and verdict.
 
-    ``agreement`` is its Dice with the model's mask for the mirrored slice; None if that was not asked. ``margin`` is by
-    how much more speaks for it than an even chance was expected to need (:meth:`Judge.margin`), in logits; None if
-    nobody can say.
+    ``agreement`` is its Dice with the model's mask for the mirrored slice; None if that was not asked. ``margins`` are
+    by how much more speaks for each class than an even chance was expected to need (:meth:`Judge.margin`), in logits;
+    None for one that is not there, and nothing if nobody can say.
     """
 
     region: Region
@@ -121,7 +121,7 @@ class PseudoMask:
     score: float
     verdict: Verdict
     agreement: float | None = None
-    margin: float | None = None
+    margins: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)

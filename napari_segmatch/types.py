@@ -230,14 +230,14 @@ class Aside:
 class Reviewed:
     """A decided proposal, as the trainer meets it: a lesson for the discriminator.
 
-    ``margin`` is that of :class:`napari_segmatch.events.PseudoMask`; None if the word is not to move the chances: it
+    ``margins`` are those of :class:`napari_segmatch.events.PseudoMask`; none if the word is not to move the chances: it
     was said of many at once, or of the scan.
     """
 
     proposal: int
     region: Region
     verdict: HumanVerdict
-    margin: float | None = None
+    margins: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)

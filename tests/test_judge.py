@@ -301,7 +301,9 @@ def _said(margins, good, weight=1.0):
     """Lessons of people who said of masks with these margins whether they were good."""
     rows = torch.zeros(len(margins), dtype=torch.long)
     masks = torch.ones(len(margins), 32, 32, dtype=torch.bool)
-    return Lessons(rows, masks, good.float(), good, margins, torch.full_like(margins, weight))
+    return Lessons(
+        rows, masks, good.float(), good[:, None], margins[:, None], torch.full_like(margins, weight)[:, None]
+    )
 
 
 def test_people_s_words_move_the_chances():
@@ -371,13 +373,14 @@ def test_a_margin_is_what_a_score_came_from():
 def test_before_an_examination_nobody_says_what_speaks_for_a_mask():
     """How sure the teacher usually is, is not known yet; afterwards it is, and a checkpoint keeps it."""
     pool, learner = _pool(3), _learner()
-    look = learner.look(pool.slices(torch.arange(4)))
-    assert learner.margins(look, learner.select(pool.slices(torch.arange(4)), look)) == [None] * 4
+    images = pool.slices(torch.arange(4))
+    look = learner.look(images)
+    assert learner.margins(learner.select(images, look)) == [()] * 4
     learner.selector.usual.fill_(1.0)
-    selection = learner.select(pool.slices(torch.arange(4)), look)
+    selection = learner.select(images, look)
     shown = (look.labels > 0).flatten(1).any(1)
     expected = learner.selector.margin(selection.score)[shown].tolist()
-    assert [margin for margin in learner.margins(look, selection) if margin is not None] == expected
+    assert [margin for (margin,) in learner.margins(selection) if margin is not None] == expected
     again = _learner()
     again.load_tensors(learner.tensors())
     assert again.selector.expected_half == of_masks(1.0).half

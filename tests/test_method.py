@@ -204,7 +204,7 @@ def test_people_s_decisions_reach_the_discriminator():
     """With lessons it learns otherwise than without."""
     taught = TinyPool()
     mask, one = torch.ones(1, 32, 32, dtype=torch.bool), torch.ones(1)
-    taught.lessons = Lessons(torch.tensor([6]), mask, 0 * one, one < 1, 0 * one, one)
+    taught.lessons = Lessons(torch.tensor([6]), mask, 0 * one, one[None] < 1, 0 * one[None], one[None])
     assert not torch.equal(_flat(_trained(pool=taught).selector), _flat(_trained().selector))
 
 

@@ -42,11 +42,12 @@ def test_project_reopens_with_everything_in_it(project):
 def test_what_spoke_for_a_proposal_comes_back_with_the_decision_on_it(project):
     """The trainer gets it with the word, so that the word can move its chances; where nobody noted it, nothing."""
     run, mask = project.new_run(configure()), np.ones(SHAPE[1:], np.uint8)
-    masks = [PseudoMask(Region("c", z), mask, 0.9, "accepted", margin=margin) for z, margin in ((1, -0.25), (2, None))]
+    noted = {1: (-0.25, None), 2: ()}
+    masks = [PseudoMask(Region("c", z), mask, 0.9, "accepted", margins=margins) for z, margins in noted.items()]
     project.add_proposals(run, 10, 3, masks)
     for item in project.proposals():
         project.decide(item, "rejected")
-    assert [item.margin for item in ProjectPool(project).snapshot().reviewed] == [-0.25, None]
+    assert [item.margins for item in ProjectPool(project).snapshot().reviewed] == [(-0.25, None), ()]
 
 
 def test_unlabelled_case_is_not_annotated_anywhere(project):

@@ -389,18 +389,18 @@ def test_project_of_version_3_migrates_and_its_trail_still_holds(tmp_path):
         project.add_proposals(run, 1, 1, [PseudoMask(Region("c", 1), mask, 0.9, "accepted")])
         path = project.path
     with contextlib.closing(sqlite3.connect(path / "segmatch.db")) as db:
-        db.execute("ALTER TABLE proposal DROP COLUMN margin")
+        db.execute("ALTER TABLE proposal DROP COLUMN margins")
         db.execute("PRAGMA user_version=3")
         db.commit()
     with Project.open(path) as project:
-        project.add_proposals(run, 2, 1, [PseudoMask(Region("c", 2), mask, 0.8, "rejected", margin=0.5)])
+        project.add_proposals(run, 2, 1, [PseudoMask(Region("c", 2), mask, 0.8, "rejected", margins=(0.5,))])
         for item in project.proposals():
             project.decide(item, "rejected")
     assert examine(path) == []
     (path / "segmatch.db").unlink()
     repair(path)
     with Project.open(path) as project:
-        assert sorted(str(item.margin) for item in ProjectPool(project).snapshot().reviewed) == ["0.5", "None"]
+        assert sorted(item.margins for item in ProjectPool(project).snapshot().reviewed) == [(), (0.5,)]
 
 
 def test_project_of_version_1_can_be_looked_at_where_nothing_can_be_written(tmp_path):

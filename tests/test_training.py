@@ -197,28 +197,30 @@ def test_decisions_reach_the_discriminator(project, tmp_path):
     assert pool.lessons.rows.tolist() == [pool.row(items[0].region), pool.row(items[1].region)]
     shown = [bool(project.proposal_mask(item).any()) for item in items[:2]]
     assert any(shown)
-    assert torch.isfinite(pool.lessons.margins).tolist() == shown
+    assert torch.isfinite(pool.lessons.margins)[:, 0].tolist() == shown
     assert torch.isfinite(pool.lessons.said(0.0).evidence).all()
     events = train(ProjectPool(project), _config(), tmp_path / "again")
     assert [event.words for event in events if isinstance(event, Examined)][-1] == pool.lessons.words == sum(shown)
 
 
 @pytest.mark.parametrize(
-    ("border", "shift", "target", "right"), [(8, 0, 1.0, True), (11, 0, 1.0, False), (8, 9, 0.0, False)]
+    ("border", "shift", "target", "good"),
+    [(8, 0, 1.0, [True, True]), (11, 0, 1.0, [False, True]), (8, 9, 0.0, [False, False])],
 )
-def test_a_correction_says_how_good_the_proposal_was(tmp_path, border, shift, target, right):
-    """A border between two classes that is off spoils each of them, and not what they are together."""
+def test_a_correction_says_how_good_the_proposal_was(tmp_path, border, shift, target, good):
+    """A border between two classes that is off spoils the smaller one, and not what they are together."""
     proposed, corrected = np.zeros((2, *SHAPE[1:]), np.uint8)
     proposed[4:12, 4:8], proposed[4:12, 8:24] = 1, 2
     corrected[4:12, 4 + shift : border + shift], corrected[4:12, border + shift : 24 + shift] = 1, 2
     with small_project(tmp_path, classes=("front", "back")) as project:
         run = project.new_run(_config())
-        project.add_proposals(run, 1, 1, [PseudoMask(Region("c", 1), proposed, 0.9, "accepted", margin=0.1)])
+        project.add_proposals(run, 1, 1, [PseudoMask(Region("c", 1), proposed, 0.9, "accepted", margins=(0.1, -0.1))])
         project.decide(project.proposals()[0], "corrected", corrected)
         pool = ResidentPool(ProjectPool(project), 40, torch.device("cpu"))
         pool.update()
     assert pool.lessons.targets.tolist() == [target]
-    assert pool.lessons.each_good.tolist() == [right]
+    assert pool.lessons.good.tolist() == [good]
+    assert pool.lessons.said(0.0).evidence.tolist() == pytest.approx([0.1, -0.1])
 
 
 def test_slices_without_a_label_are_not_scaled_and_nothing_is_lost():
@@ -232,11 +234,11 @@ def test_slices_without_a_label_are_not_scaled_and_nothing_is_lost():
     assert torch.equal(restored(look, frame), hard(frame.restore(chances)).to(torch.uint8))
 
 
-def _judged(project, words, margin=0.1):
+def _judged(project, words, margins=(0.1,)):
     """Propose a square on some slices, and say a word on each; returns what the trainer makes of all words so far."""
     mask = np.zeros(SHAPE[1:], np.uint8)
     mask[4:12, 4:24] = 1
-    masks = [PseudoMask(Region(case, z), mask, 0.9, "accepted", margin=margin) for case, z in words]
+    masks = [PseudoMask(Region(case, z), mask, 0.9, "accepted", margins=margins) for case, z in words]
     ids = project.add_proposals(project.new_run(_config()), 1, 1, masks)
     for id, word in zip(ids, words.values(), strict=True):
         word(project, project.proposal(id))
@@ -257,7 +259,7 @@ def test_a_case_counts_for_two_masks_however_many_are_judged(project):
     """Its slices resemble each other; those on which nothing was noted take no part of that."""
     words = {("c", z): _rejected for z in range(4)} | {("d", 1): _rejected}
     assert _judged(project, words).said(0.0).weights.tolist() == [0.5] * 4 + [1.0]
-    more = _judged(project, {("d", z): _rejected for z in (0, 2, 3)}, margin=None)
+    more = _judged(project, {("d", z): _rejected for z in (0, 2, 3)}, margins=())
     assert more.said(0.0).weights.tolist() == [0.5] * 4 + [1.0]
 
 
@@ -274,6 +276,20 @@ def test_words_that_say_nothing_of_the_mask_itself_move_no_chance(project):
     project.decide_all([item for item in project.proposals() if item.case == "d"], "accepted")
     assert len(_lessons(project).rows) == 3
     assert not len(_lessons(project).said(0.0).good)
+
+
+def test_a_rejection_does_not_say_which_of_two_classes_was_wrong(tmp_path):
+    """It moves the chances only where a single one is shown."""
+    mask = np.ones(SHAPE[1:], np.uint8)
+    with small_project(tmp_path, classes=("front", "back")) as project:
+        masks = [
+            PseudoMask(Region("c", z), mask, 0.9, "accepted", margins=margins)
+            for z, margins in ((1, (0.1, 0.2)), (2, (None, 0.3)))
+        ]
+        project.add_proposals(project.new_run(_config()), 1, 1, masks)
+        for item in project.proposals():
+            project.decide(item, "rejected")
+        assert _lessons(project).said(0.0).evidence.tolist() == pytest.approx([0.3])
 
 
 def test_a_rejected_mask_that_proves_good_is_good(project):

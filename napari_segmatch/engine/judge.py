@@ -100,7 +100,7 @@ class Judge(DiscriminatorSelector):
         return chances
 
     def margin(self, scores: Tensor) -> Tensor:
-        """Return by how much more speaks for masks with these scores (n,) than even chance is expected to need, (n,).
+        """Return by how much more speaks for masks with these scores than even chance is expected to need.
 
         It is kept with a proposal: a person's word on it moves the rule, later in this run and in other ones. NaN
         before the first examination.

@@ -103,13 +103,15 @@ class Learner:
         with torch.no_grad(), autocast(self.device):
             return self.selector(images, look)
 
-    def margins(self, look: Look, selection: Selection) -> list[float | None]:
-        """Return :meth:`Judge.margin` of each slice; None where nothing is segmented, or nothing was examined yet."""
-        shown = (look.labels > 0).flatten(1).any(1).tolist()
-        if not isinstance(self.selector, Judge) or self.selector.usual.isnan():
-            return [None] * len(shown)
-        margins = self.selector.margin(selection.score.float()).tolist()
-        return [margin if there else None for margin, there in zip(margins, shown, strict=True)]
+    def margins(self, selection: Selection) -> list[tuple[float | None, ...]]:
+        """Return :meth:`Judge.margin` of each slice's classes, None where one is not segmented.
+
+        Before the first examination, and from other selectors, there is none of any.
+        """
+        judge, scores = self.selector, selection.class_scores
+        if not isinstance(judge, Judge) or scores is None or judge.usual.isnan():
+            return [()] * len(selection.score)
+        return [tuple(each if each == each else None for each in row) for row in judge.margin(scores.float()).tolist()]
 
     def learn(self, pool: ResidentPool, progress: float) -> tuple[Outcome, float]:
         """Take one step at ``progress`` (0 to 1) of the run. Returns its losses and the discriminator's."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,37 +32,51 @@ class Lessons:
         (m, size, size) bool: all that each segments.
     targets
         (m,) float: 1 where all of that is good, else 0.
-    each_good
-        (m,) bool: whether each class that it shows is good as well.
+    good
+        (m, classes) bool: which of its classes are.
     margins
-        (m,): see :meth:`Judge.margin`; NaN where the word is not to move the chances.
+        (m, classes): see :meth:`Judge.margin`; NaN where a class is not there, or the word is not to move the chances.
     weights
-        (m,): for how many independent masks each counts; those of one case resemble each other.
+        (m, classes): for how many independent masks each counts; those of a class in one case resemble each other.
     """
 
     rows: Tensor
     masks: Tensor
     targets: Tensor
-    each_good: Tensor
+    good: Tensor
     margins: Tensor
     weights: Tensor
 
     @property
     def words(self) -> int:
-        """How many of them move the chances."""
-        return int((~self.margins.isnan()).sum())
+        """How many proposals' decisions move the chances."""
+        return int((~self.margins.isnan()).any(1).sum())
 
     def said(self, half: float) -> Judged:
-        """Return the proposals that have a margin.
+        """Return the masks that have a margin.
 
         ``half`` is the evidence of a mask that is expected to be good with even chance, of the model as it is now.
         """
         known = ~self.margins.isnan()
-        return Judged(self.margins[known] + half, self.each_good[known], self.weights[known])
+        return Judged(self.margins[known] + half, self.good[known], self.weights[known])
 
 
-Lesson = tuple[Reviewed, int, Tensor, bool, bool]
-"""A decision, its slice's row, the mask, whether that is good, and whether each class is as well."""
+@dataclass(frozen=True)
+class Lesson:
+    """A decision, its slice's row, the mask (size, size), whether that is good, and which of its classes are."""
+
+    item: Reviewed
+    row: int
+    mask: Tensor
+    all_good: bool
+    good: tuple[bool, ...]
+
+    @property
+    def margins(self) -> list[float]:
+        """NaN for None. Of several classes nobody knows which one was wrong, if the word is all there is."""
+        margins = [math.nan if margin is None else margin for margin in self.item.margins]
+        known = sum(margin == margin for margin in margins)
+        return margins if known < 2 or self.good else [math.nan] * len(margins)
 
 
 class LessonBook:
@@ -69,7 +85,7 @@ class LessonBook:
     def __init__(self, pool: Pool, classes: int) -> None:
         self._pool, self._classes = pool, classes
         self._proposals: dict[int, Tensor] = {}
-        self._quality: dict[int, tuple[int, tuple[bool, bool]]] = {}
+        self._quality: dict[int, tuple[int, tuple[bool, ...]]] = {}
 
     def read(self, data: ResidentPool) -> tuple[Lessons | None, list[str]]:
         """Return the lessons of a pool as it is now, None if there are none, and what went wrong."""
@@ -87,9 +103,9 @@ class LessonBook:
             except SegmatchError as error:
                 problems.append(f"A decision teaches nothing: {error}")
                 continue
-            quality = self._known_quality(item, row, labels, data) if row in labelled else (False, False)
-            told.append((item, row, labels > 0, *quality))
-        return (_lessons(told, data.device) if told else None), problems
+            good = self._quality_of(item, row, labels, data) if row in labelled else ()
+            told.append(Lesson(item, row, labels > 0, bool(good) and good[0], good[1:]))
+        return (_lessons(told, self._classes, data.device) if told else None), problems
 
     def _labels(self, item: Reviewed, data: ResidentPool) -> Tensor:
         """Return a judged proposal, (size, size) uint8."""
@@ -99,7 +115,7 @@ class LessonBook:
             self._proposals[item.proposal] = torch.where(small == NOT_ANNOTATED, 0, small).to(data.device)
         return self._proposals[item.proposal]
 
-    def _known_quality(self, item: Reviewed, row: int, labels: Tensor, data: ResidentPool) -> tuple[bool, bool]:
+    def _quality_of(self, item: Reviewed, row: int, labels: Tensor, data: ResidentPool) -> tuple[bool, ...]:
         """Hold a proposal against its slice's label; once for each version of the case's mask."""
         version = data.snapshot.masks.get(item.region.case, 0)
         before = self._quality.get(item.proposal)
@@ -109,23 +125,28 @@ class LessonBook:
         return before[1]
 
 
-def quality_of(proposal: Tensor, truth: Tensor, classes: int) -> tuple[bool, bool]:
-    """Say of labels (size, size) whether all that they show is good, and whether each of their classes is as well."""
-    shown = [label for label in range(1, classes + 1) if bool((proposal == label).any())]
-    masks = torch.stack([proposal > 0, *(proposal == label for label in shown)])
-    truths = torch.stack([(truth > 0) & (truth != NOT_ANNOTATED), *(truth == label for label in shown)])
-    good = dice_of(masks, truths) >= GOOD
-    return bool(good[0]), bool(good.all())
+def quality_of(proposal: Tensor, truth: Tensor, classes: int) -> tuple[bool, ...]:
+    """Say of labels (size, size) whether all that they show is good, and whether each class is."""
+    masks = torch.stack([proposal > 0, *(proposal == label for label in range(1, classes + 1))])
+    truths = [(truth > 0) & (truth != NOT_ANNOTATED), *(truth == label for label in range(1, classes + 1))]
+    return tuple((dice_of(masks, torch.stack(truths)) >= GOOD).tolist())
 
 
-def _lessons(told: list[Lesson], device: torch.device) -> Lessons:
-    items, rows, masks, targets, each_good = zip(*told, strict=True)
-    of_case = Counter(item.region.case for item in items if item.margin is not None)
+def _lessons(told: list[Lesson], classes: int, device: torch.device) -> Lessons:
+    blank = [math.nan] * classes
+    margins = torch.tensor([lesson.margins or blank for lesson in told])
     return Lessons(
-        torch.tensor(rows),
-        torch.stack(masks),
-        torch.tensor(targets, device=device).float(),
-        torch.tensor(each_good),
-        torch.tensor([torch.nan if item.margin is None else item.margin for item in items]),
-        torch.tensor([weight_of(of_case[item.region.case], 1) for item in items]),
+        torch.tensor([lesson.row for lesson in told]),
+        torch.stack([lesson.mask for lesson in told]),
+        torch.tensor([float(lesson.all_good) for lesson in told], device=device),
+        torch.tensor([lesson.good or [False] * classes for lesson in told]),
+        margins,
+        weights_of(margins, [lesson.item.region.case for lesson in told]),
     )
+
+
+def weights_of(margins: Tensor, cases: Sequence[str]) -> Tensor:
+    """Return for how many independent masks each of (m, classes) counts: a class in one case for two at most."""
+    of_class = Counter((case, label) for row, case in zip(margins.tolist(), cases, strict=True)
+                       for label, margin in enumerate(row) if margin == margin)  # fmt: skip
+    return torch.tensor([[weight_of(of_class[case, label], 1) for label in range(margins.shape[1])] for case in cases])

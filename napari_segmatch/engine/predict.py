@@ -84,7 +84,7 @@ def propose(learner: Learner, pool: ResidentPool, count: int) -> tuple[PseudoMas
         images = pool.slices(part.to(learner.device))
         look = learner.look(images)
         selection = learner.select(images, look)
-        margins = learner.margins(look, selection)
+        margins = learner.margins(selection)
         agreement = dice_of(look.first > 0, look.second > 0) if learner.looks_twice else None
         for index, row in enumerate(part.tolist()):
             region = pool.regions[row]

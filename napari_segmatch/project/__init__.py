@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import get_args
@@ -106,7 +107,7 @@ class Project(MaskFolder):
                 {"run": run.id, "case_id": item.region.case, "z": item.region.z, "score": item.score,
                  "verdict": item.verdict, "step": step, "pool_version": pool_version, "file": relative,
                  "member": member, "area": _area(item.labels), "agreement": item.agreement,
-                 "margin": item.margin}
+                 "margins": json.dumps(item.margins) if item.margins else None}
                 for item, member in zip(masks, members, strict=True)
             ]  # fmt: skip
             return self.store.add("proposal", rows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,12 +58,13 @@ class ProjectPool:
         """Return the standing decisions. What moves the chances is a word on one mask, and on the mask itself."""
         rows = self._project.store.rows(
             "SELECT p.id, p.case_id, p.z, d.verdict, CASE WHEN d.reason = 'bad scan' OR "
-            "(SELECT count(*) FROM decision e WHERE e.batch = d.batch) > 1 THEN NULL ELSE p.margin END AS margin "
+            "(SELECT count(*) FROM decision e WHERE e.batch = d.batch) > 1 THEN NULL ELSE p.margins END AS margins "
             "FROM decision d JOIN proposal p ON p.id = d.proposal "
             "WHERE d.id IN (SELECT max(id) FROM decision GROUP BY proposal) AND d.verdict IS NOT NULL ORDER BY d.id"
         )
         return tuple(
-            Reviewed(row["id"], Region(row["case_id"], row["z"]), row["verdict"], row["margin"]) for row in rows
+            Reviewed(id, Region(case, z), verdict, tuple(json.loads(margins or "[]")))
+            for id, case, z, verdict, margins in rows
         )
 
     def volume(self, case: str) -> Volume:

@@ -49,7 +49,7 @@ CREATE TABLE proposal(
     id INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES run(id), case_id TEXT NOT NULL REFERENCES "case"(id),
     z INTEGER NOT NULL, score REAL NOT NULL, verdict TEXT NOT NULL CHECK(verdict IN ('accepted', 'rejected')),
     step INTEGER NOT NULL, pool_version INTEGER NOT NULL, file TEXT NOT NULL, member TEXT NOT NULL,
-    area INTEGER, agreement REAL, margin REAL) STRICT;
+    area INTEGER, agreement REAL, margins TEXT) STRICT;
 CREATE INDEX proposal_region ON proposal(case_id, z, id);
 CREATE TABLE decision(
     id INTEGER PRIMARY KEY, proposal INTEGER NOT NULL REFERENCES proposal(id),
@@ -70,7 +70,7 @@ ALTER TABLE decision ADD COLUMN reverts INTEGER;
 CREATE INDEX decision_batch ON decision(batch);
 """
 
-FROM_3_TO_4 = "ALTER TABLE proposal ADD COLUMN margin REAL"
+FROM_3_TO_4 = "ALTER TABLE proposal ADD COLUMN margins TEXT"
 
 IMMUTABLE = ("mask_version", "proposal", "decision", "choice", "audit")
 """Tables that only ever grow: what a person did is never changed and never removed."""
