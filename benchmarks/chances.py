@@ -5,7 +5,7 @@
 SegMatch trains as in ``segmatch benchmark``. At every mark the judge is examined, and other patients say the truth:
 both get a logistic rule without a prior. By such rows of validation patients the prior was chosen (``of_masks`` in
 ``calibration.py``). With ``--decided 0,20`` it is examined again after somebody who knows the truth has accepted or
-rejected so many proposals, drawn by chance or the likeliest of four times as many; means of ten draws.
+rejected so many proposals, drawn by chance or the likeliest of four times as many; means of five draws.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from napari_segmatch.engine.trainer import EXAMINE_EVERY
 from napari_segmatch.io import find_cases
 
 NOTHING_KNOWN = Prior(3.0, 2.0, 1.5, 5.0)
-DRAWS = 10
+DRAWS = 5
 
 
 def arguments():
@@ -37,9 +37,7 @@ def arguments():
     parser.add_argument("--mask", required=True)
     parser.add_argument("--classes", default="lesion")
     parser.add_argument("--strata", default="")
-    parser.add_argument(
-        "--on", default="validation", choices=("validation", "test"), help="patients that say the truth"
-    )
+    parser.add_argument("--on", default="validation", help="who says the truth: validation, test, pool (unlabelled)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--labelled", type=int, default=5)
     parser.add_argument("--preset", default="quick")
@@ -129,13 +127,11 @@ def mean(values):
     return round(float(known.mean()), 3) if len(known) else ""
 
 
-def measured(learner, data, bench, decided, names):
+def measured(learner, data, bench, decided, patients):
     known, right = examined(learner, data)
     row = {"step": learner.step, "usual": round(float(learner.selector.usual), 2)}
     row |= {f"examined_{name}": value for name, value in half(known, right).items()}
-    evidence, good = on_patients(learner, bench, names)
-    row |= {f"true_{name}": value for name, value in half(evidence, torch.from_numpy(good)).items()}
-    row |= {"masks": len(good), "good": mean(good)}
+    truths = {on: on_patients(learner, bench, names) for on, names in patients.items()}
     for count, chosen in [(number, way) for number in decided for way in ("chance", "best")[: 1 + (number > 0)]]:
         found = []
         for draw in range(DRAWS if count else 1):
@@ -143,27 +139,30 @@ def measured(learner, data, bench, decided, names):
             many = proposals(learner, data, bench, count if chosen == "chance" else 4 * count, chance) if count else []
             data.lessons = lessons(sorted(many, key=lambda item: -np.nanmin(item[0]))[:count]) if many else None
             learner.examine(data)
-            found.append(promised(learner, evidence, good))
+            found.append({on: promised(learner, *truth) for on, truth in truths.items()})
         data.lessons = None
         learner.examine(data)
-        about = {"decided": count, "chosen": chosen}
-        yield row | about | {name: mean([each[name] for each in found]) for name in found[0]}
+        for on, (evidence, good) in truths.items():
+            turn = {f"true_{name}": value for name, value in half(evidence, torch.from_numpy(good)).items()}
+            about = {"on": on, "masks": len(good), "good": mean(good), "decided": count, "chosen": chosen}
+            yield row | turn | about | {name: mean([each[on][name] for each in found]) for name in found[0][on]}
 
 
 def main():
     given = arguments()
     torch.set_num_threads(1)
     bench, marks = material(given), [int(mark) for mark in given.marks.split(",")]
-    names = getattr(bench.split, given.on)
     kind, needs = METHODS["segmatch"]
     config = configure(given.preset, device="cpu", seed=given.seed, size=given.size, **needs)
-    learner, data = prepared(bench, kind, config, bench.split.labelled(given.labelled, given.seed, given.strata))
-    about = {"data": given.folder.name, "on": given.on, "labelled": given.labelled, "seed": given.seed}
+    labelled = bench.split.labelled(given.labelled, given.seed, given.strata)
+    learner, data = prepared(bench, kind, config, labelled)
+    patients = {on: [name for name in getattr(bench.split, on) if name not in labelled] for on in given.on.split(",")}
+    about = {"data": given.folder.name, "labelled": given.labelled, "seed": given.seed}
     about |= {"preset": given.preset, "size": given.size, "steps": marks[-1]}
     while learner.step < marks[-1]:
         learner.learn(data, learner.step / marks[-1])
         if learner.step in marks:
-            for row in measured(learner, data, bench, map(int, given.decided.split(",")), names):
+            for row in measured(learner, data, bench, map(int, given.decided.split(",")), patients):
                 print(append("chances", about | row), flush=True)
         elif learner.step % EXAMINE_EVERY == 0:
             learner.examine(data)
