@@ -360,6 +360,21 @@ def test_words_move_no_threshold_and_are_not_held_against_an_examination():
     assert not judge.report.proven
 
 
+def test_with_enough_words_a_few_cases_do_not_make_half_of_the_masks_pass():
+    """Two cases: the better half is accepted, which may be bad ones; twenty words make the chances worth their name."""
+    judge = _examined_judge()
+    known, good = _evidence_and_truth(3.0, 3.2, 60)
+    met = Judged.of_cases([(known - 0.8, good)], 2)
+    judge._learn_masks(met, NOBODY, 2)
+    assert judge.report.proven
+    assert judge.report.tau < ENOUGH
+    words, right = _evidence_and_truth(3.0, 3.2, 20)
+    judge._learn_masks(met, Judged(words[:19], right[:19], torch.ones(19)), 2)
+    assert judge.report.tau < ENOUGH
+    judge._learn_masks(met, Judged(words, right, torch.ones(20)), 2)
+    assert judge.report.tau == ENOUGH
+
+
 def test_a_margin_is_what_a_score_came_from():
     """Evidence beyond the half point that was expected of a model as sure as this one."""
     judge = _examined_judge()
