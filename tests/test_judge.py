@@ -360,21 +360,6 @@ def test_words_move_no_threshold_and_are_not_held_against_an_examination():
     assert not judge.report.proven
 
 
-def test_with_enough_words_a_few_cases_do_not_make_half_of_the_masks_pass():
-    """Two cases: the better half is accepted, which may be bad ones; twenty words make the chances worth their name."""
-    judge = _examined_judge()
-    known, good = _evidence_and_truth(3.0, 3.2, 60)
-    met = Judged.of_cases([(known - 0.8, good)], 2)
-    judge._learn_masks(met, NOBODY, 2)
-    assert judge.report.proven
-    assert judge.report.tau < ENOUGH
-    words, right = _evidence_and_truth(3.0, 3.2, 20)
-    judge._learn_masks(met, Judged(words[:19], right[:19], torch.ones(19)), 2)
-    assert judge.report.tau < ENOUGH
-    judge._learn_masks(met, Judged(words, right, torch.ones(20)), 2)
-    assert judge.report.tau == ENOUGH
-
-
 def test_a_margin_is_what_a_score_came_from():
     """Evidence beyond the half point that was expected of a model as sure as this one."""
     judge = _examined_judge()
@@ -409,12 +394,11 @@ def test_a_rule_never_counts_evidence_against_a_mask():
 
 
 def test_a_likely_mask_is_accepted_though_few_labels_state_no_bound():
-    """Where good ones and bad ones overlap no threshold keeps 0.85: 0.75 it is. With two cases the better half."""
+    """Where good ones and bad ones overlap no threshold keeps 0.85: 0.75 it is. Two cases cannot state one at all."""
     scores = np.linspace(0.1, 0.9, 41)
     overlapping = np.arange(41) % 2 == 0
     assert verdict_threshold(scores, overlapping, 8) == 0.75
-    assert verdict_threshold(scores, overlapping, 2) == pytest.approx(0.5)
-    assert verdict_threshold(scores + 0.3, overlapping, 2) == 0.75
+    assert verdict_threshold(scores, scores > 0.6, 2) == 0.75
     assert verdict_threshold(scores, scores > 0.6, 8) < 0.65
 
 

@@ -17,7 +17,7 @@ ENOUGH = 0.75
 """A mask that is good with this chance is accepted, even if labels are too few to state the bound."""
 
 FEW = 5
-"""Below this number of labelled cases a threshold cannot be stated: the better half of the masks is accepted."""
+"""Below this number of labelled cases a threshold cannot be stated."""
 
 
 @dataclass(frozen=True)
@@ -144,13 +144,8 @@ def threshold(scores: np.ndarray, good: np.ndarray, bound: float) -> float | Non
 
 
 def verdict_threshold(scores: np.ndarray, good: np.ndarray, cases: int) -> float:
-    """Return the threshold for a verdict: a lower one than ``ENOUGH`` if labels state that it keeps the bound.
-
-    With a few cases, whose chances are not to be trusted that far, the better half of the masks.
-    """
-    if cases < FEW:
-        return min(max(0.5, float(np.median(scores))), ENOUGH)
-    stated = threshold(scores, good, BOUND)
+    """Return the threshold for a verdict: less than ``ENOUGH`` if enough labels state that it keeps the bound."""
+    stated = threshold(scores, good, BOUND) if cases >= FEW else None
     return ENOUGH if stated is None else min(stated, ENOUGH)
 
 
@@ -193,13 +188,13 @@ class Report:
         return cls(int(slices), int(good), area if area >= 0 else float("nan"), tau if tau >= 0 else None, bound)
 
 
-def report_on(masks: Judged, rule: Tensor, cases: int | None = None) -> Report:
+def report_on(masks: Judged, rule: Tensor, cases: int = 0) -> Report:
     """Say how well a rule tells good masks from bad ones.
 
-    With the number of labelled cases that they were drawn from by chance they may also state the threshold.
+    Drawn by chance from so many labelled cases they may also state the threshold.
     """
     scores, good = chance(masks.evidence, rule).numpy(), masks.good.numpy()
-    tau = ENOUGH if cases is None or not len(good) else verdict_threshold(scores, good, cases)
+    tau = verdict_threshold(scores, good, cases)
     accepted = scores > tau
     bound = precision_bound(int(good[accepted].sum()), int(accepted.sum()))
     return Report(len(good), int(good.sum()), auroc(scores, good), tau, bound)

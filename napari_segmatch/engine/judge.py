@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 from ..config import TrainConfig
 from ..types import NOT_ANNOTATED
-from .calibration import FEW, OF_EMPTY_SLICES, Judged, Report, chance, fit_rule, of_masks, report_on
+from .calibration import OF_EMPTY_SLICES, Judged, Report, chance, fit_rule, of_masks, report_on
 from .corruptions import corrupted
 from .data import ResidentPool
 from .discriminator import GOOD, Discriminator, annotated, dice_of, one_question, quality_loss
@@ -48,8 +48,7 @@ COMPARED = 64
 """Unlabelled slices on which teacher and understudies are compared in one examination."""
 
 WORDS = 20
-"""So many masks that people judged can prove the judge where an examination does not, and make its chances good enough
-for the usual threshold where labelled cases are too few."""
+"""So many masks that people judged can prove the judge where an examination does not."""
 
 NOBODY = Judged.of_cases([], 0)
 
@@ -271,8 +270,7 @@ class Judge(DiscriminatorSelector):
         """
         both = Judged(*(torch.cat(parts) for parts in zip(met, said, strict=True)))
         self.mask_rule.copy_(fit_rule(both, of_masks(float(self.usual))))
-        enough = len(said.good) >= WORDS
-        report = report_on(met, self.mask_rule.cpu(), None if enough and cases < FEW else cases)
-        if not report.proven and enough:
+        report = report_on(met, self.mask_rule.cpu(), cases)
+        if not report.proven and len(said.good) >= WORDS:
             report = report_on(said, self.mask_rule.cpu())
         self.record.copy_(report.numbers)
