@@ -57,8 +57,8 @@ class ProjectPool:
     def _reviewed(self) -> tuple[Reviewed, ...]:
         """Return the standing decisions. What moves the chances is a word on one mask, and on the mask itself."""
         rows = self._project.store.rows(
-            "SELECT p.id, p.case_id, p.z, d.verdict, CASE WHEN d.reason = 'bad scan' OR "
-            "(SELECT count(*) FROM decision e WHERE e.batch = d.batch) > 1 THEN NULL ELSE p.margins END AS margins "
+            "SELECT p.id, p.case_id, p.z, d.verdict, CASE WHEN d.reason = 'bad scan' OR EXISTS "
+            "(SELECT 1 FROM decision e WHERE e.batch = d.batch AND e.id != d.id) THEN NULL ELSE p.margins END "
             "FROM decision d JOIN proposal p ON p.id = d.proposal "
             "WHERE d.id IN (SELECT max(id) FROM decision GROUP BY proposal) AND d.verdict IS NOT NULL ORDER BY d.id"
         )
