@@ -50,6 +50,26 @@ def test_what_spoke_for_a_proposal_comes_back_with_the_decision_on_it(project):
     assert [item.margins for item in ProjectPool(project).snapshot().reviewed] == [(-0.25, None), ()]
 
 
+def test_a_slice_that_is_drawn_by_hand_tells_of_its_latest_proposal(project):
+    """Painting over a bad proposal instead of rejecting it teaches the same; a word on the slice takes its place."""
+    run, mask = project.new_run(configure()), np.ones(SHAPE[1:], np.uint8)
+    for step in (10, 20):
+        masks = [PseudoMask(Region("c", z), mask, 0.9, "accepted", margins=(step / 10,)) for z in (1, 2, 3)]
+        project.add_proposals(run, step, 3, masks)
+    pool = ProjectPool(project)
+    assert pool.snapshot().reviewed == ()
+    project.save_slices("c", {z: np.zeros(SHAPE[1:], np.uint8) for z in (1, 2)}, done=[1, 2])
+    told = pool.snapshot().reviewed
+    assert [(item.region.z, item.verdict, item.margins) for item in told] == [
+        (1, "corrected", (2.0,)),
+        (2, "corrected", (2.0,)),
+    ]
+    project.decide(told[0].proposal, "rejected")
+    assert [(item.region.z, item.verdict) for item in pool.snapshot().reviewed] == [(1, "rejected"), (2, "corrected")]
+    project.save_slices("c", {2: np.zeros(SHAPE[1:], np.uint8)}, reopen=[2])
+    assert [item.region.z for item in pool.snapshot().reviewed] == [1]
+
+
 def test_unlabelled_case_is_not_annotated_anywhere(project):
     """A mask file of a case that is not labelled is not imported."""
     assert (project.mask("c") == 255).all()

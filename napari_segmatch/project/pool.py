@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..types import PoolSnapshot, Region, Reviewed, Volume
+from ..types import Case, PoolSnapshot, Region, Reviewed, Volume
 
 if TYPE_CHECKING:
     from . import Project
@@ -51,7 +52,7 @@ class ProjectPool:
             unlabelled={case.id: tuple(z for z in range(case.shape[0]) if z not in out[case.id]) for case in training},
             validation=tuple(case.id for case in cases if case.validation and case.labelled),
             masks={case.id: case.version for case in cases if case.version is not None},
-            reviewed=reviewed,
+            reviewed=reviewed + self._drawn(training),
         )
 
     def _reviewed(self) -> tuple[Reviewed, ...]:
@@ -65,6 +66,20 @@ class ProjectPool:
         return tuple(
             Reviewed(id, Region(case, z), verdict, tuple(json.loads(margins or "[]")))
             for id, case, z, verdict, margins in rows
+        )
+
+    def _drawn(self, cases: Sequence[Case]) -> tuple[Reviewed, ...]:
+        """Return the latest proposals for slices that people labelled without a word on them: the label is the word."""
+        slices = json.dumps([[case.id, z] for case in cases for z in case.labelled])
+        rows = self._project.store.rows(
+            "SELECT p.id, p.case_id, p.z, p.margins FROM proposal p WHERE p.margins IS NOT NULL AND p.id IN ("
+            "SELECT max(q.id) FROM json_each(?) s JOIN proposal q ON q.case_id = json_extract(s.value, '$[0]') "
+            "AND q.z = json_extract(s.value, '$[1]') GROUP BY q.case_id, q.z) AND NOT EXISTS (SELECT 1 FROM proposal o "
+            "JOIN decision d ON d.proposal = o.id WHERE o.case_id = p.case_id AND o.z = p.z) ORDER BY p.id",
+            slices,
+        )
+        return tuple(
+            Reviewed(id, Region(case, z), "corrected", tuple(json.loads(margins))) for id, case, z, margins in rows
         )
 
     def volume(self, case: str) -> Volume:
