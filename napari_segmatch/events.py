@@ -93,7 +93,7 @@ class Examined(TrainEvent):
     proven
         Whether its verdicts are used; until then it cannot tell.
     words
-        So many decisions of people move its chances.
+        So many proposals move its chances, by what people said of them or drew in their place.
     """
 
     kind: ClassVar[str] = "examined"

@@ -403,6 +403,22 @@ def test_project_of_version_3_migrates_and_its_trail_still_holds(tmp_path):
         assert sorted(item.margins for item in ProjectPool(project).snapshot().reviewed) == [(), (0.5,)]
 
 
+@pytest.mark.parametrize("margins", ["{", '"x"', "[[1]]", "7"])
+def test_damaged_margins_are_a_sentence(tmp_path, margins):
+    """The trainer reads them at every decision; a traceback would reach a clinician."""
+    with small_project(tmp_path) as project:
+        run, mask = project.new_run(configure()), np.ones(SHAPE[1:], np.uint8)
+        (id,) = project.add_proposals(run, 1, 1, [PseudoMask(Region("c", 1), mask, 0.9, "accepted", margins=(0.5,))])
+        project.decide(id, "rejected")
+        path = project.path
+    with contextlib.closing(sqlite3.connect(path / "segmatch.db")) as db:
+        db.execute("DROP TRIGGER proposal_update")
+        db.execute("UPDATE proposal SET margins = ?", (margins,))
+        db.commit()
+    with Project.open(path) as project, pytest.raises(ProjectError, match="doctor --repair"):
+        ProjectPool(project).snapshot()
+
+
 def test_project_of_version_1_can_be_looked_at_where_nothing_can_be_written(tmp_path):
     """It migrates in memory; the file stays as it is."""
     path, _ = version_1(tmp_path)

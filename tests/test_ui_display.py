@@ -334,7 +334,7 @@ def test_people_are_told_that_their_decisions_move_the_chances():
     session = SimpleNamespace(history=history, proposals=SimpleNamespace(decided=lambda *words: 7))
     assert seen_sentence(session).endswith("40 labelled slices, 7 of them from this review.")
     history.add(Examined(200, 12, 5, 0.8, 0.75, 0.6, True, words=9))
-    assert seen_sentence(session).endswith("Its chances go by 9 of your decisions as well.")
+    assert seen_sentence(session).endswith("What people said of 9 proposals moves its chances.")
 
 
 def test_no_colour_stands_for_two_things():

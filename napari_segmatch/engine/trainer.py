@@ -101,25 +101,7 @@ def _events(
     folder.mkdir(parents=True, exist_ok=True)
     shelf = Shelf(learner.device, memory_budget(learner.device, config.pool_gib), folder)
     data = ResidentPool(pool, config.size, learner.device, config.neighbours, learner.fold_of, shelf, AT_ONCE)
-    for left in data.read_first():
-        if left and left % 10 == 0:
-            yield Noted(learner.step, f"{left} cases are to be read before the first step.")
-    change = data.update()
-    if memory is not None:
-        data.recall(memory)
-    yield Started(
-        step=learner.step,
-        device=_device_name(learner.device),
-        parameters=sum(parameter.numel() for parameter in learner.model.parameters()),
-        labelled=len(data.labelled),
-        unlabelled=data.unlabelled_slices,
-        pool_version=data.version,
-    )
-    if data.waiting:
-        notes = [*notes, f"{len(data.waiting)} cases are read while it trains, one at each step."]
-    for note in [*notes, *(change.problems if change else []), *_spilled(data, shelf)]:
-        yield Noted(learner.step, note)
-    yield from _read_on(learner, data, shelf, learner.step)  # a resumed run has them all
+    yield from _begin(learner, data, shelf, notes, memory)
     examination = Examination(pool, data.snapshot.validation, config.size)
     keeper = Checkpoints(pool, folder, learner, data)
     watch = Watch(learner)
@@ -154,6 +136,31 @@ def _events(
     finally:
         if keeper.saved != learner.step and _is_whole(learner):
             keeper.save()
+
+
+def _begin(
+    learner: Learner, data: ResidentPool, shelf: Shelf, notes: list[str], memory: Memory
+) -> Iterator[Noted | Started]:
+    """Read what the first step needs, and say what it starts with."""
+    for left in data.read_first():
+        if left and left % 10 == 0:
+            yield Noted(learner.step, f"{left} cases are to be read before the first step.")
+    change = data.update()
+    if memory is not None:
+        data.recall(memory)
+    yield Started(
+        step=learner.step,
+        device=_device_name(learner.device),
+        parameters=sum(parameter.numel() for parameter in learner.model.parameters()),
+        labelled=len(data.labelled),
+        unlabelled=data.unlabelled_slices,
+        pool_version=data.version,
+    )
+    if data.waiting:
+        notes = [*notes, f"{len(data.waiting)} cases are read while it trains, one at each step."]
+    for note in [*notes, *(change.problems if change else []), *_spilled(data, shelf)]:
+        yield Noted(learner.step, note)
+    yield from _read_on(learner, data, shelf, learner.step)  # a resumed run has them all
 
 
 def _read_on(learner: Learner, data: ResidentPool, shelf: Shelf, cases: int) -> Iterator[Noted]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..types import Case, PoolSnapshot, Region, Reviewed, Volume
+from ..types import Case, PoolSnapshot, Reviewed, Volume
+from .records import to_reviewed
 
 if TYPE_CHECKING:
     from . import Project
@@ -63,24 +64,20 @@ class ProjectPool:
             "FROM decision d JOIN proposal p ON p.id = d.proposal "
             "WHERE d.id IN (SELECT max(id) FROM decision GROUP BY proposal) AND d.verdict IS NOT NULL ORDER BY d.id"
         )
-        return tuple(
-            Reviewed(id, Region(case, z), verdict, tuple(json.loads(margins or "[]")))
-            for id, case, z, verdict, margins in rows
-        )
+        return to_reviewed(rows)
 
     def _drawn(self, cases: Sequence[Case]) -> tuple[Reviewed, ...]:
         """Return the latest proposals for slices that people labelled without a word on them: the label is the word."""
         slices = json.dumps([[case.id, z] for case in cases for z in case.labelled])
         rows = self._project.store.rows(
-            "SELECT p.id, p.case_id, p.z, p.margins FROM proposal p WHERE p.margins IS NOT NULL AND p.id IN ("
-            "SELECT max(q.id) FROM json_each(?) s JOIN proposal q ON q.case_id = json_extract(s.value, '$[0]') "
-            "AND q.z = json_extract(s.value, '$[1]') GROUP BY q.case_id, q.z) AND NOT EXISTS (SELECT 1 FROM proposal o "
-            "JOIN decision d ON d.proposal = o.id WHERE o.case_id = p.case_id AND o.z = p.z) ORDER BY p.id",
+            "SELECT p.id, p.case_id, p.z, 'corrected', p.margins FROM proposal p WHERE p.margins IS NOT NULL "
+            "AND p.id IN (SELECT max(q.id) FROM json_each(?) s JOIN proposal q "
+            "ON q.case_id = json_extract(s.value, '$[0]') AND q.z = json_extract(s.value, '$[1]') "
+            "GROUP BY q.case_id, q.z) AND NOT EXISTS (SELECT 1 FROM proposal o JOIN decision d ON d.proposal = o.id "
+            "WHERE o.case_id = p.case_id AND o.z = p.z) ORDER BY p.id",
             slices,
         )
-        return tuple(
-            Reviewed(id, Region(case, z), "corrected", tuple(json.loads(margins))) for id, case, z, margins in rows
-        )
+        return to_reviewed(rows)
 
     def volume(self, case: str) -> Volume:
         return self._project.volume(case)

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..columns import ROW, WORDS
 from ..errors import ProjectError
-from ..types import NOT_ANNOTATED, Case, Decision, Geometry, Proposal, Region
+from ..types import NOT_ANNOTATED, Case, Decision, Geometry, Proposal, Region, Reviewed
 
 CASES = """
 SELECT c.*, v.id AS version, v.done AS done, v.author AS editor,
@@ -104,6 +104,20 @@ def to_numbers(rows: Sequence[tuple[object, ...]]) -> np.ndarray:
 def to_words(rows: Sequence[Row]) -> dict[int, int]:
     """Return the last word on each proposal, as its place in :data:`napari_segmatch.columns.WORDS`."""
     return {proposal: WORDS.index(word) for proposal, word in rows}
+
+
+@_whole
+def to_reviewed(rows: Sequence[Row]) -> tuple[Reviewed, ...]:
+    """Read proposals with a word on them: number, case, slice, verdict, and the margins of its classes as JSON."""
+    return tuple(
+        Reviewed(
+            id,
+            Region(case, z),
+            verdict,
+            tuple(None if each is None else float(each) for each in json.loads(margins or "[]")),
+        )
+        for id, case, z, verdict, margins in rows
+    )
 
 
 @_whole

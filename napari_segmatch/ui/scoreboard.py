@@ -66,4 +66,5 @@ def seen_sentence(session: Session) -> str:
     taken = f"{lead}, {made} of them from this review." if made else f"{lead}."
     examined = session.history.examined
     words = examined.words if examined is not None else 0
-    return f"{taken} Its chances go by {words} of your decisions as well." if words else taken
+    proposals = "1 proposal" if words == 1 else f"{words} proposals"
+    return f"{taken} What people said of {proposals} moves its chances." if words else taken
