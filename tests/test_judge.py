@@ -328,10 +328,13 @@ def test_people_s_words_alone_can_prove_the_discriminator(monkeypatch):
     learner.examine(pool)
     monkeypatch.setattr(judge, "_ask", lambda *given: None)
     margins, good = _evidence_and_truth(4.0, 0.0, 40)
-    for some, words in ((torch.full_like(margins, torch.nan), good), (margins[:12], good[:12])):
+    for some, words in ((torch.full_like(margins, torch.nan), good), (margins[:9], good[:9])):
         pool.lessons = _said(some, words)
         learner.examine(pool)
         assert not judge.report.proven
+    pool.lessons = _said(margins, good, weight=0.2)
+    learner.examine(pool)
+    assert not judge.report.proven
     pool.lessons = _said(margins, good)
     learner.examine(pool)
     assert judge.report.proven
@@ -358,6 +361,28 @@ def test_words_move_no_threshold_and_are_not_held_against_an_examination():
     rich = Judged(noise + 3, torch.arange(40) % 10 > 0, torch.ones(40))
     judge._learn_masks(poor, rich, 8)
     assert not judge.report.proven
+
+
+def test_words_do_not_overrule_an_examination_that_was_failed():
+    """It met good and bad ones enough and told them apart no better than chance: that is an answer."""
+    judge = _examined_judge()
+    failed = Judged.of_cases([(torch.randn(128, generator=_generator()) + 2, torch.arange(128) % 2 == 0)], 20)
+    known, good = _evidence_and_truth(4.0, 2.5, 40)
+    judge._learn_masks(failed, Judged(known, good, torch.ones(40)), 20)
+    assert not judge.report.proven
+    assert judge.report.slices == 128
+
+
+def test_words_are_of_the_model_as_it_was_when_it_made_the_mask():
+    """A margin counts from where even chance is expected of today's model: its evidence is more in a surer one."""
+    lessons = _said(torch.tensor([-0.5, 0.5]), torch.tensor([False, True]))
+    torch.testing.assert_close(lessons.said(1.9).evidence, torch.tensor([1.4, 2.4]))
+    pool, learner = _pool(3, unlabelled=4), _learner()
+    judge, seen = learner.selector, []
+    judge._learn_masks = lambda met, said, cases: seen.append(said.evidence)
+    pool.lessons = lessons
+    learner.examine(pool)
+    torch.testing.assert_close(seen[0], torch.tensor([-0.5, 0.5]) + judge.expected_half)
 
 
 def test_a_margin_is_what_a_score_came_from():
@@ -398,7 +423,9 @@ def test_a_likely_mask_is_accepted_though_few_labels_state_no_bound():
     scores = np.linspace(0.1, 0.9, 41)
     overlapping = np.arange(41) % 2 == 0
     assert verdict_threshold(scores, overlapping, 8) == 0.75
-    assert verdict_threshold(scores, scores > 0.6, 2) == 0.75
+    assert verdict_threshold(scores, scores > 0.6, 4) == 0.75
+    assert verdict_threshold(scores, scores > 0.6, 5) < 0.65
+    assert verdict_threshold(scores, scores > 0.84, 8) == 0.75
     assert verdict_threshold(scores, scores > 0.6, 8) < 0.65
 
 

@@ -68,6 +68,27 @@ def test_a_slice_that_is_drawn_by_hand_tells_of_its_latest_proposal(project):
     assert [(item.region.z, item.verdict) for item in pool.snapshot().reviewed] == [(1, "rejected"), (2, "corrected")]
     project.save_slices("c", {2: np.zeros(SHAPE[1:], np.uint8)}, reopen=[2])
     assert [item.region.z for item in pool.snapshot().reviewed] == [1]
+    project.take_back(told[0].proposal)
+    assert [(item.region.z, item.verdict) for item in pool.snapshot().reviewed] == [(1, "corrected")]
+    project.add_proposals(run, 30, 3, [PseudoMask(Region("d", 1), mask, 0.9, "accepted")])
+    project.save_slices("d", {1: mask}, done=[1])
+    assert [item.region.case for item in pool.snapshot().reviewed] == ["c"]
+
+
+def test_undoing_does_not_change_whether_a_word_was_said_of_many(project):
+    """Three accepted at once, one of them rejected and that undone: it is one of many still. And the reverse."""
+    run, mask = project.new_run(configure()), np.ones(SHAPE[1:], np.uint8)
+    masks = [PseudoMask(Region(case, z), mask, 0.9, "accepted", margins=(0.1,)) for case in "cd" for z in (1, 2, 3)]
+    ids = project.add_proposals(run, 10, 3, masks)
+    project.decide_all(ids[:3], "accepted")
+    project.decide(ids[0], "rejected")
+    project.revert(project.undoable()[0])
+    for id in ids[3:]:
+        project.decide(id, "rejected")
+    project.decide_all(ids[3:], "deferred")
+    project.revert(project.undoable()[0])
+    margins = {item.proposal: item.margins for item in ProjectPool(project).snapshot().reviewed}
+    assert margins == dict.fromkeys(ids[:3], ()) | dict.fromkeys(ids[3:], (0.1,))
 
 
 def test_unlabelled_case_is_not_annotated_anywhere(project):

@@ -9,6 +9,7 @@ from napari_segmatch.engine.checkpoint import load_newest
 from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.reading import reading_order
 from napari_segmatch.engine.trainer import train
+from napari_segmatch.errors import TrainingProblem
 from napari_segmatch.events import Finished, Noted, Started, Step
 from napari_segmatch.project.pool import ProjectPool
 from napari_segmatch.types import PoolSnapshot, Region, Reviewed
@@ -75,6 +76,25 @@ def test_a_run_begins_before_all_is_read(project, tmp_path):
     assert isinstance(events[-1], Finished)
 
 
+@pytest.mark.parametrize("labelled", ["b", "h"])
+def test_a_resumed_run_remembers_in_what_order_it_read(tmp_path, labelled):
+    """Somebody labels a case that waits, and the order of today is another one: the draws are of the same slices."""
+    weights = []
+    for stops in ((None,), (6, None)):
+        folder = tmp_path / f"{len(stops)}"
+        with small_project(folder, cases=8, labelled=1) as project:
+            for stop in stops:
+                events = train(ProjectPool(project), _config(), folder / "run", resume=stop != stops[0])
+                for event in events:
+                    if isinstance(event, Step) and event.step == 2 and stop == stops[0]:
+                        project.save_slices(labelled, {1: project.mask("a")[1]}, done=[1])
+                    if isinstance(event, Step) and event.step == stop:
+                        break
+                events.close()
+        weights.append(load_newest(folder / "run").learner.tensors())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
 @pytest.mark.parametrize("stop", [2, 7])
 def test_a_resumed_run_equals_an_uninterrupted_one(project, tmp_path, stop):
     """Stopped while cases were waiting, or later: the same slices are drawn, to the bit."""
@@ -99,6 +119,13 @@ def test_what_is_read_before_the_first_step_is_counted_down_and_can_be_stopped(t
         assert next(events) == Noted(0, "10 cases are to be read before the first step.")
         events.close()
         assert len(read) == 13
+
+
+def test_labelled_cases_that_cannot_be_read_are_named(project, tmp_path):
+    """The others can, and nobody forgot to mark a slice as done."""
+    project.image_paths("a")["flair"].unlink()
+    with pytest.raises(TrainingProblem, match=r"No labelled case can be read\. Case a"):
+        list(train(ProjectPool(project), _config(), tmp_path / "run"))
 
 
 def test_a_waiting_case_that_cannot_be_read_is_left_out_and_told(project, tmp_path):
@@ -131,5 +158,5 @@ def test_a_waiting_case_that_somebody_labels_is_read_at_once(project):
     assert {data.regions[row] for row in data.unlabelled.tolist()} == {
         whole.regions[row] for row in whole.unlabelled.tolist()
     }
-    assert len(data.folds) == len(data.regions)
+    assert {region.case for row, region in enumerate(data.regions) if data.folds[row] < 0} == set("bcdefgh") - {second}
     assert all(data.row(region) == row for row, region in enumerate(data.regions))

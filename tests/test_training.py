@@ -263,6 +263,31 @@ def test_a_case_counts_for_two_masks_however_many_are_judged(project):
     assert more.said(0.0).weights.tolist() == [0.5] * 4 + [1.0]
 
 
+def test_a_class_counts_for_two_masks_in_a_case_and_another_class_for_itself(tmp_path):
+    """A class that is shown once keeps its full weight beside one that is shown four times."""
+    mask = np.ones(SHAPE[1:], np.uint8)
+    with small_project(tmp_path, classes=("front", "back")) as project:
+        noted = {0: (0.1, None), 1: (0.1, None), 2: (0.1, 0.2), 3: (0.1, None)}
+        masks = [PseudoMask(Region("c", z), mask, 0.9, "accepted", margins=margins) for z, margins in noted.items()]
+        for id in project.add_proposals(project.new_run(_config()), 1, 1, masks):
+            project.decide(id, "accepted")
+        assert sorted(_lessons(project).said(0.0).weights.tolist()) == [0.5] * 4 + [1.0]
+
+
+def test_what_is_put_off_says_nothing_and_a_later_label_is_taken_up(project):
+    """Nor is a proposal blamed for pixels that nobody judged."""
+    lessons = _judged(project, {("c", 1): lambda project, item: project.decide(item, "deferred")})
+    assert lessons is None
+    pool = ResidentPool(ProjectPool(project), 40, torch.device("cpu"))
+    pool.update()
+    labels = project.proposal_mask(project.proposals()[0])
+    labels[:8] = 255
+    for drawn, good in ((np.zeros_like(labels), False), (labels, True)):
+        project.save_slices("c", {1: drawn}, done=[1])
+        pool.update()
+        assert pool.lessons.said(0.0).good.tolist() == [good]
+
+
 def test_words_that_say_nothing_of_the_mask_itself_move_no_chance(project):
     """A slice that is taken up again is open; a bad scan may have a good mask; many at once were hardly looked at."""
 

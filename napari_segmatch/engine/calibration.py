@@ -174,7 +174,12 @@ class Report:
     @property
     def proven(self) -> bool:
         """Whether the verdicts may be used."""
-        return min(self.good, self.slices - self.good) >= 3 and self.auroc >= 0.7
+        return self.met_both and self.auroc >= 0.7
+
+    @property
+    def met_both(self) -> bool:
+        """Whether there were enough good and bad masks to say anything."""
+        return min(self.good, self.slices - self.good) >= 3
 
     @property
     def numbers(self) -> Tensor:

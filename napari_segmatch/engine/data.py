@@ -13,13 +13,11 @@ from torch import Tensor
 
 from ..errors import SegmatchError, TrainingProblem
 from ..types import NOT_ANNOTATED, Pool, PoolSnapshot, Region
+from .folds import divide, folds_of
 from .lessons import LessonBook, Lessons
 from .prepare import Frame, to_network
 from .reading import reading_order
 from .shelf import Shelf
-
-CUT = 2
-"""From this number on a fold names the slice at which a case is cut in two."""
 
 QUEUE = 64
 """At most so many slices wait to be seen first; more at once is an import, not a correction."""
@@ -99,9 +97,14 @@ class ResidentPool:
     def version(self) -> int:
         return self.snapshot.version
 
-    def read_first(self) -> Iterator[int]:
-        """Read what the first :meth:`update` needs, one case after the other; yields how many are left."""
-        now, _ = reading_order(self._pool.snapshot(), self._at_once)
+    def read_first(self, before: Sequence[str] = ()) -> Iterator[int]:
+        """Read what the first :meth:`update` needs, one case after the other; yields how many are left.
+
+        ``before`` are the cases that a run which is resumed had read, in that order: its draws are of their rows.
+        """
+        pool = self._pool.snapshot()
+        there = [case for case in before if case in pool.labelled or case in pool.unlabelled]
+        now = list(dict.fromkeys([*there, *reading_order(pool, self._at_once)[0]]))
         for done, case in enumerate(now, 1):
             self._problems += self._load([case])
             yield len(now) - done
@@ -118,6 +121,8 @@ class ResidentPool:
             raise TrainingProblem(f"No case can be read. {problems[0]}")
         old = set(before.regions("labelled"))
         new = {region for region in self.snapshot.regions("labelled") if region.case in self._first}
+        if self.snapshot.labelled and not new and problems:
+            raise TrainingProblem(f"No labelled case can be read. {problems[0]}")
         rewritten = self._load_changed_labels(new)
         self._index(new)
         if before.version < 0:
@@ -154,14 +159,18 @@ class ResidentPool:
         labelled = set(self.labelled.tolist())
         self._fresh = [row for row in rows if row in labelled][:QUEUE]
 
-    def memory(self) -> dict[str, list[list[Any]]]:
-        """Return what a resumed run has to know, as JSON can hold it: the slices first in line, and those labelled."""
+    def memory(self) -> dict[str, list[Any]]:
+        """Return what a resumed run has to know, as JSON can hold it.
+
+        The slices first in line, those labelled, and the cases in the order in which they were read.
+        """
         return {
+            "read": list(self._first),
             "fresh": [[self.regions[row].case, self.regions[row].z] for row in self._fresh],
             "labelled": [[self.regions[row].case, self.regions[row].z] for row in self.labelled.tolist()],
         }
 
-    def recall(self, memory: Mapping[str, Sequence[Sequence[Any]]]) -> None:
+    def recall(self, memory: Mapping[str, Sequence[Any]]) -> None:
         """Go on where a run stood: its line of fresh slices, and before it what was labelled since."""
         fresh, known = ([Region(case, z) for case, z in memory[key]] for key in ("fresh", "labelled"))
         since = {self.regions[row] for row in self.labelled.tolist()} - set(known)
@@ -240,20 +249,10 @@ class ResidentPool:
         return torch.stack([(labels == label).any(1) for label in range(1, self.classes + 1)], 1).cpu()
 
     def _fold(self, cases: list[str]) -> None:
-        """Divide labelled cases into two folds for good; the first one, when it is alone, is cut between its slices."""
-        fresh = [case for case in cases if case not in self.fold_of]
-        if len(fresh) == 1 and not self.fold_of:
-            rows = self.labelled - self._first[fresh[0]]
-            self.fold_of[fresh[0]] = CUT + int(rows[len(rows) // 2])
-        for case in fresh:
-            self.fold_of.setdefault(case, len(self.fold_of) % 2)
-        self.folds = torch.full((len(self._shelf),), -1, dtype=torch.long, device=self._device)
-        for case in cases:
-            first, last = self._ends[self._first[case]].tolist()
-            fold = self.fold_of[case]
-            self.folds[first : last + 1] = fold if fold < CUT else 1
-            if fold >= CUT:
-                self.folds[first : first + fold - CUT] = 0
+        """Divide labelled cases into two folds; the slices matter for the first one, when it is alone."""
+        divide(self.fold_of, cases, (self.labelled - self._first[cases[0]]).tolist())
+        spans = {case: (self._first[case], int(self._ends[self._first[case], 1])) for case in cases}
+        self.folds = folds_of(self.fold_of, spans, len(self._shelf)).to(self._device)
 
     def _unlearnable(self) -> list[str]:
         """Say which classes no labelled slice shows."""

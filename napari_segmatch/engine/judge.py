@@ -47,8 +47,9 @@ AGREED = 0.9
 COMPARED = 64
 """Unlabelled slices on which teacher and understudies are compared in one examination."""
 
-WORDS = 20
-"""So many masks that people judged can prove the judge where an examination does not."""
+WORDS = 10.0
+"""Masks that people judged and that count for so many independent ones can prove the judge where an examination met too
+few of either kind to say."""
 
 NOBODY = Judged.of_cases([], 0)
 
@@ -271,6 +272,6 @@ class Judge(DiscriminatorSelector):
         both = Judged(*(torch.cat(parts) for parts in zip(met, said, strict=True)))
         self.mask_rule.copy_(fit_rule(both, of_masks(float(self.usual))))
         report = report_on(met, self.mask_rule.cpu(), cases)
-        if not report.proven and len(said.good) >= WORDS:
+        if not report.met_both and said.weights.sum() >= WORDS:
             report = report_on(said, self.mask_rule.cpu())
         self.record.copy_(report.numbers)

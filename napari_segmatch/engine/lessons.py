@@ -126,9 +126,10 @@ class LessonBook:
 
 
 def quality_of(proposal: Tensor, truth: Tensor, classes: int) -> tuple[bool, ...]:
-    """Say of labels (size, size) whether all that they show is good, and whether each class is."""
-    masks = torch.stack([proposal > 0, *(proposal == label for label in range(1, classes + 1))])
-    truths = [(truth > 0) & (truth != NOT_ANNOTATED), *(truth == label for label in range(1, classes + 1))]
+    """Say of labels (size, size) whether all that they show is good, and whether each class is, where it was judged."""
+    judged, labels = truth != NOT_ANNOTATED, range(1, classes + 1)
+    masks = torch.stack([proposal > 0, *(proposal == label for label in labels)]) & judged
+    truths = [(truth > 0) & judged, *(truth == label for label in labels)]
     return tuple((dice_of(masks, torch.stack(truths)) >= GOOD).tolist())
 
 

@@ -16,7 +16,7 @@ from .discriminator import dice_of
 from .learner import Learner
 from .losses import hard
 from .prepare import Frame, to_network, with_neighbours
-from .selectors import Look
+from .selectors import Look, rows_of
 
 CHUNK = 16
 
@@ -88,8 +88,7 @@ def propose(learner: Learner, pool: ResidentPool, count: int) -> tuple[PseudoMas
         agreement = dice_of(look.first > 0, look.second > 0) if learner.looks_twice else None
         for index, row in enumerate(part.tolist()):
             region = pool.regions[row]
-            shown = pool.frames[region.case].restore(look.probabilities[index : index + 1])
-            labels = hard(shown)[0].to(torch.uint8).cpu()
+            labels = restored(rows_of(look, torch.tensor([index], device=pool.device)), pool.frames[region.case])[0]
             verdict: Verdict = "accepted" if bool(selection.accepted[index]) else "rejected"
             agreed = None if agreement is None else round(float(agreement[index]), 4)
             score = float(selection.score[index])

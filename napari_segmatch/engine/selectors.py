@@ -213,7 +213,7 @@ def gated(chances: Tensor, look: Look, gate: str, tau: float) -> Tensor:
 
 
 def rows_of(look: Look, rows: Tensor) -> Look:
-    """Return how some of the slices, (n,) bool, are seen."""
+    """Return how some of the slices are seen: (n,) bool, or their numbers."""
     return Look(look.probabilities[rows], look.first[rows], look.second[rows], look.twice)
 
 

@@ -112,7 +112,7 @@ def _events(
             if change is not None:
                 yield _pool_changed(learner, data, change)
                 yield from (Noted(learner.step, note) for note in change.problems)
-            yield from _read_on(learner, data, shelf, 1)
+            yield from _read_on(learner, data, shelf)
             result = watch.learn(data, clock.progress)
             clock.tick()
             yield from (Noted(learner.step, watch.notes.pop(0)) for _ in range(len(watch.notes)))
@@ -142,7 +142,7 @@ def _begin(
     learner: Learner, data: ResidentPool, shelf: Shelf, notes: list[str], memory: Memory
 ) -> Iterator[Noted | Started]:
     """Read what the first step needs, and say what it starts with."""
-    for left in data.read_first():
+    for left in data.read_first(memory.get("read", ()) if memory else ()):
         if left and left % 10 == 0:
             yield Noted(learner.step, f"{left} cases are to be read before the first step.")
     change = data.update()
@@ -160,17 +160,14 @@ def _begin(
         notes = [*notes, f"{len(data.waiting)} cases are read while it trains, one at each step."]
     for note in [*notes, *(change.problems if change else []), *_spilled(data, shelf)]:
         yield Noted(learner.step, note)
-    yield from _read_on(learner, data, shelf, learner.step)  # a resumed run has them all
 
 
-def _read_on(learner: Learner, data: ResidentPool, shelf: Shelf, cases: int) -> Iterator[Noted]:
-    """Read so many of the cases that wait, and say what there is to say of it."""
-    for done in range(min(cases, len(data.waiting))):
+def _read_on(learner: Learner, data: ResidentPool, shelf: Shelf) -> Iterator[Noted]:
+    """Read the next case that waits, if any does, and say what there is to say of it."""
+    if data.waiting:
         notes = data.read_on()
         if not data.waiting:
             notes += ["All cases are read.", *_spilled(data, shelf)]
-        elif done % 10 == 9:
-            notes.append(f"{len(data.waiting)} cases are to be read before the run goes on.")
         yield from (Noted(learner.step, note) for note in notes)
 
 

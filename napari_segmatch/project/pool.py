@@ -57,24 +57,29 @@ class ProjectPool:
         )
 
     def _reviewed(self) -> tuple[Reviewed, ...]:
-        """Return the standing decisions. What moves the chances is a word on one mask, and on the mask itself."""
+        """Return the standing decisions. What moves the chances is a word on one mask, and on the mask itself.
+
+        How many were judged at once is seen where the word was first said: undoing another one brings it back.
+        """
         rows = self._project.store.rows(
             "SELECT p.id, p.case_id, p.z, d.verdict, CASE WHEN d.reason = 'bad scan' OR EXISTS "
-            "(SELECT 1 FROM decision e WHERE e.batch = d.batch AND e.id != d.id) THEN NULL ELSE p.margins END "
-            "FROM decision d JOIN proposal p ON p.id = d.proposal "
+            "(SELECT 1 FROM decision f JOIN decision e ON e.batch = f.batch AND e.id != f.id WHERE f.id = "
+            "(SELECT min(id) FROM decision WHERE proposal = p.id AND verdict = d.verdict)) THEN NULL ELSE p.margins "
+            "END FROM decision d JOIN proposal p ON p.id = d.proposal "
             "WHERE d.id IN (SELECT max(id) FROM decision GROUP BY proposal) AND d.verdict IS NOT NULL ORDER BY d.id"
         )
         return to_reviewed(rows)
 
     def _drawn(self, cases: Sequence[Case]) -> tuple[Reviewed, ...]:
-        """Return the latest proposals for slices that people labelled without a word on them: the label is the word."""
+        """Return the latest proposals for slices that people labelled, and of which no word stands: the label is it."""
         slices = json.dumps([[case.id, z] for case in cases for z in case.labelled])
         rows = self._project.store.rows(
             "SELECT p.id, p.case_id, p.z, 'corrected', p.margins FROM proposal p WHERE p.margins IS NOT NULL "
             "AND p.id IN (SELECT max(q.id) FROM json_each(?) s JOIN proposal q "
             "ON q.case_id = json_extract(s.value, '$[0]') AND q.z = json_extract(s.value, '$[1]') "
             "GROUP BY q.case_id, q.z) AND NOT EXISTS (SELECT 1 FROM proposal o JOIN decision d ON d.proposal = o.id "
-            "WHERE o.case_id = p.case_id AND o.z = p.z) ORDER BY p.id",
+            "WHERE o.case_id = p.case_id AND o.z = p.z AND d.verdict IN ('accepted', 'rejected', 'corrected') "
+            "AND d.id = (SELECT max(id) FROM decision WHERE proposal = o.id)) ORDER BY p.id",
             slices,
         )
         return to_reviewed(rows)
