@@ -21,9 +21,17 @@ def provenance():
     dirty = subprocess.run(["git", "status", "--porcelain", "-uno"], cwd=ROOT, capture_output=True, text=True).stdout
     return {
         "commit": commit + ("+" if dirty.strip() else ""),
-        "machine": f"{os.cpu_count()} cores {_processor()}",
+        "machine": machine(),
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+def machine():
+    """Name the processor, and the GPU if there is one."""
+    import torch
+
+    gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ""
+    return f"{os.cpu_count()} cores {_processor()}{gpu}"
 
 
 def _processor():
@@ -34,19 +42,29 @@ def _processor():
         return platform.processor()
 
 
-def in_turn(jobs, rounds):
-    """Call jobs one after the other so many times; returns the mean processor time of each, in seconds.
+def in_turn(jobs, rounds, device="cpu", before=2):
+    """Call jobs one after the other so many times; returns the mean time of each, in seconds.
 
-    Two rounds before are not counted. A busy machine slows all of them alike.
+    Some rounds before are not counted. On a processor it is processor time: a busy machine slows all of them alike.
+    On a GPU it is time by the clock, until all that was launched is done.
     """
     times = {name: [] for name in jobs}
-    for turn in range(rounds + 2):
+    for turn in range(rounds + before):
         for name, job in jobs.items():
-            since = time.process_time()
+            since = _now(device)
             job()
-            if turn >= 2:
-                times[name].append(time.process_time() - since)
+            if turn >= before:
+                times[name].append(_now(device) - since)
     return {name: statistics.fmean(values) for name, values in times.items()}
+
+
+def _now(device):
+    if device == "cpu":
+        return time.process_time()
+    import torch
+
+    torch.cuda.synchronize()
+    return time.perf_counter()
 
 
 def append(name, row):

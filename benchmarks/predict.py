@@ -15,8 +15,9 @@ import torch
 from common import append
 
 from napari_segmatch.config import configure
+from napari_segmatch.engine.device import at_once
 from napari_segmatch.engine.learner import Learner
-from napari_segmatch.engine.predict import CHUNK, predict_slices
+from napari_segmatch.engine.predict import predict_slices
 from napari_segmatch.engine.prepare import to_network
 from napari_segmatch.fsio import write_atomic
 from napari_segmatch.io import encode_labels, read_sequences, write_image
@@ -54,7 +55,7 @@ def round_of(learner, source, target):
     marks.append(time.process_time())
     write_atomic(target, encode_labels(prediction.labels, volume.geometry, ""))
     marks.append(time.process_time())
-    for part in slices.split(CHUNK):
+    for part in slices.split(at_once(torch.device("cpu"))):
         learner.look(part)
     alone = time.process_time() - marks[-1]
     read, prepare, segment, write = np.diff(marks)

@@ -1,7 +1,8 @@
 """What a training step costs over its bare network passes, and what each part adds: ``python benchmarks/step.py``.
 
 Variants take turns step by step in one process on one thread, so that a busy machine slows all of them alike. Time is
-processor time; each figure is a mean over the rounds. The material is the synthetic sample.
+processor time, or by the clock on a GPU (``--device cuda``), where the bare passes are one launch as well; each figure
+is a mean over the rounds. The material is the synthetic sample.
 """
 
 import argparse
@@ -17,6 +18,7 @@ from napari_segmatch.config import configure
 from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.device import autocast
 from napari_segmatch.engine.learner import Learner
+from napari_segmatch.engine.recorder import Recorder
 from napari_segmatch.io import find_cases
 from napari_segmatch.sample import write_cases
 
@@ -37,61 +39,88 @@ def material(folder):
     return BenchmarkPool(cases, names[:3], names[3:], ["flair"], ["lesion"])
 
 
-def bare(learner, batch):
-    """The network passes of a step alone, on random tensors: the student forward and back, the teacher's one look."""
-    images = torch.randn(2 * batch, learner.channels, learner.config.size, learner.config.size)
+def bare(learner, images):
+    """The network passes of a step alone: the student forward and back, the teacher's one look."""
     with torch.no_grad(), autocast(learner.device):
-        learner.teacher(images[:batch])
+        learner.teacher(images[: len(images) // 2])
+    student(learner, images)
+
+
+def student(learner, images):
+    learner.optimiser.zero_grad(set_to_none=True)
     learner.student(images).float().mean().backward()
     learner.optimiser.step()
 
 
-def own(learner, batch, turn):
-    """All passes of SegMatch's step, on random tensors: both looks, the critics, at their turn the judge's lessons.
+def looks(learner, images, masks):
+    """SegMatch's passes of every step: both looks, the critics, the student."""
+    weak = images[: len(images) // 2]
+    with torch.no_grad(), autocast(learner.device):
+        learner.teacher(weak)
+        learner.teacher(weak)
+        learner.selector.opinion(weak, masks[: len(weak)])
+    student(learner, images)
 
-    The critics' lesson has five candidates for each labelled slice; those on unlabelled slices, which come and go with
-    the teacher's agreement with itself, are left out.
+
+def lesson(learner, images, masks):
+    """The passes of the judge's lessons.
+
+    A critic has five candidates for each labelled slice; those on unlabelled slices, which come and go with the
+    teacher's agreement with itself, are left out.
     """
-    size, judge = learner.config.size, learner.selector
-    images = torch.randn(2 * batch, learner.channels, size, size)
-    masks = torch.rand(5 * batch, size, size) < 0.1
-    with torch.no_grad(), autocast(learner.device):
-        learner.teacher(images[:batch])
-        learner.teacher(images[:batch])
-        judge.opinion(images[:batch], masks[:batch])
-    learner.student(images).float().mean().backward()
-    learner.optimiser.step()
-    if turn % learner.config.discriminator_every == 0:
-        half, lesson = batch // 2, images[:batch].repeat_interleave(5, 0)
-        with autocast(learner.device):
-            loss = sum(net(images[: half + batch]).float().mean() for net in judge.understudies)
-            with torch.no_grad():
-                [net(images[:half]) for net in judge.understudies]
-            loss = loss + sum(net(lesson[: 5 * half], masks[: 5 * half]).mean() for net in judge.critics)
-        loss.backward()
-        learner.judge_optimiser.step()
+    judge, batch = learner.selector, len(images) // 2
+    half, asked = batch // 2, images[:batch].repeat_interleave(5, 0)
+    learner.school.optimiser.zero_grad(set_to_none=True)
+    with autocast(learner.device):
+        loss = sum(net(images[: half + batch]).float().mean() for net in judge.understudies)
+        with torch.no_grad():
+            [net(images[:half]) for net in judge.understudies]
+        loss = loss + sum(net(asked[: 5 * half], masks[: 5 * half]).mean() for net in judge.critics)
+    loss.backward()
+    learner.school.optimiser.step()
+
+
+class Passes:
+    """A learner's networks on random tensors that stay where they are; on a GPU each kind of pass is one launch."""
+
+    def __init__(self, config):
+        self.learner = Learner(config, 1, 1)
+        self.recorder = Recorder(self.learner.device)
+        batch, size, device = config.batch, config.size, self.learner.device
+        self.images = torch.randn(2 * batch, 1, size, size, device=device)
+        self.masks = torch.rand(5 * batch, size, size, device=device) < 0.1
+        self.turns = itertools.count()
+
+    def bare(self):
+        self.recorder("bare", lambda *given: bare(self.learner, *given), self.images)
+
+    def own(self):
+        self.recorder("looks", lambda *given: looks(self.learner, *given), self.images, self.masks)
+        if next(self.turns) % self.learner.config.discriminator_every == 0:
+            self.recorder("lesson", lambda *given: lesson(self.learner, *given), self.images, self.masks)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=42, help="a multiple of discriminator_every")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--preset", default="standard")
     given = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         pool = material(Path(folder))
         jobs = {}
         for name, changes in VARIANTS.items():
-            config = configure(device="cpu", **changes)
+            config = configure(given.preset, device=given.device, **changes)
             learner = Learner(config, 1, 1)
             data = ResidentPool(pool, config.size, learner.device, config.neighbours)
             data.update()
             jobs[name] = lambda learner=learner, data=data: learner.learn(data, 0.5)
-        alone = Learner(configure(device="cpu"), 1, 1)
-        jobs["bare passes"] = lambda: bare(alone, alone.config.batch)
-        turns = itertools.count()
-        jobs["own passes"] = lambda: own(alone, alone.config.batch, next(turns))
-        mean = in_turn(jobs, given.rounds)
-    row = {"rounds": given.rounds, "bare_ms": f"{1000 * mean['bare passes']:.0f}"}
+        passes = Passes(configure(given.preset, device=given.device))
+        jobs |= {"bare passes": passes.bare, "own passes": passes.own}
+        mean = in_turn(jobs, given.rounds, given.device, before=2 if given.device == "cpu" else 18)
+    row = {"device": given.device, "preset": given.preset, "rounds": given.rounds}
+    row |= {f"{name.replace(' ', '_')}_ms": f"{1000 * mean[name]:.1f}" for name in ("bare passes", "own passes")}
     row |= {f"{name.replace(', ', '+').replace(' ', '_')}_over_bare": f"{mean[name] / mean['bare passes']:.2f}"
             for name in VARIANTS}  # fmt: skip
     row["segmatch_over_own_passes"] = f"{mean['segmatch'] / mean['own passes']:.2f}"

@@ -2,8 +2,8 @@
 
 The usual way is FixMatch as most repositories have it: two ``DataLoader``s, MONAI's random transforms sample by sample
 on the CPU, float32, a confidence threshold on the teacher's look at the weak view. Same network, batch and size; ours
-is the selector confidence-map with one look, which passes its networks as often. Both take turns on one thread, in
-processor time.
+is the selector confidence-map with one look, which passes its networks as often. Both take turns, on one thread in
+processor time; or by the clock on a GPU (``--device cuda``), where the loaders have eight processes of their own.
 """
 
 import argparse
@@ -58,26 +58,31 @@ class Slices(Dataset):
         return weak["image"].as_tensor(), weak["label"].as_tensor().long(), strong["image"].as_tensor()
 
 
-def endless(images, labels, batch):
-    data = Slices(images, labels)
+def endless(images, labels, batch, workers):
+    data = Slices(images.cpu(), labels.cpu())
     while True:
-        yield from DataLoader(data, batch, sampler=RandomSampler(data, replacement=True, num_samples=50 * batch))
+        sampler = RandomSampler(data, replacement=True, num_samples=(1000 if workers else 50) * batch)
+        yield from DataLoader(data, batch, sampler=sampler, num_workers=workers, pin_memory=workers > 0)
 
 
 class Usual:
     """Student, teacher, optimiser and a step of plain float32 PyTorch."""
 
-    def __init__(self, config, pool):
-        self.batch = config.batch
-        self.model, self.teacher = (build(config.network, 1, 2, config.features) for _ in range(2))
+    def __init__(self, config, pool, workers):
+        self.batch, self.device = config.batch, pool.device
+        self.model, self.teacher = (build(config.network, 1, 2, config.features).to(self.device) for _ in range(2))
         self.optimiser = torch.optim.AdamW(self.model.parameters(), 1e-3)
         self.loss = DiceCELoss(include_background=False, to_onehot_y=True, softmax=True)
-        self.labelled = endless(pool.slices(pool.labelled), pool.labels_of(pool.labelled).clamp(max=1), config.batch)
-        self.unlabelled = endless(pool.slices(pool.unlabelled), pool.labels_of(pool.unlabelled) * 0, config.batch)
+        self.labelled = endless(
+            pool.slices(pool.labelled), pool.labels_of(pool.labelled).clamp(max=1), config.batch, workers
+        )
+        self.unlabelled = endless(
+            pool.slices(pool.unlabelled), pool.labels_of(pool.unlabelled) * 0, config.batch, workers
+        )
 
     def step(self):
-        images, labels, _ = next(self.labelled)
-        weak, _, strong = next(self.unlabelled)
+        images, labels, _ = (part.to(self.device, non_blocking=True) for part in next(self.labelled))
+        weak, _, strong = (part.to(self.device, non_blocking=True) for part in next(self.unlabelled))
         with torch.no_grad():
             confidence, pseudo = self.teacher(weak).softmax(1).max(1)
         logits = self.model(torch.cat([images, strong]))
@@ -96,16 +101,20 @@ class Usual:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--preset", default="standard")
     given = parser.parse_args()
     torch.set_num_threads(1)
+    on_gpu = given.device != "cpu"
     with tempfile.TemporaryDirectory() as folder:
-        config = configure(device="cpu", selector="confidence-map", second_look=False)
-        pool = ResidentPool(material(Path(folder)), config.size, torch.device("cpu"))
+        config = configure(given.preset, device=given.device, selector="confidence-map", second_look=False)
+        pool = ResidentPool(material(Path(folder)), config.size, torch.device(given.device))
         pool.update()
-        ours, usual = Learner(config, 1, 1), Usual(config, pool)
+        ours, usual = Learner(config, 1, 1), Usual(config, pool, workers=8 if on_gpu else 0)
         jobs = {"ours": lambda: ours.learn(pool, 0.5), "usual": usual.step}
-        mean = in_turn(jobs, given.rounds)
-    row = {"rounds": given.rounds} | {f"{name}_ms": f"{1000 * value:.0f}" for name, value in mean.items()}
+        mean = in_turn(jobs, given.rounds, given.device, before=8 if on_gpu else 2)
+    row = {"device": given.device, "preset": given.preset, "rounds": given.rounds}
+    row |= {f"{name}_ms": f"{1000 * value:.1f}" for name, value in mean.items()}
     print(append("usual", row | {"usual_over_ours": f"{mean['usual'] / mean['ours']:.2f}"}))
 
 

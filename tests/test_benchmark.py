@@ -106,7 +106,6 @@ def test_oracle_accepts_by_the_truth(bench):
     learner, pool = _learner(bench, "oracle")
     assert isinstance(learner, Oracle)
     for spoil, expected in ((0, 1.0), (9, 0.0)):
-        outcome = None
 
         def look(images, spoil=spoil):
             from napari_segmatch.engine.geometry import warp
@@ -117,17 +116,14 @@ def test_oracle_accepts_by_the_truth(bench):
             hot = torch.nn.functional.one_hot(labels, 3).movedim(-1, 1).float()
             return Look(hot, labels, labels)
 
-        unlabelled = learner.unlabelled
+        def seeing(labelled, unlabelled):
+            learner.seen = unlabelled[1]
+            return Oracle.outcome(learner, labelled, unlabelled)
 
-        def remember(*given, unlabelled=unlabelled):
-            images, learner.seen = unlabelled(*given)
-            return images, learner.seen
-
-        learner.look, learner.unlabelled = look, remember
+        learner.look, learner.outcome = look, seeing
         outcome, _ = learner.learn(pool, 0.5)
         showing = (learner.truth[learner.drawn] > 0).flatten(1).any(1)
         assert (outcome.selection.accepted[showing].float() == expected).all()
-        learner.unlabelled = unlabelled
 
 
 def test_cross_supervision_teaches_both_networks(bench):
@@ -136,7 +132,8 @@ def test_cross_supervision_teaches_both_networks(bench):
     assert isinstance(learner, CrossPseudoSupervision)
     outcome, _ = learner.learn(pool, 0.5)
     rows = torch.tensor([0, 1])
-    others = learner.unlabelled(pool, learner.unlabelled_rows(pool), learner.generator(4), learner.generator(7))
+    learner.drawn = learner.unlabelled_rows(pool)
+    others = learner._batches(pool, learner.labelled_rows(pool))[0][1]
     outcome = learner.outcome((pool.slices(rows), pool.labels_of(rows), _calm(learner)), others)
     for network in (learner.model, learner.other):
         grads = torch.autograd.grad(

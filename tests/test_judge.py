@@ -209,7 +209,7 @@ def test_verdicts_wait_for_a_passed_examination():
     assert judge.report.proven
     after = judge(torch.zeros(1, 1, 32, 32), look)
     assert 0 < float(after.believed[0, 5, 5]) < 1
-    assert judge.tau == pytest.approx(0.6)
+    assert float(judge.threshold) == pytest.approx(0.6)
 
 
 def _examined_judge():

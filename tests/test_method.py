@@ -18,6 +18,8 @@ def _generator(seed=0):
 class TinyPool:
     """Ten random slices on which the learner can take steps."""
 
+    device = torch.device("cpu")
+
     def __init__(self, size=32, channels=1, classes=1):
         self.images = torch.randn(10, channels, size, size, generator=_generator(3))
         self.labels = torch.zeros(10, size, size, dtype=torch.uint8)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from napari_segmatch.engine.intensity import OPERATIONS
+from napari_segmatch.engine.intensity import OPERATIONS, Slices
 from napari_segmatch.engine.losses import foreground_dice
 from napari_segmatch.engine.policy import ALL, GEOMETRIC, CTAugment, RandAugment
 
@@ -23,7 +23,7 @@ def test_there_are_at_least_ten_operations_of_both_kinds():
 def test_operation_changes_grey_values_and_stays_finite(name):
     """At full level every operation but "nothing" changes the image; shape is kept, nothing explodes."""
     images, one = _images(), torch.ones(4, 1, 1, 1)
-    out = OPERATIONS[name](images, one, one, torch.Generator().manual_seed(1))
+    out = OPERATIONS[name](Slices(images), one, one, torch.Generator().manual_seed(1))
     assert out.shape == images.shape
     assert torch.isfinite(out).all()
     assert out.abs().max() < 50
@@ -34,7 +34,7 @@ def test_operation_changes_grey_values_and_stays_finite(name):
 def test_operation_at_level_zero_does_next_to_nothing(name):
     """Level 0 is the identity, up to what a Fourier transform rounds."""
     images, zero = _images(), torch.zeros(4, 1, 1, 1)
-    out = OPERATIONS[name](images, zero, torch.ones(4, 1, 1, 1), torch.Generator().manual_seed(1))
+    out = OPERATIONS[name](Slices(images), zero, torch.ones(4, 1, 1, 1), torch.Generator().manual_seed(1))
     tolerance = {"low-resolution": 1.0, "gibbs": 1e-3}.get(name, 1e-2)
     assert (out - images).abs().max() < tolerance
 
@@ -42,7 +42,8 @@ def test_operation_at_level_zero_does_next_to_nothing(name):
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operation_survives_a_constant_image(name):
     """An empty slice must not become NaN."""
-    out = OPERATIONS[name](torch.zeros(2, 1, 32, 32), torch.ones(2, 1, 1, 1), torch.ones(2, 1, 1, 1), torch.Generator())
+    one = torch.ones(2, 1, 1, 1)
+    out = OPERATIONS[name](Slices(torch.zeros(2, 1, 32, 32)), one, one, torch.Generator())
     assert torch.isfinite(out).all()
 
 

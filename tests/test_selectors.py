@@ -74,8 +74,9 @@ def test_tau_moves_the_verdict():
 class _Critic(torch.nn.Module):
     """Likes masks by their size: large ones are good, small ones bad."""
 
-    def forward(self, images, masks):
-        return masks.flatten(1).float().sum(1) - 100
+    def judge(self, views):
+        whole = views[: len(views) // 2, -1] > 0
+        return whole.flatten(1).float().sum(1) - 100
 
 
 @pytest.fixture

@@ -38,7 +38,7 @@ def judged_slices(learner: Learner, slices: Tensor, frame: Frame, truth: np.ndar
         look = learner.look(part.to(learner.device))
         said = learner.select(part.to(learner.device), look)
         for label in range(1, learner.classes + 1):
-            rows += _judged_masks(look, said, target, label, selector.tau)
+            rows += _judged_masks(look, said, target, label, float(selector.threshold))
     return rows
 
 

@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from ..config import TrainConfig
 from ..engine.device import autocast
 from ..engine.discriminator import GOOD, dice_of
-from ..engine.geometry import identity, inside, warp
+from ..engine.geometry import identity, inside, inverse, warp
 from ..engine.learner import Labelled, Learner
 from ..engine.losses import consistency_loss, hard, supervised_loss
 from ..engine.networks import build
+from ..engine.recorder import moved
 from ..engine.selectors import Look, Selection, gated
 from ..engine.step import Outcome, Views, algorithm_1, labelled_view, mix, strong_view
 from ..errors import ConfigError
@@ -110,15 +111,15 @@ class UniMatch(Learner):
         view = warp(x_u, views.weak)
         look = self.look(view)
         weight = (look.probabilities.amax(1) >= 0.95).float() * inside(views.weak, x_u.shape[-1], x_u.device)
-        order = torch.arange(len(x_u) - 1, -1, -1)
-        second = replace(views, partner=views.partner[order], box=views.box.flip(0).flip(1))
+        second = replace(views, partner=views.partner.flip(0), box=_upside_down(views.box.flip(0), x_u.shape[-1]))
         strong = self.policy.draw(len(x_u), self.generator(7))
-        second = replace(second, strong=strong, beyond=self.policy.matrix(strong))
+        strong, beyond = moved((strong, self.policy.matrix(strong)), self.device)
+        second = replace(second, strong=strong, beyond=beyond)
         batch, targets = [x_l], []
         for each in (views, second):
             seen, target, kept = strong_view(self.policy, each, view, look.labels, weight, labelled[:2])
             batch.append(seen)
-            targets.append((target, kept, torch.linalg.inv(each.beyond)))
+            targets.append((target, kept, inverse(each.beyond)))
         logits = self.student(torch.cat(batch)).float().split([len(part) for part in batch])
         with self._dropped_features():
             dropped = self.student(view).float()
@@ -179,6 +180,12 @@ class BidirectionalCopyPaste(Learner):
     def _ramp(self, progress: float) -> float:
         """Its first quarter is supervised; after that the mixed loss is all there is, at full weight."""
         return 0.0 if progress < max(self.config.warmup, 0.25) else 1.0
+
+
+def _upside_down(boxes: Tensor, size: int) -> Tensor:
+    """Mirror rectangles (n, 4) from top to bottom."""
+    top, bottom, left, right = boxes.unbind(1)
+    return torch.stack([size - bottom, size - top, left, right], 1)
 
 
 def _supervised(logits: Tensor, x_l: Tensor, y_l: Tensor, dice: bool) -> Outcome:

@@ -105,7 +105,8 @@ def fit_rule(masks: Judged, prior: Prior) -> Tensor:
         value = np.sum(share * (np.logaddexp(0, said) - y * said)) + 0.5 * off @ off
         return value, np.array([wrong @ said, -slope * wrong.sum()]) + off / spread
 
-    log_slope, half = minimize(loss, expected, jac=True, method="L-BFGS-B").x
+    bounds = [(expected[0] - 5, expected[0] + 5), (None, None)]  # a search that tries more only overflows
+    log_slope, half = minimize(loss, expected, jac=True, method="L-BFGS-B", bounds=bounds).x
     return torch.tensor([np.exp(log_slope), -np.exp(log_slope) * half], dtype=torch.float32)
 
 
@@ -180,6 +181,17 @@ class Report:
     def met_both(self) -> bool:
         """Whether there were enough good and bad masks to say anything."""
         return min(self.good, self.slices - self.good) >= 3
+
+    @staticmethod
+    def proven_in(numbers: Tensor) -> Tensor:
+        """Return :attr:`proven` of :attr:`numbers`, as a tensor: where they are, without waiting for them."""
+        slices, good, area, _, _ = numbers.unbind()
+        return (torch.minimum(good, slices - good) >= 3) & (area >= 0.7)
+
+    @staticmethod
+    def tau_in(numbers: Tensor) -> Tensor:
+        """Return :attr:`tau` likewise; infinite while there is none."""
+        return torch.where(numbers[3] >= 0, numbers[3], torch.inf)
 
     @property
     def numbers(self) -> Tensor:

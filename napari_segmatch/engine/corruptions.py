@@ -8,44 +8,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .geometry import affine, warp
+from .chance import Source, uniform
+from .geometry import affine, inverse, warp
 
 
-def corrupted(truth: Tensor, generator: torch.Generator) -> Tensor:
+def corrupted(truth: Tensor, source: Source) -> Tensor:
     """Spoil true masks (n, h, w) bool in three ways: returns (3, n, h, w) bool.
 
     In order: moved and deformed, grown or shrunk, another slice's.
     """
-    return torch.stack([deformed(truth, generator), grown_or_shrunk(truth, generator), truth.roll(1, 0)])
+    return torch.stack([deformed(truth, source), grown_or_shrunk(truth, source), truth.roll(1, 0)])
 
 
-def deformed(masks: Tensor, generator: torch.Generator) -> Tensor:
+def deformed(masks: Tensor, source: Source) -> Tensor:
     """Turn, scale, lean and move each mask about its own centre; Dice with the original from about 0.4 to 1."""
-    n, size = len(masks), masks.shape[-1]
-    drawn = torch.rand(n, 6, generator=generator) * 2 - 1
-    place = (torch.arange(size) + 0.5) * (2 / size) - 1
-    mass = masks.float().cpu()
+    n, size, device = len(masks), masks.shape[-1], masks.device
+    drawn = uniform((n, 6), source, device) * 2 - 1
+    place = (torch.arange(size, device=device) + 0.5) * (2 / size) - 1
+    mass = masks.float()
     total = mass.sum((1, 2)).clamp_min(1)
     centre = torch.stack([(mass.sum(1) * place).sum(1) / total, (mass.sum(2) * place).sum(1) / total], 1)
-    still = torch.zeros(n)
-    to_centre = affine(still, still + 1, torch.zeros(n, 2), centre)
+    still = torch.zeros(n, device=device)
+    to_centre = affine(still, still + 1, torch.zeros_like(centre), centre)
     change = affine(
         angle=drawn[:, 0] * math.radians(25),
         scale=1 + 0.25 * drawn[:, 1],
         shear=0.2 * drawn[:, 2:4],
         move=0.08 * drawn[:, 4:6],
     )
-    matrix = to_centre @ change @ torch.linalg.inv(to_centre)
-    return warp(mass[:, None], matrix, padding="zeros")[:, 0].to(masks.device) > 0.5
+    with torch.autocast(device.type, enabled=False):  # half precision is too little for where pixels go
+        matrix = to_centre @ change @ inverse(to_centre)
+    return warp(mass[:, None], matrix, padding="zeros")[:, 0] > 0.5
 
 
-def grown_or_shrunk(masks: Tensor, generator: torch.Generator) -> Tensor:
+def grown_or_shrunk(masks: Tensor, source: Source) -> Tensor:
     """Grow or shrink each mask by its own number of pixels, 1 to 5 at a size of 128."""
-    n = len(masks)
-    pixels = (torch.rand(n, generator=generator) * 5 * masks.shape[-1] / 128).ceil().clamp_min(1).to(masks.device)
-    grows = (torch.rand(n, generator=generator) < 0.5).to(masks.device)[:, None, None]
+    n, device = len(masks), masks.device
+    most = 5 * masks.shape[-1] / 128
+    pixels = (uniform((n,), source, device) * most).ceil().clamp_min(1)
+    grows = (uniform((n,), source, device) < 0.5)[:, None, None]
     changed = torch.where(grows, masks, ~masks)
-    for step in range(int(pixels.max()) if n else 0):
+    for step in range(math.ceil(most)):
         wider = F.max_pool2d(changed.float()[:, None], 3, 1, 1)[:, 0] > 0.5
         changed = torch.where((pixels > step)[:, None, None], wider, changed)
     return torch.where(grows, changed, ~changed)

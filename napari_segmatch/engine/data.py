@@ -73,9 +73,9 @@ class ResidentPool:
         self.regions: list[Region] = []
         self.frames: dict[str, Frame] = {}
         self._first: dict[str, int] = {}
-        self._ends = torch.zeros(0, 2, dtype=torch.long, device=device)
+        self._ends = torch.zeros(0, 2, dtype=torch.long)
         self.fold_of = {} if fold_of is None else fold_of
-        self.folds = torch.zeros(0, dtype=torch.long, device=device)
+        self.folds = torch.zeros(0, dtype=torch.long)
         self._fresh: list[int] = []
         self._mask_versions: dict[str, int] = {}
         self._broken: set[str] = set()
@@ -183,6 +183,7 @@ class ResidentPool:
         """Return slices (n, channels, size, size) with their neighbours as further channels, if any are wanted."""
         if not self._neighbours:
             return self._shelf.take(rows)
+        rows = rows.cpu()
         first, last = self._ends[rows].T
         offsets = range(-self._neighbours, self._neighbours + 1)
         return torch.cat([self._shelf.take((rows + offset).clamp(first, last)) for offset in offsets], 1)
@@ -221,7 +222,7 @@ class ResidentPool:
             row += len(slices)
             ends.append(torch.tensor([[self._first[case], row - 1]]).expand(len(slices), 2))
             self.regions += [Region(case, z) for z in range(len(slices))]
-        self._ends = torch.cat([part.to(self._device) for part in ends])
+        self._ends = torch.cat(ends)
         return problems
 
     def _load_labels(self, case: str) -> list[int]:
@@ -252,7 +253,7 @@ class ResidentPool:
         """Divide labelled cases into two folds; the slices matter for the first one, when it is alone."""
         divide(self.fold_of, cases, (self.labelled - self._first[cases[0]]).tolist())
         spans = {case: (self._first[case], int(self._ends[self._first[case], 1])) for case in cases}
-        self.folds = folds_of(self.fold_of, spans, len(self._shelf)).to(self._device)
+        self.folds = folds_of(self.fold_of, spans, len(self._shelf))
 
     def _unlearnable(self) -> list[str]:
         """Say which classes no labelled slice shows."""
@@ -292,7 +293,8 @@ class ResidentPool:
             return images
         keep = torch.rand(len(rows), self.channels, generator=generator) >= SEQUENCE_DROPOUT
         keep[torch.arange(len(rows)), torch.randint(self.channels, (len(rows),), generator=generator)] = True
-        return images * keep.repeat(1, 1 + 2 * self._neighbours).to(images)[:, :, None, None]
+        keep = keep.repeat(1, 1 + 2 * self._neighbours).to(images.device, images.dtype, non_blocking=True)
+        return images * keep[:, :, None, None]
 
 
 def _draw(rows: Tensor, n: int, generator: torch.Generator) -> Tensor:

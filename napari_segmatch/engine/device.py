@@ -6,6 +6,7 @@ import contextlib
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from ..errors import ConfigError
 
@@ -35,6 +36,22 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     if device.type == "cpu" and _cpu_has_bfloat16():
         return torch.autocast("cpu", torch.bfloat16)
     return contextlib.nullcontext()
+
+
+def at_once(device: torch.device) -> int:
+    """Return how many slices are looked at together, without learning from them."""
+    return 32 if device.type == "cuda" else 16
+
+
+def rows_that(shown: Tensor) -> Tensor:
+    """Return the numbers of the rows (n,) that are shown; on a GPU those of all rows.
+
+    Which ones are shown it can only tell when all that waits is computed, and that lasts longer than to compute what
+    nobody needs. What comes of the others has to be overwritten, or weighted with 0.
+    """
+    if shown.is_cuda:
+        return torch.arange(len(shown), device=shown.device)
+    return shown.nonzero()[:, 0]
 
 
 def _cpu_has_bfloat16() -> bool:

@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..types import NOT_ANNOTATED
+from .chance import Source, uniform
+from .device import rows_that
 
 SIDE = 64
 """The discriminator looks at squares of this side: the whole slice, and what lies about the mask."""
@@ -37,10 +39,12 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, masks: Tensor) -> Tensor:
         """Return logits (n,) for images (n, c, h, w) and binary masks (n, h, w)."""
-        both = torch.cat([images, masks[:, None].to(images.dtype) * 2 - 1], 1)
-        views = torch.cat([_reduced(both), close_up(both, masks)])
-        pooled = self._pooled(views)
-        return self.head(torch.cat([pooled[: len(images)], pooled[len(images) :]], 1))[:, 0]
+        return self.judge(views_of(images, masks))
+
+    def judge(self, views: Tensor) -> Tensor:
+        """Return logits (n,) for :func:`views_of` n slices."""
+        whole, near = self._pooled(views).chunk(2)
+        return self.head(torch.cat([whole, near], 1))[:, 0]
 
     def _pooled(self, views: Tensor) -> Tensor:
         """Return the mean and the maximum of the features, and their mean under the mask."""
@@ -48,6 +52,12 @@ class Discriminator(nn.Module):
         part = F.adaptive_avg_pool2d((views[:, -1:].float() + 1) / 2, maps.shape[2:])
         under = (maps * part).sum((2, 3)) / part.sum((2, 3)).clamp_min(1e-3)
         return torch.cat([maps.mean((2, 3)), maps.amax((2, 3)), under], 1)
+
+
+def views_of(images: Tensor, masks: Tensor) -> Tensor:
+    """Return what discriminators look at, (2 n, c + 1, 64, 64): whole slices with their masks, then close-ups."""
+    both = torch.cat([images, masks[:, None].to(images.dtype) * 2 - 1], 1)
+    return torch.cat([_reduced(both), close_up(both, masks)])
 
 
 def _reduced(images: Tensor) -> Tensor:
@@ -79,7 +89,7 @@ def dice_of(masks: Tensor, truth: Tensor) -> Tensor:
     return torch.where(total > 0, 2 * (masks * truth).sum(1) / total.clamp_min(1), torch.ones_like(total))
 
 
-def one_question(truth: Tensor, predicted: Tensor, classes: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def one_question(truth: Tensor, predicted: Tensor, classes: int, source: Source) -> tuple[Tensor, Tensor]:
     """Choose what to ask of each slice: everything segmented, or a class that is in its truth or its prediction.
 
     Parameters
@@ -94,7 +104,7 @@ def one_question(truth: Tensor, predicted: Tensor, classes: int, generator: torc
     """
     known = truth != NOT_ANNOTATED
     truth, predicted = torch.where(known, truth, 0), torch.where(known, predicted, 0)
-    wish = torch.rand(len(truth), classes + 1, generator=generator).to(truth.device)
+    wish = uniform((len(truth), classes + 1), source, truth.device)
     for label in range(1, classes + 1):
         there = (truth == label).flatten(1).any(1) | (predicted == label).flatten(2).any(2).any(0)
         wish[:, label] = torch.where(there & (classes > 1), wish[:, label], -1.0)
@@ -116,21 +126,32 @@ def equation_1_loss(network: nn.Module, images: Tensor, masks: Tensor, unlabelle
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
-def quality_loss(network: nn.Module, images: Tensor, truth: Tensor, candidates: Tensor) -> Tensor:
+def quality_loss(
+    network: nn.Module, images: Tensor, truth: Tensor, candidates: Tensor, counted: Tensor | None = None
+) -> Tensor:
     """Cross-entropy of "Dice is at least 0.8" over candidate masks (k, n, h, w) bool for n images.
 
-    Empty candidates are not asked about, and equal candidates of a slice count once.
+    Empty candidates are not asked about, and equal candidates of a slice count once. ``counted`` (n,) bool says which
+    images are there at all; every one by default.
     """
     flat = candidates.flatten(2)
     fresh = flat.any(2)
     for later in range(1, len(candidates)):
         fresh[later] &= ~(flat[:later] == flat[later]).all(2).any(0)
-    which, slices = fresh.nonzero(as_tuple=True)
-    if not len(which):
+    if counted is not None:
+        fresh &= counted
+    rows = rows_that(fresh.flatten())
+    if not len(rows):
         return images.new_zeros(())
-    masks = candidates[which, slices]
+    slices, masks = rows % len(images), candidates.flatten(0, 1)[rows]
     target = (dice_of(masks, truth[slices]) >= GOOD).float() * 0.95 + 0.025
-    return F.binary_cross_entropy_with_logits(network(images[slices], masks), target)
+    loss = F.binary_cross_entropy_with_logits(network(images[slices], masks), target, reduction="none")
+    return mean_of(loss, fresh.flatten()[rows].float())
+
+
+def mean_of(values: Tensor, weights: Tensor) -> Tensor:
+    """Return the mean of values (n,) by weights (n,); 0 if there is no weight."""
+    return (values * weights).sum() / weights.sum().clamp_min(1e-3)
 
 
 def annotated(labels: Tensor) -> Tensor:

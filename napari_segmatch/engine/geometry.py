@@ -15,9 +15,14 @@ SLACK = 2e-3
 """A pixel may leave the field of view by so many of its halves: matrices are rounded."""
 
 
-def identity(n: int) -> Tensor:
+def identity(n: int, device: torch.device | str = "cpu") -> Tensor:
     """Return n matrices that move nothing, (n, 3, 3)."""
-    return torch.eye(3).repeat(n, 1, 1)
+    return torch.eye(3, device=device).repeat(n, 1, 1)
+
+
+def inverse(matrix: Tensor) -> Tensor:
+    """Return the way back (n, 3, 3). No view has none, and a GPU need not be asked."""
+    return torch.linalg.inv_ex(matrix).inverse
 
 
 def weak(n: int, size: int, flip: float, shift: float, generator: torch.Generator) -> Tensor:
@@ -39,9 +44,9 @@ def affine(angle: Tensor, scale: Tensor, shear: Tensor, move: Tensor) -> Tensor:
     n = len(angle)
     cos, sin = torch.cos(angle) * scale, torch.sin(angle) * scale
     turn = torch.stack([cos, -sin, sin, cos], 1).view(n, 2, 2)
-    lean = torch.eye(2).repeat(n, 1, 1)
+    lean = torch.eye(2, device=angle.device).repeat(n, 1, 1)
     lean[:, 0, 1], lean[:, 1, 0] = shear[:, 0], shear[:, 1]
-    matrix = identity(n)
+    matrix = identity(n, angle.device)
     matrix[:, :2, :2] = turn @ lean
     matrix[:, :2, 2] = move
     return matrix
@@ -50,13 +55,13 @@ def affine(angle: Tensor, scale: Tensor, shear: Tensor, move: Tensor) -> Tensor:
 def warp(image: Tensor, matrix: Tensor, mode: str = "bilinear", padding: str = "border") -> Tensor:
     """Resample images (n, c, h, w) into the views that ``matrix`` (n, 3, 3) leads to."""
     height, width = image.shape[2:]
-    grid = _sent_to(torch.linalg.inv(matrix), height, width, image.device).movedim(1, -1)
+    grid = _sent_to(inverse(matrix), height, width, image.device).movedim(1, -1)
     return F.grid_sample(image.float(), grid, mode=mode, padding_mode=padding, align_corners=False)
 
 
 def inside(matrix: Tensor, size: int, device: torch.device | str = "cpu") -> Tensor:
     """Mark the pixels of a view that show something of the image, (n, size, size) of 0 and 1."""
-    return _stays(torch.linalg.inv(matrix), size, device)
+    return _stays(inverse(matrix), size, device)
 
 
 def seen_after(matrix: Tensor, size: int, device: torch.device | str = "cpu") -> Tensor:

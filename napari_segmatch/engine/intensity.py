@@ -1,145 +1,198 @@
 """Photometric operations on MRI slices: what scanners, coils and patients do to grey values.
 
-Each takes images (n, c, h, w) with mean 0 and spread 1, a level (n, 1, 1, 1) from 0 (nothing happens) to 1,
-a sign (n, 1, 1, 1) of -1 or 1, and a generator for noise. None moves a pixel. Sequences are quantities of
-their own: nothing mixes channels or inverts contrast.
+Each takes slices with mean 0 and spread 1, a level (n, 1, 1, 1) from 0 (nothing happens) to 1, a sign (n, 1, 1, 1) of
+-1 or 1, and a source of noise. None moves a pixel. Sequences are quantities of their own: nothing mixes channels or
+inverts contrast.
+
+Some only weigh the frequencies of a slice. These share one way through k-space, where slices that go through
+different ones can go together.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-Operation = Callable[[Tensor, Tensor, Tensor, torch.Generator], Tensor]
+from .chance import Source, normal, uniform, whole
+
+
+class Frequencies:
+    """The frequencies of half k-space, in cycles per pixel."""
+
+    def __init__(self, images: Tensor) -> None:
+        height, width = images.shape[2:]
+        self.y = torch.fft.fftfreq(height, device=images.device).view(1, 1, -1, 1)
+        x = torch.fft.rfftfreq(width, device=images.device).view(1, 1, 1, -1)
+        self.square = self.y**2 + x**2
+
+
+class Slices:
+    """Images (n, c, h, w), and what several operations ask of them."""
+
+    def __init__(self, images: Tensor, frequencies: Frequencies | None = None) -> None:
+        self.images = images
+        self.frequencies = Frequencies(images) if frequencies is None else frequencies
+
+    @cached_property
+    def low(self) -> Tensor:
+        return self.images.amin((2, 3), keepdim=True)
+
+    @cached_property
+    def span(self) -> Tensor:
+        return (self.images.amax((2, 3), keepdim=True) - self.low).clamp_min(1e-3)
+
+    def noise(self, source: Source) -> Tensor:
+        return normal(self.images.shape, source, self.images.device)
+
+    def weighed(self, weights: Tensor) -> Tensor:
+        """Return the images with only so much of each frequency, (n, 1, h, w // 2 + 1) or what broadcasts to it."""
+        return torch.fft.irfft2(torch.fft.rfft2(self.images) * weights, s=self.images.shape[2:])
+
+
+Operation = Callable[[Slices, Tensor, Tensor, Source], Tensor]
 OPERATIONS: dict[str, Operation] = {}
+"""By name, what makes new images of slices."""
+
+WEIGHTS: dict[str, Operation] = {}
+"""Of operations on frequencies, how much of each is left."""
 
 
 def operation(function: Operation) -> Operation:
     """Register an operation under its name."""
-    OPERATIONS[function.__name__.strip("_").replace("_", "-")] = function
+    OPERATIONS[_name(function)] = function
     return function
 
 
-def _normal(like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.randn(like.shape, generator=generator).to(like.device)
+def on_frequencies(weights: Operation) -> Operation:
+    """Register an operation by the weights that it gives to frequencies."""
+    WEIGHTS[_name(weights)] = weights
+
+    def weighed(s: Slices, level: Tensor, sign: Tensor, source: Source) -> Tensor:
+        return s.weighed(weights(s, level, sign, source))
+
+    OPERATIONS[_name(weights)] = weighed
+    return weighed
 
 
-def _uniform(shape: tuple[int, ...], like: Tensor, generator: torch.Generator) -> Tensor:
-    return torch.rand(shape, generator=generator).to(like.device)
+def _name(function: Operation) -> str:
+    return function.__name__.replace("_", "-")
+
+
+def apply_each(s: Slices, chosen: Tensor, level: Tensor, sign: Tensor) -> Tensor:
+    """Put each slice through an operation of its own, all of them at once.
+
+    Every slice goes through every operation. A GPU does that sooner than it says which slices need which.
+
+    Parameters
+    ----------
+    chosen
+        (n, 1, 1, 1): numbers in the order of ``OPERATIONS``; a negative one leaves the slice as it is.
+    """
+    result, weights = s.images, torch.ones(1, dtype=torch.complex64, device=chosen.device)
+    weighed = torch.zeros_like(chosen, dtype=torch.bool)
+    for number, (name, function) in enumerate(OPERATIONS.items()):
+        mine = chosen == number
+        if name in WEIGHTS:
+            weights = torch.where(mine, WEIGHTS[name](s, level, sign, None), weights)
+            weighed = weighed | mine
+        elif function is not nothing:
+            result = torch.where(mine, function(s, level, sign, None), result)
+    return torch.where(weighed, s.weighed(weights), result)
 
 
 @operation
-def nothing(x: Tensor, level: Tensor, sign: Tensor, generator: torch.Generator) -> Tensor:
-    return x
+def nothing(s: Slices, level: Tensor, sign: Tensor, source: Source) -> Tensor:
+    return s.images
 
 
 @operation
-def brightness(x: Tensor, level: Tensor, sign: Tensor, generator: torch.Generator) -> Tensor:
-    return x + 0.5 * sign * level
+def brightness(s: Slices, level: Tensor, sign: Tensor, source: Source) -> Tensor:
+    return s.images + 0.5 * sign * level
 
 
 @operation
-def contrast(x: Tensor, level: Tensor, sign: Tensor, generator: torch.Generator) -> Tensor:
-    middle = x.mean((2, 3), keepdim=True)
-    return (x - middle) * (1 + 0.5 * sign * level) + middle
+def contrast(s: Slices, level: Tensor, sign: Tensor, source: Source) -> Tensor:
+    middle = s.images.mean((2, 3), keepdim=True)
+    return torch.lerp(middle, s.images, 1 + 0.5 * sign * level)
 
 
 @operation
-def gamma(x: Tensor, level: Tensor, sign: Tensor, generator: torch.Generator) -> Tensor:
-    low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-    span = (high - low).clamp_min(1e-3)
-    return ((x - low) / span).clamp(0, 1) ** torch.exp(0.6 * sign * level) * span + low
+def gamma(s: Slices, level: Tensor, sign: Tensor, source: Source) -> Tensor:
+    return ((s.images - s.low) / s.span).clamp(0, 1) ** torch.exp(0.6 * sign * level) * s.span + s.low
 
 
 @operation
-def bias_field(x: Tensor, level: Tensor, sign: Tensor, generator: torch.Generator) -> Tensor:
+def bias_field(s: Slices, level: Tensor, sign: Tensor, source: Source) -> Tensor:
     """Coil sensitivity: a smooth field multiplies the signal."""
-    n, _, h, w = x.shape
-    coarse = torch.randn(n, 1, 4, 4, generator=generator).to(x.device)
-    field = F.interpolate(coarse, (h, w), mode="bicubic", align_corners=True)
-    low = x.amin((2, 3), keepdim=True)
-    return (x - low) * torch.exp(0.3 * level * field) + low
+    coarse = normal((len(s.images), 1, 4, 4), source, s.images.device)
+    field = F.interpolate(coarse, s.images.shape[2:], mode="bicubic", align_corners=True)
+    return (s.images - s.low) * torch.exp(0.3 * level * field) + s.low
 
 
 @operation
-def gaussian_noise(x: Tensor, level: Tensor, sign: Tensor, generator: torch.Generator) -> Tensor:
-    return x + 0.25 * level * _normal(x, generator)
+def gaussian_noise(s: Slices, level: Tensor, sign: Tensor, source: Source) -> Tensor:
+    return s.images + 0.25 * level * s.noise(source)
 
 
 @operation
-def rician_noise(x: Tensor, level: Tensor, sign: Tensor, generator: torch.Generator) -> Tensor:
+def rician_noise(s: Slices, level: Tensor, sign: Tensor, source: Source) -> Tensor:
     """Magnitude of a complex signal with noise in both parts."""
-    low = x.amin((2, 3), keepdim=True)
     sigma = 0.25 * level
-    real = x - low + sigma * _normal(x, generator)
-    return torch.sqrt(real**2 + (sigma * _normal(x, generator)) ** 2 + 1e-12) + low
+    real = s.images - s.low + sigma * s.noise(source)
+    return torch.sqrt(real**2 + (sigma * s.noise(source)) ** 2 + 1e-12) + s.low
 
 
-@operation
-def blur(x: Tensor, level: Tensor, sign: Tensor, generator: torch.Generator) -> Tensor:
-    return _in_k_space(x, torch.exp(-2 * (torch.pi * 2.0 * level * _radius(x)) ** 2))
+@on_frequencies
+def blur(s: Slices, level: Tensor, sign: Tensor, source: Source) -> Tensor:
+    return torch.exp(-2 * (torch.pi * 2.0 * level) ** 2 * s.frequencies.square)
 
 
-@operation
-def sharpen(x: Tensor, level: Tensor, sign: Tensor, generator: torch.Generator) -> Tensor:
-    soft = _in_k_space(x, torch.exp(-2 * (torch.pi * _radius(x)) ** 2))
-    return x + 1.5 * level * (x - soft)
+@on_frequencies
+def sharpen(s: Slices, level: Tensor, sign: Tensor, source: Source) -> Tensor:
+    return 1 + 1.5 * level * (1 - torch.exp(-2 * torch.pi**2 * s.frequencies.square))
 
 
-@operation
-def low_resolution(x: Tensor, level: Tensor, sign: Tensor, generator: torch.Generator) -> Tensor:
+@on_frequencies
+def low_resolution(s: Slices, level: Tensor, sign: Tensor, source: Source) -> Tensor:
     """Fewer phase-encoding lines along one axis: a soft cut of high frequencies in y."""
     keep = 0.6 * (1 - 0.75 * level)
-    fy = torch.fft.fftfreq(x.shape[2], device=x.device).abs().view(1, 1, -1, 1)
-    return _in_k_space(x, torch.sigmoid((keep - fy) / 0.015))
+    return torch.sigmoid((keep - s.frequencies.y.abs()) / 0.015)
 
 
-@operation
-def gibbs(x: Tensor, level: Tensor, sign: Tensor, generator: torch.Generator) -> Tensor:
+@on_frequencies
+def gibbs(s: Slices, level: Tensor, sign: Tensor, source: Source) -> Tensor:
     """Ringing at edges: a hard cut in k-space."""
-    return _in_k_space(x, (_radius(x) <= 0.7072 * (1 - 0.75 * level)).float())
+    return (s.frequencies.square <= (0.7072 * (1 - 0.75 * level)) ** 2).float()
 
 
-@operation
-def ghosting(x: Tensor, level: Tensor, sign: Tensor, generator: torch.Generator) -> Tensor:
+@on_frequencies
+def ghosting(s: Slices, level: Tensor, sign: Tensor, source: Source) -> Tensor:
     """Periodic motion: every second to sixth line of k-space is off, and faint copies appear."""
-    n, _, h, _ = x.shape
-    period = torch.randint(2, 7, (n, 1, 1, 1), generator=generator).to(x.device)
-    lines = torch.arange(h, device=x.device).view(1, 1, -1, 1)
-    centre = torch.fft.fftfreq(h, device=x.device).abs().view(1, 1, -1, 1) < 0.02
-    weight = torch.where((lines % period == 0) & ~centre, 1 - 0.7 * level, torch.ones_like(level))
-    return _in_k_space(x, weight)
+    y = s.frequencies.y
+    period = whole(2, 7, (len(s.images), 1, 1, 1), source, y.device)
+    lines = torch.arange(y.shape[2], device=y.device).view(1, 1, -1, 1)
+    return torch.where((lines % period == 0) & (y.abs() >= 0.02), 1 - 0.7 * level, torch.ones_like(level))
+
+
+@on_frequencies
+def motion(s: Slices, level: Tensor, sign: Tensor, source: Source) -> Tensor:
+    """The head moved once: part of the k-space lines carry the phase of a shifted image.
+
+    They are those above a line. Of the image that is seen, the real part, a frequency and its opposite each have half.
+    """
+    y = s.frequencies.y
+    start = 0.06 + 0.3 * uniform((len(s.images), 1, 1, 1), source, y.device)
+    phase = 2 * torch.pi * y * 4 * level * sign
+    moved = (1 + torch.polar(torch.ones_like(phase), phase)) / 2
+    return torch.where((y.abs() > start) & (y > -0.5), moved, 1.0)
 
 
 @operation
-def motion(x: Tensor, level: Tensor, sign: Tensor, generator: torch.Generator) -> Tensor:
-    """The head moved once: part of the k-space lines carry the phase of a shifted image."""
-    n, _, h, _ = x.shape
-    fy = torch.fft.fftfreq(h, device=x.device).view(1, 1, -1, 1)
-    start = 0.06 + 0.3 * _uniform((n, 1, 1, 1), x, generator)
-    phase = torch.where(fy > start, 2 * torch.pi * fy * 4 * level * sign, torch.zeros_like(fy))
-    return _in_k_space(x, torch.polar(torch.ones_like(phase), phase), whole=True)
-
-
-@operation
-def quantise(x: Tensor, level: Tensor, sign: Tensor, generator: torch.Generator) -> Tensor:
+def quantise(s: Slices, level: Tensor, sign: Tensor, source: Source) -> Tensor:
     """Fewer grey values, as after a careless conversion."""
-    low, high = x.amin((2, 3), keepdim=True), x.amax((2, 3), keepdim=True)
-    step = (high - low).clamp_min(1e-3) / 2 ** (7 - 3 * level)
-    return torch.where(level > 0, ((x - low) / step).round() * step + low, x)
-
-
-def _radius(x: Tensor) -> Tensor:
-    """Distance from the centre of half k-space, in cycles per pixel, (1, 1, h, w // 2 + 1)."""
-    fy = torch.fft.fftfreq(x.shape[2], device=x.device).view(-1, 1)
-    fx = torch.fft.rfftfreq(x.shape[3], device=x.device).view(1, -1)
-    return torch.sqrt(fy**2 + fx**2)[None, None]
-
-
-def _in_k_space(x: Tensor, weight: Tensor, whole: bool = False) -> Tensor:
-    if whole:
-        return torch.fft.ifft2(torch.fft.fft2(x) * weight).real
-    return torch.fft.irfft2(torch.fft.rfft2(x) * weight, s=x.shape[2:])
+    step = s.span / 2 ** (7 - 3 * level)
+    return torch.where(level > 0, ((s.images - s.low) / step).round() * step + s.low, s.images)

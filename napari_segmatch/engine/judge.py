@@ -30,13 +30,15 @@ from torch import Tensor, nn
 from ..config import TrainConfig
 from ..types import NOT_ANNOTATED
 from .calibration import OF_EMPTY_SLICES, Judged, Report, chance, fit_rule, of_masks, report_on
+from .chance import Source
 from .corruptions import corrupted
 from .data import ResidentPool
+from .device import at_once, rows_that
 from .discriminator import GOOD, Discriminator, annotated, dice_of, one_question, quality_loss
 from .evidence import evidence, logit, look_with, self_agreement
 from .losses import consistency_loss, hard, supervised_loss
 from .networks import build
-from .selectors import DiscriminatorSelector, Look, Selection, emptiness, gated, lesson_loss, rows_of
+from .selectors import DiscriminatorSelector, Look, emptiness, gated, lesson_loss, rows_of, sure_ones
 
 EXAMINED = 128
 """Labelled slices in one examination, at most."""
@@ -81,23 +83,24 @@ class Judge(DiscriminatorSelector):
         """What the last examination has shown."""
         return Report.of(self.record)
 
-    def forward(self, images: Tensor, look: Look) -> Selection:
-        report = self.report
-        tau = report.tau if self.given_tau is None else self.given_tau
-        self.tau = tau if report.proven and tau is not None else math.inf  # until then nothing is accepted
-        return super().forward(images, look)
+    @property
+    def threshold(self) -> Tensor:
+        """Above which score a mask is accepted: none is until the judge is proven."""
+        tau = Report.tau_in(self.record) if self.given_tau is None else self.given_tau
+        return torch.where(Report.proven_in(self.record), tau, math.inf)
 
     def believed(self, chances: Tensor, look: Look) -> Tensor:
-        if not self.report.proven:
-            return gated(torch.ones_like(chances), look, "soft-and-sure", self.tau)
-        return gated(chances, look, self.gate, self.tau)
+        proven = gated(chances, look, self.gate, self.threshold)
+        return torch.where(Report.proven_in(self.record), proven, sure_ones(look))
 
     def mask_chance(self, images: Tensor, masks: Tensor, look: Look, label: int) -> Tensor:
         chances = chance(logit(emptiness(look.probabilities)), self.empty_rule)
         shown = masks.flatten(1).any(1)
-        if shown.any():
-            images, masks, look = images[shown], masks[shown], rows_of(look, shown)
-            chances[shown] = chance(evidence(self.opinion(images, masks), masks, look, label), self.mask_rule)
+        rows = rows_that(shown)
+        if len(rows):
+            images, masks, look = images[rows], masks[rows], rows_of(look, rows)
+            asked = chance(evidence(self.opinion(images, masks), masks, look, label), self.mask_rule)
+            chances[rows] = torch.where(shown[rows], asked, chances[rows])
         return chances
 
     def margin(self, scores: Tensor) -> Tensor:
@@ -116,7 +119,7 @@ class Judge(DiscriminatorSelector):
 
     # learning --------------------------------------------------------------------------------------------
 
-    def loss(self, images: Tensor, labels: Tensor, folds: Tensor, predicted: Tensor, generator: torch.Generator,
+    def loss(self, images: Tensor, labels: Tensor, folds: Tensor, predicted: Tensor, source: Source,
              dice: bool) -> Tensor:  # fmt: skip
         """Return the loss of understudies and critics on labelled views (n, c, h, w).
 
@@ -130,12 +133,11 @@ class Judge(DiscriminatorSelector):
         total = images.new_zeros(())
         for fold in (0, 1):
             mine = folds == fold
-            if not mine.any():
-                continue
-            total = total + supervised_loss(self.understudies[fold](images[mine]), labels[mine], dice)
-            mine = mine & annotated(labels)
-            if mine.any():
-                total = total + self._critic_loss(fold, images[mine], labels[mine], predicted[mine], generator)
+            rows = rows_that(mine)
+            if len(rows):
+                guess = self.understudies[fold](images[rows])
+                total = total + supervised_loss(guess, labels[rows], dice, mine[rows])
+                total = total + self._critic_loss(fold, images, labels, predicted, mine & annotated(labels), source)
         return total
 
     def following_loss(self, images: Tensor, look: Look, folds: Tensor) -> Tensor:
@@ -146,12 +148,14 @@ class Judge(DiscriminatorSelector):
         total = images.new_zeros(())
         for fold, understudy in enumerate(self.understudies):
             mine = folds != 1 - fold
-            if mine.any():
-                some = torch.ones_like(look.probabilities[mine, 0])
-                total = total + consistency_loss(understudy(images[mine]), look.probabilities[mine], some)
+            rows = rows_that(mine)
+            if len(rows):
+                wanted = look.probabilities[rows]
+                guess = understudy(images[rows])
+                total = total + consistency_loss(guess, wanted, torch.ones_like(wanted[:, 0]), counted=mine[rows])
         return total
 
-    def unlabelled_loss(self, images: Tensor, look: Look, folds: Tensor, generator: torch.Generator) -> Tensor:
+    def unlabelled_loss(self, images: Tensor, look: Look, folds: Tensor, source: Source) -> Tensor:
         """Return the critics' loss on weak views (n, c, h, w) of unlabelled slices, and how the teacher sees them.
 
         Slices of a case with labels have its fold (n,); the others, -1, go to the critics in turn.
@@ -162,8 +166,7 @@ class Judge(DiscriminatorSelector):
         usable = self_agreement(look) >= AGREED
         for fold in (0, 1):
             mine = usable & (folds == fold)
-            if mine.any():
-                total = total + self._critic_loss(fold, images[mine], look.labels[mine], look.first[mine], generator)
+            total = total + self._critic_loss(fold, images, look.labels, look.first, mine, source)
         return total
 
     def lesson_loss(self, images: Tensor, masks: Tensor, targets: Tensor, folds: Tensor) -> Tensor:
@@ -171,18 +174,24 @@ class Judge(DiscriminatorSelector):
         total = images.new_zeros(())
         for fold, critic in enumerate(self.critics):
             mine = folds != 1 - fold
-            if mine.any():
-                total = total + lesson_loss(critic, images[mine], masks[mine], targets[mine])
+            rows = rows_that(mine)
+            if len(rows):
+                total = total + lesson_loss(critic, images[rows], masks[rows], targets[rows], mine[rows])
         return total / len(self.critics)
 
     def _critic_loss(
-        self, fold: int, images: Tensor, labels: Tensor, predicted: Tensor, generator: torch.Generator
+        self, fold: int, images: Tensor, labels: Tensor, predicted: Tensor, mine: Tensor, source: Source
     ) -> Tensor:
+        """Return the loss of a critic on those slices that are its own."""
+        rows = rows_that(mine)
+        if not len(rows):
+            return images.new_zeros(())
+        images, labels, predicted = images[rows], labels[rows], predicted[rows]
         with torch.no_grad():
             guessed = hard(self.understudies[1 - fold](images))
-        truth, guesses = one_question(labels, torch.stack([guessed, predicted]), self.classes, generator)
-        candidates = torch.cat([truth[None], guesses, corrupted(truth, generator)])
-        return quality_loss(self.critics[fold], images, truth, candidates)
+        truth, guesses = one_question(labels, torch.stack([guessed, predicted]), self.classes, source)
+        candidates = torch.cat([truth[None], guesses, corrupted(truth, source)])
+        return quality_loss(self.critics[fold], images, truth, candidates, mine[rows])
 
     # examination -----------------------------------------------------------------------------------------
 
@@ -193,10 +202,10 @@ class Judge(DiscriminatorSelector):
         blanks: list[Answer] = []
         his = self._teacher_looks(pool, teacher, mirror, generator)
         for fold in (0, 1):
-            rows = pool.labelled[(pool.folds.cpu()[pool.labelled] == 1 - fold)]
-            rows = rows[torch.randperm(len(rows), generator=generator)[: EXAMINED // 2]].to(pool.device)
+            rows = pool.labelled[pool.folds[pool.labelled] == 1 - fold]
+            rows = rows[torch.randperm(len(rows), generator=generator)[: EXAMINED // 2]]
             lead = self._lead(fold, his, mirror) if len(rows) else 0.0
-            for part in rows.split(16) if len(rows) else ():
+            for part in rows.split(at_once(pool.device)) if len(rows) else ():
                 self._ask(fold, pool.slices(part), pool.labels_of(part).long(), mirror, lead, masks, blanks)
         usual = [self._evidence(images, look, (0, 1)).cpu() for images, look in his] or [known for known, _ in masks]
         if usual:
@@ -214,7 +223,7 @@ class Judge(DiscriminatorSelector):
         """Return unlabelled slices on which the teacher sees something, and how he sees them."""
         rows = pool.unlabelled[torch.randperm(len(pool.unlabelled), generator=generator)[:COMPARED]]
         looks = []
-        for part in rows.to(pool.device).split(16) if len(rows) else ():
+        for part in rows.split(at_once(pool.device)) if len(rows) else ():
             images = pool.slices(part)
             his = look_with(teacher, images, mirror)
             shown = (his.labels > 0).flatten(1).any(1)

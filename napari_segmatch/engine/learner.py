@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -10,29 +11,28 @@ from torch import Tensor, nn
 from ..config import TrainConfig
 from .calibration import FEW, Report
 from .data import ResidentPool
+from .descent import adam, descend, follow
 from .device import autocast, choose_device
-from .discriminator import equation_1_loss, one_question
+from .discriminator import one_question
 from .evidence import look_with
 from .geometry import warp, weak
 from .judge import Judge
-from .losses import foreground_dice, hard
+from .losses import foreground_dice
 from .networks import build
 from .policy import POLICIES
+from .recorder import Recorder, moved
+from .school import School, said_in
 from .selectors import DiscriminatorSelector, Look, Selection, build_selector
 from .step import Outcome, Views, algorithm_1, draw_views, labelled_view
 
-JUDGE_RATE = 1e-3
-"""Learning rate of the discriminator."""
-
-UNDERSTUDY_HASTE = 3.0
-"""How many times faster its understudies learn: they have to keep up with the teacher."""
-
-LESSONS = 8
-"""People's decisions that the discriminator is reminded of in one update."""
-
-
 Labelled = tuple[Tensor, Tensor, Views]
 """Labelled slices, their labels and the views drawn for them."""
+
+Batch = tuple[Labelled, tuple[Tensor, Views] | None]
+"""Labelled and, after the warm-up, unlabelled slices with their views."""
+
+Counts = tuple[tuple[int, int], ...]
+"""How many labelled and unlabelled slices each part of a step has."""
 
 
 class Learner:
@@ -52,8 +52,12 @@ class Learner:
             self.selector = build_selector(config, inputs, classes).to(self.device)
         self.teacher = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.policy = POLICIES[config.augment](config.strong_operations)
-        self.optimiser = self._adam(self.model, config.learning_rate, config.weight_decay)
-        self.judge_optimiser = self._judge_optimiser()
+        self.recorder = Recorder(self.device, wanted=type(self).outcome is Learner.outcome)
+        self._ahead: dict[tuple[int, Counts], list[tuple[Views, Views | None]]] = {}
+        self.optimiser = adam(self.model.parameters(), config.learning_rate, config.weight_decay, self.device)
+        self.school = None
+        if isinstance(self.selector, DiscriminatorSelector):
+            self.school = School(self.selector, config, self.device, self.recorder)
         self.step = 0
         self.parts = 1
         """In so many parts a batch is computed; more of them need less memory and give the same step."""
@@ -68,20 +72,9 @@ class Learner:
         self.drawn = torch.zeros(0, dtype=torch.long)
         """Rows of the last unlabelled batch."""
 
-    def _adam(self, module: nn.Module, rate: float, decay: float) -> torch.optim.Optimizer:
-        return torch.optim.AdamW(module.parameters(), rate, weight_decay=decay, fused=self.device.type != "mps")
-
-    def _judge_optimiser(self) -> torch.optim.Optimizer | None:
-        if not isinstance(self.selector, DiscriminatorSelector):
-            return None
-        optimiser = self._adam(self.selector.critics, JUDGE_RATE, 1e-2)
-        if isinstance(self.selector, Judge):
-            optimiser.add_param_group({"params": self.selector.understudies.parameters(), "haste": UNDERSTUDY_HASTE})
-        return optimiser
-
-    def generator(self, purpose: int = 0) -> torch.Generator:
-        """Return the source of chance of this step; one for each purpose."""
-        return torch.Generator().manual_seed((self.config.seed * 1_000_003 + self.step) * 8 + purpose)
+    def generator(self, purpose: int = 0, ahead: int = 0) -> torch.Generator:
+        """Return the source of chance of this step, or of one to come; one for each purpose."""
+        return torch.Generator().manual_seed((self.config.seed * 1_000_003 + self.step + ahead) * 8 + purpose)
 
     def student(self, images: Tensor) -> Tensor:
         with autocast(self.device):
@@ -122,49 +115,80 @@ class Learner:
     def _learn(self, pool: ResidentPool, progress: float) -> tuple[Outcome, float]:
         config, rows, ramp = self.config, self.labelled_rows(pool), self._ramp(progress)
         self.softly = config.selector == "identity-soft" or (config.rejected == "soft" and pool.cases_labelled >= FEW)
-        others = self.unlabelled_rows(pool) if ramp > 0 else rows[:0]
-        chances = self.generator(3), self.generator(4), self.generator(7), self.generator(7)
+        self.drawn = self.unlabelled_rows(pool) if ramp > 0 else rows[:0]
+        batches = self._batches(pool, rows)
         self.model.train()
-        self.optimiser.zero_grad(set_to_none=True)
-        for part, theirs in zip(rows.tensor_split(self.parts), others.tensor_split(self.parts), strict=True):
-            views = draw_views(len(part), config, self.policy, chances[0], unlabelled=False)
-            labelled = (pool.pictures(part, chances[2]), pool.labels_of(part), views)
-            outcome = self.outcome(
-                labelled, self.unlabelled(pool, theirs, chances[1], chances[3]) if len(theirs) else None
-            )
-            ((outcome.supervised + ramp * outcome.consistency) * (len(part) / len(rows))).backward()
-        self.skipped = not self.update(progress)
+        key = "step", ramp > 0, self.softly, self.parts
+        outcome, sound = self.recorder(key, self._step, batches, self._numbers(progress, ramp))
+        if self.device.type == "cuda" and not self.policy.state:  # while it computes
+            counts = tuple((len(mine[0]), len(theirs[0]) if theirs else 0) for mine, theirs in batches)
+            self._ahead = {(self.step + 1, counts): self._views(counts, ahead=1)}
+        self.skipped = not bool(sound)
         if not self.skipped:
+            labelled = batches[-1][0]
             if self.policy.state:
-                self.policy.learn(views.strong, self._proximity(outcome, labelled))
+                self.policy.learn(labelled[2].strong, self._proximity(outcome, labelled))
             if self.step % config.discriminator_every == 0:
-                self.judged = self._teach_discriminator(pool, part, outcome, labelled)
+                self.judged = self._teach_discriminator(pool, rows, outcome, labelled)
         self.step += 1
         return outcome, self.judged
+
+    def _batches(self, pool: ResidentPool, rows: Tensor) -> tuple[Batch, ...]:
+        """Return slices, labels and views, in as many parts as a step is computed in."""
+        parts = list(zip(rows.tensor_split(self.parts), self.drawn.tensor_split(self.parts), strict=True))
+        counts = tuple((len(mine), len(theirs)) for mine, theirs in parts)
+        views = self._ahead.pop((self.step, counts), None) or self._views(counts)
+        chances = self.generator(7), self.generator(7)
+        return tuple(
+            (
+                (pool.pictures(mine, chances[0]), pool.labels_of(mine), drawn),
+                (pool.pictures(theirs, chances[1]), others) if others else None,
+            )
+            for (mine, theirs), (drawn, others) in zip(parts, views, strict=True)
+        )
+
+    def _views(self, counts: Counts, ahead: int = 0) -> list[tuple[Views, Views | None]]:
+        """Draw the views of so many labelled and unlabelled slices in each part of this step, or of one to come."""
+        mine, theirs = self.generator(3, ahead), self.generator(4, ahead)
+        draw = partial(draw_views, config=self.config, policy=self.policy)
+        return [
+            (draw(n, generator=mine, unlabelled=False), draw(m, generator=theirs, unlabelled=True) if m else None)
+            for n, m in counts
+        ]
+
+    def _numbers(self, progress: float, ramp: float) -> tuple[float | Tensor, ...]:
+        """Return the weight of the consistency loss, the learning rate, and how much of the teacher stays."""
+        warm, left = min(1.0, (self.step + 1) / 50), max(1 - progress, 0.0) ** 0.9
+        keep = min(self.config.ema, (self.step + 1) / (self.step + 10))
+        numbers = ramp, self.config.learning_rate * warm * left, keep
+        return tuple(map(torch.tensor, numbers)) if self.device.type == "cuda" else numbers
+
+    def _step(self, batches: tuple[Batch, ...], numbers: tuple[float | Tensor, ...]) -> tuple[Outcome, Tensor]:
+        """Compute a step and follow it; returns the outcome of its last part, and whether its gradient is a number."""
+        ramp, rate, keep = numbers
+        whole = sum(len(labelled[0]) for labelled, _ in batches)
+        self.optimiser.zero_grad(set_to_none=True)
+        for labelled, unlabelled in batches:
+            outcome = self.outcome(labelled, unlabelled)
+            ((outcome.supervised + ramp * outcome.consistency) * (len(labelled[0]) / whole)).backward()
+        sound = descend(self.optimiser, rate)
+        follow(self.teacher, self.model, 1 - keep, sound)
+        return outcome.detached(), sound
 
     def _proximity(self, outcome: Outcome, labelled: Labelled) -> Tensor:
         """How well (n,) the model still finds the structures on the policy's probes: the labelled strong views."""
         if self.config.labelled_strong:
             return foreground_dice(outcome.labelled_logits, outcome.labelled_mask)
-        probe, truth = labelled_view(*labelled, self.policy, strong=True)
+        images, labels, views = moved(labelled, self.device)
+        probe, truth = labelled_view(images, labels, views, self.policy, strong=True)
         with torch.no_grad():
             return foreground_dice(self.student(probe), truth)
 
     def labelled_rows(self, pool: ResidentPool) -> Tensor:
-        config = self.config
-        return pool.sample_labelled(config.batch, config.lesion_share, self.generator()).to(self.device)
+        return pool.sample_labelled(self.config.batch, self.config.lesion_share, self.generator())
 
     def unlabelled_rows(self, pool: ResidentPool) -> Tensor:
-        count = max(self.parts, round(self.config.mu * self.config.batch))
-        return pool.sample_unlabelled(count, self.generator(6)).to(self.device)
-
-    def unlabelled(
-        self, pool: ResidentPool, rows: Tensor, views: torch.Generator, pictures: torch.Generator
-    ) -> tuple[Tensor, Views]:
-        """Return unlabelled slices and the views drawn for them."""
-        self.drawn = rows
-        drawn = draw_views(len(rows), self.config, self.policy, views, unlabelled=True)
-        return pool.pictures(rows, pictures), drawn
+        return pool.sample_unlabelled(max(self.parts, round(self.config.mu * self.config.batch)), self.generator(6))
 
     def outcome(self, labelled: Labelled, unlabelled: tuple[Tensor, Views] | None) -> Outcome:
         """Compute the losses of a step."""
@@ -172,19 +196,6 @@ class Learner:
             self.student, self.look, self.select, self.policy, labelled, unlabelled, self.config.labelled_strong,
             self.config.dice, blend=self.softly,
         )  # fmt: skip
-
-    def update(self, progress: float) -> bool:
-        """Follow the gradient, and let the teacher follow the student; False if the gradient is not a number."""
-        config = self.config
-        rate = config.learning_rate * min(1.0, (self.step + 1) / 50) * max(1 - progress, 0.0) ** 0.9
-        if not _descend(self.optimiser, rate):
-            return False
-        keep = min(config.ema, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            torch._foreach_lerp_(list(self.teacher.parameters()), list(self.model.parameters()), 1 - keep)
-            for mine, theirs in zip(self.teacher.buffers(), self.model.buffers(), strict=True):
-                mine.copy_(theirs)
-        return True
 
     def _ramp(self, progress: float) -> float:
         if self.config.selector == "none" or progress < self.config.warmup:
@@ -195,52 +206,31 @@ class Learner:
     # the discriminator -----------------------------------------------------------------------------------
 
     def _teach_discriminator(self, pool: ResidentPool, rows: Tensor, outcome: Outcome, labelled: Labelled) -> float:
-        """Lines 8 and 9: update the discriminator; its gradient never reaches the model."""
-        judge, optimiser, generator = self.selector, self.judge_optimiser, self.generator(1)
-        if not isinstance(judge, DiscriminatorSelector) or optimiser is None:
+        """Lines 8 and 9: update the discriminator."""
+        chance = self.generator(1)
+        if self.school is None:
             return 0.0
-        judge.train()
-        with autocast(self.device):
-            if isinstance(judge, Judge):
-                loss = judge.loss(
-                    outcome.labelled_view, outcome.labelled_mask, pool.folds[rows], hard(outcome.labelled_logits),
-                    generator, self.config.dice,
-                )  # fmt: skip
-                if outcome.look is not None and outcome.unlabelled_view is not None:
-                    seen = outcome.unlabelled_view, outcome.look, pool.folds[self.drawn]
-                    loss = loss + judge.following_loss(*seen)
-                    loss = loss + judge.unlabelled_loss(*seen, generator) if self.looks_twice else loss
-            else:
-                loss = self._equation_1(judge, pool, labelled, generator)
-            loss = loss + self._lesson_loss(judge, pool, generator)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        _descend(optimiser, JUDGE_RATE)
-        return float(loss.detach())
+        if not isinstance(self.selector, Judge):
+            return float(self.school.equation_1(*self._both_kinds(pool, labelled, chance), said_in(pool, chance)))
+        rows, drawn = rows.tensor_split(self.parts)[-1], self.drawn.tensor_split(self.parts)[-1]
+        known = outcome.labelled_view, outcome.labelled_mask, pool.folds[rows], outcome.labelled_logits
+        seen = None
+        if outcome.look is not None and outcome.unlabelled_view is not None:
+            seen = outcome.unlabelled_view, outcome.look, pool.folds[drawn]
+        return float(self.school.judging(known, seen, said_in(pool, chance), self.looks_twice, chance))
 
-    def _equation_1(
-        self, judge: DiscriminatorSelector, pool: ResidentPool, labelled: Labelled, generator: torch.Generator
-    ) -> Tensor:
-        """Equation 1 on weak views of both kinds: another kind of view on one side would give the answer away."""
-        x_l, y_l = labelled_view(*labelled, self.policy, strong=False)
-        rows = pool.sample_unlabelled(len(x_l), generator).to(self.device)
-        x_u = warp(pool.slices(rows), weak(len(rows), self.config.size, self.config.flip, self.config.shift, generator))
+    def _both_kinds(
+        self, pool: ResidentPool, labelled: Labelled, chance: torch.Generator
+    ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+        """Return true and predicted masks on weak views: another kind of view on one side would give it away."""
+        images, labels, views = moved(labelled, self.device)
+        x_l, y_l = labelled_view(images, labels, views, self.policy, strong=False)
+        rows = pool.sample_unlabelled(len(x_l), chance)
+        x_u = warp(pool.slices(rows), weak(len(rows), self.config.size, self.config.flip, self.config.shift, chance))
         look = self.look(x_u)
-        truth, _ = one_question(y_l, y_l[None], self.classes, generator)
-        fake, _ = one_question(look.labels, look.labels[None], self.classes, generator)
-        return equation_1_loss(judge.critics[0], x_l, truth, x_u, fake)
-
-    def _lesson_loss(
-        self, judge: DiscriminatorSelector, pool: ResidentPool, generator: torch.Generator
-    ) -> Tensor | float:
-        """Learn from people's decisions on proposals, the more of them there are the more."""
-        if pool.lessons is None:
-            return 0.0
-        book = pool.lessons
-        taken = torch.randint(len(book.rows), (LESSONS,), generator=generator)
-        here, rows = taken.to(self.device), book.rows[taken].to(self.device)
-        loss = judge.lesson_loss(pool.slices(rows), book.masks[here], book.targets[here], pool.folds[rows])
-        return 0.5 * min(1.0, len(book.rows) / 20) * loss
+        truth, _ = one_question(y_l, y_l[None], self.classes, chance)
+        fake, _ = one_question(look.labels, look.labels[None], self.classes, chance)
+        return (x_l, truth), (x_u, fake)
 
     def examine(self, pool: ResidentPool) -> Report | None:
         """Examine the quality critic on labelled slices that it has not seen; None for other selectors."""
@@ -264,6 +254,7 @@ class Learner:
 
     def load_tensors(self, tensors: dict[str, Tensor], optimisers: bool = True) -> None:
         """Restore what :meth:`tensors` returned."""
+        self.recorder.forget()
         for name, mine in self.policy.state.items():
             mine.copy_(tensors[f"policy.{name}"])
         for name, module in self._modules().items():
@@ -281,16 +272,5 @@ class Learner:
         return {"model": self.model, "teacher": self.teacher, "selector": self.selector}
 
     def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        pairs = {"optimiser": self.optimiser, "judge_optimiser": self.judge_optimiser}
-        return {name: value for name, value in pairs.items() if value is not None}
-
-
-def _descend(optimiser: torch.optim.Optimizer, rate: float) -> bool:
-    """Take a step down the gradient that was gathered; False, and nothing is changed, if it is not a number."""
-    for group in optimiser.param_groups:
-        group["lr"] = rate * group.get("haste", 1.0)
-    norm = nn.utils.clip_grad_norm_([p for group in optimiser.param_groups for p in group["params"]], 1.0)
-    if not torch.isfinite(norm):
-        return False
-    optimiser.step()
-    return True
+        mine = {"optimiser": self.optimiser}
+        return mine if self.school is None else mine | {"judge_optimiser": self.school.optimiser}

@@ -22,7 +22,7 @@ def hard(scores: Tensor) -> Tensor:
     return label
 
 
-def supervised_loss(logits: Tensor, labels: Tensor, dice: bool = True) -> Tensor:
+def supervised_loss(logits: Tensor, labels: Tensor, dice: bool = True, counted: Tensor | None = None) -> Tensor:
     """Cross-entropy plus Dice against people's labels.
 
     Parameters
@@ -31,12 +31,19 @@ def supervised_loss(logits: Tensor, labels: Tensor, dice: bool = True) -> Tensor
         (n, classes + 1, h, w).
     labels
         (n, h, w) int64; 255 is ignored.
+    counted
+        (n,) bool: slices that are there at all; every one by default.
     """
     weight = (labels != NOT_ANNOTATED).float()
-    return weighted_loss(logits, labels * weight.long(), weight, weight.sum(), dice)
+    labels = labels * weight.long()
+    if counted is not None:
+        weight = weight * counted[:, None, None]
+    return weighted_loss(logits, labels, weight, weight.sum(), dice, _share(counted))
 
 
-def consistency_loss(logits: Tensor, pseudo: Tensor, weight: Tensor, dice: bool = True) -> Tensor:
+def consistency_loss(
+    logits: Tensor, pseudo: Tensor, weight: Tensor, dice: bool = True, counted: Tensor | None = None
+) -> Tensor:
     """Loss of an aligned prediction against a pseudo mask (line 6 of Algorithm 1).
 
     The denominator counts all pixels of the batch, rejected ones too: when little is accepted, little is learnt.
@@ -49,19 +56,35 @@ def consistency_loss(logits: Tensor, pseudo: Tensor, weight: Tensor, dice: bool 
         (n, h, w) int64, or probabilities (n, classes + 1, h, w).
     weight
         (n, h, w); 0 where the selector said no or the strong view saw nothing.
+    counted
+        (n,) bool: slices that are there at all; every one by default.
     """
-    return weighted_loss(logits, pseudo, weight, torch.tensor(float(weight.numel())), dice)
+    share = _share(counted)
+    if counted is not None:
+        weight = weight * counted[:, None, None]
+    return weighted_loss(logits, pseudo, weight, weight.numel() * share, dice, share)
 
 
-def weighted_loss(logits: Tensor, target: Tensor, weight: Tensor, total: Tensor, dice: bool) -> Tensor:
-    """Cross-entropy over ``total`` pixels, plus (``dice``) soft Dice where there is weight."""
+def _share(counted: Tensor | None) -> Tensor | float:
+    """Return which share of slices is there; a little if none is, for what is divided by it is 0 then."""
+    return 1.0 if counted is None else counted.float().mean().clamp_min(1e-3)
+
+
+def weighted_loss(
+    logits: Tensor, target: Tensor, weight: Tensor, total: Tensor | float, dice: bool, share: Tensor | float
+) -> Tensor:
+    """Cross-entropy over ``total`` pixels, plus (``dice``) soft Dice where there is weight.
+
+    ``share`` is that of the slices which are there at all.
+    """
     logits = logits.float()
-    entropy = (F.cross_entropy(logits, target, reduction="none") * weight).sum() / total.clamp_min(1).to(logits.device)
+    total = total.clamp_min(1) if isinstance(total, Tensor) else max(total, 1.0)
+    entropy = (F.cross_entropy(logits, target, reduction="none") * weight).sum() / total
     if not dice:
         return entropy
     hot = target if target.ndim == 4 else F.one_hot(target, logits.shape[1]).movedim(-1, 1)
     hot = hot * weight[:, None]
-    return entropy + _dice(logits.softmax(1) * weight[:, None], hot) * weight.mean()
+    return entropy + _dice(logits.softmax(1) * weight[:, None], hot) * (weight.mean() / share)
 
 
 def foreground_dice(logits: Tensor, labels: Tensor) -> Tensor:

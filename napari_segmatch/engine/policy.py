@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .geometry import affine, identity
-from .intensity import OPERATIONS
+from .intensity import OPERATIONS, Frequencies, Slices, apply_each
 
 GEOMETRIC = ("rotate", "scale", "shear-x", "shear-y", "move-x", "move-y")
 ALL = (*GEOMETRIC, *OPERATIONS)
@@ -24,6 +24,13 @@ class Drawn:
     levels: Tensor
     signs: Tensor
     seed: int
+
+    def joined(self, other: Drawn) -> Drawn:
+        """Return what was drawn for both."""
+        return Drawn(
+            torch.cat([self.operations, other.operations]), torch.cat([self.levels, other.levels]),
+            torch.cat([self.signs, other.signs]), self.seed,
+        )  # fmt: skip
 
 
 class Policy(Protocol):
@@ -87,6 +94,8 @@ class RandAugment:
         return matrix
 
     def apply(self, images: Tensor, drawn: Drawn) -> Tensor:
+        if images.is_cuda:
+            return self._apply_at_once(images, drawn)
         generator = torch.Generator().manual_seed(drawn.seed)
         images = images.clone()
         for column in range(self.depth):
@@ -97,7 +106,16 @@ class RandAugment:
                 level = drawn.levels[rows, column].view(-1, 1, 1, 1).to(images.device)
                 sign = drawn.signs[rows, column].view(-1, 1, 1, 1).to(images.device)
                 rows = rows.to(images.device)
-                images[rows] = OPERATIONS[ALL[number]](images[rows], level, sign, generator)
+                images[rows] = OPERATIONS[ALL[number]](Slices(images[rows]), level, sign, generator)
+        return images
+
+    def _apply_at_once(self, images: Tensor, drawn: Drawn) -> Tensor:
+        """Do the same on a GPU, where ``drawn`` is too; chance is its own there."""
+        frequencies = Frequencies(images)
+        for column in range(self.depth):
+            wide = (part[:, column].view(-1, 1, 1, 1) for part in (drawn.operations, drawn.levels, drawn.signs))
+            chosen, level, sign = wide
+            images = apply_each(Slices(images, frequencies), chosen - len(GEOMETRIC), level, sign)
         return images
 
 

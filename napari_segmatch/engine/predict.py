@@ -12,13 +12,12 @@ from torch import Tensor
 from ..events import PseudoMask
 from ..types import Verdict, watched
 from .data import ResidentPool
+from .device import at_once
 from .discriminator import dice_of
 from .learner import Learner
 from .losses import hard
 from .prepare import Frame, to_network, with_neighbours
 from .selectors import Look, rows_of
-
-CHUNK = 16
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ def predict_slices(learner: Learner, images: Tensor, frame: Frame) -> Prediction
     """Predict all prepared slices of one case, (z, c, size, size), on the case's own grid."""
     images = with_neighbours(images, learner.config.neighbours)
     labels, scores, accepted, by_class = [], [], [], []
-    for part in images.split(CHUNK):
+    for part in images.split(at_once(learner.device)):
         part = part.to(learner.device)
         look = learner.look(part)
         selection = learner.select(part, look)
@@ -80,8 +79,8 @@ def propose(learner: Learner, pool: ResidentPool, count: int) -> tuple[PseudoMas
     seen = [pool.row(region) for region in watched(pool.snapshot.unlabelled) if region.case in pool.frames]
     rows = torch.tensor([*seen, *(row for row in pool.unlabelled[order].tolist() if row not in set(seen))])
     found, shows = [], []
-    for part in rows.split(CHUNK):
-        images = pool.slices(part.to(learner.device))
+    for part in rows.split(at_once(learner.device)):
+        images = pool.slices(part)
         look = learner.look(images)
         selection = learner.select(images, look)
         margins = learner.margins(selection)

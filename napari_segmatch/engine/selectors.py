@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import TrainConfig
-from .discriminator import Discriminator
+from .device import rows_that
+from .discriminator import Discriminator, mean_of, views_of
 from .losses import hard
 
 SURE = 0.95
@@ -158,11 +160,16 @@ class DiscriminatorSelector(nn.Module):
         asked = self.class_chances(images, look)
         chances = torch.where(asked.isnan(), 1.0, asked)
         score = chances.amin(1)
-        return Selection(self.believed(chances, look), score, score > self.tau, asked[:, 1:])
+        return Selection(self.believed(chances, look), score, score > self.threshold, asked[:, 1:])
+
+    @property
+    def threshold(self) -> Tensor | float:
+        """Above which score a mask is accepted."""
+        return self.tau
 
     def believed(self, chances: Tensor, look: Look) -> Tensor:
         """Return how far each pixel is believed (n, h, w), from the chances (n, classes + 1) of the masks."""
-        return gated(chances, look, "hard", self.tau)
+        return gated(chances, look, "hard", self.threshold)
 
     def class_chances(self, images: Tensor, look: Look) -> Tensor:
         """Return the chance that everything segmented is right and that each class is, (n, classes + 1).
@@ -172,9 +179,11 @@ class DiscriminatorSelector(nn.Module):
         chances = torch.full((len(images), self.classes + 1), torch.nan, device=images.device)
         for label in range(self.classes + 1) if self.classes > 1 else (0,):
             mask = look.labels == label if label else look.labels > 0
-            rows = mask.flatten(1).any(1) if label else torch.ones(len(images), dtype=torch.bool, device=images.device)
-            if rows.any():
-                chances[rows, label] = self.mask_chance(images[rows], mask[rows], rows_of(look, rows), label)
+            there = mask.flatten(1).any(1) | (label == 0)
+            rows = rows_that(there)
+            if len(rows):
+                asked = self.mask_chance(images[rows], mask[rows], rows_of(look, rows), label)
+                chances[rows, label] = torch.where(there[rows], asked, torch.nan)
         if self.classes == 1:
             chances[:, 1] = torch.where((look.labels > 0).flatten(1).any(1), chances[:, 0], torch.nan)
         return chances
@@ -184,19 +193,26 @@ class DiscriminatorSelector(nn.Module):
 
     def opinion(self, images: Tensor, masks: Tensor) -> Tensor:
         """Return the critics' mean logit (n,) on binary masks."""
-        return torch.stack([critic(images, masks) for critic in self.critics]).float().mean(0)
+        views = views_of(images, masks)
+        return torch.stack([cast(Discriminator, critic).judge(views) for critic in self.critics]).float().mean(0)
 
     def lesson_loss(self, images: Tensor, masks: Tensor, targets: Tensor, folds: Tensor) -> Tensor:
         """Return the loss on binary masks (n, h, w) that people have judged; targets (n,)."""
         return lesson_loss(self.critics[0], images, masks, targets)
 
 
-def lesson_loss(critic: nn.Module, images: Tensor, masks: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy of a critic's opinion on masks (n, h, w) with what people said of them (n,)."""
-    return F.binary_cross_entropy_with_logits(critic(images, masks), targets * 0.95 + 0.025)
+def lesson_loss(
+    critic: nn.Module, images: Tensor, masks: Tensor, targets: Tensor, counted: Tensor | None = None
+) -> Tensor:
+    """Cross-entropy of a critic's opinion on masks (n, h, w) with what people said of them (n,).
+
+    ``counted`` (n,) bool says which of them are there at all; every one by default.
+    """
+    loss = F.binary_cross_entropy_with_logits(critic(images, masks), targets * 0.95 + 0.025, reduction="none")
+    return mean_of(loss, torch.ones_like(loss) if counted is None else counted.float())
 
 
-def gated(chances: Tensor, look: Look, gate: str, tau: float) -> Tensor:
+def gated(chances: Tensor, look: Look, gate: str, tau: Tensor | float) -> Tensor:
     """Return how far each pixel is believed (n, h, w), from the chances (n, classes + 1) that whole masks are good.
 
     Parameters
@@ -205,11 +221,16 @@ def gated(chances: Tensor, look: Look, gate: str, tau: float) -> Tensor:
         ``soft`` or ``hard``: a mask is believed by its chance, or as yes and no at ``tau``. With ``-and-sure`` only its
         sure pixels are; with ``-or-sure`` sure pixels are in any case.
     """
-    kind, _, sure_ones = gate.partition("-")
+    kind, _, sureness = gate.partition("-")
     of_masks = (chances > tau).float() if kind == "hard" else chances
     believed = of_masks.gather(1, look.labels.flatten(1)).view_as(look.labels)
-    sure = (look.probabilities.amax(1) >= SURE).float()
-    return {"": believed, "and-sure": believed * sure, "or-sure": torch.maximum(believed, sure)}[sure_ones]
+    sure = sure_ones(look)
+    return {"": believed, "and-sure": believed * sure, "or-sure": torch.maximum(believed, sure)}[sureness]
+
+
+def sure_ones(look: Look) -> Tensor:
+    """Mark the pixels of which the teacher is sure, (n, h, w) of 0 and 1."""
+    return (look.probabilities.amax(1) >= SURE).float()
 
 
 def rows_of(look: Look, rows: Tensor) -> Look:

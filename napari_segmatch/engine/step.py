@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..config import TrainConfig
 from ..types import NOT_ANNOTATED
-from .geometry import inside, seen_after, warp, weak
+from .geometry import inside, inverse, seen_after, warp, weak
 from .losses import consistency_loss, supervised_loss
 from .policy import Drawn, Policy
 from .selectors import Look, Selection
@@ -34,7 +34,7 @@ class Views:
     beyond: Tensor
     box: Tensor
     partner: Tensor
-    paste: Tensor
+    paste: Tensor | None
 
 
 def draw_views(n: int, config: TrainConfig, policy: Policy, generator: torch.Generator, unlabelled: bool) -> Views:
@@ -49,21 +49,27 @@ def draw_views(n: int, config: TrainConfig, policy: Policy, generator: torch.Gen
         beyond=policy.matrix(strong),
         box=_boxes(n, config.size, config.cutmix if unlabelled else 0.0, generator),
         partner=torch.randperm(n, generator=generator),
-        paste=torch.rand(n, generator=generator) < (config.paste if unlabelled else 0.0),
+        paste=torch.rand(n, generator=generator) < config.paste if unlabelled and config.paste else None,
     )
 
 
 def _boxes(n: int, size: int, chance: float, generator: torch.Generator) -> Tensor:
-    """Draw rectangles of 5 to 40 % of the image, (n, size, size) bool; empty where chance says so."""
+    """Draw rectangles of 5 to 40 % of the image: top, bottom, left and right (n, 4); empty where chance says so."""
     drawn = torch.rand(n, 5, generator=generator)
     area = 0.05 + 0.35 * drawn[:, 0]
     ratio = torch.exp((drawn[:, 1] - 0.5) * 1.4)
     height, width = (area * ratio).sqrt().clamp_max(1) * size, (area / ratio).sqrt().clamp_max(1) * size
     top, left = drawn[:, 2] * (size - height), drawn[:, 3] * (size - width)
-    line = torch.arange(size)
-    rows = (line >= top[:, None]) & (line < (top + height)[:, None])
-    columns = (line >= left[:, None]) & (line < (left + width)[:, None])
-    return rows[:, :, None] & columns[:, None, :] & (drawn[:, 4] < chance)[:, None, None]
+    height = torch.where(drawn[:, 4] < chance, height, 0.0)
+    return torch.stack([top, top + height, left, left + width], 1)
+
+
+def in_boxes(boxes: Tensor, size: int) -> Tensor:
+    """Mark the pixels that lie in rectangles (n, 4), (n, size, size) bool."""
+    line = torch.arange(size, device=boxes.device)
+    top, bottom, left, right = boxes[:, :, None].unbind(1)
+    rows, columns = (line >= top) & (line < bottom), (line >= left) & (line < right)
+    return rows[:, :, None] & columns[:, None, :]
 
 
 @dataclass(frozen=True)
@@ -79,15 +85,23 @@ class Outcome:
     look: Look | None = None
     selection: Selection | None = None
 
+    def detached(self) -> Outcome:
+        """Return the same, its losses without gradient."""
+        return replace(self, supervised=self.supervised.detach(), consistency=self.consistency.detach())
+
+
+def placed(images: Tensor, labels: Tensor, views: Views, strong: bool) -> tuple[Tensor, Tensor]:
+    """Return labelled slices and labels where the views have them; pixels from outside are not annotated."""
+    matrix = views.beyond @ views.weak if strong else views.weak
+    moved = warp(labels[:, None].float(), matrix, mode="nearest")[:, 0].long()
+    known = inside(matrix, images.shape[-1], images.device) > 0
+    return warp(images, matrix), torch.where(known, moved, NOT_ANNOTATED)
+
 
 def labelled_view(images: Tensor, labels: Tensor, views: Views, policy: Policy, strong: bool) -> tuple[Tensor, Tensor]:
-    """Return T1(x_l), T1(y_l), or the strong view of both; pixels from outside the image are not annotated."""
-    matrix = views.beyond @ views.weak if strong else views.weak
-    seen = warp(images, matrix)
-    if strong:
-        seen = policy.apply(seen, views.strong)
-    moved = warp(labels[:, None].float(), matrix, mode="nearest")[:, 0].long()
-    return seen, torch.where(inside(matrix, images.shape[-1], images.device) > 0, moved, NOT_ANNOTATED)
+    """Return T1(x_l), T1(y_l), or the strong view of both."""
+    seen, moved = placed(images, labels, views, strong)
+    return (policy.apply(seen, views.strong) if strong else seen), moved
 
 
 def pseudo_masks(teacher: Teacher, selector: Selector, images: Tensor, views: Views) -> tuple[Tensor, Look, Selection]:
@@ -128,10 +142,9 @@ def mix(
 
     Pixels take their targets (n, h, w), or (n, k, h, w) where these are soft, and their weights along.
     """
-    device = images.device
-    box, partner, paste = views.box.to(device), views.partner.to(device), views.paste.to(device)
+    box, partner, paste = in_boxes(views.box, images.shape[-1]), views.partner, views.paste
     donors, targets, weights = images[partner], target[partner], weight[partner]
-    if views.paste.any():
+    if paste is not None:
         rows = partner % len(labelled[0])
         known = labelled[1][rows] != NOT_ANNOTATED
         theirs = torch.where(known, labelled[1][rows], 0).long()
@@ -148,16 +161,24 @@ def mix(
     )
 
 
-def strong_view(
-    policy: Policy, views: Views, images: Tensor, target: Tensor, weight: Tensor, labelled: tuple[Tensor, Tensor]
+def mixed_view(
+    views: Views, images: Tensor, target: Tensor, weight: Tensor, labelled: tuple[Tensor, Tensor]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return T2(x_u) from weak views, mixed, and the mixed targets and weights, which stay in the weak frame.
+    """Return weak views, mixed, where the strong view has them; mixed targets and weights stay in the weak frame.
 
     What the strong view does not show has weight 0.
     """
     mixed, target, weight = mix(views, images, target, weight, labelled)
     weight = weight * seen_after(views.beyond, images.shape[-1], images.device)
-    return policy.apply(warp(mixed, views.beyond), views.strong), target, weight
+    return warp(mixed, views.beyond), target, weight
+
+
+def strong_view(
+    policy: Policy, views: Views, images: Tensor, target: Tensor, weight: Tensor, labelled: tuple[Tensor, Tensor]
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return T2(x_u) from weak views, and targets and weights as :func:`mixed_view` does."""
+    seen, target, weight = mixed_view(views, images, target, weight, labelled)
+    return policy.apply(seen, views.strong), target, weight
 
 
 def algorithm_1(
@@ -196,24 +217,29 @@ def algorithm_1(
     L_u = 1{y^} H(T1 T2^-1 M(T2(x_u)), y^) / mu B, on pixels that the strong view shows; with ``blend`` y^ is a soft
     mask, and there is no 1{}. One forward pass of M serves both batches.
     """
-    x_l, y_l = labelled_view(labelled[0], labelled[1], labelled[2], policy, labelled_strong)
     if unlabelled is None:
+        x_l, y_l = labelled_view(*labelled, policy, labelled_strong)
         logits = student(x_l)
         return Outcome(supervised_loss(logits, y_l, dice), logits.new_zeros(()), x_l, y_l, logits.detach())
 
-    x_u, views = unlabelled
+    (x_u, views), n = unlabelled, len(labelled[0])
     weak_view, look, selection = pseudo_masks(teacher, selector, x_u, views)
     pseudo, weight = pseudo_targets(look, selection.believed, blend)
     weight = weight * inside(views.weak, x_u.shape[-1], x_u.device)
-    x_s, target, weight = strong_view(policy, views, weak_view, pseudo, weight, labelled[:2])
+    x_l, y_l = placed(*labelled, labelled_strong)
+    x_s, target, weight = mixed_view(views, weak_view, pseudo, weight, labelled[:2])
+    if labelled_strong:
+        seen = policy.apply(torch.cat([x_l, x_s]), labelled[2].strong.joined(views.strong))
+    else:
+        seen = torch.cat([x_l, policy.apply(x_s, views.strong)])
 
-    logits = student(torch.cat([x_l, x_s]))
-    logits_l, logits_u = logits[: len(x_l)], logits[len(x_l) :]
-    aligned = warp(logits_u, torch.linalg.inv(views.beyond))
+    logits = student(seen)
+    logits_l, logits_u = logits[:n], logits[n:]
+    aligned = warp(logits_u, inverse(views.beyond))
     return Outcome(
         supervised=supervised_loss(logits_l, y_l, dice),
         consistency=consistency_loss(aligned, target, weight, dice),
-        labelled_view=x_l,
+        labelled_view=seen[:n],
         labelled_mask=y_l,
         labelled_logits=logits_l.detach(),
         unlabelled_view=weak_view,

@@ -27,7 +27,7 @@ class Watch:
 
     def __init__(self, learner: Learner) -> None:
         self._learner = learner
-        self._bad, self._went_back = 0, False
+        self._bad, self._went_back, self._told = 0, False, False
         self.notes: list[str] = []
         self.remember()
 
@@ -46,6 +46,7 @@ class Watch:
                 if not _is_out_of_memory(error):
                     raise
                 self._halve(error)
+        self._tell_of_launches()
         if not learner.skipped:
             self._bad = 0
             return result
@@ -54,6 +55,14 @@ class Watch:
         if self._bad >= PATIENCE:
             self._go_back(data)
         return None
+
+    def _tell_of_launches(self) -> None:
+        why = self._learner.recorder.refused
+        if why and not self._told:
+            self._told = True
+            self.notes.append(
+                f"Steps take longer than they need: this GPU or network cannot have them recorded ({why})."
+            )
 
     def _halve(self, error: RuntimeError) -> None:
         learner = self._learner

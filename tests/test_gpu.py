@@ -1,0 +1,116 @@
+"""On a CUDA GPU. Without one these are skipped; nothing else depends on them."""
+
+import pytest
+import torch
+from test_method import TinyPool, _config
+
+from napari_segmatch.benchmark.rivals import METHODS
+from napari_segmatch.engine.learner import Learner
+from napari_segmatch.engine.lessons import Lessons
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
+
+
+class Pool(TinyPool):
+    """Its pixels are on the GPU, its row numbers are not."""
+
+    device = torch.device("cuda")
+
+    def __init__(self, **shape):
+        super().__init__(**shape)
+        self.images, self.labels = self.images.cuda(), self.labels.cuda()
+        self.unlabelled = torch.arange(5, 10)
+
+
+def _told(pool):
+    masks = pool.labels[:4] > 0
+    blank = torch.zeros(4, 1)
+    pool.lessons = Lessons(torch.arange(4), masks, torch.tensor([1.0, 0, 1, 0]).cuda(), blank > 0, blank, blank)
+    return pool
+
+
+def _losses(pool, steps=20, recorded=True, **changes):
+    learner = Learner(_config(device="cuda", warmup=0.2, discriminator_every=2, **changes), 1, pool.labels.max().item())
+    learner.recorder._wanted = recorded
+    found = []
+    for step in range(steps):
+        outcome, judged = learner.learn(pool, step / steps)
+        found.append((float(outcome.supervised), float(outcome.consistency), judged))
+        if step == steps // 2:
+            learner.examine(pool)
+    return learner, torch.tensor(found)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"selector": "confidence-map"}, {"augment": "ctaugment", "paste": 0.5}, {"selector": "none"}, {"mu": 2.0}],
+)
+def test_a_recorded_run_is_the_plain_one(changes):
+    """What is launched as one teaches the same as kernel by kernel."""
+    learner, recorded = _losses(Pool(), **changes)
+    _, plain = _losses(Pool(), recorded=False, **changes)
+    assert learner.recorder.refused == ""
+    assert any(learner.recorder._recorded.values())
+    assert torch.allclose(recorded, plain, atol=1e-3)
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_people_teach_a_recorded_run(classes):
+    """Lessons come in while it runs; two classes are recorded as well."""
+    pool = Pool(classes=classes)
+    learner, _ = _losses(pool)
+    before = len(learner.recorder._recorded)
+    for _ in range(6):
+        learner.learn(_told(pool), 0.9)
+    assert len(learner.recorder._recorded) > before
+    assert learner.recorder.refused == ""
+
+
+def test_nothing_waits_for_the_gpu_inside_a_step():
+    """All but the answer whether the step was sound: then the processor can go ahead."""
+    learner, _ = _losses(Pool(), recorded=False)
+    pool = Pool()
+    learner.drawn = learner.unlabelled_rows(pool)
+    batches, numbers = learner._batches(pool, learner.labelled_rows(pool)), learner._numbers(0.5, 1.0)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        learner.recorder("plain", learner._step, batches, numbers)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_a_step_that_is_no_number_changes_nothing():
+    """The optimiser leaves it out by itself; the run goes on."""
+    pool = Pool()
+    learner, _ = _losses(pool)
+    before = {name: value.clone() for name, value in learner.model.state_dict().items()}
+    whole, pool.images = pool.images, pool.images * torch.nan
+    learner.learn(pool, 0.9)
+    assert learner.skipped
+    assert all(torch.equal(before[name], value) for name, value in learner.model.state_dict().items())
+    pool.images = whole
+    learner.learn(pool, 0.9)
+    assert not learner.skipped
+    assert all(torch.isfinite(value).all() for value in learner.teacher.state_dict().values())
+
+
+def test_a_restored_learner_goes_on():
+    """Its addresses are other ones: what was recorded before is not launched."""
+    pool = Pool()
+    learner, _ = _losses(pool)
+    saved = learner.tensors()
+    ahead = [float(learner.learn(pool, 0.9)[0].supervised) for _ in range(3)]
+    learner.load_tensors(saved)
+    learner.step -= 3
+    again = [float(learner.learn(pool, 0.9)[0].supervised) for _ in range(3)]
+    assert ahead == pytest.approx(again, abs=1e-3)
+
+
+@pytest.mark.parametrize("method", [name for name in METHODS if name != "oracle"])
+def test_every_method_runs(method):
+    """Those of others too, whose steps are not recorded."""
+    kind, needs = METHODS[method]
+    learner = kind(_config(device="cuda", **needs), 1, 1)
+    for step in range(4):
+        outcome, _ = learner.learn(Pool(), 0.2 + step / 8)
+    assert torch.isfinite(outcome.supervised)
