@@ -135,6 +135,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "rejected": "ignored",
     },
     "standard": {},
+    "gpu": {"size": 256, "features": 32, "batch": 16},
     "overnight": {"steps": 20_000, "size": 256, "features": 32, "batch": 16, "propose_every": 500},
     "paper": {
         "objective": "equation-1", "steps": 11_100, "size": 256, "features": 32, "batch": 16, "mu": 1.0,

@@ -151,9 +151,11 @@ def test_decisions_and_unlabelled_slices_keep_to_the_fold_of_their_case():
         assert _touched(judge.critics) == expected
         judge = Judge(configure(), 1, 1).eval()
         look = Look(hot, masks.long(), masks.long())
-        judge.unlabelled_loss(images, look, folds, _generator()).backward()
+        scores = judge.understudies_on(images)
+        judge.unlabelled_loss(images, scores, look, folds, _generator()).backward()
         assert _touched(judge.critics) == expected
-        judge.following_loss(images, look, folds).backward()
+        assert _touched(judge.understudies) == [False, False]
+        judge.following_loss(scores, look, folds).backward()
         assert _touched(judge.understudies) == expected
 
 
@@ -171,8 +173,9 @@ def test_critics_learn_from_unlabelled_slices_only_where_the_teacher_agrees_with
     images, labels = torch.randn(4, 1, 32, 32), torch.zeros(4, 32, 32, dtype=torch.long)
     labels[:, 4:20, 4:20] = 1
     hot = torch.nn.functional.one_hot(labels, 2).movedim(-1, 1).float()
-    assert judge.unlabelled_loss(images, Look(hot, labels, labels.roll(12, 2)), torch.full((4,), -1), _generator()) == 0
-    judge.unlabelled_loss(images, Look(hot, labels, labels), torch.full((4,), -1), _generator()).backward()
+    scores, nobody, unsure = judge.understudies_on(images), torch.full((4,), -1), Look(hot, labels, labels.roll(12, 2))
+    assert judge.unlabelled_loss(images, scores, unsure, nobody, _generator()) == 0
+    judge.unlabelled_loss(images, scores, Look(hot, labels, labels), nobody, _generator()).backward()
     assert all(any(p.grad is not None for p in critic.parameters()) for critic in judge.critics)
     assert all(p.grad is None for p in judge.understudies.parameters())
 
@@ -503,7 +506,7 @@ def test_understudies_follow_the_teacher_in_every_lesson(setting, monkeypatch):
     pool, learner = _pool(3), _learner(discriminator_every=1, warmup=0.0, ramp=0.0, **setting)
     asked = []
     original = Judge.following_loss
-    monkeypatch.setattr(Judge, "following_loss", lambda *given: asked.append(len(given[1])) or original(*given))
+    monkeypatch.setattr(Judge, "following_loss", lambda *given: asked.append(len(given[-1])) or original(*given))
     learner.learn(pool, 0.5)
     assert asked == [4]
 

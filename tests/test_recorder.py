@@ -164,7 +164,9 @@ def test_a_judge_says_the_same_of_all_slices_at_once(monkeypatch, classes):
     look = Look(scores.softmax(1), hard(scores), hard(scores.flip(-1)))
     said = learner.select(images, look)
     for module in ("judge", "selectors", "discriminator"):
-        monkeypatch.setattr(f"napari_segmatch.engine.{module}.rows_that", lambda shown: torch.arange(len(shown)))
+        monkeypatch.setattr(
+            f"napari_segmatch.engine.{module}.rows_that", lambda shown, most=None: torch.arange(len(shown))
+        )
     again = learner.select(images, look)
     assert torch.allclose(said.believed, again.believed, atol=1e-5)
     assert torch.allclose(said.class_scores, again.class_scores, atol=1e-5, equal_nan=True)

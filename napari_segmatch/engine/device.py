@@ -43,15 +43,17 @@ def at_once(device: torch.device) -> int:
     return 32 if device.type == "cuda" else 16
 
 
-def rows_that(shown: Tensor) -> Tensor:
-    """Return the numbers of the rows (n,) that are shown; on a GPU those of all rows.
+def rows_that(shown: Tensor, most: int | None = None) -> Tensor:
+    """Return the numbers of the rows (n,) that are shown; on a GPU always of so many, by default of all.
 
-    Which ones are shown it can only tell when all that waits is computed, and that lasts longer than to compute what
-    nobody needs. What comes of the others has to be overwritten, or weighted with 0.
+    How many are shown it can only tell when all that waits is computed, and that lasts longer than to compute what
+    nobody needs. Those that are shown come first; what comes of others has to be overwritten, or weighted with 0.
     """
-    if shown.is_cuda:
+    if not shown.is_cuda:
+        return shown.nonzero()[:, 0]
+    if most is None:
         return torch.arange(len(shown), device=shown.device)
-    return shown.nonzero()[:, 0]
+    return torch.argsort(shown.logical_not().int(), stable=True)[:most]
 
 
 def _cpu_has_bfloat16() -> bool:

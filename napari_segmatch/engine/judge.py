@@ -23,6 +23,7 @@ ones on any unlabelled slice, and spoilt copies are the candidates.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -130,32 +131,31 @@ class Judge(DiscriminatorSelector):
         predicted
             The student's own labels (n, h, w): masks of the kind that will be judged.
         """
-        total = images.new_zeros(())
+        total, scores = images.new_zeros(()), self.understudies_on(images)
         for fold in (0, 1):
             mine = folds == fold
-            rows = rows_that(mine)
-            if len(rows):
-                guess = self.understudies[fold](images[rows])
-                total = total + supervised_loss(guess, labels[rows], dice, mine[rows])
-                total = total + self._critic_loss(fold, images, labels, predicted, mine & annotated(labels), source)
+            guesses = torch.stack([hard(scores[1 - fold].detach()), predicted])
+            total = total + supervised_loss(scores[fold], labels, dice, mine)
+            total = total + self._critic_loss(fold, images, labels, guesses, mine & annotated(labels), source)
         return total
 
-    def following_loss(self, images: Tensor, look: Look, folds: Tensor) -> Tensor:
-        """Return the loss of understudies that follow the teacher on weak views (n, c, h, w) of unlabelled slices.
+    def understudies_on(self, images: Tensor) -> list[Tensor]:
+        """Return what either understudy sees: logits (n, classes + 1, h, w)."""
+        return [understudy(images) for understudy in self.understudies]
+
+    def following_loss(self, scores: Sequence[Tensor], look: Look, folds: Tensor) -> Tensor:
+        """Return the loss of understudies that follow the teacher on weak views of n unlabelled slices.
 
         Slices of a case with labels are kept from the understudy that will be examined on that case.
         """
-        total = images.new_zeros(())
-        for fold, understudy in enumerate(self.understudies):
-            mine = folds != 1 - fold
-            rows = rows_that(mine)
-            if len(rows):
-                wanted = look.probabilities[rows]
-                guess = understudy(images[rows])
-                total = total + consistency_loss(guess, wanted, torch.ones_like(wanted[:, 0]), counted=mine[rows])
+        total, whole = scores[0].new_zeros(()), torch.ones_like(look.probabilities[:, 0])
+        for fold, guess in enumerate(scores):
+            total = total + consistency_loss(guess, look.probabilities, whole, counted=folds != 1 - fold)
         return total
 
-    def unlabelled_loss(self, images: Tensor, look: Look, folds: Tensor, source: Source) -> Tensor:
+    def unlabelled_loss(
+        self, images: Tensor, scores: Sequence[Tensor], look: Look, folds: Tensor, source: Source
+    ) -> Tensor:
         """Return the critics' loss on weak views (n, c, h, w) of unlabelled slices, and how the teacher sees them.
 
         Slices of a case with labels have its fold (n,); the others, -1, go to the critics in turn.
@@ -165,8 +165,8 @@ class Judge(DiscriminatorSelector):
         folds = torch.where(folds < 0, turn, folds)
         usable = self_agreement(look) >= AGREED
         for fold in (0, 1):
-            mine = usable & (folds == fold)
-            total = total + self._critic_loss(fold, images, look.labels, look.first, mine, source)
+            guesses = torch.stack([hard(scores[1 - fold].detach()), look.first])
+            total = total + self._critic_loss(fold, images, look.labels, guesses, usable & (folds == fold), source)
         return total
 
     def lesson_loss(self, images: Tensor, masks: Tensor, targets: Tensor, folds: Tensor) -> Tensor:
@@ -180,18 +180,15 @@ class Judge(DiscriminatorSelector):
         return total / len(self.critics)
 
     def _critic_loss(
-        self, fold: int, images: Tensor, labels: Tensor, predicted: Tensor, mine: Tensor, source: Source
+        self, fold: int, images: Tensor, labels: Tensor, guesses: Tensor, mine: Tensor, source: Source
     ) -> Tensor:
-        """Return the loss of a critic on those slices that are its own."""
-        rows = rows_that(mine)
+        """Return the loss of a critic on those slices that are its own, with predicted labels (k, n, h, w)."""
+        rows = rows_that(mine, most=math.ceil(5 / 8 * len(mine)))
         if not len(rows):
             return images.new_zeros(())
-        images, labels, predicted = images[rows], labels[rows], predicted[rows]
-        with torch.no_grad():
-            guessed = hard(self.understudies[1 - fold](images))
-        truth, guesses = one_question(labels, torch.stack([guessed, predicted]), self.classes, source)
-        candidates = torch.cat([truth[None], guesses, corrupted(truth, source)])
-        return quality_loss(self.critics[fold], images, truth, candidates, mine[rows])
+        truth, guessed = one_question(labels[rows], guesses[:, rows], self.classes, source)
+        candidates = torch.cat([truth[None], guessed, corrupted(truth, source)])
+        return quality_loss(self.critics[fold], images[rows], truth, candidates, mine[rows])
 
     # examination -----------------------------------------------------------------------------------------
 

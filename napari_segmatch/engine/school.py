@@ -68,8 +68,10 @@ class School:
         with autocast(self._device):
             loss = judge.loss(images, labels, folds, hard(logits), source, self._config.dice)
             if seen is not None:
-                loss = loss + judge.following_loss(*seen)
-                loss = loss + judge.unlabelled_loss(*seen, source) if twice else loss
+                views, look, folds = seen
+                scores = judge.understudies_on(views)
+                loss = loss + judge.following_loss(scores, look, folds)
+                loss = loss + judge.unlabelled_loss(views, scores, look, folds, source) if twice else loss
             return self._follow(loss + self._loss_on(said))
 
     def equation_1(self, real: tuple[Tensor, Tensor], fake: tuple[Tensor, Tensor], said: Said | None) -> Tensor:

@@ -23,9 +23,10 @@ from .thumbnails import Thumbnails
 from .train_runs import RunList
 from .watched import WatchedSlices
 
-PRESETS = {"quick look": "quick", "standard": "standard", "overnight": "overnight"}
+PRESETS = {"quick look": "quick", "standard": "standard", "on a GPU": "gpu", "overnight": "overnight"}
 _PRESET_TIPS = (
-    "Quick look: a few minutes. Standard: the usual choice. Overnight: larger images and a larger network; wants a GPU."
+    "Quick look: a few minutes. Standard: the usual choice. On a GPU: larger images and a larger network; "
+    "minutes there, a day on a processor. Overnight: five times as long."
 )
 MODES = ("thread", "process")
 DEVICES = ("auto", "cpu", "cuda", "mps")
