@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from monai.losses import DiceLoss
 from torch import Tensor
 
@@ -22,6 +21,11 @@ def hard(scores: Tensor) -> Tensor:
     return label
 
 
+def one_hot(labels: Tensor, count: int) -> Tensor:
+    """Return 1 where a pixel of (n, h, w) has a label less than ``count``, (n, count, h, w) float32."""
+    return (labels[:, None] == torch.arange(count, device=labels.device).view(1, -1, 1, 1)).float()
+
+
 def supervised_loss(logits: Tensor, labels: Tensor, dice: bool = True, counted: Tensor | None = None) -> Tensor:
     """Cross-entropy plus Dice against people's labels.
 
@@ -35,7 +39,6 @@ def supervised_loss(logits: Tensor, labels: Tensor, dice: bool = True, counted: 
         (n,) bool: slices that are there at all; every one by default.
     """
     weight = (labels != NOT_ANNOTATED).float()
-    labels = labels * weight.long()
     if counted is not None:
         weight = weight * counted[:, None, None]
     return weighted_loss(logits, labels, weight, weight.sum(), dice, _share(counted))
@@ -77,14 +80,11 @@ def weighted_loss(
 
     ``share`` is that of the slices which are there at all.
     """
-    logits = logits.float()
+    likely, weight = logits.float().log_softmax(1), weight[:, None]
+    hot = (target if target.ndim == 4 else one_hot(target, likely.shape[1])) * weight
     total = total.clamp_min(1) if isinstance(total, Tensor) else max(total, 1.0)
-    entropy = (F.cross_entropy(logits, target, reduction="none") * weight).sum() / total
-    if not dice:
-        return entropy
-    hot = target if target.ndim == 4 else F.one_hot(target, logits.shape[1]).movedim(-1, 1)
-    hot = hot * weight[:, None]
-    return entropy + _dice(logits.softmax(1) * weight[:, None], hot) * (weight.mean() / share)
+    entropy = -(hot * likely).sum() / total
+    return entropy + _dice(likely.exp() * weight, hot) * (weight.mean() / share) if dice else entropy
 
 
 def foreground_dice(logits: Tensor, labels: Tensor) -> Tensor:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from ..types import NOT_ANNOTATED
 
-
 ENOUGH_VOXELS = 2**18
 """So many voxels tell an image's percentiles as well as all of them."""
 

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ..config import TrainConfig
 from ..types import NOT_ANNOTATED
 from .geometry import inside, inverse, seen_after, warp, weak
-from .losses import consistency_loss, supervised_loss
+from .losses import consistency_loss, one_hot, supervised_loss
 from .policy import Drawn, Policy
 from .selectors import Look, Selection
 
@@ -131,7 +130,7 @@ def pseudo_targets(look: Look, believed: Tensor, blend: bool) -> tuple[Tensor, T
     """
     if not blend:
         return look.labels, believed
-    certain = F.one_hot(look.labels, look.probabilities.shape[1]).movedim(-1, 1).to(look.probabilities.dtype)
+    certain = one_hot(look.labels, look.probabilities.shape[1])
     return torch.lerp(look.probabilities, certain, believed[:, None]), torch.ones_like(believed)
 
 
@@ -149,7 +148,7 @@ def mix(
         known = labelled[1][rows] != NOT_ANNOTATED
         theirs = torch.where(known, labelled[1][rows], 0).long()
         if target.ndim == 4:
-            theirs = F.one_hot(theirs, target.shape[1]).movedim(-1, 1).to(target.dtype)
+            theirs = one_hot(theirs, target.shape[1])
         donors = torch.where(paste[:, None, None, None], labelled[0][rows], donors)
         targets = torch.where(paste.view(-1, *[1] * (target.ndim - 1)), theirs, targets)
         weights = torch.where(paste[:, None, None], known.float(), weights)
