@@ -6,7 +6,7 @@ The command, for the LGG patients on a GPU::
         --strata 'TCGA_(..)_' --preset gpu
 
 Proposals, examinations, checkpoints and looks at five validation patients are part of it. The clock runs from before
-the first case is read until the run has finished.
+the first case is prepared (the files have been read) until the run has finished.
 """
 
 import argparse
@@ -81,7 +81,7 @@ def main():
     print({name: round(seconds, 1) for name, seconds in spent.items()})
     print("curve:", " ".join(f"{seconds:.0f}s={value:.3f}" for seconds, value in curve))
     soon = next(seconds for seconds, value in curve if value >= 0.95 * curve[-1][1])
-    memory = f"{torch.cuda.max_memory_allocated() / 2**30:.2f}" if torch.cuda.is_available() else ""
+    memory = f"{torch.cuda.max_memory_reserved() / 2**30:.2f}" if torch.cuda.is_available() else ""
     row = {"preset": given.preset, "labelled": given.labelled, "seed": given.seed}
     row |= {"steps": config.steps, "size": config.size, "first_step_s": f"{first:.1f}", "whole_s": f"{whole:.0f}"}
     row |= {"steps_per_s": f"{config.steps / spent['Step']:.1f}", "to_95_percent_s": f"{soon:.0f}"}

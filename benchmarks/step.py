@@ -63,7 +63,7 @@ def looks(learner, images, masks):
 
 
 def lesson(learner, images, masks):
-    """The passes of the judge's lessons.
+    """The passes of the judge's lessons: understudies on all slices, critics on their halves of the labelled ones.
 
     A critic has five candidates for each labelled slice; those on unlabelled slices, which come and go with the
     teacher's agreement with itself, are left out.
@@ -72,9 +72,7 @@ def lesson(learner, images, masks):
     half, asked = batch // 2, images[:batch].repeat_interleave(5, 0)
     learner.school.optimiser.zero_grad(set_to_none=True)
     with autocast(learner.device):
-        loss = sum(net(images[: half + batch]).float().mean() for net in judge.understudies)
-        with torch.no_grad():
-            [net(images[:half]) for net in judge.understudies]
+        loss = sum(net(images).float().mean() for net in judge.understudies)
         loss = loss + sum(net(asked[: 5 * half], masks[: 5 * half]).mean() for net in judge.critics)
     loss.backward()
     learner.school.optimiser.step()

@@ -7,7 +7,7 @@ from helpers import geometry, small_project, write_case
 
 from napari_segmatch.config import configure
 from napari_segmatch.engine.data import ResidentPool
-from napari_segmatch.engine.prepare import normalise, to_network
+from napari_segmatch.engine.prepare import _thinned, normalise, to_network
 from napari_segmatch.engine.trainer import train
 from napari_segmatch.events import Finished, Noted
 from napari_segmatch.io import write_image, write_labels
@@ -124,3 +124,13 @@ def test_constant_images_are_zeros():
         pixels = np.full((2, 4, 20, 20), value, np.float32)
         assert not normalise(pixels).any()
         assert torch.isfinite(to_network(pixels, 32)[0]).all()
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (40, 256, 256), (150, 512, 512), (1, 64, 20_000), (35, 50, 35), (0, 8, 8)]
+)
+def test_percentiles_of_a_large_image_need_not_all_of_it(shape):
+    """Small images keep every voxel; of a large one enough are left, from all over it."""
+    image = np.broadcast_to(np.float32(1), shape)
+    left = _thinned(image).size
+    assert left == image.size if image.size <= 2**20 else 2**17 <= left <= 2**20

@@ -5,6 +5,7 @@ import torch
 from test_method import TinyPool, _config
 
 from napari_segmatch.engine import recorder
+from napari_segmatch.engine.device import rows_that, shown_first
 from napari_segmatch.engine.discriminator import Discriminator, quality_loss
 from napari_segmatch.engine.intensity import OPERATIONS, WEIGHTS, Slices, apply_each
 from napari_segmatch.engine.learner import Learner
@@ -52,7 +53,7 @@ def _pretend(monkeypatch, error=None):
     """Let a recorder believe that there is a GPU; a recording adds 100 so that it shows, or fails."""
 
     class Pretended:
-        def __init__(self, function, inputs):
+        def __init__(self, function, inputs, device):
             if error:
                 raise error
             self._function = function
@@ -74,6 +75,13 @@ def test_the_second_call_of_each_kind_is_recorded(monkeypatch):
     assert results == [1, 101, 1, 101, 101]
     record.forget()
     assert record("a", lambda x: x + 1, torch.tensor(0)).item() == 1
+
+
+def test_one_recording_of_each_function_is_kept(monkeypatch):
+    """The warm-up's step does not come back; its memory is needed."""
+    record = _pretend(monkeypatch)
+    keys = [("step", "warm"), ("lesson", 1), ("step", "warm"), ("step", "full"), ("lesson", 1), ("step", "warm")]
+    assert [record(key, lambda x: x + 1, torch.tensor(0)).item() for key in keys] == [1, 1, 101, 1, 101, 1]
 
 
 def test_what_cannot_be_recorded_is_called_plainly_and_told(monkeypatch):
@@ -164,13 +172,53 @@ def test_a_judge_says_the_same_of_all_slices_at_once(monkeypatch, classes):
     look = Look(scores.softmax(1), hard(scores), hard(scores.flip(-1)))
     said = learner.select(images, look)
     for module in ("judge", "selectors", "discriminator"):
-        monkeypatch.setattr(
-            f"napari_segmatch.engine.{module}.rows_that", lambda shown, most=None: torch.arange(len(shown))
-        )
+        monkeypatch.setattr(f"napari_segmatch.engine.{module}.rows_that", shown_first)
     again = learner.select(images, look)
     assert torch.allclose(said.believed, again.believed, atol=1e-5)
     assert torch.allclose(said.class_scores, again.class_scores, atol=1e-5, equal_nan=True)
     assert torch.equal(said.accepted, again.accepted)
+
+
+def test_rows_that_count_come_first():
+    """A GPU takes a fixed number of rows; those that are shown go before the others, in their order."""
+    shown = torch.tensor([False, True, False, True, True])
+    assert shown_first(shown, 4).tolist() == [1, 3, 4, 0]
+    assert shown_first(shown, 2).tolist() == [1, 3]
+    assert shown_first(shown).tolist() == [0, 1, 2, 3, 4]
+    assert rows_that(shown, 2).tolist() == [1, 3, 4]
+
+
+def test_a_network_of_somebody_else_is_not_recorded(monkeypatch):
+    """It may decide in Python what a recording would not see."""
+    seen = []
+    monkeypatch.setattr(
+        "napari_segmatch.engine.learner.Recorder", lambda device, wanted: seen.append(wanted) or Recorder(device)
+    )
+    Learner(_config(), 1, 1)
+    Learner(_config(network="tests_networks:with_statistics"), 1, 1)
+    assert seen == [True, False]
+
+
+def test_a_step_that_is_not_taken_leaves_the_teacher_as_it_is():
+    """Batch statistics of a slice without numbers would make every pseudo mask nonsense."""
+    learner, pool = Learner(_config(network="tests_networks:with_statistics"), 1, 1), TinyPool()
+    learner.learn(pool, 0.5)
+    before = {name: value.clone() for name, value in learner.teacher.state_dict().items()}
+    pool.images = pool.images * torch.nan
+    learner.learn(pool, 0.5)
+    assert learner.skipped
+    assert all(torch.equal(before[name], value) for name, value in learner.teacher.state_dict().items())
+
+
+def test_motion_is_a_shift_of_some_lines():
+    """In half of k-space as in the whole: the real part of an image whose upper lines carry another phase."""
+    images, level = torch.randn(2, 1, 32, 32, generator=_chance()), torch.full((2, 1, 1, 1), 0.8)
+    out = OPERATIONS["motion"](Slices(images), level, torch.ones(2, 1, 1, 1), _chance(5))
+    start = 0.06 + 0.3 * torch.rand(2, 1, 1, 1, generator=_chance(5))
+    fy = torch.fft.fftfreq(32).view(1, 1, -1, 1)
+    phase = torch.where(fy > start, 2 * torch.pi * fy * 4 * level, torch.zeros_like(fy))
+    whole = torch.fft.ifft2(torch.fft.fft2(images) * torch.polar(torch.ones_like(phase), phase)).real
+    assert torch.allclose(out, whole, atol=1e-5)
 
 
 def test_views_drawn_ahead_are_those_of_the_step(monkeypatch):
@@ -183,8 +231,13 @@ def test_views_drawn_ahead_are_those_of_the_step(monkeypatch):
                 learner._ahead = {(step, ((3, 3),)): learner._views(((3, 3),))}
             losses.append(float(learner.learn(TinyPool(), 0.5)[0].consistency))
     assert losses[:3] == losses[3:]
-    learner._ahead = {(3, ((3, 3),)): learner._views(((3, 3),), ahead=0)}
-    assert torch.equal(learner._views(((3, 3),), ahead=2)[0][0].weak, _learner_at(5)._views(((3, 3),))[0][0].weak)
+    pool = TinyPool()
+    learner.drawn = learner.unlabelled_rows(pool)
+    learner._draw_ahead(learner._batches(pool, learner.labelled_rows(pool)))
+    ((mine, theirs),) = learner._ahead[4, ((3, 3),)]
+    ((then, others),) = _learner_at(4)._views(((3, 3),))
+    assert torch.equal(mine.weak, then.weak)
+    assert torch.equal(theirs.box, others.box)
 
 
 def _learner_at(step):

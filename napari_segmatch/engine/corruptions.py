@@ -29,14 +29,14 @@ def deformed(masks: Tensor, source: Source) -> Tensor:
     total = mass.sum((1, 2)).clamp_min(1)
     centre = torch.stack([(mass.sum(1) * place).sum(1) / total, (mass.sum(2) * place).sum(1) / total], 1)
     still = torch.zeros(n, device=device)
-    to_centre = affine(still, still + 1, torch.zeros_like(centre), centre)
-    change = affine(
-        angle=drawn[:, 0] * math.radians(25),
-        scale=1 + 0.25 * drawn[:, 1],
-        shear=0.2 * drawn[:, 2:4],
-        move=0.08 * drawn[:, 4:6],
-    )
     with torch.autocast(device.type, enabled=False):  # half precision is too little for where pixels go
+        to_centre = affine(still, still + 1, torch.zeros_like(centre), centre)
+        change = affine(
+            angle=drawn[:, 0] * math.radians(25),
+            scale=1 + 0.25 * drawn[:, 1],
+            shear=0.2 * drawn[:, 2:4],
+            move=0.08 * drawn[:, 4:6],
+        )
         matrix = to_centre @ change @ inverse(to_centre)
     return warp(mass[:, None], matrix, padding="zeros")[:, 0] > 0.5
 

@@ -17,6 +17,7 @@ from .folds import divide, folds_of
 from .lessons import LessonBook, Lessons
 from .prepare import Frame, to_network
 from .reading import reading_order
+from .recorder import sent
 from .shelf import Shelf
 
 QUEUE = 64
@@ -293,7 +294,7 @@ class ResidentPool:
             return images
         keep = torch.rand(len(rows), self.channels, generator=generator) >= SEQUENCE_DROPOUT
         keep[torch.arange(len(rows)), torch.randint(self.channels, (len(rows),), generator=generator)] = True
-        keep = keep.repeat(1, 1 + 2 * self._neighbours).to(images.device, images.dtype, non_blocking=True)
+        keep = sent(keep.repeat(1, 1 + 2 * self._neighbours).to(images.dtype), images.device)
         return images * keep[:, :, None, None]
 
 

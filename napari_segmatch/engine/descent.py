@@ -58,4 +58,4 @@ def follow(teacher: nn.Module, student: nn.Module, share: float | Tensor, sound:
     elif sound:
         torch._foreach_lerp_(his, theirs, share)
     for mine, copied in zip(teacher.buffers(), student.buffers(), strict=True):
-        mine.copy_(copied)
+        mine.copy_(torch.where(sound, copied, mine))

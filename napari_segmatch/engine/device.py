@@ -49,8 +49,11 @@ def rows_that(shown: Tensor, most: int | None = None) -> Tensor:
     How many are shown it can only tell when all that waits is computed, and that lasts longer than to compute what
     nobody needs. Those that are shown come first; what comes of others has to be overwritten, or weighted with 0.
     """
-    if not shown.is_cuda:
-        return shown.nonzero()[:, 0]
+    return shown_first(shown, most) if shown.is_cuda else shown.nonzero()[:, 0]
+
+
+def shown_first(shown: Tensor, most: int | None = None) -> Tensor:
+    """Return the numbers of all rows, or of so many, those that are shown before others."""
     if most is None:
         return torch.arange(len(shown), device=shown.device)
     return torch.argsort(shown.logical_not().int(), stable=True)[:most]

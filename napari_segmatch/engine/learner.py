@@ -18,7 +18,7 @@ from .evidence import look_with
 from .geometry import warp, weak
 from .judge import Judge
 from .losses import foreground_dice
-from .networks import build
+from .networks import NETWORKS, build
 from .policy import POLICIES
 from .recorder import Recorder, moved
 from .school import School, said_in
@@ -52,7 +52,8 @@ class Learner:
             self.selector = build_selector(config, inputs, classes).to(self.device)
         self.teacher = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.policy = POLICIES[config.augment](config.strong_operations)
-        self.recorder = Recorder(self.device, wanted=type(self).outcome is Learner.outcome)
+        ours = type(self).outcome is Learner.outcome and config.network in NETWORKS
+        self.recorder = Recorder(self.device, wanted=ours)  # others may decide what a recording does not see
         self._ahead: dict[tuple[int, Counts], list[tuple[Views, Views | None]]] = {}
         self.optimiser = adam(self.model.parameters(), config.learning_rate, config.weight_decay, self.device)
         self.school = None
@@ -120,9 +121,8 @@ class Learner:
         self.model.train()
         key = "step", ramp > 0, self.softly, self.parts
         outcome, sound = self.recorder(key, self._step, batches, self._numbers(progress, ramp))
-        if self.device.type == "cuda" and not self.policy.state:  # while it computes
-            counts = tuple((len(mine[0]), len(theirs[0]) if theirs else 0) for mine, theirs in batches)
-            self._ahead = {(self.step + 1, counts): self._views(counts, ahead=1)}
+        if self.device.type == "cuda":  # while it computes
+            self._draw_ahead(batches)
         self.skipped = not bool(sound)
         if not self.skipped:
             labelled = batches[-1][0]
@@ -155,6 +155,12 @@ class Learner:
             (draw(n, generator=mine, unlabelled=False), draw(m, generator=theirs, unlabelled=True) if m else None)
             for n, m in counts
         ]
+
+    def _draw_ahead(self, batches: tuple[Batch, ...]) -> None:
+        """Draw the views of the step to come, if it has as many slices and nothing is learnt from this one's."""
+        if not self.policy.state:
+            counts = tuple((len(mine[0]), len(theirs[0]) if theirs else 0) for mine, theirs in batches)
+            self._ahead = {(self.step + 1, counts): self._views(counts, ahead=1)}
 
     def _numbers(self, progress: float, ramp: float) -> tuple[float | Tensor, ...]:
         """Return the weight of the consistency loss, the learning rate, and how much of the teacher stays."""

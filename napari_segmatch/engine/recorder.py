@@ -30,22 +30,23 @@ class Recorder:
 
     def __init__(self, device: torch.device, wanted: bool = True) -> None:
         self._device, self._wanted = device, wanted and device.type == "cuda"
-        self._recorded: dict[Hashable, Recording | None] = {}
+        self._recorded: dict[tuple[Hashable, ...], Recording | None] = {}
         self.refused = ""
 
     def forget(self) -> None:
         """Drop what was recorded: its addresses do not hold any more."""
         self._recorded.clear()
 
-    def __call__(self, key: Hashable, function: Callable[..., Any], *inputs: Any) -> Any:
+    def __call__(self, key: tuple[Hashable, ...], function: Callable[..., Any], *inputs: Any) -> Any:
         """Return what ``function`` makes of its inputs; of a launch, tensors that hold until the next one.
 
         Parameters
         ----------
         key
-            Names the function, the shapes, and all that it decides without asking its tensors.
+            Names the function, then the shapes and all that it decides without asking its tensors. Of each function one
+            recording is kept.
         inputs
-            Tensors, on any device, and dataclasses and tuples of them.
+            Tensors, on any device, and dataclasses and tuples of them; what else these hold is recorded as it is.
         """
         recording = self._recorded.get(key)
         if recording is not None:
@@ -54,27 +55,37 @@ class Recorder:
         if not self._wanted or self.refused:
             return function(*inputs)
         if key not in self._recorded:
-            self._recorded[key] = None
+            self._begin(key)
             return _beside(self._device, lambda: function(*inputs))
         try:
-            recording = self._recorded[key] = Recording(function, inputs)
+            recording = self._recorded[key] = Recording(function, inputs, self._device)
             return recording.launch(inputs)
         except torch.OutOfMemoryError:
-            self.forget()
             raise
-        except RuntimeError as error:  # an operation that cannot be recorded, in somebody's own network, say
+        except RuntimeError as error:
             self.forget()
             self.refused = str(error).splitlines()[0]
             return function(*inputs)
+
+    def _begin(self, key: tuple[Hashable, ...]) -> None:
+        """Make room for another way to take a step: the one before it does not come back soon, and holds memory."""
+        self._recorded = {other: found for other, found in self._recorded.items() if other[0] != key[0]}
+        self._recorded[key] = None
 
 
 class Recording:
     """A CUDA graph, and where it takes its inputs from."""
 
-    def __init__(self, function: Callable[..., Any], inputs: Any) -> None:
+    def __init__(self, function: Callable[..., Any], inputs: Any, device: torch.device) -> None:
         self._inputs = rebuilt(inputs, (leaf.clone() for leaf in leaves(inputs)))
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):  # the window may use the GPU meanwhile
+        with (
+            torch.cuda.device(device),
+            torch.cuda.stream(torch.cuda.current_stream(device)),  # is restored, also if recording fails
+            torch.cuda.graph(  # the window may use the GPU meanwhile, hence thread_local
+                self._graph, stream=torch.cuda.Stream(device), capture_error_mode="thread_local"
+            ),
+        ):
             self._outputs = function(*self._inputs)
 
     def launch(self, inputs: Any) -> Any:
@@ -116,7 +127,12 @@ def moved(thing: Any, device: torch.device) -> Any:
     """Return the same with its tensors on a device, without waiting for it."""
     if all(leaf.device.type == device.type for leaf in leaves(thing)):
         return thing
-    return rebuilt(thing, (leaf.to(device, non_blocking=True) for leaf in leaves(thing)))
+    return rebuilt(thing, (sent(leaf, device) for leaf in leaves(thing)))
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """Return a tensor on a device; a GPU by CUDA is not waited for (others may read it when it is gone already)."""
+    return tensor.to(device, non_blocking=device.type == "cuda")
 
 
 def _parts(thing: Any) -> dict[Any, Any]:

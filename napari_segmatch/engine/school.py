@@ -13,7 +13,7 @@ from .device import autocast
 from .discriminator import equation_1_loss
 from .judge import Judge
 from .losses import hard
-from .recorder import Recorder, moved
+from .recorder import Recorder, moved, sent
 from .selectors import DiscriminatorSelector, Look
 
 RATE = 1e-3
@@ -60,7 +60,7 @@ class School:
         def lesson(known: Known, seen: Seen | None, said: Said | None) -> Tensor:
             return self._judge_on(known, seen, said, twice, source)
 
-        return self._recorder(("lesson", seen is None, said is None, len(known[0])), lesson, known, seen, said)
+        return self._recorder(("lesson", seen is None, said is None, twice, len(known[0])), lesson, known, seen, said)
 
     def _judge_on(self, known: Known, seen: Seen | None, said: Said | None, twice: bool, source: Source) -> Tensor:
         judge, (images, labels, folds, logits) = self._discriminator, known
@@ -72,14 +72,16 @@ class School:
                 scores = judge.understudies_on(views)
                 loss = loss + judge.following_loss(scores, look, folds)
                 loss = loss + judge.unlabelled_loss(views, scores, look, folds, source) if twice else loss
-            return self._follow(loss + self._loss_on(said))
+            loss = loss + self._loss_on(said)
+        return self._follow(loss)
 
     def equation_1(self, real: tuple[Tensor, Tensor], fake: tuple[Tensor, Tensor], said: Said | None) -> Tensor:
         """Teach by the paper's equation 1, on images and masks of both kinds; returns its loss."""
         self._discriminator.train()
         with autocast(self._device):
             loss = equation_1_loss(self._discriminator.critics[0], *real, *fake)
-            return self._follow(loss + self._loss_on(moved(said, self._device)))
+            loss = loss + self._loss_on(moved(said, self._device))
+        return self._follow(loss)
 
     def _loss_on(self, said: Said | None) -> Tensor | float:
         if said is None:
@@ -100,6 +102,6 @@ def said_in(pool: ResidentPool, chance: torch.Generator) -> Said | None:
         return None
     book = pool.lessons
     taken = torch.randint(len(book.rows), (LESSONS,), generator=chance)
-    here, rows = taken.to(pool.device, non_blocking=True), book.rows[taken]
+    here, rows = sent(taken, pool.device), book.rows[taken]
     weight = torch.tensor(0.5 * min(1.0, len(book.rows) / 20))
     return pool.slices(rows), book.masks[here], book.targets[here], pool.folds[rows], weight

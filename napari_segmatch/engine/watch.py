@@ -60,9 +60,7 @@ class Watch:
         why = self._learner.recorder.refused
         if why and not self._told:
             self._told = True
-            self.notes.append(
-                f"Steps take longer than they need: this GPU or network cannot have them recorded ({why})."
-            )
+            self.notes.append(f"Steps take longer than they need: this GPU cannot have them recorded ({why}).")
 
     def _halve(self, error: RuntimeError) -> None:
         learner = self._learner
@@ -73,6 +71,7 @@ class Watch:
             ) from error
         learner.parts *= 2
         learner.optimiser.zero_grad(set_to_none=True)
+        learner.recorder.forget()
         if learner.device.type == "cuda":
             torch.cuda.empty_cache()
         self.notes.append(
