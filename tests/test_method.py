@@ -181,8 +181,23 @@ def test_same_seed_same_weights():
 def test_warm_up_trains_on_labels_alone():
     """Before the warm-up is over no pseudo mask is made."""
     learner = Learner(_config(warmup=0.5), 1, 1)
+    learner.step = 200
     assert learner.learn(TinyPool(), 0.2)[0].selection is None
+    learner.step = 600
     assert learner.learn(TinyPool(), 0.6)[0].selection is not None
+
+
+@pytest.mark.parametrize(("steps", "share"), [(4000, 0.15), (2000, 0.25), (1000, 0.5), (400, 0.7), (20, 0.7)])
+def test_warm_up_of_a_short_run_takes_more_of_it(steps, share):
+    """500 steps at least, 70 % of the run at most; the same however far the run is, and by the clock."""
+    learner = Learner(_config(warmup=0.15), 1, 1)
+    for learner.step in (1, steps // 2, steps):
+        assert learner.warm_share(learner.step / steps) == pytest.approx(share)
+    assert learner.warm_share(0.0) == 0.15
+    learner = Learner(_config(warmup=0.0), 1, 1)
+    learner.step = 10
+    assert learner.warm_share(0.5) == 0.0
+    assert learner.learn(TinyPool(), 0.01)[0].selection is not None
 
 
 def _trained(steps=4, pool=None, **changes):

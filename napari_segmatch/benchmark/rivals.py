@@ -178,8 +178,8 @@ class BidirectionalCopyPaste(Learner):
         return Outcome(loss.new_zeros(()), loss, x_l, y_l, plain)
 
     def _ramp(self, progress: float) -> float:
-        """Its first quarter is supervised; after that the mixed loss is all there is, at full weight."""
-        return 0.0 if progress < max(self.config.warmup, 0.25) else 1.0
+        """Its first quarter at least is supervised; after that the mixed loss is all there is, at full weight."""
+        return 0.0 if progress < max(self.warm_share(progress), 0.25) else 1.0
 
 
 def _upside_down(boxes: Tensor, size: int) -> Tensor:

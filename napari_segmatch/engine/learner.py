@@ -25,6 +25,12 @@ from .school import School, said_in
 from .selectors import DiscriminatorSelector, Look, Selection, build_selector
 from .step import Outcome, Views, algorithm_1, draw_views, labelled_view
 
+WARM_STEPS = 500
+"""So many steps of a run at least are its warm-up, if there is one,"""
+
+MOST_WARM = 0.7
+"""but of a short run no more than this share."""
+
 Labelled = tuple[Tensor, Tensor, Views]
 """Labelled slices, their labels and the views drawn for them."""
 
@@ -204,10 +210,21 @@ class Learner:
         )  # fmt: skip
 
     def _ramp(self, progress: float) -> float:
-        if self.config.selector == "none" or progress < self.config.warmup:
+        config, warm = self.config, self.warm_share(progress)
+        if config.selector == "none" or progress < warm:
             return 0.0
-        over = (progress - self.config.warmup) / self.config.ramp if self.config.ramp else 1.0
-        return self.config.lambda_u * min(1.0, over + 0.05)
+        over = (progress - warm) / config.ramp if config.ramp else 1.0
+        return config.lambda_u * min(1.0, over + 0.05)
+
+    def warm_share(self, progress: float) -> float:
+        """Return which share of the run trains on labelled slices alone.
+
+        A model that has learnt next to nothing makes pseudo masks that teach next to nothing, at three times the cost.
+        """
+        if not self.config.warmup:
+            return 0.0
+        enough = WARM_STEPS * progress / max(self.step, 1)  # so many steps at the pace until now
+        return max(self.config.warmup, min(MOST_WARM, enough))
 
     # the discriminator -----------------------------------------------------------------------------------
 
