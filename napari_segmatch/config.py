@@ -51,7 +51,7 @@ class TrainConfig:
     lambda_u: float = _setting(1.0, "Weight of the consistency loss", 0, 100)
     mu: float = _setting(1.0, "Unlabelled slices for each labelled slice in a step", 0.25, 16)
     warmup: float = _setting(
-        0.15, "Share of the run that trains on labelled slices alone; of a short run more: 500 steps, or 70 %; 0 is none",
+        0.15, "Share of the run that trains on labelled slices alone; in a short run 500 steps or 70 %; 0 is none",
         0, 1,
     )  # fmt: skip
     ramp: float = _setting(0.1, "Share of the run over which the consistency loss grows to its full weight", 0, 1)
