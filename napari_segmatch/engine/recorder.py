@@ -60,7 +60,7 @@ class Recorder:
         try:
             recording = self._recorded[key] = Recording(function, inputs, self._device)
             return recording.launch(inputs)
-        except torch.OutOfMemoryError:
+        except torch.OutOfMemoryError:  # whoever watches the run makes smaller parts
             raise
         except RuntimeError as error:
             self.forget()
