@@ -73,7 +73,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--begin", action="store_true")
     given = parser.parse_args()
-    config = configure(device="cpu", size=SIDE, features=8, batch=8, selector="confidence-map")
+    config = configure(device="cpu", warmup=0.0, size=SIDE, features=8, batch=8, selector="confidence-map")
     with tempfile.TemporaryDirectory(dir=".") as folder:
         if given.begin:
             found = begin(given.cases, config.replace(pool_gib=given.gib, proposals=0), Path(folder))

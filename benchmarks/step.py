@@ -109,7 +109,7 @@ def main():
         pool = material(Path(folder))
         jobs = {}
         for name, changes in VARIANTS.items():
-            config = configure(given.preset, device=given.device, **changes)
+            config = configure(given.preset, device=given.device, warmup=0.0, **changes)
             learner = Learner(config, 1, 1)
             data = ResidentPool(pool, config.size, learner.device, config.neighbours)
             data.update()

@@ -107,7 +107,7 @@ def main():
     torch.set_num_threads(1)
     on_gpu = given.device != "cpu"
     with tempfile.TemporaryDirectory() as folder:
-        config = configure(given.preset, device=given.device, selector="confidence-map", second_look=False)
+        config = configure(given.preset, device=given.device, selector="confidence-map", second_look=False, warmup=0.0)
         pool = ResidentPool(material(Path(folder)), config.size, torch.device(given.device))
         pool.update()
         ours, usual = Learner(config, 1, 1), Usual(config, pool, workers=8 if on_gpu else 0)
