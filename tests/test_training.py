@@ -10,8 +10,10 @@ from helpers import SHAPE, small_project
 
 from napari_segmatch.config import configure
 from napari_segmatch.engine.checkpoint import checkpoints, load_newest
+from napari_segmatch.engine.clock import Clock
 from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.device import choose_device
+from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.losses import hard
 from napari_segmatch.engine.networks import build
 from napari_segmatch.engine.predict import predict_volume, restored
@@ -615,3 +617,14 @@ def test_checkpoint_holds_no_pickle(project, tmp_path):
     assert sorted(path.name for path in folder.iterdir()) == ["state.json", "tensors.safetensors"]
     assert json.loads((folder / "state.json").read_text())["step"] == 2
     shutil.rmtree(tmp_path / "run")
+
+
+@pytest.mark.parametrize(("selector", "expected"), [("confidence-map", 0.1 * (250 + 3 * 150)), ("none", 0.1 * 400)])
+def test_time_left_counts_that_steps_become_longer(selector, expected):
+    """In the warm-up a step has no unlabelled slices; three times as long ones are to come."""
+    learner = Learner(_config(steps=500, warmup=0.15, selector=selector), 1, 1)
+    clock = Clock(learner)
+    learner.step, clock._recent = 100, [0.1 * step for step in range(51)]
+    assert clock.seconds_left == pytest.approx(expected)
+    learner.step = 400
+    assert clock.seconds_left == pytest.approx(0.1 * 100)

@@ -23,7 +23,7 @@ from ..engine.losses import consistency_loss, hard, supervised_loss
 from ..engine.networks import build
 from ..engine.recorder import moved
 from ..engine.selectors import Look, Selection, gated
-from ..engine.step import Outcome, Views, algorithm_1, labelled_view, mix, strong_view
+from ..engine.step import Outcome, Views, algorithm_1, labelled_view, mix, mixed_view
 from ..errors import ConfigError
 from ..types import NOT_ANNOTATED
 
@@ -117,8 +117,8 @@ class UniMatch(Learner):
         second = replace(second, strong=strong, beyond=beyond)
         batch, targets = [x_l], []
         for each in (views, second):
-            seen, target, kept = strong_view(self.policy, each, view, look.labels, weight, labelled[:2])
-            batch.append(seen)
+            seen, target, kept = mixed_view(each, view, look.labels, weight, labelled[:2])
+            batch.append(self.policy.apply(seen, each.strong))
             targets.append((target, kept, inverse(each.beyond)))
         logits = self.student(torch.cat(batch)).float().split([len(part) for part in batch])
         with self._dropped_features():

@@ -12,6 +12,10 @@ ASLEEP_SECONDS = 600
 """A step that seems to take longer was not computed all the time."""
 
 
+DEAR = 3.0
+"""A step after the warm-up takes so many times as long as one in it."""
+
+
 class Clock:
     """How far a run is, by steps or by minutes of its own work: pauses do not count, time before a resume does."""
 
@@ -50,4 +54,8 @@ class Clock:
         if config.minutes:
             return max(0.0, 60 * config.minutes - self._learner.elapsed)
         pace = (self._recent[-1] - self._recent[0]) / max(1, len(self._recent) - 1)
-        return pace * (config.steps - self._learner.step)
+        left = config.steps - self._learner.step
+        cheap = max(0.0, self._learner.warm_share(self.progress) * config.steps - self._learner.step)
+        if not cheap or config.selector == "none":
+            return pace * left
+        return pace * (cheap + DEAR * (left - cheap))

@@ -23,7 +23,6 @@ from .shelf import Shelf
 QUEUE = 64
 """At most so many slices wait to be seen first; more at once is an import, not a correction."""
 
-
 SEQUENCE_DROPOUT = 0.25
 """Chance that a slice goes without one of its sequences in a step, if any case of the pool lacks one."""
 
@@ -59,8 +58,7 @@ class ResidentPool:
     Parameters
     ----------
     at_once
-        So many cases that nobody has worked on are read by :meth:`update`, the others by :meth:`read_on`; all by
-        default.
+        So many cases that nobody has worked on are read by :meth:`update` (default all), others by :meth:`read_on`.
     """
 
     def __init__(self, pool: Pool, size: int, device: torch.device, neighbours: int = 0,

@@ -240,7 +240,7 @@ class Learner:
         seen = None
         if outcome.look is not None and outcome.unlabelled_view is not None:
             seen = outcome.unlabelled_view, outcome.look, pool.folds[drawn]
-        return float(self.school.judging(known, seen, said_in(pool, chance), self.looks_twice, chance))
+        return float(self.school.judging(self.selector, known, seen, said_in(pool, chance), self.looks_twice, chance))
 
     def _both_kinds(
         self, pool: ResidentPool, labelled: Labelled, chance: torch.Generator

@@ -48,23 +48,24 @@ class School:
             self.optimiser.add_param_group(quick.param_groups[0])
 
     def judging(
-        self, known: Known, seen: Seen | None, said: Said | None, twice: bool, chance: torch.Generator
+        self, judge: Judge, known: Known, seen: Seen | None, said: Said | None, twice: bool, chance: torch.Generator
     ) -> Tensor:
         """Teach the quality critic, on labelled slices, on unlabelled ones, and by people's words; returns its loss.
 
         ``twice`` says whether the teacher looked twice: where it agrees with itself its masks are taken for true.
         """
-        self._discriminator.train()
+        judge.train()
         source = None if self._device.type == "cuda" else chance
 
         def lesson(known: Known, seen: Seen | None, said: Said | None) -> Tensor:
-            return self._judge_on(known, seen, said, twice, source)
+            return self._judge_on(judge, known, seen, said, twice, source)
 
         return self._recorder(("lesson", seen is None, said is None, twice, len(known[0])), lesson, known, seen, said)
 
-    def _judge_on(self, known: Known, seen: Seen | None, said: Said | None, twice: bool, source: Source) -> Tensor:
-        judge, (images, labels, folds, logits) = self._discriminator, known
-        assert isinstance(judge, Judge)  # noqa: S101
+    def _judge_on(
+        self, judge: Judge, known: Known, seen: Seen | None, said: Said | None, twice: bool, source: Source
+    ) -> Tensor:
+        images, labels, folds, logits = known
         with autocast(self._device):
             loss = judge.loss(images, labels, folds, hard(logits), source, self._config.dice)
             if seen is not None:

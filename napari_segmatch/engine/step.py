@@ -172,12 +172,14 @@ def mixed_view(
     return warp(mixed, views.beyond), target, weight
 
 
-def strong_view(
-    policy: Policy, views: Views, images: Tensor, target: Tensor, weight: Tensor, labelled: tuple[Tensor, Tensor]
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return T2(x_u) from weak views, and targets and weights as :func:`mixed_view` does."""
-    seen, target, weight = mixed_view(views, images, target, weight, labelled)
-    return policy.apply(seen, views.strong), target, weight
+def strong_images(
+    policy: Policy, labelled: tuple[Tensor, Views], unlabelled: tuple[Tensor, Views], labelled_strong: bool
+) -> Tensor:
+    """Return what the student sees of both kinds: placed slices with the grey values of T2, in one go."""
+    (x_l, views_l), (x_u, views_u) = labelled, unlabelled
+    if labelled_strong:
+        return policy.apply(torch.cat([x_l, x_u]), views_l.strong.joined(views_u.strong))
+    return torch.cat([x_l, policy.apply(x_u, views_u.strong)])
 
 
 def algorithm_1(
@@ -227,13 +229,9 @@ def algorithm_1(
     weight = weight * inside(views.weak, x_u.shape[-1], x_u.device)
     x_l, y_l = placed(*labelled, labelled_strong)
     x_s, target, weight = mixed_view(views, weak_view, pseudo, weight, labelled[:2])
-    if labelled_strong:
-        seen = policy.apply(torch.cat([x_l, x_s]), labelled[2].strong.joined(views.strong))
-    else:
-        seen = torch.cat([x_l, policy.apply(x_s, views.strong)])
+    seen = strong_images(policy, (x_l, labelled[2]), (x_s, views), labelled_strong)
 
-    logits = student(seen)
-    logits_l, logits_u = logits[:n], logits[n:]
+    logits_l, logits_u = student(seen).tensor_split([n])
     aligned = warp(logits_u, inverse(views.beyond))
     return Outcome(
         supervised=supervised_loss(logits_l, y_l, dice),

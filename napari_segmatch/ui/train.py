@@ -26,7 +26,7 @@ from .watched import WatchedSlices
 PRESETS = {"quick look": "quick", "standard": "standard", "on a GPU": "gpu", "overnight": "overnight"}
 _PRESET_TIPS = (
     "Quick look: a few minutes. Standard: the usual choice. On a GPU: larger images and a larger network; "
-    "minutes there, a day on a processor. Overnight: five times as long."
+    "minutes there, many hours on a processor. Overnight: five times as long."
 )
 MODES = ("thread", "process")
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -255,4 +255,6 @@ def _where(step: Step, session: Session) -> str:
     words = f"step {step.step}"
     if session.is_training and session.run_state == "running":
         words += f", {duration(step.seconds_left)} left"
+        if step.accepted is None:
+            words += "; labelled slices alone so far"
     return words
