@@ -255,6 +255,4 @@ def _where(step: Step, session: Session) -> str:
     words = f"step {step.step}"
     if session.is_training and session.run_state == "running":
         words += f", {duration(step.seconds_left)} left"
-        if step.accepted is None:
-            words += "; labelled slices alone so far"
     return words
