@@ -97,6 +97,17 @@ def test_the_command_runs_every_way_writes_its_table_and_goes_on_where_it_was_cu
     assert again.output.count(" has it.") == 3 and f"queue: as {table}" not in again.output
     assert len(table.read_text().splitlines()) == len(lines)
 
-    other = simulation(tmp_path, "--seed", "1")
-    assert isinstance(other.exception, ConfigError) and "rows of other settings" in str(other.exception)
+    for more in (("--seed", "1"), ("--set", "selector=confidence-map")):
+        other = simulation(tmp_path, *more)
+        assert isinstance(other.exception, ConfigError) and "rows of other settings" in str(other.exception)
     assert len(table.read_text().splitlines()) == len(lines)
+
+
+def test_the_command_trains_with_other_settings(tmp_path):
+    for i in range(4):
+        write_case(tmp_path / "data" / f"c{i}", i)
+    told = simulation(tmp_path, "--pool", "3", "--strategies", "queue", "--set", "selector=confidence-map")
+    assert told.exit_code == 0, told.output
+    assert {row["settings"] for row in csv.DictReader((tmp_path / "table.csv").open())} == {"selector=confidence-map"}
+    wrong = simulation(tmp_path, "--pool", "3", "--set", "selector=nobody", "--out", str(tmp_path / "other.csv"))
+    assert isinstance(wrong.exception, ConfigError) and "selector" in str(wrong.exception)

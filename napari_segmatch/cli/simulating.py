@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from ..config import configure
+from ..config import configure, parse_setting
 from ..errors import ConfigError
 from ..fsio import write_atomic
 from ..io import find_cases
@@ -41,6 +41,7 @@ def simulate(
     budget: Annotated[float, typer.Option(help="Seconds of work in a round.")] = 120.0,
     size: Annotated[int, typer.Option(help="Slices are scaled to fit this many pixels.")] = 128,
     seed: Annotated[int, typer.Option(help="Of the division, the annotator and the training.")] = 0,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as batch=4.")] = None,
     device: Device = None,
 ) -> None:
     """Let a simulated annotator work in three ways while a model trains, and compare what their time buys."""
@@ -54,10 +55,12 @@ def simulate(
     images = patterns(image)
     setup = divide(find_cases(root, images, mask), pool, unseen, start, seed)
     total = (rounds + -(-lead // steps)) * steps
-    config = configure("standard", steps=total, evaluate_every=steps, propose_every=steps, size=size, seed=seed,
-                       device=device)  # fmt: skip
+    config = configure("standard", **dict(map(parse_setting, changes or []))).replace(
+        steps=total, evaluate_every=steps, propose_every=steps, size=size, seed=seed, device=device or "auto"
+    )
     settings = {"seed": seed, "pool": pool, "unseen": unseen, "start": start, "size": size, "budget": budget,
-                "lead": lead, "steps": steps, "rounds": rounds}  # fmt: skip
+                "lead": lead, "steps": steps, "rounds": rounds,
+                "settings": " ".join(sorted(changes or []))}  # fmt: skip
     rows = _finished(out, settings, total)
     with tempfile.TemporaryDirectory() as scratch:
         for strategy in wanted:
@@ -81,7 +84,7 @@ def _finished(table: Path, settings: Mapping[str, object], last: int) -> dict[st
     rows: dict[str, list[Row]] = {}
     with table.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            if any(row.get(name) != str(value) for name, value in settings.items()):
+            if any((row.get(name) or "") != str(value) for name, value in settings.items()):
                 raise ConfigError(f"{table} holds rows of other settings; choose another file with --out.")
             rows.setdefault(row["strategy"], []).append(row)
     return {name: mine for name, mine in rows.items() if mine[-1]["step"] == str(last)}
