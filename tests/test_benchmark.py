@@ -12,8 +12,9 @@ from torch.nn.functional import one_hot
 
 from napari_segmatch.benchmark.cases import load, split, spread
 from napari_segmatch.benchmark.judging import judged_slices, summary
+from napari_segmatch.benchmark.oracles import Oracle, PixelOracle
 from napari_segmatch.benchmark.report import Choice, describe, describe_judge, interval
-from napari_segmatch.benchmark.rivals import METHODS, CrossPseudoSupervision, Oracle, UniMatch
+from napari_segmatch.benchmark.rivals import METHODS, CrossPseudoSupervision, UniMatch
 from napari_segmatch.benchmark.runs import Bench, Task, run
 from napari_segmatch.benchmark.table import append, carry_out, measured, read
 from napari_segmatch.cli.common import app
@@ -124,6 +125,22 @@ def test_oracle_accepts_by_the_truth(bench):
         outcome, _ = learner.learn(pool, 0.5)
         showing = (learner.truth[learner.drawn] > 0).flatten(1).any(1)
         assert (outcome.selection.accepted[showing].float() == expected).all()
+
+
+def test_probabilities_of_the_pixel_oracle_come_to_hold(bench):
+    """A teacher that is sure, and blind for a quarter of what is there, is told what its word is worth."""
+    learner, _ = _learner(bench, "oracle-pixels")
+    assert isinstance(learner, PixelOracle)
+    chance = torch.Generator().manual_seed(0)
+    for _ in range(200):
+        truth = torch.randint(0, 2, (2, 32, 32), generator=chance)
+        said = torch.where(torch.rand(truth.shape, generator=chance) < 0.75, truth, 0)
+        sure = torch.nn.functional.one_hot(said, 3).movedim(-1, 1) * 0.97 + 0.01
+        truth[:, :4] = 255
+        held = learner.held(sure, truth)
+    assert held.sum(1) == pytest.approx(torch.ones(2, 32, 32), abs=1e-5)
+    assert float(held[:, 1][said == 1].mean()) > 0.99
+    assert float(held[:, 1][said == 0].mean()) == pytest.approx(1 / 5, abs=0.01)
 
 
 def test_cross_supervision_teaches_both_networks(bench):

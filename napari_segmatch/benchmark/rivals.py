@@ -16,40 +16,15 @@ from torch import Tensor, nn
 
 from ..config import TrainConfig
 from ..engine.device import autocast
-from ..engine.discriminator import GOOD, dice_of
-from ..engine.geometry import identity, inside, inverse, warp
+from ..engine.geometry import inside, inverse, warp
 from ..engine.learner import Labelled, Learner
 from ..engine.losses import consistency_loss, hard, supervised_loss
 from ..engine.networks import build
 from ..engine.recorder import moved
-from ..engine.selectors import Look, Selection, gated
-from ..engine.step import Outcome, Views, algorithm_1, labelled_view, mix, mixed_view
+from ..engine.step import Outcome, labelled_view, mix, mixed_view
 from ..errors import ConfigError
 from ..types import NOT_ANNOTATED
-
-Unlabelled = tuple[Tensor, Views] | None
-
-
-class Oracle(Learner):
-    """SegMatch whose discriminator knows the truth: whether a whole mask's Dice is at least 0.8."""
-
-    truth: Tensor
-    """Labels (rows, size, size) of the whole pool; only a benchmark has them."""
-
-    def outcome(self, labelled: Labelled, unlabelled: Unlabelled) -> Outcome:
-        def select(images: Tensor, look: Look) -> Selection:
-            frames = unlabelled[1].weak if unlabelled else identity(len(images))
-            truth = warp(self.truth[self.drawn, None].float(), frames, mode="nearest")[:, 0]
-            score = dice_of(look.labels > 0, (truth > 0) & (truth != NOT_ANNOTATED))
-            good = score >= GOOD
-            chances = good.float()[:, None].expand(-1, self.classes + 1)
-            return Selection(gated(chances, look, self.config.gate, GOOD), score, good)
-
-        config = self.config
-        return algorithm_1(
-            self.student, self.look, select, self.policy, labelled, unlabelled, config.labelled_strong, config.dice,
-            blend=self.softly,
-        )  # fmt: skip
+from .oracles import Oracle, PixelOracle, Unlabelled
 
 
 class MeanTeacher(Learner):
@@ -205,6 +180,7 @@ METHODS: Mapping[str, tuple[type[Learner], Mapping[str, Any]]] = {
     "equation-1": (Learner, {"selector": "discriminator", "objective": "equation-1"}),
     "segmatch": (Learner, {"selector": "discriminator"}),
     "oracle": (Oracle, {"selector": "identity"}),
+    "oracle-pixels": (PixelOracle, {"selector": "identity-soft"}),
     "mean-teacher": (MeanTeacher, {"selector": "identity"}),
     "cps": (CrossPseudoSupervision, {"selector": "identity"}),
     "unimatch": (UniMatch, {"selector": "identity"}),

@@ -21,7 +21,8 @@ from ..engine.prepare import to_network
 from ..engine.trainer import EXAMINE_EVERY
 from .cases import BenchmarkPool, Material, Split
 from .judging import judged_slices, summary
-from .rivals import METHODS, Oracle
+from .oracles import Oracle
+from .rivals import METHODS
 
 
 @dataclass(frozen=True)
