@@ -55,8 +55,9 @@ def simulate(
     images = patterns(image)
     setup = divide(find_cases(root, images, mask), pool, unseen, start, seed)
     total = (rounds + -(-lead // steps)) * steps
-    config = configure("standard", **dict(map(parse_setting, changes or []))).replace(
-        steps=total, evaluate_every=steps, propose_every=steps, size=size, seed=seed, device=device or "auto"
+    given = dict(map(parse_setting, changes or [])) | ({"device": device} if device else {})
+    config = configure("standard", **given).replace(
+        steps=total, evaluate_every=steps, propose_every=steps, size=size, seed=seed
     )
     settings = {"seed": seed, "pool": pool, "unseen": unseen, "start": start, "size": size, "budget": budget,
                 "lead": lead, "steps": steps, "rounds": rounds,
