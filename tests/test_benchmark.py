@@ -129,8 +129,12 @@ def test_oracle_accepts_by_the_truth(bench):
 
 def test_probabilities_of_the_pixel_oracle_come_to_hold(bench):
     """A teacher that is sure, and blind for a quarter of what is there, is told what its word is worth."""
-    learner, _ = _learner(bench, "oracle-pixels")
+    learner, pool = _learner(bench, "oracle-pixels")
     assert isinstance(learner, PixelOracle)
+    learner.held = lambda probabilities, truth: torch.full_like(probabilities, 1 / 3)
+    outcome, _ = learner.learn(pool, 0.5)
+    assert (outcome.look.probabilities == 1 / 3).all() and not outcome.selection.believed.any()
+    del learner.held
     chance = torch.Generator().manual_seed(0)
     for _ in range(200):
         truth = torch.randint(0, 2, (2, 32, 32), generator=chance)

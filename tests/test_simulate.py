@@ -103,11 +103,35 @@ def test_the_command_runs_every_way_writes_its_table_and_goes_on_where_it_was_cu
     assert len(table.read_text().splitlines()) == len(lines)
 
 
-def test_the_command_trains_with_other_settings(tmp_path):
+def test_the_command_trains_with_other_settings(tmp_path, monkeypatch):
     for i in range(4):
         write_case(tmp_path / "data" / f"c{i}", i)
-    told = simulation(tmp_path, "--pool", "3", "--strategies", "queue", "--set", "selector=confidence-map")
+    seen = []
+
+    def run(folder, setup, strategy, config, *rest):
+        seen.append((config.selector, config.steps, config.device))
+        yield {"strategy": strategy, "step": config.steps, "seconds": 0.0, "dice": 0.5}
+
+    monkeypatch.setattr("napari_segmatch.simulate.simulate", run)
+    few = ("--pool", "3", "--strategies", "queue", "--set")
+    told = simulation(tmp_path, *few, "selector=confidence-map")
     assert told.exit_code == 0, told.output
+    assert seen == [("confidence-map", 6, "cpu")]
     assert {row["settings"] for row in csv.DictReader((tmp_path / "table.csv").open())} == {"selector=confidence-map"}
-    wrong = simulation(tmp_path, "--pool", "3", "--set", "selector=nobody", "--out", str(tmp_path / "other.csv"))
-    assert isinstance(wrong.exception, ConfigError) and "selector" in str(wrong.exception)
+    for wrong in ("selector=nobody", "steps=9", "seed=3", "proposals=2"):
+        refused = simulation(tmp_path, *few, wrong, "--out", str(tmp_path / "other.csv"))
+        assert isinstance(refused.exception, ConfigError) and wrong.partition("=")[0] in str(refused.exception)
+
+
+def test_a_table_from_before_settings_were_told_goes_on(tmp_path):
+    for i in range(4):
+        write_case(tmp_path / "data" / f"c{i}", i)
+    few = ("--pool", "3", "--strategies")
+    assert simulation(tmp_path, *few, "full").exit_code == 0
+    table = tmp_path / "table.csv"
+    table.write_text("".join(line.rpartition(",")[0] + "\n" for line in table.read_text().splitlines()))
+    told = simulation(tmp_path, *few, "full,queue")
+    assert told.exit_code == 0 and "full: as" in told.output
+    rows = list(csv.DictReader(table.open()))
+    assert {row["strategy"] for row in rows} == {"full", "queue"} and all(row["settings"] == "" for row in rows)
+    assert None not in rows[-1]

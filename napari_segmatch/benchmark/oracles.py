@@ -13,7 +13,7 @@ from ..engine.geometry import identity, warp
 from ..engine.learner import Labelled, Learner
 from ..engine.losses import one_hot
 from ..engine.selectors import Look, Selection, gated
-from ..engine.step import Outcome, Views, algorithm_1
+from ..engine.step import Outcome, Selector, Teacher, Views, algorithm_1
 from ..types import NOT_ANNOTATED
 
 Unlabelled = tuple[Tensor, Views] | None
@@ -38,9 +38,13 @@ class Oracle(Learner):
             chances = good.float()[:, None].expand(-1, self.classes + 1)
             return Selection(gated(chances, look, self.config.gate, GOOD), score, good)
 
+        return self.losses(self.look, select, labelled, unlabelled)
+
+    def losses(self, look: Teacher, select: Selector, labelled: Labelled, unlabelled: Unlabelled) -> Outcome:
+        """Compute the losses of a step with another teacher or selector."""
         config = self.config
         return algorithm_1(
-            self.student, self.look, select, self.policy, labelled, unlabelled, config.labelled_strong, config.dice,
+            self.student, look, select, self.policy, labelled, unlabelled, config.labelled_strong, config.dice,
             blend=self.softly,
         )  # fmt: skip
 
@@ -71,11 +75,7 @@ class PixelOracle(Oracle):
             seen = self.look(images)
             return replace(seen, probabilities=self.held(seen.probabilities, self.truth_seen(unlabelled)))
 
-        config = self.config
-        return algorithm_1(
-            self.student, look, self.select, self.policy, labelled, unlabelled, config.labelled_strong, config.dice,
-            blend=True,
-        )  # fmt: skip
+        return self.losses(look, self.select, labelled, unlabelled)
 
     def held(self, probabilities: Tensor, truth: Tensor) -> Tensor:
         """Return what probabilities (n, k, h, w) have been worth until now, this truth (n, h, w) included."""

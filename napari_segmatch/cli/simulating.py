@@ -55,10 +55,12 @@ def simulate(
     images = patterns(image)
     setup = divide(find_cases(root, images, mask), pool, unseen, start, seed)
     total = (rounds + -(-lead // steps)) * steps
-    given = dict(map(parse_setting, changes or [])) | ({"device": device} if device else {})
-    config = configure("standard", **given).replace(
-        steps=total, evaluate_every=steps, propose_every=steps, size=size, seed=seed
-    )
+    given, own = dict(map(parse_setting, changes or [])), {"evaluate_every": steps, "propose_every": steps,
+                                                           "steps": total, "size": size, "seed": seed}  # fmt: skip
+    taken = sorted({*own, "proposals", "minutes"} & set(given))
+    if taken:
+        raise ConfigError(f"--set {taken[0]}: the simulation sets it itself; see its own options in --help.")
+    config = configure("standard", **given | own | ({"device": device} if device else {}))
     settings = {"seed": seed, "pool": pool, "unseen": unseen, "start": start, "size": size, "budget": budget,
                 "lead": lead, "steps": steps, "rounds": rounds,
                 "settings": " ".join(sorted(changes or []))}  # fmt: skip
@@ -87,7 +89,7 @@ def _finished(table: Path, settings: Mapping[str, object], last: int) -> dict[st
         for row in csv.DictReader(file):
             if any((row.get(name) or "") != str(value) for name, value in settings.items()):
                 raise ConfigError(f"{table} holds rows of other settings; choose another file with --out.")
-            rows.setdefault(row["strategy"], []).append(row)
+            rows.setdefault(row["strategy"], []).append(row | {"settings": settings["settings"]})  # once it had none
     return {name: mine for name, mine in rows.items() if mine[-1]["step"] == str(last)}
 
 
