@@ -65,6 +65,20 @@ def test_a_class_without_labels_is_named(tmp_path):
     ]
 
 
+def test_labels_without_a_single_empty_slice_are_named(tmp_path):
+    """What nobody marked cannot be learnt. Where whole cases are labelled there is no such slice: nothing to say."""
+    with small_project(tmp_path, cases=2, labelled=0) as project:
+        labels = project.mask("a")
+        labels[:, 2:9, 2:9] = 1
+        project.save_mask("a", labels, done=[1, 2])
+        assert [problem.split(".")[0] for problem in resident(project)[1]] == ["Every labelled slice shows a structure"]
+        project.save_mask("a", labels, done=range(len(labels)))
+        assert resident(project)[1] == []
+        labels[0] = 0
+        project.save_mask("a", labels, done=[0], reopen=[3])
+        assert resident(project)[1] == []
+
+
 @pytest.mark.parametrize("shape", [(35, 50, 35), (1, 40, 40), (40, 1, 40), (3, 3, 3)])
 def test_small_and_flat_volumes_train(tmp_path, shape):
     """Two classes that touch, isotropic voxels; a single slice; a cube of 27 voxels."""

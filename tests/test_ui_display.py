@@ -166,6 +166,10 @@ def test_where_to_look_next():
     labels[3, 0, 0] = 1
     assert worth_a_look(0, labels, (), {}) == (3, "painted, but not marked as done")
     assert worth_a_look(3, labels, (3,), {})[0] in (2, 4)
+    labels[4, 0, 0] = 1
+    place, why = worth_a_look(4, labels, (3, 4), {})
+    assert place in (6, 7) and "nothing to see" in why
+    assert worth_a_look(7, labels, (3, 4, 7), {})[0] == 5
     assert worth_a_look(3, labels, range(9), {}) is None
 
 

@@ -550,6 +550,19 @@ def test_a_slice_can_be_drawn_by_chance_among_those_that_are_not_done(on_case, s
     assert "case-01" not in {case for case, _ in seen}, "all of it is done"
 
 
+def test_a_person_learns_when_a_slice_with_nothing_or_another_case_teaches_more(on_case, settle):
+    dock = on_case
+    said = dock.annotate._progress
+    for done in (1, 2, 3):
+        paint(dock)
+        press(dock, Key.Key_Return)
+        settle(dock, lambda done=done: said.text().startswith(f"{done} of"))
+        assert ("nothing to see" in said.text()) == (done == 3)
+    press(dock, Key.Key_N)
+    settle(dock, lambda: said.text().startswith("4 of"))
+    assert "Another case" in said.text() and "⇧J" in said.text()
+
+
 def test_the_class_in_the_hand_is_the_one_that_is_marked(dock, tmp_path, settle):
     """Whoever changes it: a chip, napari's own box; and another colour changes neither it nor the lock."""
     dock.session.open_project(small_project(tmp_path, cases=1, classes=("core", "edema")).path)

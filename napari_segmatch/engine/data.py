@@ -14,6 +14,7 @@ from torch import Tensor
 from ..errors import SegmatchError, TrainingProblem
 from ..types import NOT_ANNOTATED, Pool, PoolSnapshot, Region
 from .folds import divide, folds_of
+from .lacking import lacking
 from .lessons import LessonBook, Lessons
 from .prepare import Frame, to_network
 from .reading import reading_order
@@ -125,7 +126,7 @@ class ResidentPool:
         rewritten = self._load_changed_labels(new)
         self._index(new)
         if before.version < 0:
-            problems += self._unlearnable()
+            problems += lacking(self._pool.classes, self._shown, self.snapshot)
         added = sorted(new - old)
         if before.version >= 0:
             self._queue([region for region in (*added, *rewritten) if region in new])
@@ -239,9 +240,8 @@ class ResidentPool:
         if not len(self.labelled):
             raise TrainingProblem("No slice is labelled: mark at least one slice as done, then start training.")
         self._fold(sorted({region.case for region in labelled}))
-        shown = [self._classes_on(part) for part in self.labelled.split(256)]
-        columns = torch.cat(shown).T
-        self._showing = {label: self.labelled[rows] for label, rows in enumerate(columns, 1) if rows.any()}
+        self._shown = torch.cat([self._classes_on(part) for part in self.labelled.split(256)])
+        self._showing = {label: self.labelled[rows] for label, rows in enumerate(self._shown.T, 1) if rows.any()}
 
     def _classes_on(self, rows: Tensor) -> Tensor:
         """Return which classes labelled slices show, (n, classes) bool."""
@@ -253,11 +253,6 @@ class ResidentPool:
         divide(self.fold_of, cases, (self.labelled - self._first[cases[0]]).tolist())
         spans = {case: (self._first[case], int(self._ends[self._first[case], 1])) for case in cases}
         self.folds = folds_of(self.fold_of, spans, len(self._shelf))
-
-    def _unlearnable(self) -> list[str]:
-        """Say which classes no labelled slice shows."""
-        missing = [name for label, name in enumerate(self._pool.classes, 1) if label not in self._showing]
-        return [f"No labelled slice shows {name}: the model cannot learn it." for name in missing]
 
     # sampling --------------------------------------------------------------------------------------------
 

@@ -19,6 +19,9 @@ from .style import GOOD, OWN, UNSURE, Page, button, holder, palette, row, text
 from .suggest import Suggester
 from .toolbox import Toolbox
 
+ENOUGH = 3
+"""Slices of a case after which one of another case teaches more."""
+
 
 class AnnotatePanel(Page):
     """Shows the case on the desk. ``actions`` are the verbs that keys reach."""
@@ -267,17 +270,24 @@ class AnnotatePanel(Page):
         self._redo.setEnabled(self.desk.strokes.can_redo)
         name = self.desk.layers.sequence
         self._sequence.setText(f"Sequence: {name[:10]}   {shown(ANNOTATE, 'sequence')}" if name else "Sequence")
-        self._progress.setText(self._progress_text(case))
+        self._progress.setText(self._progress_text(case, done, drawn))
         cells = [self._cell(self.desk.from_shown(i), done, drawn) for i in range(self.desk.count)]
         for strip in (self._strip, self.overlays.slider):
             strip.show_cells(cells, self.desk.shown(z))
 
-    def _progress_text(self, case: Case) -> str:
-        words = f"{len(case.labelled)} of {case.shape[0]} slices done."
+    def _progress_text(self, case: Case, done: set[int], drawn: np.ndarray) -> str:
+        words = f"{len(done)} of {self.desk.count} slices done."
         if case.validation:
             return words + " Held out for validation: its labels judge the model and never train it."
-        if not any(other.labelled and not other.validation for other in self._cases()):
-            return words + " The trainer needs at least one; two cases are a good start."
+        others = [other for other in self._cases() if other.id != case.id and not other.validation]
+        if not done and not any(other.labelled for other in others):
+            return words + " The trainer needs at least one; two or three in each of several cases are a good start."
+        if not ENOUGH <= len(done) < self.desk.count:
+            return words
+        if all(drawn[z] for z in done):
+            return words + f" Mark one with nothing to see as well, if there is one ({shown(ANNOTATE, 'no_lesion')})."
+        if not all(other.labelled for other in others):
+            return words + f" Another case now teaches more than the rest of this one ({shown(ANNOTATE, 'suggest')})."
         return words
 
     def _cell(self, z: int, done: set[int], drawn: np.ndarray) -> Cell:

@@ -251,7 +251,7 @@ def _next_step(session: Session) -> str:
     if not session.cases:
         return "Next: add a folder with scans. Masks are welcome but not needed."
     if not any(case.labelled and not case.validation for case in session.cases):
-        return "Next: double click a case and annotate a slice or two. Two cases are a good start."
+        return "Next: double click a case and annotate two or three slices; then the same in several other cases."
     if session.run is None:
         return "Next: start the training; it proposes masks for everything else."
     return ""

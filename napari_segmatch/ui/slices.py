@@ -65,8 +65,9 @@ def worth_a_look(
 ) -> tuple[int, str] | None:
     """Choose the slice to look at next, and say why; None when every slice is finished.
 
-    Painted but unfinished slices come first, then open proposals (the unsure ones first), then neighbours of
-    what is painted, then the middle of the largest stretch that nobody has looked at.
+    Painted but unfinished slices come first, then open proposals (the unsure ones first), then, as long as nothing
+    but structures is marked, the middle of the largest stretch that nobody has looked at, then neighbours of what is
+    painted, then such a middle again.
 
     Parameters
     ----------
@@ -87,12 +88,14 @@ def worth_a_look(
     offered = [i for i in open_ if i in proposals]
     if offered:
         return min(offered, key=lambda i: abs(proposals[i] - 0.5)), "a proposal waits here"
-    lesions = np.flatnonzero(drawn)
+    lesions, far = np.flatnonzero(drawn), max(open_, key=lambda i: _loneliness(i, done, count))
+    if lesions.size > 1 and all(drawn[i] for i in done):
+        return far, "far from what you painted; one with nothing to see teaches as well"
     if lesions.size:
         near = [i for i in open_ if np.abs(lesions - i).min() == 1]
         if near:
             return min(near, key=lambda i: abs(i - z)), "next to a slice that you painted"
-    return max(open_, key=lambda i: _loneliness(i, done, count)), "far from every finished slice"
+    return far, "far from every finished slice"
 
 
 def _after(z: int, candidates: list[int], count: int) -> int:

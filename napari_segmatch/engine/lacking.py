@@ -1,0 +1,33 @@
+"""What the labels at the start of a run lack."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ..types import PoolSnapshot
+
+
+def lacking(classes: Sequence[str], shown: Tensor, pool: PoolSnapshot) -> list[str]:
+    """Say what a model cannot learn from the labels that there are.
+
+    That every labelled slice shows something is no lack where whole cases are labelled: then none is without.
+
+    Parameters
+    ----------
+    shown
+        Which classes labelled slices show, (n, classes) bool.
+    """
+    there = shown.any(0).tolist()
+    found = [
+        f"No labelled slice shows {name}: the model cannot learn it."
+        for name, one in zip(classes, there, strict=True)
+        if not one
+    ]
+    if shown.any(1).all() and any(pool.unlabelled.get(case) for case in pool.labelled):
+        found.append(
+            "Every labelled slice shows a structure. Mark a few on which there is none as well (N), if your scans have "
+            "such slices: a model that never met one finds structures everywhere."
+        )
+    return found
