@@ -26,9 +26,6 @@ from napari_segmatch.runner import training
 from napari_segmatch.simulate import Annotator, Costs, divide, drawing_seconds
 from napari_segmatch.types import Region
 
-OPENING = 5.0
-"""Seconds to open a case and find the lesion. Assumed, as are the other costs."""
-
 
 def where_to_stop(truth, rng):
     """Order a case's slices: of three one without a lesion, the others through the lesion from its largest on."""
@@ -45,7 +42,6 @@ def draw(project, annotator, cases, budget, rng):
     plans = {case: where_to_stop(annotator.truths[case], rng) for case in cases}
     for visit in range(0, max(map(len, plans.values())), 3):
         for case, plan in plans.items():
-            annotator.seconds += OPENING if not visit else 0.0
             for z in plan[visit : visit + 3]:
                 if annotator.seconds >= budget:
                     return
@@ -75,7 +71,7 @@ def run(folder, setup, cases, budget, config):
 def seconds_for_all(cases):
     """How long these patients take from the first slice to the last."""
     costs, slices = Costs(), [labels == 1 for case in cases for labels in read_mask(case.mask).labels]
-    return len(cases) * OPENING + sum(costs.look + drawing_seconds(shown, costs) for shown in slices)
+    return len(cases) * costs.another_case + sum(costs.look + drawing_seconds(shown, costs) for shown in slices)
 
 
 def table():

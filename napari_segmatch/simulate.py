@@ -36,6 +36,8 @@ class Costs:
     """Seconds for each action of a person. Assumed."""
 
     look: float = 2.0
+    another_case: float = 3.0
+    """The case was not on the screen before: it opens, and the eye finds its way."""
     accept: float = 1.0
     reject: float = 1.0
     component: float = 3.0
@@ -99,6 +101,12 @@ class Annotator:
     mistaken: float = 0.02
     seconds: float = 0.0
     counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(("drawn", "accept", "correct", "reject"), 0))
+    here: str = ""
+
+    def look_at(self, region: Region) -> None:
+        """Bring a slice on the screen."""
+        self.seconds += self.costs.look + (self.costs.another_case if region.case != self.here else 0.0)
+        self.here = region.case
 
     def truth(self, region: Region) -> np.ndarray:
         return self.truths[region.case][region.z]
@@ -116,7 +124,8 @@ class Annotator:
 
     def draw(self, project: Project, region: Region) -> None:
         """Label a slice from nothing."""
-        self.seconds += self.costs.look + drawing_seconds(_shows(self.truth(region)), self.costs)
+        self.look_at(region)
+        self.seconds += drawing_seconds(_shows(self.truth(region)), self.costs)
         self.counts["drawn"] += 1
         labels = project.mask(region.case)
         labels[region.z] = self.drawn(region)
@@ -126,7 +135,7 @@ class Annotator:
         """Accept what is good enough to this person's eye, else correct it, or reject what would take too long."""
         proposal, truth = project.proposal_mask(item), self.truth(item.region)
         good = dice(_shows(proposal), _shows(truth)) >= self.rng.uniform(0.78, 0.88)
-        self.seconds += self.costs.look
+        self.look_at(item.region)
         if good or self.rng.random() < self.mistaken:
             self.seconds += self.costs.accept
             self.counts["accept"] += 1
@@ -172,7 +181,7 @@ def _correct(project: Project, annotator: Annotator) -> Iterator[None]:
 
 
 def _queue(project: Project, annotator: Annotator) -> Iterator[None]:
-    for item in select(project.proposals(undecided=True), Choice(), Pace()):
+    for item in select(project.proposals(), Choice(), Pace()):
         annotator.judge(project, item, may_reject=True)
         yield
 
