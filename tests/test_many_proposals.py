@@ -1,6 +1,7 @@
 """Half a million proposals: tables say what objects would say, and a word on one of them touches few of the others."""
 
 import math
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from napari_segmatch.ranking import (
     BLIND,
     ORDERS,
     ROUGH_AREA,
+    VISIT,
     Choice,
     Pace,
     belongs,
@@ -97,25 +99,36 @@ def _slow_select(items, choice, pace):
 
     line = threshold(items)
 
-    def key(item):
-        score = shuffle(item.id + 104729) % 1000 / 1000 if is_blind(item) else item.score
-        agreement = None if is_blind(item) else item.agreement
+    def score_of(item):
+        return shuffle(item.id + 104729) % 1000 / 1000 if is_blind(item) else item.score
+
+    def gain(item):
         area = ROUGH_AREA if item.area is None else item.area
-        wrong = 1 - score
+        wrong = 1 - score_of(item)
         edge = 2 * math.sqrt(math.pi * area)
         seconds = (1 - wrong) * pace.accept + wrong * (pace.accept + pace.correct + edge / 25)
-        gain = (0.05 + wrong) * math.sqrt(1 + area) / seconds
+        return (0.05 + wrong) * math.sqrt(1 + area) / seconds
+
+    listed = [item for item in items if belongs(item, choice)]
+    before, seen = {}, Counter(item.case for item in items if item.decision is not None)
+    for item in sorted(listed, key=gain, reverse=True):
+        before[item.id] = seen[item.case]
+        seen[item.case] += 1
+
+    def key(item):
+        agreement = None if is_blind(item) else item.agreement
+        worth = gain(item) / (1 + before[item.id] // VISIT)
         return {
-            "best use of time": (-round(3 * math.log2(gain)), item.case, item.z),
-            "worth a look": abs(score - line),
-            "disagreement": 1.0 if agreement is None else -abs(score - agreement),
-            "surest first": -score,
-            "least sure first": score,
+            "best use of time": (-round(3 * math.log2(worth)), item.case, item.z),
+            "worth a look": abs(score_of(item) - line),
+            "disagreement": 1.0 if agreement is None else -abs(score_of(item) - agreement),
+            "surest first": -score_of(item),
+            "least sure first": score_of(item),
             "by case": (item.case, item.z),
             "random": shuffle(item.id + 7919),
         }[choice.order]
 
-    return sorted((item for item in items if belongs(item, choice)), key=key)
+    return sorted(listed, key=key)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -132,10 +145,12 @@ def test_the_queue_s_order_is_that_of_one_proposal_after_the_other(order, which)
 
 def test_what_a_case_can_teach_is_the_sum_over_its_open_proposals():
     items, pace = many(), Pace()
-    expected = {}
-    for item in items:
-        if item.decision is None and item.area != 0:
-            expected[item.case] = expected.get(item.case, 0) + gain_per_second(item, pace)
+    waiting = [item for item in items if item.decision is None and item.area != 0]
+    expected, before = {}, Counter(item.case for item in items if item.decision is not None)
+    for item in sorted(waiting, key=gain_per_second, reverse=True):
+        gain = gain_per_second(item, pace) / (1 + before[item.case] // VISIT)
+        expected[item.case] = expected.get(item.case, 0) + gain
+        before[item.case] += 1
     assert gain_in(items, pace) == pytest.approx(expected) and gain_in([], pace) == {}
 
 

@@ -12,6 +12,7 @@ from napari_segmatch.ledger import Ledger
 from napari_segmatch.ranking import (
     Choice,
     Pace,
+    gain_in,
     gain_per_second,
     how_many,
     interval,
@@ -378,6 +379,20 @@ def test_nearly_equal_gains_keep_a_person_in_one_case():
     assert [item.case for item in select(near, Choice())] == ["a", "a", "b", "b"]
     far = [of(0, "a", 0, 0.99), of(1, "b", 0, 0.3), of(2, "a", 1, 0.3), of(3, "b", 1, 0.99)]
     assert [item.score for item in select(far, Choice())] == [0.3, 0.3, 0.99, 0.99]
+
+
+def test_other_cases_have_their_turn_before_a_fourth_slice_of_one():
+    """Slices of a case are alike: what somebody has judged of it counts as well."""
+    plain = [i for i in range(1, 900) if not is_spot_check(Proposal(i, 1, Region("a", 0), 0.5, "accepted", 1, 1))]
+
+    def of(place, case, z, decision=None):
+        return Proposal(plain[place], 1, Region(case, z), 0.5, "accepted", 1, 1, decision, area=400)
+
+    waiting = [*(of(z, "a", z) for z in range(5)), *(of(10 + z, "b", z) for z in range(2))]
+    assert "".join(item.case for item in select(waiting, Choice())) == "aaabbaa"
+    judged = [of(20 + z, "a", 20 + z, "corrected") for z in range(3)]
+    assert "".join(item.case for item in select([*waiting, *judged], Choice())) == "bbaaaaa"
+    assert gain_in([*waiting, *judged])["a"] < gain_in(waiting)["a"]
 
 
 @pytest.mark.parametrize("proven", [True, False])
