@@ -96,10 +96,11 @@ def _among_others(gain: np.ndarray, case: np.ndarray, judged: np.ndarray) -> np.
     Of each case the :data:`VISIT` that teach most count in full, the next so many half, the next a third. Those that
     are judged come first.
     """
-    order = np.lexsort((-gain, case))
-    before = np.empty(len(gain), np.int64)
-    before[order] = np.arange(len(gain)) - np.searchsorted(case[order], case[order])
-    return np.asarray(gain / (1 + (before + judged[case]) // VISIT))
+    order, many = np.lexsort((-gain, case)), np.bincount(case, minlength=len(judged))
+    place = np.empty(len(gain), np.int64)
+    place[order] = np.arange(len(gain))
+    before = place - (np.cumsum(many) - many)[case] + judged[case]
+    return np.asarray(gain / (1 + before // VISIT))
 
 
 def _gains(area: np.ndarray, score: np.ndarray, pace: Pace) -> np.ndarray:
