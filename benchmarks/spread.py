@@ -31,18 +31,22 @@ def where_to_stop(truth, rng):
     """Order a case's slices: of three one without a lesion, the others through the lesion from its largest on."""
     area = (truth == 1).sum((1, 2))
     shown, empty = np.flatnonzero(area), rng.permutation(np.flatnonzero(area == 0)).tolist()
-    through = [int(shown[round(share * (len(shown) - 1))]) for share in (0.25, 0.75, 0.5, 0.0, 1.0)]
+    through = (
+        [int(shown[round(share * (len(shown) - 1))]) for share in (0.25, 0.75, 0.5, 0.0, 1.0)] if len(shown) else []
+    )
     pairs = itertools.zip_longest([int(area.argmax()), *through][::2], empty[:3], through[::2])
     chosen = [z for visit in pairs for z in visit if z is not None]
     return list(dict.fromkeys([*chosen, *rng.permutation(len(truth)).tolist()]))
 
 
 def draw(project, annotator, cases, budget, rng):
-    """Draw three slices of each case, then three more of each, until the seconds are over."""
+    """Draw three slices of each case, then three more of each, until the seconds are over; of two cases all at once."""
     plans = {case: where_to_stop(annotator.truths[case], rng) for case in cases}
-    for visit in range(0, max(map(len, plans.values())), 3):
+    longest = max(map(len, plans.values()))
+    many = 3 if len(cases) > 2 else longest
+    for visit in range(0, longest, many):
         for case, plan in plans.items():
-            for z in plan[visit : visit + 3]:
+            for z in plan[visit : visit + many]:
                 if annotator.seconds >= budget:
                     return
                 annotator.draw(project, Region(case, z))

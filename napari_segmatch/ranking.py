@@ -79,28 +79,33 @@ def gain_in(proposals: Iterable[Proposal], pace: Pace = Pace()) -> dict[str, flo
     """Return the sum over the open proposals of each case that segment something; cases without are left out."""
     items = Columns.of(proposals)
     rows = items.rows[(items.rows["decision"] == 0) & (items.rows["area"] != 0)]
-    gain = _among_others(_gains(rows["area"], rows["score"], pace), rows["case"], _judged(items))
+    gain = _among_others(_gains(rows["area"], rows["score"], pace), rows, _judged(items))
     total = np.bincount(rows["case"], gain, len(items.cases))
     return {items.cases[code]: float(total[code]) for code in np.unique(rows["case"]).tolist()}
 
 
 def _judged(items: Columns) -> np.ndarray:
-    """Return how many proposals of each case somebody has judged."""
+    """Return how many proposals of each case that segment something are judged; what is put off is not."""
     rows = items.rows
-    return np.bincount(rows["case"][rows["decision"] != 0], minlength=len(items.cases))
+    judged = ~np.isin(rows["decision"], (0, WORDS.index("deferred"))) & (rows["area"] != 0)
+    return np.bincount(rows["case"][judged], minlength=len(items.cases))
 
 
-def _among_others(gain: np.ndarray, case: np.ndarray, judged: np.ndarray) -> np.ndarray:
+def _among_others(gain: np.ndarray, rows: np.ndarray, judged: np.ndarray) -> np.ndarray:
     """Return what proposals teach, (n,), in view of the others: slices of a case are alike.
 
     Of each case the :data:`VISIT` that teach most count in full, the next so many half, the next a third. Those that
-    are judged come first.
+    are judged come first. (Slices drawn by hand have no proposals and are not counted.)
     """
-    order, many = np.lexsort((-gain, case)), np.bincount(case, minlength=len(judged))
-    place = np.empty(len(gain), np.int64)
-    place[order] = np.arange(len(gain))
+    waiting = np.flatnonzero(rows["decision"] == 0)
+    case = rows["case"][waiting]
+    order, many = np.lexsort((-gain[waiting], case)), np.bincount(case, minlength=len(judged))
+    place = np.empty(len(waiting), np.int64)
+    place[order] = np.arange(len(waiting))
     before = place - (np.cumsum(many) - many)[case] + judged[case]
-    return np.asarray(gain / (1 + before // VISIT))
+    result = gain.copy()
+    result[waiting] /= 1 + before // VISIT
+    return result
 
 
 def _gains(area: np.ndarray, score: np.ndarray, pace: Pace) -> np.ndarray:
@@ -191,7 +196,7 @@ def _arranged(items: Columns, choice: Choice, pace: Pace) -> np.ndarray:
 def _by_gain(items: Columns, spot: np.ndarray, judged: np.ndarray, pace: Pace) -> np.ndarray:
     """Return the places of proposals, those first from which the model learns most for each second."""
     rows = items.rows
-    gain = _among_others(_gains(rows["area"], _shown_score(rows, spot), pace), rows["case"], judged)
+    gain = _among_others(_gains(rows["area"], _shown_score(rows, spot), pace), rows, judged)
     return np.lexsort((rows["z"], rows["case"], -_bands(gain)))
 
 

@@ -91,6 +91,11 @@ def test_a_table_takes_in_others_of_cases_that_it_has_not_heard_of():
     assert table.get(1) in items, "the table before is as it was"
 
 
+def judged_in(items):
+    """Count the proposals of each case that segment something and are judged."""
+    return Counter(item.case for item in items if item.decision not in (None, "deferred") and item.area != 0)
+
+
 def _slow_select(items, choice, pace):
     """What :func:`select` says, one proposal after the other."""
 
@@ -110,8 +115,8 @@ def _slow_select(items, choice, pace):
         return (0.05 + wrong) * math.sqrt(1 + area) / seconds
 
     listed = [item for item in items if belongs(item, choice)]
-    before, seen = {}, Counter(item.case for item in items if item.decision is not None)
-    for item in sorted(listed, key=gain, reverse=True):
+    before, seen = Counter(), judged_in(items)
+    for item in sorted((item for item in listed if item.decision is None), key=gain, reverse=True):
         before[item.id] = seen[item.case]
         seen[item.case] += 1
 
@@ -146,7 +151,7 @@ def test_the_queue_s_order_is_that_of_one_proposal_after_the_other(order, which)
 def test_what_a_case_can_teach_is_the_sum_over_its_open_proposals():
     items, pace = many(), Pace()
     waiting = [item for item in items if item.decision is None and item.area != 0]
-    expected, before = {}, Counter(item.case for item in items if item.decision is not None)
+    expected, before = {}, judged_in(items)
     for item in sorted(waiting, key=gain_per_second, reverse=True):
         gain = gain_per_second(item, pace) / (1 + before[item.case] // VISIT)
         expected[item.case] = expected.get(item.case, 0) + gain

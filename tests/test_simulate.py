@@ -1,6 +1,8 @@
 """The simulated annotator: what its work costs, and that it works on a real project while a real run trains."""
 
 import csv
+import math
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from typer.testing import CliRunner
 from napari_segmatch.cli import app
 from napari_segmatch.errors import ConfigError
 from napari_segmatch.io import FoundCase
+from napari_segmatch.ranking import is_spot_check
 from napari_segmatch.simulate import (
     Annotator,
     Costs,
@@ -20,7 +23,7 @@ from napari_segmatch.simulate import (
     seconds_to_reach,
     work,
 )
-from napari_segmatch.types import Region
+from napari_segmatch.types import Proposal, Region
 
 
 def disc(radius, middle=(40, 40), size=80):
@@ -55,11 +58,26 @@ def test_a_budget_is_kept_and_work_becomes_labels(tmp_path):
     assert sum(len(case.labelled) for case in project.cases) - before == annotator.counts["drawn"] >= 2
 
 
-def test_another_case_takes_time_to_open():
-    annotator = Annotator({}, np.random.default_rng(0))
-    for case, z, seconds in (("a", 0, 5), ("a", 1, 7), ("b", 1, 12), ("a", 1, 17)):
-        annotator.look_at(Region(case, z))
-        assert annotator.seconds == seconds
+def test_another_case_takes_time_to_open(tmp_path):
+    """Of the two cases one is labelled: each slice drawn is of the other, two seconds to look and two for nothing."""
+    project = small_project(tmp_path, cases=2, labelled=1)
+    annotator = Annotator({case.id: np.zeros(case.shape, np.uint8) for case in project.cases}, np.random.default_rng(0))
+    work(project, annotator, "scratch", 10)
+    assert annotator.seconds == 3 + 2 * 4
+    annotator.look_at(Region("a", 0))
+    assert annotator.seconds == 11 + 3 + 2
+
+
+def test_the_queue_knows_what_has_been_judged():
+    """Three slices of one case are judged: the other case is shown first."""
+    plain = [i for i in range(1, 900) if not is_spot_check(Proposal(i, 1, Region("a", 0), 0.5, "accepted", 1, 1))]
+    judged = [Proposal(plain[z], 1, Region("a", z), 0.5, "accepted", 1, 1, "corrected", 400) for z in range(3)]
+    waiting = [Proposal(plain[9 + i], 1, Region(c, 9), 0.5, "accepted", 1, 1, None, 400) for i, c in enumerate("ab")]
+    seen = []
+    annotator = Mock(seconds=0.0, judge=lambda project, item, may_reject: seen.append(item.case))
+    everything = [*judged, *waiting]
+    work(Mock(proposals=lambda undecided=False: waiting if undecided else everything), annotator, "queue", math.inf)
+    assert seen == ["b", "a"]
 
 
 def test_seconds_to_reach_a_dice():

@@ -169,8 +169,12 @@ def test_where_to_look_next():
     assert worth_a_look(3, labels, (3,), {})[0] in (2, 4)
     labels[4, 0, 0] = 1
     place, why = worth_a_look(4, labels, (3, 4), {})
-    assert place in (6, 7) and "nothing to see" in why
+    assert place in (6, 7) and "without a lesion" in why
     assert worth_a_look(7, labels, (3, 4, 7), {})[0] == 5
+    labels[:, 0, 0] = 1
+    assert "far from" not in worth_a_look(4, labels, range(1, 8), {})[1], (
+        "a structure on every slice is no reason to nag"
+    )
     assert worth_a_look(3, labels, range(9), {}) is None
 
 
@@ -390,6 +394,8 @@ def test_other_cases_have_their_turn_before_a_fourth_slice_of_one():
 
     waiting = [*(of(z, "a", z) for z in range(5)), *(of(10 + z, "b", z) for z in range(2))]
     assert "".join(item.case for item in select(waiting, Choice())) == "aaabbaa"
+    put_off = [of(20 + z, "a", 20 + z, "deferred") for z in range(3)]
+    assert "".join(item.case for item in select([*waiting, *put_off], Choice())) == "aaabbaa"
     judged = [of(20 + z, "a", 20 + z, "corrected") for z in range(3)]
     assert "".join(item.case for item in select([*waiting, *judged], Choice())) == "bbaaaaa"
     assert gain_in([*waiting, *judged])["a"] < gain_in(waiting)["a"]

@@ -550,17 +550,24 @@ def test_a_slice_can_be_drawn_by_chance_among_those_that_are_not_done(on_case, s
     assert "case-01" not in {case for case, _ in seen}, "all of it is done"
 
 
-def test_a_person_learns_when_a_slice_with_nothing_or_another_case_teaches_more(on_case, settle):
+def test_a_person_learns_which_slices_teach_more(on_case, settle):
     dock = on_case
     said = dock.annotate._progress
-    for done in (1, 2, 3):
-        paint(dock)
-        press(dock, Key.Key_Return)
-        settle(dock, lambda done=done: said.text().startswith(f"{done} of"))
-        assert ("nothing to see" in said.text()) == (done == 3)
-    press(dock, Key.Key_N)
-    settle(dock, lambda: said.text().startswith("4 of"))
-    assert "Another case" in said.text() and "⇧J" in said.text()
+
+    def done(many, paints):
+        if paints:
+            paint(dock)
+        press(dock, Key.Key_Return if paints else Key.Key_N)
+        settle(dock, lambda: said.text().startswith(f"{many} of"))
+        return said.text()
+
+    assert done(1, True)[-5:] == done(2, True)[-5:] == "done."
+    assert "without a lesion" in done(3, True)
+    assert "Another case" in done(4, False) and "⇧J" in said.text()
+    dock.annotate_case("case-04")
+    settle(dock, lambda: dock.desk.case_id == "case-04")
+    assert done(1, False)[-5:] == done(2, False)[-5:] == "done."
+    assert "show the lesion" in done(3, False)
 
 
 def test_the_class_in_the_hand_is_the_one_that_is_marked(dock, tmp_path, settle):

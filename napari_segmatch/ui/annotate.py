@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from qtpy.QtWidgets import QComboBox, QGridLayout, QPushButton, QWidget
 
+from ..ranking import VISIT
 from ..session import Session
 from ..types import Case
 from .desk import Desk
@@ -18,9 +19,6 @@ from .strip import Cell, SliceStrip
 from .style import GOOD, OWN, UNSURE, Page, button, holder, palette, row, text
 from .suggest import Suggester
 from .toolbox import Toolbox
-
-ENOUGH = 3
-"""Slices of a case after which one of another case teaches more."""
 
 
 class AnnotatePanel(Page):
@@ -282,10 +280,13 @@ class AnnotatePanel(Page):
         others = [other for other in self._cases() if other.id != case.id and not other.validation]
         if not done and not any(other.labelled for other in others):
             return words + " The trainer needs at least one; two or three in each of several cases are a good start."
-        if not ENOUGH <= len(done) < self.desk.count:
+        if not VISIT <= len(done) < self.desk.count:
             return words
-        if all(drawn[z] for z in done):
-            return words + f" Mark one with nothing to see as well, if there is one ({shown(ANNOTATE, 'no_lesion')})."
+        shown_on = sum(bool(drawn[z]) for z in done)
+        if not shown_on:
+            return words + " Slices that show the lesion teach most."
+        if shown_on == len(done) < 2 * VISIT:
+            return words + f" Mark one without a lesion as well, if there is one ({shown(ANNOTATE, 'no_lesion')})."
         if not all(other.labelled for other in others):
             return words + f" Another case now teaches more than the rest of this one ({shown(ANNOTATE, 'suggest')})."
         return words

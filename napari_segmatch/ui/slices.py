@@ -65,9 +65,9 @@ def worth_a_look(
 ) -> tuple[int, str] | None:
     """Choose the slice to look at next, and say why; None when every slice is finished.
 
-    Painted but unfinished slices come first, then open proposals (the unsure ones first), then, as long as nothing
-    but structures is marked, the middle of the largest stretch that nobody has looked at, then neighbours of what is
-    painted, then such a middle again.
+    Painted but unfinished slices come first, then open proposals (the unsure ones first), then neighbours of what is
+    painted, then the middle of the largest stretch that nobody has looked at. That middle comes before neighbours where
+    the first few slices that are finished all show a structure.
 
     Parameters
     ----------
@@ -89,8 +89,8 @@ def worth_a_look(
     if offered:
         return min(offered, key=lambda i: abs(proposals[i] - 0.5)), "a proposal waits here"
     lesions, far = np.flatnonzero(drawn), max(open_, key=lambda i: _loneliness(i, done, count))
-    if lesions.size > 1 and all(drawn[i] for i in done):
-        return far, "far from what you painted; one with nothing to see teaches as well"
+    if 1 < len(done) < 5 and all(drawn[i] for i in done):
+        return far, "far from what you painted: a slice without a lesion teaches too"
     if lesions.size:
         near = [i for i in open_ if np.abs(lesions - i).min() == 1]
         if near:
