@@ -2,7 +2,7 @@
 
 Reads benchmarks/results/lgg/queue.csv, the tables of ``segmatch simulate --strategies queue`` with and without
 ``--set selector=confidence-map`` on three seeds, one below the other: Dice before the first round of work, half way
-and at the end.
+and at the end, commit by commit.
 """
 
 import csv
@@ -16,14 +16,15 @@ def main():
     runs = {}
     for row in csv.DictReader(TABLE.read_text().splitlines()):
         if int(row["step"]) >= int(row["lead"]):
-            runs.setdefault((row["settings"], row["seed"]), []).append(float(row["dice"]))
-    for settings in sorted({settings for settings, _ in runs}):
-        mine = {seed: dice for (which, seed), dice in sorted(runs.items()) if which == settings}
+            way = f"{row['commit']} {row['settings'] or 'discriminator'}"
+            runs.setdefault((way, row["seed"]), []).append(float(row["dice"]))
+    for way in dict.fromkeys(way for way, _ in runs):
+        mine = {seed: dice for (which, seed), dice in sorted(runs.items()) if which == way}
         marks = {seed: (dice[0], dice[len(dice) // 2], dice[-1]) for seed, dice in mine.items()}
         for seed, values in marks.items():
-            print(f"{settings or 'discriminator':<26} seed {seed}  " + "  ".join(f"{value:.3f}" for value in values))
+            print(f"{way:<34} seed {seed}  " + "  ".join(f"{value:.3f}" for value in values))
         mean = [statistics.mean(values) for values in zip(*marks.values(), strict=True)]
-        print(f"{settings or 'discriminator':<26} mean    " + "  ".join(f"{value:.3f}" for value in mean))
+        print(f"{way:<34} mean    " + "  ".join(f"{value:.3f}" for value in mean))
 
 
 if __name__ == "__main__":
