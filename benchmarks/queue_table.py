@@ -1,8 +1,8 @@
-"""Tell what the review queue reached with other selectors: ``python benchmarks/queue_table.py``.
+"""Tell what the review queue reached, with other selectors and orders: ``python benchmarks/queue_table.py``.
 
 Reads benchmarks/results/lgg/queue.csv, the tables of ``segmatch simulate --strategies queue`` with and without
-``--set selector=confidence-map`` on three seeds, one below the other: Dice before the first round of work, half way
-and at the end, commit by commit.
+``--set selector=confidence-map``, of several seeds and commits one below the other: Dice before the first round of
+work, half way and at the end.
 """
 
 import csv

@@ -31,9 +31,8 @@ def where_to_stop(truth, rng):
     """Order a case's slices: of three one without a lesion, the others through the lesion from its largest on."""
     area = (truth == 1).sum((1, 2))
     shown, empty = np.flatnonzero(area), rng.permutation(np.flatnonzero(area == 0)).tolist()
-    through = (
-        [int(shown[round(share * (len(shown) - 1))]) for share in (0.25, 0.75, 0.5, 0.0, 1.0)] if len(shown) else []
-    )
+    shares = (0.25, 0.75, 0.5, 0.0, 1.0) if len(shown) else ()
+    through = [int(shown[round(share * (len(shown) - 1))]) for share in shares]
     pairs = itertools.zip_longest([int(area.argmax()), *through][::2], empty[:3], through[::2])
     chosen = [z for visit in pairs for z in visit if z is not None]
     return list(dict.fromkeys([*chosen, *rng.permutation(len(truth)).tolist()]))

@@ -7,12 +7,13 @@ from helpers import geometry, small_project, write_case
 
 from napari_segmatch.config import configure
 from napari_segmatch.engine.data import ResidentPool
+from napari_segmatch.engine.lacking import lacking
 from napari_segmatch.engine.prepare import _thinned, normalise, to_network
 from napari_segmatch.engine.trainer import train
 from napari_segmatch.events import Finished, Noted
 from napari_segmatch.io import write_image, write_labels
 from napari_segmatch.project import Project, ProjectPool
-from napari_segmatch.types import Geometry
+from napari_segmatch.types import Geometry, PoolSnapshot
 
 SHORT = {"steps": 4, "size": 32, "batch": 2, "features": 8, "evaluate_every": 2, "propose_every": 2, "proposals": 2}
 
@@ -71,12 +72,20 @@ def test_labels_without_a_single_empty_slice_are_named(tmp_path):
         labels = project.mask("a")
         labels[:, 2:9, 2:9] = 1
         project.save_mask("a", labels, done=[1, 2])
-        assert [problem.split(".")[0] for problem in resident(project)[1]] == ["Every labelled slice shows a structure"]
+        assert [problem.split(":")[0] for problem in resident(project)[1]] == ["Every labelled slice shows a structure"]
         project.save_mask("a", labels, done=range(len(labels)))
         assert resident(project)[1] == []
         labels[0] = 0
         project.save_mask("a", labels, done=[0], reopen=[3])
         assert resident(project)[1] == []
+
+
+def test_of_several_classes_any_makes_a_slice_one_that_shows_something():
+    """Neither class is on both slices, and yet no slice is without; one that shows none of them is enough."""
+    pool = PoolSnapshot(1, {"a": (0, 1)}, {"a": (2,)})
+    each = torch.tensor([[True, False], [False, True]])
+    assert len(lacking(("core", "edema"), each, pool)) == 1
+    assert lacking(("core", "edema"), torch.cat([each, torch.zeros(1, 2, dtype=torch.bool)]), pool) == []
 
 
 @pytest.mark.parametrize("shape", [(35, 50, 35), (1, 40, 40), (40, 1, 40), (3, 3, 3)])

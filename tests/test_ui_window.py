@@ -563,7 +563,10 @@ def test_a_person_learns_which_slices_teach_more(on_case, settle):
 
     assert done(1, True)[-5:] == done(2, True)[-5:] == "done."
     assert "without a lesion" in done(3, True)
+    press(dock, Key.Key_G)
+    assert "far from what you painted" in dock.annotate._why.text()
     assert "Another case" in done(4, False) and "⇧J" in said.text()
+    assert not dock.annotate._why.text(), "what led here is done"
     dock.annotate_case("case-04")
     settle(dock, lambda: dock.desk.case_id == "case-04")
     assert done(1, False)[-5:] == done(2, False)[-5:] == "done."

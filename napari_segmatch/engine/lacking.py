@@ -27,7 +27,7 @@ def lacking(classes: Sequence[str], shown: Tensor, pool: PoolSnapshot) -> list[s
     ]
     if shown.any(1).all() and any(pool.unlabelled.get(case) for case in pool.labelled):
         found.append(
-            "Every labelled slice shows a structure. Mark a few on which there is none as well, if your scans have "
-            "such slices: a model that never met one tends to find structures everywhere."
+            "Every labelled slice shows a structure: if others show none, mark a few of those too, or the model may "
+            "see it everywhere."
         )
     return found
