@@ -46,16 +46,28 @@ def descend(optimiser: torch.optim.Optimizer, rate: float | Tensor | None = None
     return sound
 
 
-@torch.no_grad()
-def follow(teacher: nn.Module, student: nn.Module, share: float | Tensor, sound: Tensor) -> None:
-    """Move a teacher by a share of the way to its student, if the student's step was sound."""
-    his: list[Tensor] = list(teacher.parameters())
-    theirs: list[Tensor] = list(student.parameters())
-    if isinstance(share, Tensor):
-        way = torch._foreach_sub(theirs, his)
-        torch._foreach_mul_(way, torch.where(sound, share, 0.0))
-        torch._foreach_add_(his, way)
-    elif sound:
-        torch._foreach_lerp_(his, theirs, share)
-    for mine, copied in zip(teacher.buffers(), student.buffers(), strict=True):
-        mine.copy_(torch.where(sound, copied, mine))
+class Follower:
+    """A teacher who follows a student: the moving average of its weights."""
+
+    def __init__(self, teacher: nn.Module, student: nn.Module) -> None:
+        self._his: list[Tensor] = list(teacher.parameters())  # to list them takes longer than to move them
+        self._theirs: list[Tensor] = list(student.parameters())
+        self._buffers = list(zip(teacher.buffers(), student.buffers(), strict=True))
+
+    @torch.no_grad()
+    def follow(self, share: float | Tensor, sound: Tensor) -> None:
+        """Move him by a share of the way to the student, if its step was sound."""
+        if isinstance(share, Tensor):
+            way = torch._foreach_sub(self._theirs, self._his)
+            torch._foreach_mul_(way, torch.where(sound, share, 0.0))
+            torch._foreach_add_(self._his, way)
+        elif sound:
+            torch._foreach_lerp_(self._his, self._theirs, share)
+        for his, theirs in self._buffers:
+            his.copy_(torch.where(sound, theirs, his))
+
+
+def switch(network: nn.Module, training: bool) -> None:
+    """Let a network learn or not; if it does so already nothing is gone through."""
+    if network.training is not training:
+        network.train(training)

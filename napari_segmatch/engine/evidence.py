@@ -32,7 +32,7 @@ def signs(look: Look, masks: Tensor, label: int) -> dict[str, Tensor]:
     segmented less sure. ``expected_dice`` is the mask's Dice if the probability of every pixel holds.
     """
     shown = look.probabilities[:, label] if label else 1 - look.probabilities[:, 0]
-    inside = torch.where(masks, shown.clamp_min(0.5), shown)  # of three classes the likeliest may have less than half
+    inside = torch.maximum(shown, masks * 0.5)  # of three classes the likeliest may have less than half
     either = torch.stack([1 - inside, inside], 1)
     first, second = (look.first == label, look.second == label) if label else (look.first > 0, look.second > 0)
     return {

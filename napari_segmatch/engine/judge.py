@@ -223,9 +223,8 @@ class Judge(DiscriminatorSelector):
         for part in rows.split(at_once(pool.device)) if len(rows) else ():
             images = pool.slices(part)
             his = look_with(teacher, images, mirror)
-            shown = (his.labels > 0).flatten(1).any(1)
-            if shown.any():
-                looks.append((images[shown], rows_of(his, shown)))
+            if his.shown.any():
+                looks.append((images[his.shown], rows_of(his, his.shown)))
         return looks
 
     def _lead(self, fold: int, looks: list[tuple[Tensor, Look]], mirror: bool) -> float:
@@ -236,7 +235,7 @@ class Judge(DiscriminatorSelector):
         gaps = [torch.zeros(0)]
         for images, his in looks:
             theirs = look_with(self.understudies[fold], images, mirror)
-            both = (theirs.labels > 0).flatten(1).any(1)
+            both = theirs.shown
             if both.any():
                 gap = self._evidence(images[both], rows_of(his, both), (0, 1))
                 gaps.append((gap - self._evidence(images[both], rows_of(theirs, both), (fold,))).cpu())

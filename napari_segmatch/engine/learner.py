@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..config import TrainConfig
 from .calibration import FEW, Report
 from .data import ResidentPool
-from .descent import adam, descend, follow
+from .descent import Follower, adam, descend, switch
 from .device import autocast, choose_device
 from .discriminator import one_question
 from .evidence import look_with
@@ -57,6 +57,7 @@ class Learner:
             self.model = build(config.network, inputs, classes + 1, config.features).to(self.device)
             self.selector = build_selector(config, inputs, classes).to(self.device)
         self.teacher = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self._follower = Follower(self.teacher, self.model)
         self.policy = POLICIES[config.augment](config.strong_operations)
         ours = type(self).outcome is Learner.outcome and config.network in NETWORKS
         self.recorder = Recorder(self.device, wanted=ours)  # others may decide what a recording does not see
@@ -99,7 +100,7 @@ class Learner:
 
     def select(self, images: Tensor, look: Look) -> Selection:
         """Let the selector decide on what the teacher saw."""
-        self.selector.eval()
+        switch(self.selector, training=False)
         with torch.no_grad(), autocast(self.device):
             return self.selector(images, look)
 
@@ -124,7 +125,7 @@ class Learner:
         self.softly = config.selector == "identity-soft" or (config.rejected == "soft" and pool.cases_labelled >= FEW)
         self.drawn = self.unlabelled_rows(pool) if ramp > 0 else rows[:0]
         batches = self._batches(pool, rows)
-        self.model.train()
+        switch(self.model, training=True)
         key = "step", ramp > 0, self.softly, self.parts
         outcome, sound = self.recorder(key, self._step, batches, self._numbers(progress, ramp))
         if self.device.type == "cuda":  # while it computes
@@ -184,7 +185,7 @@ class Learner:
             outcome = self.outcome(labelled, unlabelled)
             ((outcome.supervised + ramp * outcome.consistency) * (len(labelled[0]) / whole)).backward()
         sound = descend(self.optimiser, rate)
-        follow(self.teacher, self.model, 1 - keep, sound)
+        self._follower.follow(1 - keep, sound)
         return outcome.detached(), sound
 
     def _proximity(self, outcome: Outcome, labelled: Labelled) -> Tensor:
@@ -259,7 +260,7 @@ class Learner:
         """Examine the quality critic on labelled slices that it has not seen; None for other selectors."""
         if not isinstance(self.selector, Judge):
             return None
-        self.selector.eval()
+        switch(self.selector, training=False)
         with autocast(self.device):
             return self.selector.examine(pool, self.teacher, mirror=self.looks_twice, generator=self.generator(5))
 

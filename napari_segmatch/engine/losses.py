@@ -13,12 +13,12 @@ _dice = DiceLoss(include_background=False, batch=True, smooth_nr=1.0, smooth_dr=
 
 def hard(scores: Tensor) -> Tensor:
     """Argmax over the classes of (n, k, h, w), as (n, h, w) int64; many times faster on a CPU than torch's own."""
-    best, label = scores[:, 0], torch.zeros_like(scores[:, 0], dtype=torch.long)
-    for index in range(1, scores.shape[1]):
-        better = scores[:, index] > best
-        best = torch.where(better, scores[:, index], best)
-        label = torch.where(better, index, label)
-    return label
+    best, *others = scores.unbind(1)
+    label = torch.zeros_like(best, dtype=torch.uint8)
+    for index, other in enumerate(others, 1):
+        label = torch.maximum(label, (other > best).byte() * index)
+        best = torch.maximum(best, other)
+    return label.long()
 
 
 def one_hot(labels: Tensor, count: int) -> Tensor:

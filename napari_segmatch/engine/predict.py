@@ -15,7 +15,6 @@ from .data import ResidentPool
 from .device import at_once
 from .discriminator import dice_of
 from .learner import Learner
-from .losses import hard
 from .prepare import Frame, to_network, with_neighbours
 from .selectors import Look, rows_of
 
@@ -53,9 +52,8 @@ def predict_slices(learner: Learner, images: Tensor, frame: Frame) -> Prediction
 def restored(look: Look, frame: Frame) -> Tensor:
     """Return labels (n, height, width) uint8 on the case's own grid; a slice without any gets none by scaling."""
     labels = torch.zeros(len(look.labels), frame.height, frame.width, dtype=torch.uint8)
-    shown = (look.labels > 0).flatten(1).any(1)
-    if shown.any():
-        labels[shown.cpu()] = hard(frame.restore(look.probabilities[shown])).to(torch.uint8).cpu()
+    if look.shown.any():
+        labels[look.shown.cpu()] = frame.restore(look.probabilities[look.shown]).cpu()
     return labels
 
 

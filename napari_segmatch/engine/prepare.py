@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..types import NOT_ANNOTATED
+from .losses import hard
 
 ENOUGH_VOXELS = 2**17
 """So many voxels tell an image's percentiles as well as all of them."""
@@ -74,21 +75,19 @@ class Frame:
         return self.shrink(masks[:, None].float(), 0.0)[:, 0]
 
     def restore(self, probabilities: Tensor) -> Tensor:
-        """Bring probabilities (n, k, size, size) back to the case's grid, (n, k, height, width).
+        """Return the likeliest labels (n, height, width) uint8 on the case's grid, from (n, k, size, size).
 
-        Channel 0 is the background; it is certain outside of the frame.
+        Channel 0 is the background; outside of the frame there is nothing else.
         """
         left, right, top, bottom = self._padding
         shown = probabilities[:, 1:, top : self.size - bottom, left : self.size - right]
         grown = F.interpolate(
             shown, (self.bottom - self.top, self.right - self.left), mode="bilinear", align_corners=False
         )
-        whole = torch.zeros(*probabilities.shape[:2], self.height, self.width, dtype=grown.dtype, device=grown.device)
-        whole[:, 0] = 1
-        body = whole[..., self.top : self.bottom, self.left : self.right]
-        body[:, 1:] = grown
-        body[:, 0] -= grown.sum(1)
-        return whole
+        labels = torch.zeros(len(grown), self.height, self.width, dtype=torch.uint8, device=grown.device)
+        body = hard(torch.cat([1 - grown.sum(1, keepdim=True), grown], 1))
+        labels[:, self.top : self.bottom, self.left : self.right] = body
+        return labels
 
 
 def normalise(pixels: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..config import TrainConfig
 from .chance import Source
 from .data import ResidentPool
-from .descent import adam, descend
+from .descent import adam, descend, switch
 from .device import autocast
 from .discriminator import equation_1_loss
 from .judge import Judge
@@ -54,7 +54,7 @@ class School:
 
         ``twice`` says whether the teacher looked twice: where it agrees with itself its masks are taken for true.
         """
-        judge.train()
+        switch(judge, training=True)
         source = None if self._device.type == "cuda" else chance
 
         def lesson(known: Known, seen: Seen | None, said: Said | None) -> Tensor:
@@ -78,7 +78,7 @@ class School:
 
     def equation_1(self, real: tuple[Tensor, Tensor], fake: tuple[Tensor, Tensor], said: Said | None) -> Tensor:
         """Teach by the paper's equation 1, on images and masks of both kinds; returns its loss."""
-        self._discriminator.train()
+        switch(self._discriminator, training=True)
         with autocast(self._device):
             loss = equation_1_loss(self._discriminator.critics[0], *real, *fake)
             loss = loss + self._loss_on(moved(said, self._device))

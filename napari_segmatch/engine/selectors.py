@@ -47,6 +47,11 @@ class Look:
     def labels(self) -> Tensor:
         return hard(self.probabilities)
 
+    @cached_property
+    def shown(self) -> Tensor:
+        """Whether anything is segmented, (n,) bool."""
+        return (self.labels > 0).flatten(1).any(1)
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -96,10 +101,7 @@ def emptiness(probabilities: Tensor) -> Tensor:
 
 def balanced_confidence(look: Look) -> Tensor:
     """Mean confidence of a whole mask (n,), or how sure it is that there is nothing."""
-    shown = look.labels > 0
-    return torch.where(
-        shown.flatten(1).any(1), mask_confidence(look.probabilities, shown), emptiness(look.probabilities)
-    )
+    return torch.where(look.shown, mask_confidence(look.probabilities, look.labels > 0), emptiness(look.probabilities))
 
 
 class NoSelector(nn.Module):
@@ -177,15 +179,17 @@ class DiscriminatorSelector(nn.Module):
         NaN where a class is not segmented.
         """
         chances = torch.full((len(images), self.classes + 1), torch.nan, device=images.device)
-        for label in range(self.classes + 1) if self.classes > 1 else (0,):
-            mask = look.labels == label if label else look.labels > 0
-            there = mask.flatten(1).any(1) | (label == 0)
+        chances[:, 0] = self.mask_chance(images, look.labels > 0, look, 0)
+        if self.classes == 1:
+            chances[:, 1] = torch.where(look.shown, chances[:, 0], torch.nan)
+            return chances
+        for label in range(1, self.classes + 1):
+            mask = look.labels == label
+            there = mask.flatten(1).any(1)
             rows = rows_that(there)
             if len(rows):
                 asked = self.mask_chance(images[rows], mask[rows], rows_of(look, rows), label)
                 chances[rows, label] = torch.where(there[rows], asked, torch.nan)
-        if self.classes == 1:
-            chances[:, 1] = torch.where((look.labels > 0).flatten(1).any(1), chances[:, 0], torch.nan)
         return chances
 
     def mask_chance(self, images: Tensor, masks: Tensor, look: Look, label: int) -> Tensor:
