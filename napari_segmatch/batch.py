@@ -49,28 +49,36 @@ def predict_cases(
     tuple
         Case, what was wrong with it or None, and how many cases there are.
     """
+    from .engine.device import is_out_of_memory
     from .engine.predict import predict_volume, scores_rows
 
     with Project.open(project_path) as project:
         loaded = _loaded(_trained(project, run_id), device, checkpoint)
         jobs = _reading_jobs(project, found, loaded.sequences, choices or {})
         _refuse_overwriting([out / f"{name}.nii.gz" for name, _ in jobs], project, found)
+        header = ("case", "slice", "score", "verdict", *(f"{name}_score" for name in loaded.classes))
         rows: list[tuple[object, ...]] = []
-        for name, read in jobs:
-            try:
-                volume = read()
-                prediction = predict_volume(loaded.learner, volume.pixels)
-                note = "SegMatch prediction, not reviewed; research use only"
-                write_atomic(out / f"{name}.nii.gz", encode_labels(prediction.labels, volume.geometry, note))
-                rows += scores_rows(name, prediction)
+        try:
+            for name, read in jobs:
                 problem = None
-            except ImportProblem as error:
-                problem = str(error)
-            yield name, problem, len(jobs)
+                try:
+                    volume = read()
+                    prediction = predict_volume(loaded.learner, volume.pixels)
+                    note = "SegMatch prediction, not reviewed; research use only"
+                    write_atomic(out / f"{name}.nii.gz", encode_labels(prediction.labels, volume.geometry, note))
+                    rows += scores_rows(name, prediction)
+                except ImportProblem as error:
+                    problem = str(error)
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    problem = "It does not fit into memory: close other programs, or predict it with --device cpu."
+                yield name, problem, len(jobs)
+        finally:  # also of what was done before it was stopped
+            if rows:
+                write_atomic(out / "scores.csv", csv_text(header, rows).encode())
     if not rows:
         raise ImportProblem("No case could be segmented; the reasons stand above.")
-    header = ("case", "slice", "score", "verdict", *(f"{name}_score" for name in loaded.classes))
-    write_atomic(out / "scores.csv", csv_text(header, rows).encode())
 
 
 def package_run(
@@ -179,19 +187,19 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path]) -> Iterator[str]:
     """
     from .engine.metrics import score_case
 
-    pairs: dict[str, tuple[Mask, Mask]] = {}
+    shown: dict[str, set[int]] = {}
     for case, path in sorted(truths.items()):
         try:
-            prediction = read_mask(folder / f"{case}.nii.gz")
-            pairs[case] = prediction, read_mask(path, prediction.geometry, MAX_LABEL)
+            shown[case] = _labels_in(*_pair(folder, case, path))
         except ImportProblem as error:
             yield f"{case}: left out. {error}"
-    if not pairs:
+    if not shown:
         raise ImportProblem(f"{folder.name} holds no mask of a case that can be compared with a true one.")
-    labels = _labels_in(*(mask.labels for pair in pairs.values() for mask in pair))
+    labels = sorted(set.union(*shown.values())) or [1]
     rows: list[tuple[object, ...]] = []
     yield f"{'case':<28} {'class':>5}  " + "  ".join(f"{column:>17}" for column in COLUMNS)
-    for case, (prediction, truth) in pairs.items():
+    for case in shown:
+        prediction, truth = _pair(folder, case, truths[case])  # again: a cohort of masks does not fit into memory
         for label in labels:
             scores = score_case(prediction.labels, truth.labels, label, truth.geometry.spacing)
             values = (scores.dice, scores.slice_dice, scores.hd95, scores.false_positive)
@@ -217,9 +225,14 @@ def _means(folder: Path, rows: Sequence[tuple[Any, ...]], labels: Sequence[int])
     write_atomic(folder / "evaluation_means.csv", csv_text(header, means).encode())
 
 
-def _labels_in(*masks: np.ndarray) -> list[int]:
-    found = {int(label) for mask in masks for label in np.unique(mask)} - {0, NOT_ANNOTATED}
-    return sorted(found) or [1]
+def _pair(folder: Path, case: str, truth: Path) -> tuple[Mask, Mask]:
+    """Read a case's prediction and its true mask, on the prediction's grid."""
+    prediction = read_mask(folder / f"{case}.nii.gz")
+    return prediction, read_mask(truth, prediction.geometry, MAX_LABEL)
+
+
+def _labels_in(*masks: Mask) -> set[int]:
+    return {int(label) for mask in masks for label in np.unique(mask.labels)} - {0, NOT_ANNOTATED}
 
 
 def _cell(value: float | None) -> str:

@@ -45,7 +45,7 @@ class TrainConfig:
         choices=GATES,
     )  # fmt: skip
     rejected: str = _setting(
-        "soft", "Pixels not believed train softly, by the teacher's doubt (from five labelled cases on), or not",
+        "soft", "Pixels not believed train softly, by the teacher's doubt (from five labelled patients on), or not",
         choices=REJECTED,
     )  # fmt: skip
     lambda_u: float = _setting(1.0, "Weight of the consistency loss", 0, 100)

@@ -189,9 +189,6 @@ KINDS: dict[str, type[TrainEvent]] = {
     )
 }  # fmt: skip
 
-ENDINGS = (Stopped, Finished, Failed)
-"""After one of these a run writes nothing more (until it is resumed)."""
-
 
 def encode(event: TrainEvent) -> str:
     """Write an event as one line of JSON, without pixels."""

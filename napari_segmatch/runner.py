@@ -18,7 +18,7 @@ from typing import Literal
 
 from .config import TrainConfig
 from .errors import ProjectError, SegmatchError
-from .events import Checkpointed, Failed, Finished, Paused, Proposed, Step, Stopped, TrainEvent
+from .events import Failed, Finished, Paused, Proposed, Step, Stopped, TrainEvent
 from .project import Project, ProjectPool, Run
 from .types import RunState
 
@@ -104,12 +104,10 @@ def _obedient(project: Project, run: Run, resume: bool, courteous: bool) -> Iter
             yield event
             if run.wish() == "pause":
                 yield from _pause(project, run, step)
-            if run.wish() == "stop":
+            if run.wish() == "stop" and not isinstance(event, Finished):
                 break
         else:
             return
-    for path in _newest_checkpoint(run):
-        run.record(Checkpointed(step, path))
     stopped = Stopped(step)
     run.record(stopped)
     yield stopped
@@ -123,11 +121,6 @@ def _pause(project: Project, run: Run, step: int) -> Iterator[TrainEvent]:
     while run.wish() == "pause":
         time.sleep(0.05)
     project.set_run_state(run.id, "running")
-
-
-def _newest_checkpoint(run: Run) -> list[str]:
-    found = sorted(path.name for path in run.checkpoints.glob("[0-9]*") if path.is_dir())
-    return found[-1:]
 
 
 def _give_way() -> None:

@@ -134,14 +134,16 @@ class Annotator:
     def judge(self, project: Project, item: Proposal, may_reject: bool) -> None:
         """Accept what is good enough to this person's eye, else correct it, or reject what would take too long."""
         proposal, truth = project.proposal_mask(item), self.truth(item.region)
-        good = dice(_shows(proposal), _shows(truth)) >= self.rng.uniform(0.78, 0.88)
+        classes = sorted({*np.unique(proposal[_shows(proposal)]), *np.unique(truth[_shows(truth)])})
+        likeness = min((dice(proposal == label, truth == label) for label in classes), default=1.0)
+        good = likeness >= self.rng.uniform(0.78, 0.88)
         self.look_at(item.region)
         if good or self.rng.random() < self.mistaken:
             self.seconds += self.costs.accept
             self.counts["accept"] += 1
             project.decide(item, "accepted")
             return
-        cost = correcting_seconds(_shows(proposal), _shows(truth), self.costs)
+        cost = sum(correcting_seconds(proposal == label, truth == label, self.costs) for label in classes)
         if may_reject and cost > self.costs.too_long:
             self.seconds += self.costs.reject
             self.counts["reject"] += 1
@@ -261,7 +263,10 @@ def simulate(
     config = config.replace(proposals=ALL if strategy in ("correct", "queue") else 0)
     make_project(folder, setup, classes, sequences, everything=strategy == "full")
     with Project.open(folder) as project:
-        truths = {item.id: read_mask(item.mask).labels for item in setup.pool if item.mask is not None}
+        truths = {
+            item.id: read_mask(item.mask, project.case(item.id).geometry).labels
+            for item in setup.pool if item.mask is not None
+        }  # fmt: skip
         annotator = Annotator(truths, np.random.default_rng(config.seed))
         run = project.new_run(config)
         for event in training(folder, run.id):
@@ -287,7 +292,7 @@ def seconds_to_reach(rows: Sequence[Mapping[str, object]], wanted: float) -> flo
     for row in rows:
         seconds, found = float(str(row["seconds"])), float(str(row["dice"]))
         if found >= wanted:
-            if before is None or found == before[1]:
+            if before is None:
                 return seconds
             share = (wanted - before[1]) / (found - before[1])
             return round(before[0] + share * (seconds - before[0]), 1)

@@ -242,7 +242,15 @@ class Reviewed:
 
 @dataclass(frozen=True)
 class PoolSnapshot:
-    """What the trainer may learn from at one moment. Immutable; ``version`` names it."""
+    """What the trainer may learn from at one moment. Immutable; ``version`` names it.
+
+    Attributes
+    ----------
+    images
+        A number for each case, another one when it was added anew with other files.
+    patients
+        Whose each case is; a case that is not in there is a patient of its own.
+    """
 
     version: int
     labelled: Mapping[str, tuple[int, ...]]
@@ -250,6 +258,11 @@ class PoolSnapshot:
     validation: tuple[str, ...] = ()
     masks: Mapping[str, int] = field(default_factory=dict)
     reviewed: tuple[Reviewed, ...] = ()
+    images: Mapping[str, int] = field(default_factory=dict)
+    patients: Mapping[str, str] = field(default_factory=dict)
+
+    def patient(self, case: str) -> str:
+        return self.patients.get(case, case)
 
     def regions(self, which: Literal["labelled", "unlabelled"]) -> list[Region]:
         """All slices of one pool, in a fixed order."""

@@ -26,7 +26,7 @@ from napari_segmatch.engine.evidence import evidence, look_with, signs
 from napari_segmatch.engine.judge import NOBODY, Judge
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.lessons import Lessons
-from napari_segmatch.engine.losses import hard
+from napari_segmatch.engine.losses import hard, one_hot
 from napari_segmatch.engine.selectors import Look, rows_of
 from napari_segmatch.types import PoolSnapshot
 
@@ -194,6 +194,23 @@ def test_examination_asks_about_slices_of_the_other_fold(monkeypatch):
         understudy.register_forward_hook(note)
     learner.examine(pool)
     assert met == {0: {-1, 1}, 1: {-1, 0}}
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+@pytest.mark.parametrize("both", [False, True])
+def test_a_mask_is_met_once(classes, both):
+    """Where a slice shows one of two classes, that and everything are the same mask: it proves nothing twice."""
+    truth = torch.zeros(7, 32, 32, dtype=torch.long)
+    truth[:, 8:20, 8:16] = 1
+    truth[:, 8:20, 16:24] = classes if both else 0
+    judge = Judge(configure(size=32), 1, classes).eval()
+    seen = iter([truth, truth.flip(-1)])
+    judge.understudies[0].forward = lambda images: one_hot(next(seen), classes + 1) * 8
+    masks, blanks = [], []
+    with torch.no_grad():
+        judge._ask(0, torch.zeros(7, 1, 32, 32), truth, True, 0.0, masks, blanks)
+    assert sum(len(evidence_) for evidence_, _ in masks) == (21 if both and classes == 2 else 7)
+    assert sum(len(sure) for sure, _ in blanks) == 0
 
 
 def test_verdicts_wait_for_a_passed_examination():

@@ -28,7 +28,7 @@ class TinyPool:
         self.lessons = None
         self.labelled = torch.arange(5)
         self.folds = torch.tensor([0, 0, 1, 1, 1] + [-1] * 5)
-        self.cases_labelled = 5
+        self.patients_labelled = 5
 
     def slices(self, rows):
         return self.images[rows]
@@ -75,9 +75,9 @@ def test_what_is_rejected_can_be_ignored(selector):
 def test_a_few_labelled_cases_teach_no_doubt():
     """Below five of them what is not believed is ignored: where nothing is believed nothing unlabelled trains."""
     learner, pool = Learner(_config(selector="confidence-map", tau=1.0), 1, 1), TinyPool()
-    pool.cases_labelled = 4
+    pool.patients_labelled = 4
     assert float(learner.learn(pool, 0.5)[0].consistency.detach()) == 0
-    pool.cases_labelled = 5
+    pool.patients_labelled = 5
     assert float(learner.learn(pool, 0.5)[0].consistency.detach()) > 0
 
 

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from helpers import geometry, small_project, write_case
+from helpers import SHAPE, geometry, small_project, write_case
 
 from napari_segmatch.config import configure
 from napari_segmatch.engine.data import ResidentPool
+from napari_segmatch.engine.folds import divide
 from napari_segmatch.engine.lacking import lacking
 from napari_segmatch.engine.prepare import _thinned, normalise, to_network
 from napari_segmatch.engine.trainer import train
@@ -40,6 +41,8 @@ def test_sequences_drop_out_only_where_some_are_missing(tmp_path):
         assert torch.equal(shown[there], pool.slices(rows)[there])
         again = pool.pictures(rows, torch.Generator().manual_seed(0))
         assert torch.equal(shown, again)
+        alone = pool.pictures(torch.arange(8, 12).repeat(50), torch.Generator().manual_seed(0))
+        assert alone.flatten(1).any(1).all(), "the only sequence that the case has went missing"
 
 
 def test_a_case_without_a_sequence_trains(tmp_path):
@@ -157,3 +160,95 @@ def test_percentiles_of_a_large_image_need_not_all_of_it(shape):
     image = np.broadcast_to(np.float32(1), shape)
     left = _thinned(image).size
     assert left == image.size if image.size <= 2**20 else 2**17 <= left <= 2**20
+
+
+def _replace(project, case, folder, seed, shape=SHAPE):
+    images, mask = write_case(folder, seed, shape)
+    project.add_case(case, images, mask, "all")
+    return to_network(project.volume(case).pixels, 32)[0]
+
+
+@pytest.mark.parametrize("slices", [4, 12])
+def test_a_case_that_is_added_anew_is_read_anew(tmp_path, slices):
+    """Wrong files were added and are replaced while a run goes on: labels and images belong together."""
+    with small_project(tmp_path, cases=4, labelled=2) as project:
+        pool, _ = resident(project)
+        images = _replace(project, "c", tmp_path / "new", 77, (slices, *SHAPE[1:]))
+        change = pool.update()
+        rows = pool.labelled[[pool.regions[row].case == "c" for row in pool.labelled]]
+        assert change.problems == []
+        assert len(rows) == slices
+        assert torch.equal(pool.slices(rows), images)
+        assert set(pool.folds[rows].tolist()) == {0}
+        assert torch.equal(pool.labels_of(rows) > 0, pool.labels_of(rows) == 1)
+        assert pool.update() is None
+
+
+def test_a_case_that_could_not_be_read_is_tried_again_with_other_files(tmp_path):
+    with small_project(tmp_path, cases=3, labelled=2) as project:
+        bad = project.image_paths("c")["flair"]
+        bad.write_bytes(b"x")
+        pool, problems = resident(project)
+        assert "c" in problems[0]
+        _replace(project, "c", tmp_path / "new", 5)
+        assert pool.update().problems == []
+        assert "c" in pool.frames
+
+
+def test_to_reopen_the_last_labelled_slice_does_not_end_a_run(tmp_path):
+    """Somebody starts with one slice and mends it while the model trains: it goes on, and says so."""
+    images, mask = write_case(tmp_path / "a", 0)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", images, mask, [1])
+        pool, _ = resident(project)
+        before = pool.labels_of(pool.labelled)
+        project.save_mask("a", project.mask("a"), reopen=[1])
+        change = pool.update()
+        assert [region.z for region in change.removed] == [1]
+        assert "goes on with those that were" in change.problems[0]
+        assert torch.equal(pool.labels_of(pool.labelled), before)
+        project.save_mask("a", project.mask("a"), done=[1, 2])
+        assert [region.z for region in pool.update().added] == [1, 2]
+        assert len(pool.labelled) == 2
+
+
+def test_two_studies_of_a_patient_are_on_one_side(tmp_path):
+    """The critic is not examined on a head that it has learnt; and a patient counts once."""
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        for index in range(6):
+            images, mask = write_case(tmp_path / str(index), index)
+            project.add_case(f"case-{index}", images, mask, "all", patient=f"p{index % 3}")
+        pool, _ = resident(project)
+        sides = {patient: {pool.fold_of[f"case-{index}"] for index in (patient, patient + 3)} for patient in range(3)}
+        assert sides == {0: {0}, 1: {1}, 2: {0}}
+        assert pool.patients_labelled == 3
+
+
+def test_two_studies_of_the_only_patient_are_on_both_sides():
+    """As a case that is alone is cut in two: without another side there would be no examination at all."""
+    folds = {}
+    divide(folds, {"a": "p", "b": "p"}, [0, 1])
+    assert folds == {"a": 0, "b": 1}
+    divide(folds, {"a": "p", "b": "p", "c": "q", "d": "q"}, [0, 1])
+    assert folds["c"] == folds["d"]
+
+
+def test_what_lies_outside_of_the_body_is_no_label_in_the_corner(tmp_path):
+    """A thin part in few slices is cut off: what is marked there cannot be learnt, which is said."""
+    pixels = np.zeros((8, 64, 64), np.float32)
+    pixels[:, 24:60, 8:56] = 100
+    pixels[4, 2:6, 30:32] = 160
+    truth = np.zeros(pixels.shape, np.uint8)
+    truth[4, 2:6, 30:32] = 1
+    truth[5, 30:40, 30:40] = 1
+    grid = geometry(pixels.shape)
+    write_image(tmp_path / "flair.nii.gz", pixels, grid)
+    write_labels(tmp_path / "mask.nii.gz", truth, grid)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", {"flair": tmp_path / "flair.nii.gz"}, tmp_path / "mask.nii.gz", "all")
+        pool, problems = resident(project)
+    assert not pool.labels_of(torch.tensor([4])).any()
+    assert pool.labels_of(torch.tensor([5])).any()
+    assert problems[0] == (
+        "Case a: all that is marked on 1 slice lies outside of the body as training sees it, and is not learnt."
+    )

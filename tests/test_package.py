@@ -121,6 +121,33 @@ def test_best_checkpoint_is_taken_unless_the_last_is_asked_for(trained, tmp_path
             verb()
 
 
+def test_a_case_that_does_not_fit_into_memory_costs_no_other(trained, tmp_path, monkeypatch):
+    """The others are segmented, and their scores are kept; so they are when somebody stops it."""
+    from napari_segmatch.engine import predict
+
+    whole, turns = predict.predict_volume, iter("12345")
+
+    def once(learner, pixels):
+        if next(turns) == "2":
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return whole(learner, pixels)
+
+    for name in "abc":
+        series(tmp_path / "in" / name / "AX FLAIR", shape=(32, 40), SeriesDescription="AX FLAIR")
+    found = find_dataset(tmp_path / "in", ("flair", "t1"), ("core", "edema"))
+    monkeypatch.setattr(predict, "predict_volume", once)
+    said = list(predict_cases(trained[0], found.cases, tmp_path / "out"))
+    assert [problem is None for _, problem, _ in said] == [True, False, True]
+    assert "--device cpu" in said[1][1]
+    assert {line.split(",")[0] for line in (tmp_path / "out" / "scores.csv").read_text().splitlines()[1:]} == {
+        said[0][0], said[2][0],
+    }  # fmt: skip
+    stopped = predict_cases(trained[0], found.cases, tmp_path / "cut")
+    next(stopped)
+    stopped.close()
+    assert (tmp_path / "cut" / "scores.csv").exists()
+
+
 def test_new_scans_may_be_dicom(trained, tmp_path):
     """A folder of series is segmented on its own grid; a study without a sequence too."""
     for study, names in {"one": ("AX FLAIR", "T1"), "two": ("AX FLAIR",)}.items():

@@ -4,18 +4,23 @@ import csv
 import math
 from unittest.mock import Mock
 
+import nibabel as nib
 import numpy as np
 import pytest
 from helpers import small_project, write_case
 from typer.testing import CliRunner
 
+import napari_segmatch.simulate as simulation_module
 from napari_segmatch.cli import app
+from napari_segmatch.config import configure
 from napari_segmatch.errors import ConfigError
 from napari_segmatch.io import FoundCase
+from napari_segmatch.project import Project
 from napari_segmatch.ranking import is_spot_check
 from napari_segmatch.simulate import (
     Annotator,
     Costs,
+    Setup,
     correcting_seconds,
     dice,
     divide,
@@ -78,6 +83,33 @@ def test_the_queue_knows_what_has_been_judged():
     everything = [*judged, *waiting]
     work(Mock(proposals=lambda undecided=False: waiting if undecided else everything), annotator, "queue", math.inf)
     assert seen == ["b", "a"]
+
+
+def test_classes_that_are_swapped_are_not_accepted(tmp_path):
+    """Everything segmented is right, and every class is wrong: it is put right, and that takes time."""
+    truth = np.repeat((disc(9, (20, 20)) + 2 * disc(9, (20, 60)))[None].astype(np.uint8), 2, 0)
+    project = Mock()
+    project.proposal_mask.return_value = np.array([0, 2, 1], np.uint8)[truth[1]]
+    annotator = Annotator({"a": truth}, np.random.default_rng(0), mistaken=0.0)
+    annotator.judge(project, Proposal(1, 1, Region("a", 1), 0.9, "accepted", 1, 1), may_reject=False)
+    assert annotator.counts["correct"] == 1
+    assert annotator.seconds > 10
+
+
+def test_the_truth_is_read_on_the_images_own_grid(tmp_path, monkeypatch):
+    """Its voxels may be stored in another order: the annotator knows it where the project shows it."""
+    images, mask = write_case(tmp_path / "c", 0)
+    turned = nib.load(mask)
+    nib.save(turned.as_reoriented([[1, 1], [2, -1], [0, 1]]), tmp_path / "c" / "turned.nii.gz")
+    met = []
+    monkeypatch.setattr(simulation_module, "Annotator", lambda truths, rng: met.append(truths))
+    monkeypatch.setattr(simulation_module, "training", lambda *_: iter(()))
+    case = FoundCase("c", images, tmp_path / "c" / "turned.nii.gz")
+    list(simulation_module.simulate(
+        tmp_path / "p", Setup([case], [], ["c"]), "full", configure(), 10, 1, ("lesion",), ("flair",)
+    ))  # fmt: skip
+    with Project.open(tmp_path / "p") as project:
+        assert np.array_equal(met[0]["c"], project.mask("c"))
 
 
 def test_seconds_to_reach_a_dice():

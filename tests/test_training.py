@@ -572,7 +572,7 @@ def test_every_class_is_sampled(tmp_path):
     """Six classes and a batch of two: each gets its turn."""
     with small_project(tmp_path, cases=2, labelled=1, classes=tuple("abcdef")) as project:
         pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
-        pool._showing = {label + 1: torch.tensor([label]) for label in range(6)}
+        pool._turns.showing = {label + 1: torch.tensor([label]) for label in range(6)}
         pool.labelled = torch.tensor([0])
         drawn = {
             int(row) for seed in range(60) for row in pool.sample_labelled(2, 1.0, torch.Generator().manual_seed(seed))
@@ -588,7 +588,7 @@ def test_correcting_one_slice_queues_one_slice(project):
     labels[1, 2:20, 2:20] = 1
     project.save_mask("a", labels)
     pool.update()
-    assert pool._fresh == [pool.row(Region("a", 1))]
+    assert pool._turns.first == [pool.row(Region("a", 1))]
 
 
 def test_lessons_survive_a_lost_proposal_file(project):

@@ -13,7 +13,7 @@ from napari_segmatch.engine import checkpoint
 from napari_segmatch.engine.checkpoint import best, checkpoints, load_newest
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.trainer import train
-from napari_segmatch.errors import TrainingProblem
+from napari_segmatch.errors import ConfigError, TrainingProblem
 from napari_segmatch.events import Checkpointed, Evaluated, Finished, Noted, Step
 from napari_segmatch.project.pool import ProjectPool
 from napari_segmatch.texts import digest
@@ -61,6 +61,16 @@ def test_memory_that_never_suffices_is_a_sentence(project, tmp_path, monkeypatch
     failing(monkeypatch, RuntimeError("DefaultCPUAllocator: can't allocate memory"), 10**9)
     with pytest.raises(TrainingProblem, match="smaller size"):
         list(train(ProjectPool(project), config(), tmp_path / "run"))
+
+
+def test_there_are_no_more_parts_than_slices(project, tmp_path, monkeypatch):
+    """A batch of three in four parts would have an empty one, whose loss is no number."""
+    failing(monkeypatch, torch.OutOfMemoryError("CUDA out of memory"), 2)
+    events = list(train(ProjectPool(project), config(batch=3), tmp_path / "run"))
+    steps = [event for event in events if isinstance(event, Step)]
+    assert len(steps) == 8
+    assert all(event.supervised == event.supervised for event in steps)
+    assert "3 parts" in notes(events)[1]
 
 
 def test_parts_add_up_to_the_same_step(project, monkeypatch):
@@ -163,6 +173,42 @@ def test_the_best_checkpoint_stays_beside_the_last_three(project, tmp_path, monk
     assert load_newest(tmp_path / "run", best_first=True).learner.step == 2
     (tmp_path / "run" / "00000002" / "tensors.safetensors").write_bytes(b"damaged")
     assert load_newest(tmp_path / "run", best_first=True).learner.step == 7
+
+
+def test_a_finished_run_that_is_resumed_keeps_its_best_score(project, tmp_path, monkeypatch):
+    """There is nothing left to do, and nothing is written anew, without the score."""
+    from napari_segmatch.engine import validation
+
+    dice = iter([0.5, 0.8])
+    monkeypatch.setattr(validation, "class_dice", lambda *_: [next(dice)])
+    settings = config(steps=4, evaluate_every=2, checkpoint_every=2)
+    list(train(ProjectPool(project), settings, tmp_path / "run"))
+    list(train(ProjectPool(project), settings, tmp_path / "run", resume=True))
+    assert best(tmp_path / "run").name == "00000004"
+
+
+@pytest.mark.parametrize("changes", [{"device": "cuda:99"}, {"network": "nobody_has:this"}])
+def test_a_device_or_network_that_is_not_there_is_no_damage(project, tmp_path, changes):
+    """The checkpoints are whole: nobody is told to train again."""
+    list(train(ProjectPool(project), config(steps=2, checkpoint_every=1), tmp_path / "run"))
+    rewrite_config(tmp_path / "run", changes)
+    with pytest.raises(ConfigError, match=r"not available here|could not be built"):
+        load_newest(tmp_path / "run", best_first=True)
+
+
+def test_a_setting_of_a_newer_version_is_no_damage(project, tmp_path):
+    list(train(ProjectPool(project), config(steps=2, checkpoint_every=1), tmp_path / "run"))
+    rewrite_config(tmp_path / "run", {"from_the_future": 1})
+    with pytest.raises(TrainingProblem, match="another version"):
+        load_newest(tmp_path / "run")
+
+
+def rewrite_config(folder, changes):
+    for path in checkpoints(folder):
+        state = json.loads((path / "state.json").read_text())
+        state.pop("own_sha256")
+        state["config"] |= changes
+        (path / "state.json").write_text(json.dumps(state | {"own_sha256": digest(state)}))
 
 
 def test_a_kill_while_a_checkpoint_is_removed_leaves_none_that_looks_damaged(tmp_path, monkeypatch):

@@ -17,7 +17,7 @@ ENOUGH = 0.75
 """A mask that is good with this chance is accepted, even if labels are too few to state the bound."""
 
 FEW = 5
-"""Below this number of labelled cases a threshold cannot be stated."""
+"""Below this number of labelled patients a threshold cannot be stated."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Judged(NamedTuple):
 
     @classmethod
     def of_cases(cls, parts: Sequence[tuple[Tensor, Tensor]], cases: float) -> Judged:
-        """Put evidence and truth of masks together that come from so many labelled cases."""
+        """Put evidence and truth of masks together that come from so many labelled patients."""
         evidence = torch.cat([torch.zeros(0), *(evidence for evidence, _ in parts)])
         good = torch.cat([torch.zeros(0, dtype=torch.bool), *(good for _, good in parts)])
         return cls(evidence, good, torch.full((len(good),), weight_of(len(good), cases)))
@@ -208,7 +208,7 @@ class Report:
 def report_on(masks: Judged, rule: Tensor, cases: int = 0) -> Report:
     """Say how well a rule tells good masks from bad ones.
 
-    Drawn by chance from so many labelled cases they may also state the threshold.
+    Drawn by chance from so many labelled patients they may also state the threshold.
     """
     scores, good = chance(masks.evidence, rule).numpy(), masks.good.numpy()
     tau = verdict_threshold(scores, good, cases)

@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load, save
 
 from ..config import from_dict
-from ..errors import DiskProblem, TrainingProblem
+from ..errors import ConfigError, DiskProblem, TrainingProblem
 from ..fsio import SPARE_BYTES, TEMPORARY, free_bytes, move, read_file, write_atomic
 from ..texts import digest
 from .learner import Learner
@@ -160,9 +160,13 @@ def load_newest(
     skipped: list[str] = []
     others = 0
     favourite = best(folder) if best_first else None
-    for path in (*([favourite] if favourite else []), *reversed(checkpoints(folder))):
+    for path in dict.fromkeys([*([favourite] if favourite else []), *reversed(checkpoints(folder))]):
         try:
             return _load(path, device, optimisers, tuple(skipped))
+        except ConfigError:  # the device or the network is not there, and the checkpoint is whole
+            raise
+        except torch.OutOfMemoryError as error:
+            raise TrainingProblem("This run does not fit into the GPU's memory: close other programs.") from error
         except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
             skipped.append(path.name)
             others += isinstance(error, OtherFormat)
@@ -188,7 +192,10 @@ def _load(path: Path, device: str | None, optimisers: bool, skipped: tuple[str, 
     data = read_file(path / "tensors.safetensors")
     if hashlib.sha256(data).hexdigest() != state["sha256"]:
         raise ValueError("not the file that was written")
-    config = from_dict(state["config"] | ({"device": device} if device else {}))
+    try:
+        config = from_dict(state["config"] | ({"device": device} if device else {}))
+    except ConfigError as error:  # a setting that this version does not have
+        raise OtherFormat(str(error)) from error
     classes, sequences = tuple(state["classes"]), tuple(state["sequences"])
     learner = Learner(config, len(sequences), len(classes))
     learner.load_tensors(load(data), optimisers)

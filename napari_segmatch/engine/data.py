@@ -20,9 +20,7 @@ from .prepare import Frame, to_network
 from .reading import reading_order
 from .recorder import sent
 from .shelf import Shelf
-
-QUEUE = 64
-"""At most so many slices wait to be seen first; more at once is an import, not a correction."""
+from .turns import Turns, draw
 
 SEQUENCE_DROPOUT = 0.25
 """Chance that a slice goes without one of its sequences in a step, if any case of the pool lacks one."""
@@ -76,12 +74,12 @@ class ResidentPool:
         self._ends = torch.zeros(0, 2, dtype=torch.long)
         self.fold_of = {} if fold_of is None else fold_of
         self.folds = torch.zeros(0, dtype=torch.long)
-        self._fresh: list[int] = []
         self._mask_versions: dict[str, int] = {}
+        self._images: dict[str, int | None] = {}
         self._broken: set[str] = set()
         self.snapshot = PoolSnapshot(-1, {}, {})
         self.labelled = self.unlabelled = torch.zeros(0, dtype=torch.long)
-        self._showing: dict[int, Tensor] = {}
+        self._turns = Turns()
         self._book = LessonBook(pool, self.classes)
         self.lessons: Lessons | None = None
         self._gaps = False
@@ -106,7 +104,7 @@ class ResidentPool:
         there = [case for case in before if case in pool.labelled or case in pool.unlabelled]
         now = list(dict.fromkeys([*there, *reading_order(pool, self._at_once)[0]]))
         for done, case in enumerate(now, 1):
-            self._problems += self._load([case])
+            self._problems += self._load([case], pool)
             yield len(now) - done
 
     def update(self) -> Change | None:
@@ -114,29 +112,39 @@ class ResidentPool:
         if self._pool.version() == self.version:
             return None
         before, self.snapshot = self.snapshot, self._pool.snapshot()
+        self._forget_replaced()
         now, later = reading_order(self.snapshot, self._at_once)
-        problems, self._problems = self._problems + self._load(now), []
+        self._problems += self._load(now, self.snapshot)
         self.waiting = [case for case in later if case not in self._first and case not in self._broken]
-        if not self._first and problems:
-            raise TrainingProblem(f"No case can be read. {problems[0]}")
+        if not self._first and self._problems:
+            raise TrainingProblem(f"No case can be read. {self._problems[0]}")
         old = set(before.regions("labelled"))
         new = {region for region in self.snapshot.regions("labelled") if region.case in self._first}
-        if self.snapshot.labelled and not new and problems:
-            raise TrainingProblem(f"No labelled case can be read. {problems[0]}")
+        if not new and len(self.labelled):
+            self._problems.append("No slice is labelled any more: the run goes on with those that were, until one is.")
+            return Change([], sorted(old), self._told())
+        if self.snapshot.labelled and not new and self._problems:
+            raise TrainingProblem(f"No labelled case can be read. {self._problems[0]}")
         rewritten = self._load_changed_labels(new)
         self._index(new)
+        problems = self._told()
         if before.version < 0:
             problems += lacking(self._pool.classes, self._shown, self.snapshot)
         added = sorted(new - old)
         if before.version >= 0:
-            self._queue([region for region in (*added, *rewritten) if region in new])
+            self._turns.queue(self.row(region) for region in (*added, *rewritten) if region in new)
         self.lessons, more = self._book.read(self)
         return Change(added, sorted(old - new), problems + more)
+
+    def _told(self) -> list[str]:
+        """Return what there is to say, once."""
+        problems, self._problems = self._problems, []
+        return problems
 
     def read_on(self) -> list[str]:
         """Read the next one of the cases that wait; returns what is wrong with it."""
         case = self.waiting.pop(0)
-        problems = self._load([case])
+        problems = self._load([case], self.snapshot)
         rows = [self.row(Region(case, z)) for z in self.snapshot.unlabelled[case]] if case in self._first else []
         self.unlabelled = torch.cat([self.unlabelled, torch.tensor(rows, dtype=torch.long)])
         self.folds = F.pad(self.folds, (0, len(self._shelf) - len(self.folds)), value=-1)
@@ -153,12 +161,6 @@ class ResidentPool:
             self._mask_versions[case] = version
         return changed
 
-    def _queue(self, regions: list[Region]) -> None:
-        """Put slices first in line for the next labelled batches, the latest before earlier ones."""
-        rows = dict.fromkeys([*(self.row(region) for region in regions), *self._fresh])
-        labelled = set(self.labelled.tolist())
-        self._fresh = [row for row in rows if row in labelled][:QUEUE]
-
     def memory(self) -> dict[str, list[Any]]:
         """Return what a resumed run has to know, as JSON can hold it.
 
@@ -166,7 +168,7 @@ class ResidentPool:
         """
         return {
             "read": list(self._first),
-            "fresh": [[self.regions[row].case, self.regions[row].z] for row in self._fresh],
+            "fresh": [[self.regions[row].case, self.regions[row].z] for row in self._turns.first],
             "labelled": [[self.regions[row].case, self.regions[row].z] for row in self.labelled.tolist()],
         }
 
@@ -174,7 +176,7 @@ class ResidentPool:
         """Go on where a run stood: its line of fresh slices, and before it what was labelled since."""
         fresh, known = ([Region(case, z) for case, z in memory[key]] for key in ("fresh", "labelled"))
         since = {self.regions[row] for row in self.labelled.tolist()} - set(known)
-        self._queue([*sorted(since), *(region for region in fresh if region.case in self._first)])
+        self._turns.queue(self.row(region) for region in (*sorted(since), *fresh) if region.case in self._first)
 
     def row(self, region: Region) -> int:
         return self._first[region.case] + region.z
@@ -201,15 +203,24 @@ class ResidentPool:
         return len(self.unlabelled) + sum(len(self.snapshot.unlabelled[case]) for case in self.waiting)
 
     @property
-    def cases_labelled(self) -> int:
-        return len(self.snapshot.labelled)
+    def patients_labelled(self) -> int:
+        return len({self.snapshot.patient(case) for case in self.snapshot.labelled})
 
-    def _load(self, cases: list[str]) -> list[str]:
+    def _forget_replaced(self) -> None:
+        """Forget what is known of cases that were added anew with other files: they are read again, into other rows."""
+        for case, number in list(self._images.items()):
+            if self.snapshot.images.get(case) != number:
+                self._broken.discard(case)
+                for known in (self._images, self._first, self.frames, self._labels, self._mask_versions):
+                    known.pop(case, None)
+
+    def _load(self, cases: list[str], pool: PoolSnapshot) -> list[str]:
         """Bring in the pixels of cases that are not here yet; one that cannot be read is left out and told."""
         ends, problems, row = [self._ends], [], len(self._shelf)
         for case in cases:
             if case in self._first or case in self._broken:
                 continue
+            self._images[case] = pool.images.get(case)
             try:
                 slices, frame = to_network(self._pool.volume(case).pixels, self._size)
                 self._shelf.add(slices)
@@ -228,7 +239,15 @@ class ResidentPool:
     def _load_labels(self, case: str) -> list[int]:
         """Bring in a case's mask; returns the slices on which it differs from the one before."""
         labels = torch.from_numpy(np.ascontiguousarray(self._pool.mask(case)))
-        small = self.frames[case].shrink_labels(labels, self.classes).to(self._device)
+        small = self.frames[case].shrink_labels(labels, self.classes)
+        lost = int((_shows(labels) & ~_shows(small)).sum())
+        if lost:
+            slices = "1 slice" if lost == 1 else f"{lost} slices"
+            self._problems.append(
+                f"Case {case}: all that is marked on {slices} lies outside of the body as training sees it, and is "
+                "not learnt."
+            )
+        small = small.to(self._device)
         before = self._labels.get(case, torch.full_like(small, NOT_ANNOTATED))
         self._labels[case] = small
         return (before != small).flatten(1).any(1).nonzero()[:, 0].tolist()
@@ -241,7 +260,7 @@ class ResidentPool:
             raise TrainingProblem("No slice is labelled: mark at least one slice as done, then start training.")
         self._fold(sorted({region.case for region in labelled}))
         self._shown = torch.cat([self._classes_on(part) for part in self.labelled.split(256)])
-        self._showing = {label: self.labelled[rows] for label, rows in enumerate(self._shown.T, 1) if rows.any()}
+        self._turns.deal(self.labelled, self._shown)
 
     def _classes_on(self, rows: Tensor) -> Tensor:
         """Return which classes labelled slices show, (n, classes) bool."""
@@ -250,32 +269,21 @@ class ResidentPool:
 
     def _fold(self, cases: list[str]) -> None:
         """Divide labelled cases into two folds; the slices matter for the first one, when it is alone."""
-        divide(self.fold_of, cases, (self.labelled - self._first[cases[0]]).tolist())
+        known = (*cases, *(case for case in self.fold_of if case not in cases))
+        patients = {case: self.snapshot.patient(case) for case in known}
+        divide(self.fold_of, patients, (self.labelled - self._first[cases[0]]).tolist())
         spans = {case: (self._first[case], int(self._ends[self._first[case], 1])) for case in cases}
         self.folds = folds_of(self.fold_of, spans, len(self._shelf))
 
     # sampling --------------------------------------------------------------------------------------------
 
     def sample_labelled(self, n: int, lesion_share: float, generator: torch.Generator) -> Tensor:
-        """Draw n labelled rows: up to half of what people have just labelled; of the rest a share shows a structure.
-
-        That share goes round the classes, so that each gets its turn.
-        """
-        first = max(1, n // 2)
-        fresh, self._fresh = self._fresh[:first], self._fresh[first:]
-        rest = n - len(fresh)
-        wanted = round(lesion_share * rest) if self._showing else 0
-        rows = [torch.tensor(fresh, dtype=torch.long)]
-        showing = list(self._showing.values())
-        start = int(torch.randint(max(1, len(showing)), (1,), generator=generator))
-        for index in range(start, start + wanted):
-            rows.append(_draw(showing[index % len(showing)], 1, generator))
-        rows.append(_draw(self.labelled, rest - wanted, generator))
-        return torch.cat(rows)
+        """Draw n labelled rows: see :meth:`Turns.take`."""
+        return self._turns.take(n, lesion_share, generator)
 
     def sample_unlabelled(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n unlabelled rows; when every slice is labelled, labelled ones serve."""
-        return _draw(self.unlabelled if len(self.unlabelled) else self.labelled, n, generator)
+        return draw(self.unlabelled if len(self.unlabelled) else self.labelled, n, generator)
 
     def pictures(self, rows: Tensor, generator: torch.Generator) -> Tensor:
         """Return slices (n, channels, size, size). Where some cases lack a sequence, others go without one at times.
@@ -285,11 +293,13 @@ class ResidentPool:
         images = self.slices(rows)
         if not self._gaps or self.channels == 1:
             return images
-        keep = torch.rand(len(rows), self.channels, generator=generator) >= SEQUENCE_DROPOUT
-        keep[torch.arange(len(rows)), torch.randint(self.channels, (len(rows),), generator=generator)] = True
-        keep = sent(keep.repeat(1, 1 + 2 * self._neighbours).to(images.dtype), images.device)
-        return images * keep[:, :, None, None]
+        drawn = sent(torch.rand(2, len(rows), self.channels, generator=generator), images.device)
+        there = images.flatten(2).any(2).view(len(rows), -1, self.channels).any(1)
+        stays = torch.where(there, drawn[1], -1.0).argmax(1, keepdim=True)  # one of those that it has
+        keep = (drawn[0] >= SEQUENCE_DROPOUT).scatter(1, stays, True)
+        return images * keep.repeat(1, 1 + 2 * self._neighbours)[:, :, None, None]
 
 
-def _draw(rows: Tensor, n: int, generator: torch.Generator) -> Tensor:
-    return rows[torch.randint(len(rows), (n,), generator=generator)]
+def _shows(labels: Tensor) -> Tensor:
+    """Whether labels (n, h, w) show a structure, (n,) bool."""
+    return ((labels > 0) & (labels != NOT_ANNOTATED)).flatten(1).any(1)

@@ -59,6 +59,12 @@ def shown_first(shown: Tensor, most: int | None = None) -> Tensor:
     return torch.argsort(shown.logical_not().int(), stable=True)[:most]
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    words = str(error).lower()
+    kinds = (torch.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "out of memory" in words or "can't allocate memory" in words
+
+
 def _cpu_has_bfloat16() -> bool:
     asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private, and not in every build
     return torch.backends.mkldnn.is_available() and any(getattr(torch.cpu, name, bool)() for name in asked)

@@ -11,13 +11,27 @@ CUT = 2
 """From this number on a fold names the slice at which a case is cut in two."""
 
 
-def divide(fold_of: dict[str, int], cases: Sequence[str], slices: Sequence[int]) -> None:
-    """Give cases that have none a fold, for good; the first one, when it is alone, is cut between its slices."""
-    fresh = [case for case in cases if case not in fold_of]
+def divide(fold_of: dict[str, int], patient_of: Mapping[str, str], slices: Sequence[int]) -> None:
+    """Give labelled cases that have none a fold, for good: that of the patient's other cases, or each in turn.
+
+    The first case, when it is alone, is cut between its slices; the first patient's, when there is no other, fall on
+    both sides.
+
+    Parameters
+    ----------
+    patient_of
+        The patient of each case that is or was labelled.
+    slices
+        Labelled slices of the first case.
+    """
+    fresh = [case for case in patient_of if case not in fold_of]
     if len(fresh) == 1 and not fold_of:
         fold_of[fresh[0]] = CUT + slices[len(slices) // 2]
+    alone = len(set(patient_of.values())) == 1
     for case in fresh:
-        fold_of.setdefault(case, len(fold_of) % 2)
+        theirs = [fold for other, fold in fold_of.items() if patient_of.get(other, other) == patient_of[case]]
+        turn = len(fold_of) if alone else len({patient_of.get(other, other) for other in fold_of})
+        fold_of.setdefault(case, turn % 2 if alone or not theirs or theirs[0] >= CUT else theirs[0])
 
 
 def folds_of(fold_of: Mapping[str, int], spans: Mapping[str, tuple[int, int]], rows: int) -> Tensor:

@@ -209,9 +209,9 @@ class Judge(DiscriminatorSelector):
             self.usual.fill_(float(torch.cat(usual).mean()))
         if not self.usual.isnan():
             said = NOBODY if pool.lessons is None else pool.lessons.said(self.expected_half)
-            self._learn_masks(Judged.of_cases(masks, pool.cases_labelled), said, pool.cases_labelled)
+            self._learn_masks(Judged.of_cases(masks, pool.patients_labelled), said, pool.patients_labelled)
         if blanks:
-            self.empty_rule.copy_(fit_rule(Judged.of_cases(blanks, pool.cases_labelled), OF_EMPTY_SLICES))
+            self.empty_rule.copy_(fit_rule(Judged.of_cases(blanks, pool.patients_labelled), OF_EMPTY_SLICES))
         return self.report
 
     def _teacher_looks(
@@ -252,21 +252,30 @@ class Judge(DiscriminatorSelector):
         self, fold: int, images: Tensor, labels: Tensor, mirror: bool, lead: float, masks: list[Answer],
         blanks: list[Answer],
     ) -> None:  # fmt: skip
-        """Let understudy and critic of a fold judge slices of the other fold, and note what is true of them."""
+        """Let understudy and critic of a fold judge slices of the other fold, and note what is true of them.
+
+        Of several classes everything is a mask of its own only where more than one is there: else it would count twice.
+        """
         look, judged = look_with(self.understudies[fold], images, mirror), labels != NOT_ANNOTATED
         usable = annotated(labels)
         for label in range(self.classes + 1) if self.classes > 1 else (0,):
             mask = (look.labels == label if label else look.labels > 0) & judged
             truth = (labels == label if label else labels > 0) & judged
             shown = mask.flatten(1).any(1) & usable
-            if shown.any():
-                opinion = self.critics[fold](images[shown], mask[shown])
-                known = evidence(opinion, mask[shown], rows_of(look, shown), label) + lead
-                masks.append((known.cpu(), (dice_of(mask[shown], truth[shown]) >= GOOD).cpu()))
+            asked = shown & (self._several(look.labels, labels) | bool(label) | (self.classes == 1))
+            if asked.any():
+                opinion = self.critics[fold](images[asked], mask[asked])
+                known = evidence(opinion, mask[asked], rows_of(look, asked), label) + lead
+                masks.append((known.cpu(), (dice_of(mask[asked], truth[asked]) >= GOOD).cpu()))
             if not label:
                 blank = ~shown & usable
                 sure = logit(emptiness(look.probabilities))[blank]
                 blanks.append((sure.cpu(), ~truth.flatten(1).any(1)[blank].cpu()))
+
+    def _several(self, predicted: Tensor, labels: Tensor) -> Tensor:
+        """Whether labels (n, h, w) of a slice, predicted or true, show more than one class, (n,) bool."""
+        shown = [((predicted == label) | (labels == label)).flatten(1).any(1) for label in range(1, self.classes + 1)]
+        return torch.stack(shown).sum(0) > 1
 
     def _learn_masks(self, met: Judged, said: Judged, cases: int) -> None:
         """Fit the rule to masks of the examination and to those that people judged, and note how well it does.

@@ -122,7 +122,9 @@ class Learner:
 
     def _learn(self, pool: ResidentPool, progress: float) -> tuple[Outcome, float]:
         config, rows, ramp = self.config, self.labelled_rows(pool), self._ramp(progress)
-        self.softly = config.selector == "identity-soft" or (config.rejected == "soft" and pool.cases_labelled >= FEW)
+        self.softly = config.selector == "identity-soft" or (
+            config.rejected == "soft" and pool.patients_labelled >= FEW
+        )
         self.drawn = self.unlabelled_rows(pool) if ramp > 0 else rows[:0]
         batches = self._batches(pool, rows)
         switch(self.model, training=True)

@@ -53,7 +53,7 @@ class Frame:
         """Bring labels (n, height, width) uint8 into the frame; each pixel gets the label that covers most of it.
 
         A structure too small to cover most of any pixel keeps the one that it covers best: it must not turn
-        into "nothing here".
+        into "nothing here". One that lies outside of the frame is lost.
         """
         best = self._coverage(labels == 0)
         small = torch.zeros_like(best, dtype=torch.uint8)
@@ -67,7 +67,9 @@ class Frame:
         for label in present:
             lost = (labels == label).flatten(1).any(1) & ~(small == label).flatten(1).any(1)
             for row in lost.nonzero()[:, 0].tolist() if label != NOT_ANNOTATED else ():
-                small[row].view(-1)[self._coverage(labels[row : row + 1] == label).argmax()] = label
+                coverage = self._coverage(labels[row : row + 1] == label)
+                if coverage.any():
+                    small[row].view(-1)[coverage.argmax()] = label
         return small
 
     def _coverage(self, masks: Tensor) -> Tensor:
@@ -111,9 +113,9 @@ def normalise(pixels: np.ndarray) -> np.ndarray:
 
 def _window(image: np.ndarray) -> tuple[float, float]:
     """Return the values between which an image's grey values count."""
-    some = _thinned(image)
-    for part in (some, image[image != image.flat[0]], image):
-        low, high = np.percentile(part, [0.5, 99.8]) if part.size else (0.0, 0.0)
+    for part in (_thinned, lambda whole: whole[whole != whole.flat[0]], lambda whole: whole):
+        some = part(image)
+        low, high = np.percentile(some, [0.5, 99.8]) if some.size else (0.0, 0.0)
         if high > low:
             return float(low), float(high)
     return float(image.min()), float(image.max())

@@ -182,7 +182,7 @@ class Checkpoints:
 
     def __init__(self, pool: Pool, folder: Path, learner: Learner, data: ResidentPool) -> None:
         self._pool, self._folder, self._learner, self._data = pool, folder, learner, data
-        self.saved, self._saved_at, self._best = -1, learner.elapsed, 0.0
+        self.saved, self._saved_at, self._best = learner.step or -1, learner.elapsed, 0.0  # a resumed run is on disk
 
     def is_late(self) -> bool:
         return self._learner.elapsed - self._saved_at > CHECKPOINT_SECONDS

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..errors import TrainingProblem
 from .data import ResidentPool
+from .device import is_out_of_memory
 from .learner import Learner
 from .step import Outcome
 
@@ -43,7 +44,7 @@ class Watch:
                 result = learner.learn(data, progress)
                 break
             except RuntimeError as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 self._halve(error)
         self._tell_of_launches()
@@ -69,7 +70,7 @@ class Watch:
                 "The memory does not suffice for a single step: choose a smaller size or fewer features, or close "
                 "other programs."
             ) from error
-        learner.parts *= 2
+        learner.parts = min(2 * learner.parts, learner.config.batch)
         learner.optimiser.zero_grad(set_to_none=True)
         learner.recorder.forget()
         if learner.device.type == "cuda":
@@ -92,11 +93,6 @@ class Watch:
         learner.config = learner.config.replace(learning_rate=learner.config.learning_rate / 2)
         self._bad, self._went_back = 0, True
         self.notes.append(f"Went back to step {step}, with half the learning rate: the loss was not a number any more.")
-
-
-def _is_out_of_memory(error: RuntimeError) -> bool:
-    words = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words
 
 
 @torch.no_grad()

@@ -54,6 +54,8 @@ class ProjectPool:
             validation=tuple(case.id for case in cases if case.validation and case.labelled),
             masks={case.id: case.version for case in cases if case.version is not None},
             reviewed=reviewed + self._drawn(training),
+            images={row["id"]: row["number"] for row in self._project.store.rows('SELECT id, number FROM "case"')},
+            patients={case.id: case.patient for case in training},
         )
 
     def _reviewed(self) -> tuple[Reviewed, ...]:
