@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -15,10 +17,15 @@ from .fsio import write_atomic
 from .io import Choices, FoundCase, encode_labels, read_apart, read_mask, read_sequences
 from .project import Project, Run
 from .texts import csv_text
-from .types import NOT_ANNOTATED, Mask, Volume
+from .types import NOT_ANNOTATED, Geometry, Mask, Volume
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .engine.checkpoint import Loaded
+    from .engine.prepare import Frame
+
+Done = TypeVar("Done")
 
 MAX_LABEL = NOT_ANNOTATED - 1
 COLUMNS = ("dice", "lesion-slice dice", "hd95 mm", "empty-slice fp")
@@ -50,7 +57,12 @@ def predict_cases(
         Case, what was wrong with it or None, and how many cases there are.
     """
     from .engine.device import is_out_of_memory
-    from .engine.predict import predict_volume, scores_rows
+    from .engine.predict import predict_slices, scores_rows
+    from .engine.prepare import to_network
+
+    def prepared(read: Callable[[], Volume]) -> tuple[Geometry, Tensor, Frame]:
+        volume = read()
+        return volume.geometry, *to_network(volume.pixels, loaded.learner.config.size)
 
     with Project.open(project_path) as project:
         loaded = _loaded(_trained(project, run_id), device, checkpoint)
@@ -59,13 +71,13 @@ def predict_cases(
         header = ("case", "slice", "score", "verdict", *(f"{name}_score" for name in loaded.classes))
         rows: list[tuple[object, ...]] = []
         try:
-            for name, read in jobs:
+            for name, ready in _ahead((name, partial(prepared, read)) for name, read in jobs):
                 problem = None
                 try:
-                    volume = read()
-                    prediction = predict_volume(loaded.learner, volume.pixels)
+                    geometry, slices, frame = ready()
+                    prediction = predict_slices(loaded.learner, slices, frame)
                     note = "SegMatch prediction, not reviewed; research use only"
-                    write_atomic(out / f"{name}.nii.gz", encode_labels(prediction.labels, volume.geometry, note))
+                    write_atomic(out / f"{name}.nii.gz", encode_labels(prediction.labels, geometry, note))
                     rows += scores_rows(name, prediction)
                 except ImportProblem as error:
                     problem = str(error)
@@ -79,6 +91,17 @@ def predict_cases(
                 write_atomic(out / "scores.csv", csv_text(header, rows).encode())
     if not rows:
         raise ImportProblem("No case could be segmented; the reasons stand above.")
+
+
+def _ahead(jobs: Iterable[tuple[str, Callable[[], Done]]]) -> Iterator[tuple[str, Callable[[], Done]]]:
+    """Begin each job in a thread while whoever asks for them still works on the one before it."""
+    with ThreadPoolExecutor(1) as thread:
+        begun: deque[tuple[str, Callable[[], Done]]] = deque()
+        for name, job in jobs:
+            begun.append((name, thread.submit(job).result))
+            if len(begun) > 1:
+                yield begun.popleft()
+        yield from begun
 
 
 def package_run(

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from napari_segmatch.batch import package_run, predict_cases
 from napari_segmatch.config import configure
 from napari_segmatch.engine.checkpoint import checkpoints, load_newest
 from napari_segmatch.engine.evidence import look_with
-from napari_segmatch.errors import ConfigError
+from napari_segmatch.errors import ConfigError, ImportProblem
 from napari_segmatch.io import find_dataset, read_mask, read_volume
 from napari_segmatch.project import Project
 from napari_segmatch.runner import training
@@ -125,17 +126,17 @@ def test_a_case_that_does_not_fit_into_memory_costs_no_other(trained, tmp_path, 
     """The others are segmented, and their scores are kept; so they are when somebody stops it."""
     from napari_segmatch.engine import predict
 
-    whole, turns = predict.predict_volume, iter("12345")
+    whole, turns = predict.predict_slices, iter("12345")
 
-    def once(learner, pixels):
+    def once(*given):
         if next(turns) == "2":
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return whole(learner, pixels)
+        return whole(*given)
 
     for name in "abc":
         series(tmp_path / "in" / name / "AX FLAIR", shape=(32, 40), SeriesDescription="AX FLAIR")
     found = find_dataset(tmp_path / "in", ("flair", "t1"), ("core", "edema"))
-    monkeypatch.setattr(predict, "predict_volume", once)
+    monkeypatch.setattr(predict, "predict_slices", once)
     said = list(predict_cases(trained[0], found.cases, tmp_path / "out"))
     assert [problem is None for _, problem, _ in said] == [True, False, True]
     assert "--device cpu" in said[1][1]
@@ -146,6 +147,38 @@ def test_a_case_that_does_not_fit_into_memory_costs_no_other(trained, tmp_path, 
     next(stopped)
     stopped.close()
     assert (tmp_path / "cut" / "scores.csv").exists()
+
+
+def test_a_case_is_read_while_the_one_before_it_is_segmented(trained, tmp_path, monkeypatch):
+    """One ahead and no more: a cohort does not fit into memory. One that cannot be read is told in its turn."""
+    from napari_segmatch import batch
+    from napari_segmatch.engine import predict
+
+    for name in "abcd":
+        series(tmp_path / "in" / name / "AX FLAIR", shape=(32, 40), SeriesDescription="AX FLAIR")
+    found = find_dataset(tmp_path / "in", ("flair", "t1"), ("core", "edema"))
+    whole, read, segment, segmented = batch.read_sequences, [], predict.predict_slices, []
+    read_second = threading.Event()
+
+    def reading(images, *given):
+        read.append(len(read))
+        if len(read) == 2:
+            read_second.set()
+        if len(read) == 3:
+            raise ImportProblem("unreadable")
+        return whole(images, *given)
+
+    def segmenting(*given):
+        assert segmented or read_second.wait(20), "the second case is not read before the first one is done"
+        assert len(read) <= len(segmented) + 3
+        segmented.append(1)
+        return segment(*given)
+
+    monkeypatch.setattr(batch, "read_sequences", reading)
+    monkeypatch.setattr(batch, "read_apart", lambda read, *given, files: read(*given))
+    monkeypatch.setattr(predict, "predict_slices", segmenting)
+    said = list(predict_cases(trained[0], found.cases, tmp_path / "out"))
+    assert [problem for _, problem, _ in said] == [None, None, "unreadable", None]
 
 
 def test_new_scans_may_be_dicom(trained, tmp_path):
