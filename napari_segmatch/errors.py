@@ -56,6 +56,11 @@ class Question(ImportProblem):
         shown = " or ".join(ways) if len(ways) < 5 else f"{ways[0]} to {ways[-1]}"
         super().__init__(f"{sentence}: choose {shown}.")
 
+    @property
+    def trouble(self) -> tuple[str, ...]:
+        """What is asked and what can be answered: where both are the same, one answer serves many files."""
+        return self.topic, *self.options
+
     def __reduce__(self) -> tuple[type, tuple[str, str, dict[str, str]]]:
         """Go from process to process whole."""
         return Question, (self._sentence, self.topic, self.options)

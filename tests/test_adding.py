@@ -10,6 +10,7 @@ import pytest
 from dicom_series import series
 from helpers import labels, small_project, write_case
 
+from napari_segmatch.cli import cases as shell_cases
 from napari_segmatch.errors import ImportProblem, Question
 from napari_segmatch.io import (
     FoundCase,
@@ -95,6 +96,78 @@ def test_questions_are_asked_answered_and_kept(tmp_path):
         assert set(np.unique(project.mask("a"))) == {0, 1}
         assert not project.volume("a").geometry.known
     assert segmatch(*add, "--choose", "nonsense").returncode == 2
+
+
+def swapped(folder, strays=(7,)):
+    """An nnU-Net data set that numbers its classes the other way round; some masks have a stray voxel. Its truths."""
+    truths = []
+    for number, stray in enumerate((*strays, 0)):
+        images, mask = write_case(folder / "in" / str(number), number, classes=2)
+        truths.append(read_mask(mask).labels)
+        stored = nib.load(mask)
+        drawn = np.asarray(stored.dataobj).copy()
+        drawn.flat[0] = stray
+        for place in ("imagesTr", "labelsTr"):
+            (folder / "set" / place).mkdir(parents=True, exist_ok=True)
+        images["flair"].rename(folder / "set" / "imagesTr" / f"c{number}_0000.nii.gz")
+        nib.save(nib.Nifti1Image(drawn, stored.affine), folder / "set" / "labelsTr" / f"c{number}.nii.gz")
+    about = {"channel_names": {"0": "flair"}, "labels": {"background": 0, "edema": 1, "tumor": 2}}
+    (folder / "set" / "dataset.json").write_text(json.dumps(about))
+    return truths
+
+
+def assert_right_way_round(project, truths):
+    for number, truth in enumerate(truths):
+        mask = project.mask(f"c{number}")
+        assert np.array_equal(mask == 1, truth == 2) and np.array_equal(mask == 2, truth == 1)
+
+
+def test_an_answer_about_one_label_leaves_the_others_to_the_data_set(tmp_path):
+    """In the shell: a stray label is answered for, and classes of another order still find each other by name."""
+    truths = swapped(tmp_path)
+    segmatch("new", tmp_path / "p", "--classes", "tumor,edema")
+    done = segmatch("add", tmp_path / "p", tmp_path / "set", "--choose", "labels=7:255")
+    assert "2 of 2 cases added" in done.stdout, done.stderr
+    with Project.open(tmp_path / "p") as project:
+        assert_right_way_round(project, truths)
+        assert project.reading("c0").choices == {"labels": "1:2,2:1,7:255"}
+
+
+def test_the_window_asks_anew_about_another_label(tmp_path):
+    """One answer serves the masks with the same stray label, and adds to what the data set says."""
+    truths = swapped(tmp_path, strays=(7, 7, 9))
+    session, questions = Session(), []
+    session.asked.connect(lambda question, cases: questions.append((next(iter(question.options)), cases)))
+    session.create_project(tmp_path / "p", ["tumor", "edema"], ["flair"])
+    session.add_cases(find_dataset(tmp_path / "set", ("flair",), ("tumor", "edema")).cases)
+    for answer in ("7:255", "9:255"):
+        session.wait()
+        session.poll()
+        session.answer("labels", answer)
+    session.wait()
+    session.poll()
+    assert questions == [("7:1", 2), ("9:1", 1)]
+    session.close()
+    with Project.open(tmp_path / "p") as project:
+        assert_right_way_round(project, truths)
+
+
+def test_the_shell_prompts_once_for_masks_with_one_trouble(tmp_path, monkeypatch):
+    """An answer that leaves the question open is asked for again; another label is another question."""
+    truths = swapped(tmp_path, strays=(7, 7, 9))
+    replies, prompted = iter(("7:5", "7:255", "9:255")), []
+    monkeypatch.setattr(shell_cases.sys.stdin, "isatty", lambda: True, raising=False)
+
+    def prompt(item, question):
+        prompted.append(item.id)
+        return next(replies)
+
+    monkeypatch.setattr(shell_cases, "_prompt", prompt)
+    Project.create(tmp_path / "p", ["tumor", "edema"], ["flair"]).close()
+    shell_cases.add(tmp_path / "p", tmp_path / "set")
+    assert prompted == ["c0", "c0", "c2"]
+    with Project.open(tmp_path / "p") as project:
+        assert_right_way_round(project, truths)
 
 
 def test_the_same_images_twice_are_asked_about(tmp_path):

@@ -276,6 +276,13 @@ def test_negative_and_unknown_labels_are_never_dropped(tmp_path):
     assert "above 255" in problem(read_mask, path, choices={"labels": "9:300"})
 
 
+def test_255_that_means_not_annotated_is_asked_about_once(tmp_path):
+    """The answer counts beside others too."""
+    path = save(tmp_path / "m.nii", np.array([0, 255], np.uint8)[ramp() % 2])
+    assert asked(read_mask, path, "labels=255:255", classes=2).labels.max() == 255
+    assert read_mask(path, classes=2, choices={"labels": "1:2,2:1,255:255"}).labels.max() == 255
+
+
 def test_large_labels_never_pass_through_floats(tmp_path):
     """16777217 is no 16777216."""
     labels = np.zeros(SHAPE, np.int32)

@@ -57,7 +57,8 @@ def check_classes(labels: np.ndarray, classes: int, choices: Choices, name: str)
         raise Question(f"{name} holds {found}, the project ends at {classes}", "labels", options)
     if present.tolist() == [0, NOT_ANNOTATED]:
         options = {f"255:{label}": _meaning(label) for label in (*range(1, classes + 1), NOT_ANNOTATED)}
-        ask(choices, "labels", f"{name} holds only 0 and 255, and 255 means not annotated here", options)
+        sentence = f"{name} holds only 0 and 255, and 255 means not annotated here"
+        ask(choices, "labels", sentence, options, lambda answer: "255:255" in answer.split(","))
     if len(present) == 1 and 0 < present[0] < NOT_ANNOTATED:
         ask(
             choices,

@@ -90,6 +90,18 @@ def ask(
     return answer
 
 
+def with_answers(choices: Choices, answers: Choices) -> dict[str, str]:
+    """Return choices with more answers to them.
+
+    Renumberings of labels add up, so that an answer about a stray label leaves alone what a data set says of the
+    others. Of two about one label, and of all else, the later one counts.
+    """
+    merged = {**choices, **answers}
+    if "labels" in choices and "labels" in answers and choices["labels"] != answers["labels"]:
+        merged["labels"] = f"{choices['labels']},{answers['labels']}"
+    return merged
+
+
 def guarded(read: Callable[[Path], _Read], path: Path) -> _Read:
     """Call ``read(path)`` so that a bad file raises nothing but an ImportProblem."""
     try:
