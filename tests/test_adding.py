@@ -15,6 +15,7 @@ from napari_segmatch.errors import ImportProblem, Question
 from napari_segmatch.io import (
     FoundCase,
     encode_segmentation,
+    encode_segments,
     find_dataset,
     itksnap_table,
     read_label_table,
@@ -168,6 +169,17 @@ def test_the_shell_prompts_once_for_masks_with_one_trouble(tmp_path, monkeypatch
     assert prompted == ["c0", "c0", "c2"]
     with Project.open(tmp_path / "p") as project:
         assert_right_way_round(project, truths)
+
+
+def test_what_is_said_of_a_mask_is_kept_with_the_case(tmp_path):
+    """Names of labels that are no classes, so that the numbers count."""
+    images, mask = write_case(tmp_path, classes=2)
+    drawn = read_mask(mask)
+    mask = tmp_path / "m.seg.nrrd"
+    mask.write_bytes(encode_segments(drawn.labels, drawn.geometry, ["Segment_1", "Segment_2"], {}))
+    with Project.create(tmp_path / "p", ["core", "edema"], ["flair"]) as project:
+        project.add_case("a", images, mask, "all")
+        assert "calls a label “Segment_1”" in project.reading("a").notes[0]
 
 
 def test_the_same_images_twice_are_asked_about(tmp_path):
