@@ -336,6 +336,31 @@ def test_a_medical_decathlon_task_is_read(tmp_path):
     assert lines[1] == "Labels that are called like no class here are taken by their numbers: 2 (Posterior)."
 
 
+@pytest.mark.parametrize("sequences", ["flair,t2,t1gd", "t2"])
+def test_channels_of_one_file_are_sequences_of_their_own(tmp_path, sequences):
+    """A Medical Decathlon file of three channels, and a project of all of them or of one that is not the first."""
+    images, mask = write_case(tmp_path / "in", 1)
+    whole = nib.load(images["flair"])
+    channels = np.stack([np.asarray(whole.dataobj) + 1000 * number for number in range(3)], -1)
+    for place in ("imagesTr", "labelsTr"):
+        (tmp_path / "set" / place).mkdir(parents=True)
+    nib.save(nib.Nifti1Image(channels, whole.affine), tmp_path / "set" / "imagesTr" / "x_001.nii.gz")
+    mask.rename(tmp_path / "set" / "labelsTr" / "x_001.nii.gz")
+    about = {"modality": {"0": "FLAIR", "1": "t1gd", "2": "T2"}, "labels": {"0": "background", "1": "lesion"}}
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(about))
+    segmatch("new", tmp_path / "p", "--sequences", f"{sequences},adc")
+    done = segmatch("add", tmp_path / "p", tmp_path / "set")
+    assert "1 of 1 cases added" in done.stdout, done.stderr
+    assert "adc: found for 0 of 1 cases; they are used without it." in done.stdout
+    with Project.open(tmp_path / "p") as project:
+        pixels = project.volume("x_001").pixels
+        means = {name: pixels[number].mean() for number, name in enumerate(project.sequences)}
+    first = channels[..., 0].mean()
+    assert means["t2"] == pytest.approx(first + 2000)
+    assert means.get("flair", first) == pytest.approx(first)
+    assert means.get("t1gd", first + 1000) == pytest.approx(first + 1000)
+
+
 def test_a_bids_data_set_is_read(tmp_path):
     """Sessions are cases of one patient; contrast is told by ce-; labels are renumbered by the table beside them."""
     touch(tmp_path, "sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz", "sub-01/ses-a/anat/sub-01_ses-a_ce-gd_T1w.nii.gz",

@@ -14,8 +14,17 @@ from scipy.spatial.transform import Rotation
 from test_nifti import problem
 
 from napari_segmatch.errors import Question
-from napari_segmatch.io import Code, encode_segmentation, find_dataset, read_mask, read_volume, scan_dicom
+from napari_segmatch.io import (
+    Code,
+    encode_segmentation,
+    find_dataset,
+    read_mask,
+    read_sequences,
+    read_volume,
+    scan_dicom,
+)
 from napari_segmatch.io.dicom_stack import load_dicom, sort_slices
+from napari_segmatch.project import Project
 
 pydicom = pytest.importorskip("pydicom")
 TEST_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -272,6 +281,29 @@ def test_echoes_of_one_file_are_volumes_of_their_own(tmp_path):
     assert "stack=2 (series 3 “AX FLAIR” echo 60 ms" in problem(read_volume, tmp_path / "e.dcm")
     second = read_volume(tmp_path / "e.dcm", {"stack": "2"})
     assert np.array_equal(second.pixels[0, 1, ::-1], (plane(1) + 1000) * 2.0 - 1)
+
+
+def test_echoes_of_one_file_are_the_sequences_that_they_were_told_to_be(tmp_path):
+    """Read again as such too. A segmentation of one of them has no place in DICOM, which is said."""
+    enhanced(tmp_path / "in" / "a" / "e.dcm", echoes=2)
+    (found,) = find_dataset(tmp_path / "in", ("pd", "t2"), ("x",), {"pd": "*echo 60*", "t2": "*echo 30*"}).cases
+    assert found.choices == {"stack:pd": "2", "stack:t2": "1"}
+    with Project.create(tmp_path / "p", ["x"], ["pd", "t2"]) as project:
+        project.add_case("a", found.images, choices=found.choices)
+        pd, t2 = project.volume("a").pixels
+        assert np.array_equal(t2[0, ::-1], plane(0) * 2.0 - 1)
+        assert np.array_equal(pd - t2, np.full(pd.shape, 2000))
+        project.save_mask("a", np.zeros(pd.shape, np.uint8), done=range(len(pd)))
+        assert "e.dcm holds several volumes" in problem(project.export, tmp_path / "out", layout="dicom-seg")
+
+
+def test_sequences_that_share_a_file_are_asked_about_one_by_one(tmp_path):
+    """One answer for all of them would give each the same pixels."""
+    images = dict.fromkeys(("pd", "t2"), enhanced(tmp_path / "e.dcm", echoes=2))
+    assert "2 volumes, and one is wanted for pd: choose stack:pd=1" in problem(read_sequences, images, ["pd", "t2"])
+    assert "stack:t2=1" in problem(read_sequences, images, ["pd", "t2"], {"stack:pd": "1"})
+    pd, t2 = read_sequences(images, ["pd", "t2"], {"stack:pd": "1", "stack:t2": "2"}).pixels
+    assert np.array_equal(t2 - pd, np.full(pd.shape, 2000))
 
 
 # Real files

@@ -73,8 +73,9 @@ def add(
             added += _add_one(opened, item, asked, item.id in finished, item.id in held_out)
         for name in opened.sequences:
             have = sum(name in item.images for item in found)
-            if 0 < have < len(found):
-                say(f"{name}: found for {have} of {len(found)} cases; the others are used without it.")
+            if have < len(found):
+                others = "the others" if have else "they"
+                say(f"{name}: found for {have} of {len(found)} cases; {others} are used without it.")
         now = [case for case in opened.cases if case.id in {item.id for item in found}]
     labels, frozen = sum(bool(case.labelled) for case in now), sum(case.validation for case in now)
     say(f"{added} of {len(found)} cases added; of these {len(found)}, {labels} have labels and {frozen} are frozen.")

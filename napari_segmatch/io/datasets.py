@@ -64,27 +64,31 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _nnunet(root: Path, sequences: Sequence[str], classes: Sequence[str]) -> Found:
-    """Read nnU-Net's raw layout and the Medical Decathlon's, which it grew from."""
+    """Read nnU-Net's raw layout and the Medical Decathlon's, which it grew from: there a file holds all channels."""
     about = _json(root / "dataset.json")
     channels = about.get("channel_names") or about.get("modality") or {"0": "0"}
     labels = _label_names(about.get("labels") or {})
     ending = str(about.get("file_ending") or ".nii.gz")
     names = _matched({str(number): str(name) for number, name in channels.items()}, sequences)
-    choices = _renumbering(labels, classes)
+    renumbering = _renumbering(labels, classes)
     cases: dict[str, dict[str, Path]] = {}
+    frames: dict[str, dict[str, str]] = {}
     folders = [root / "imagesTr", root / "imagesTs"]
     for path in sorted(path for folder in folders if folder.is_dir() for path in folder.iterdir()):
         if path.name.startswith(".") or not path.name.endswith(ending):
             continue
         stem = path.name.removesuffix(ending)
         match = re.fullmatch(r"(.+)_(\d{4})", stem) if "channel_names" in about else None
-        case, channel = (match[1], str(int(match[2]))) if match else (stem, "0")
-        if channel in names:
-            cases.setdefault(case, {})[names[channel]] = path
+        case, held = (match[1], {str(int(match[2]))}) if match else (stem, set(channels))
+        cases.setdefault(case, {}).update({name: path for channel, name in names.items() if channel in held})
+        if len(held) > 1:
+            frames[case] = {f"frame:{name}": channel for channel, name in names.items()}
     found = []
     for case, images in sorted(cases.items()):
         mask = root / "labelsTr" / f"{case}{ending}"
-        found.append(FoundCase(case, images, mask if mask.is_file() else None, dict(choices)))
+        if images:
+            choices = renumbering | frames.get(case, {})
+            found.append(FoundCase(case, images, mask if mask.is_file() else None, choices))
     if not found:
         raise ImportProblem(f"{root.name} has a dataset.json but no images in imagesTr: check the folder.")
     used = ", ".join(f"{name} is channel {number} ({channels[number]})" for number, name in names.items())

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import ImportProblem
-from .dicom_files import Scan, Stack, scan_dicom
+from .dicom_files import Scan, Stack, scan_dicom, stacks_of_file
 from .patterns import Found, FoundCase
 
 
@@ -51,7 +51,7 @@ def find_dicom(
         if chosen:
             images = {name: stack.path for name, stack in chosen.items()}
             mask = _mask(scan, list(chosen.values()))
-            cases.append(FoundCase(id, images, mask, patient=stacks[0].patient or None))
+            cases.append(FoundCase(id, images, mask, _numbers(stacks, chosen), stacks[0].patient or None))
     if not cases:
         raise ImportProblem(" ".join(["No series could be told to be one of the project's sequences.", *lines]))
     return Found(tuple(cases), tuple(lines))
@@ -90,6 +90,19 @@ def _sequences(
             said.append(f"{name} is {fitting[0].title}.")
     said += [f"left out {stack.title}: fits no sequence of the project." for stack in stacks if id(stack) not in taken]
     return chosen, said
+
+
+def _numbers(stacks: Sequence[Stack], chosen: Mapping[str, Stack]) -> dict[str, str]:
+    """Answer which of the volumes of a file with several frames each sequence is, as reading it will ask."""
+    framed = {item.path for stack in stacks for item in stack.slices if item.frame}
+    numbers = {}
+    for name, stack in chosen.items():
+        there = stacks_of_file(stack.path) if stack.path in framed else []
+        if len(there) > 1:
+            first = stack.slices[0]
+            own = [any((item.path, item.frame) == (first.path, first.frame) for item in each.slices) for each in there]
+            numbers[f"stack:{name}"] = str(own.index(True) + 1)
+    return numbers
 
 
 def _is(name: str, stack: Stack, series: Mapping[str, str]) -> bool:

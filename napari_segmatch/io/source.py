@@ -102,6 +102,12 @@ def with_answers(choices: Choices, answers: Choices) -> dict[str, str]:
     return merged
 
 
+def of_sequence(choices: Choices, name: str) -> dict[str, str]:
+    """Return the choices for one sequence: “frame:t2” says of t2 what “frame” says of all."""
+    own = {topic.removesuffix(f":{name}"): answer for topic, answer in choices.items() if topic.endswith(f":{name}")}
+    return {topic: answer for topic, answer in choices.items() if ":" not in topic} | own
+
+
 def guarded(read: Callable[[Path], _Read], path: Path) -> _Read:
     """Call ``read(path)`` so that a bad file raises nothing but an ImportProblem."""
     try:
