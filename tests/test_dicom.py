@@ -13,7 +13,7 @@ from dicom_series import enhanced, plane, series
 from scipy.spatial.transform import Rotation
 from test_nifti import problem
 
-from napari_segmatch.errors import Question
+from napari_segmatch.errors import ImportProblem, Question
 from napari_segmatch.io import (
     Code,
     encode_segmentation,
@@ -370,6 +370,54 @@ def test_two_series_for_one_sequence_are_asked_about(tmp_path):
         find_dataset(tmp_path, ("flair",), ("lesion",))
     found = find_dataset(tmp_path, ("flair",), ("lesion",), {"flair": "cor*"})
     assert found.cases[0].images["flair"].parent.name == "b"
+
+
+@pytest.mark.parametrize(
+    ("description", "sequences", "taken"),
+    [
+        ("Ax T2 FLAIR", ("t2", "t1", "flair"), "flair"),
+        ("Ax T2 TSE", ("t2", "flair"), "t2"),
+        ("Ax T1 POST GD", ("t1", "post"), "post"),
+        ("T1_MPRAGE_SAG_+C", ("t1w", "t1ce", "t2w"), "t1ce"),
+        ("T1 PRE CONTRAST", ("t1", "t1ce"), "t1"),
+        ("T2 FLAIR POST", ("t2", "flair", "post"), "flair"),
+        ("t1_3D_post", ("t1", "T1-post"), "T1-post"),
+        ("T1W_3D_TFE", ("t1", "t2"), "t1"),
+        ("PST 1MM", ("t1", "t2"), None),
+        ("T10 spine", ("t1w", "t2"), None),
+    ],
+)
+def test_a_series_is_of_the_one_sequence_that_fits_best(tmp_path, description, sequences, taken):
+    """FLAIR is more than T2, after contrast more than T1; letters of two words are no name."""
+    series(tmp_path / "one", SeriesDescription=description)
+    if taken is None:
+        with pytest.raises(ImportProblem, match="fits no sequence of the project"):
+            find_dataset(tmp_path, sequences, ("lesion",))
+    else:
+        assert set(find_dataset(tmp_path, sequences, ("lesion",)).cases[0].images) == {taken}
+
+
+@pytest.mark.parametrize("description", ["Sag T1 FLAIR", "PD T1 dual echo"])
+def test_a_series_that_could_be_two_sequences_is_neither(tmp_path, description):
+    """It is said, and --series says which it is."""
+    series(tmp_path / "one", SeriesDescription=description)
+    with pytest.raises(ImportProblem, match=r"could be t1 or (flair|pd); say which with --series"):
+        find_dataset(tmp_path, ("t1", "flair", "pd"), ("lesion",))
+    (case,) = find_dataset(tmp_path, ("t1", "flair", "pd"), ("lesion",), {"t1": "*t1*"}).cases
+    assert set(case.images) == {"t1"}
+
+
+def test_two_segmentations_of_one_series_are_told(tmp_path):
+    """Neither is taken at random, and not in silence."""
+    files = series(tmp_path / "one")
+    geometry = read_volume(files[0]).geometry
+    data = encode_segmentation(files[0], np.ones(geometry.shape, np.uint8), geometry, ["lesion"], "MANUAL")
+    (tmp_path / "one" / "seg.dcm").write_bytes(data)
+    assert find_dataset(tmp_path, ("flair",), ("lesion",)).cases[0].mask.name == "seg.dcm"
+    (tmp_path / "one" / "seg2.dcm").write_bytes(data)
+    found = find_dataset(tmp_path, ("flair",), ("lesion",))
+    assert found.cases[0].mask is None
+    assert any("one: 2 segmentations refer to its series (seg.dcm, seg2.dcm)" in line for line in found.lines)
 
 
 # Segmentations

@@ -11,11 +11,8 @@ from typing import Any
 
 from ..errors import ImportProblem
 from ..types import NOT_ANNOTATED
-from .dicom_cases import find_dicom
+from .dicom_cases import find_dicom, means_contrast
 from .patterns import Found, FoundCase
-
-_CONTRAST = {"post", "ce", "gd", "c"}
-"""What a sequence's name ends in when it is T1 after contrast: t1ce, t1gd, t1c, post."""
 
 
 def find_dataset(
@@ -210,7 +207,7 @@ def _session(parts: Mapping[str, str]) -> str:
 def _is_bids(name: str, parts: Mapping[str, str]) -> bool:
     """Whether a sequence's name means a file's suffix: t1 is T1w, t1ce and post are T1w with contrast."""
     wanted, suffix = name.lower().removesuffix("w"), parts["suffix"].lower().removesuffix("w")
-    enhanced = wanted in _CONTRAST or (wanted.startswith("t1") and wanted[2:] in _CONTRAST)
+    enhanced = means_contrast(name)
     return ("t1" if enhanced else wanted) == suffix and enhanced == ("ce" in parts)
 
 
