@@ -413,6 +413,19 @@ def test_label_tables_come_back(tmp_path):
         assert project.colours["tumour core"] == "#102030"
 
 
+def test_a_label_to_ignore_is_no_class(tmp_path):
+    """nnU-Net's dataset.json makes a project of its classes alone; a region of several labels is told."""
+    about = {"labels": {"background": 0, "core": 1, "edema": 2, "ignore": 3}}
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    assert segmatch("new", tmp_path / "p", "--label-table", tmp_path / "dataset.json").returncode == 0
+    with Project.open(tmp_path / "p") as project:
+        assert project.classes == ("core", "edema")
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"whole": [1, 2]}}))
+    for read in (read_label_table, lambda path: find_dataset(path.parent, ("flair",), ("core",))):
+        with pytest.raises(ImportProblem, match=r"dataset\.json makes whole of several labels: write one number"):
+            read(tmp_path / "dataset.json")
+
+
 @pytest.mark.parametrize("text", ["", "1 a", "1 a 0 0 0\n3 b 0 0 0", "x y z", "\x00\x01"])
 def test_a_table_that_is_none_gets_a_sentence(tmp_path, text):
     """Empty, half, with a gap, or something else."""
