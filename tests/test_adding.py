@@ -11,7 +11,7 @@ from dicom_series import series
 from helpers import labels, small_project, write_case
 
 from napari_segmatch.cli import cases as shell_cases
-from napari_segmatch.errors import ImportProblem, Question
+from napari_segmatch.errors import ImportProblem, ProjectError, Question
 from napari_segmatch.io import (
     FoundCase,
     encode_segmentation,
@@ -66,6 +66,17 @@ def test_a_folder_of_dicom_is_added_exported_and_never_names_a_patient(tmp_path)
     assert segmatch(*exported).returncode == 0
     geometry = read_volume(tmp_path / "dicom" / "two" / "flair").geometry
     assert np.array_equal(read_mask(tmp_path / "out" / "two.dcm", geometry, ["lesion"]).labels, drawn)
+
+
+def test_what_can_name_a_sequence_can_be_added_by_pattern(tmp_path):
+    """Spaces and signs too; “=” ends a name in options, so no project gets it."""
+    write_case(tmp_path / "in" / "a", 1)
+    assert segmatch("new", tmp_path / "p", "--sequences", "T1 post+c").returncode == 0
+    done = segmatch("add", tmp_path / "p", tmp_path / "in", "--image", "T1 post+c={case}/flair.nii.gz")
+    assert "1 of 1 cases added" in done.stdout, done.stderr
+    with pytest.raises(ProjectError, match='without any of " \\* / : < = >'):
+        Project.create(tmp_path / "q", ["lesion"], ["t1=post"])
+    Project.create(tmp_path / "q", ["grade=3"], ["t1"]).close()
 
 
 def test_questions_are_asked_answered_and_kept(tmp_path):

@@ -14,9 +14,10 @@ import numpy as np
 
 from ..errors import ImportProblem, ProjectError
 from ..io import ask, read_apart, read_mask, read_sequences
+from ..texts import good_name
 from ..types import NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
-from .checks import check_slices, good_name
+from .checks import check_slices
 from .folder import ProjectFolder
 from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_reading
 
