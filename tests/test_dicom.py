@@ -206,6 +206,21 @@ def test_a_series_in_two_folders_is_not_taken_for_two(tmp_path):
     scan = scan_dicom(tmp_path)
     assert not scan.stacks
     assert "lies in several folders" in next(iter(scan.skipped))
+    said = "series 3 “AX FLAIR” echo 90 ms, MR, which lies in several folders: put its files into one"
+    assert scan.left_out == [f"6 files left out: each is of {said}."]
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(ImportProblem) as caught:
+        find_dataset(tmp_path, ("flair",), ("lesion",))
+    assert f"holds no DICOM MR volume (6 files left out: each is of {said}): of other files" in str(caught.value)
+
+
+def test_a_folder_without_any_dicom_is_said_in_plain_words(tmp_path):
+    """Files that are something else are no trouble of theirs."""
+    for name in ("a.nii", "b.nii"):
+        (tmp_path / name).write_text("hello")
+    assert scan_dicom(tmp_path).left_out == ["2 files left out: each is no DICOM file."]
+    with pytest.raises(ImportProblem, match="holds no DICOM MR volume: of other files say"):
+        find_dataset(tmp_path, ("flair",), ("lesion",))
 
 
 # Pixels

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import ImportProblem
-from .dicom_files import Scan, Stack, scan_dicom, stacks_of_file
+from .dicom_files import NO_DICOM, Scan, Stack, scan_dicom, stacks_of_file
 from .patterns import Found, FoundCase
 
 _CONTRAST = {"post", "ce", "gd", "c"}
@@ -37,14 +37,15 @@ def find_dicom(
         Is told how many files have been looked at.
     """
     scan = scan_dicom(root, progress)
-    lines = [f"{count} files left out: {reason}." for reason, count in sorted(scan.skipped.items())]
+    lines = scan.left_out
     usable = [stack for stack in scan.stacks if stack.modality == "MR"]
     lines += [f"Left out: {stack.title} (not MR)." for stack in scan.stacks if stack.modality != "MR"]
     studies: dict[tuple[str, str], list[Stack]] = {}
     for stack in usable:
         studies.setdefault((stack.patient, stack.study), []).append(stack)
     if not studies:
-        found = f" ({' '.join(lines)})" if lines else ""
+        told = " ".join(line for line in lines if NO_DICOM not in line)  # that of other files says nothing here
+        found = f" ({told.rstrip('.')})" if told else ""
         raise ImportProblem(
             f"{root.name} holds no DICOM MR volume{found}: of other files say where they lie, as "
             "--image 'flair={case}/flair.nii.gz'."
