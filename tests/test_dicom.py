@@ -197,6 +197,17 @@ def test_patients_studies_and_series_are_never_merged(tmp_path):
     assert "holds 3 volumes" in problem(read_volume, tmp_path)
 
 
+@pytest.mark.parametrize("kind", [["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"], "MOSAIC"])
+def test_a_mosaic_is_not_taken_for_a_slice(tmp_path, kind):
+    """All slices of a volume in one picture: where each lies is in no public tag."""
+    files = series(tmp_path / "s", n=2, ImageType=kind)
+    reason = "is a Siemens mosaic, with all slices tiled into one picture: turn it into NIfTI with dcm2niix"
+    assert problem(read_volume, files[0]) == f"{files[0].name} {reason}."
+    assert f"holds no DICOM image (2 files left out: each {reason}): " in problem(read_volume, tmp_path / "s")
+    with pytest.raises(ImportProblem, match="each is a Siemens mosaic"):
+        find_dataset(tmp_path, ("flair",), ("lesion",))
+
+
 def test_a_series_in_two_folders_is_not_taken_for_two(tmp_path):
     """Half a series is no volume: it is left out with the reason."""
     files = series(tmp_path / "a")

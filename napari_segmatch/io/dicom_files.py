@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImportProblem
-from .dicom_headers import SEGMENTATIONS, Slice, is_dicom, pydicom, read_header, slices_of
+from .dicom_headers import SEGMENTATIONS, Slice, image_type, is_dicom, pydicom, read_header, slices_of
 from .source import FilePath
 
 NO_DICOM = "is no DICOM file"
@@ -192,13 +192,24 @@ def _take(
     return None
 
 
+def why_unusable(path: Path) -> str | None:
+    """Return why a file has no part in any volume, if its header tells."""
+    try:
+        return _unusable(read_header(path))
+    except Exception:  # a broken header can fail anywhere in pydicom, with any type
+        return None
+
+
 def _unusable(data: Any) -> str | None:
     if "Rows" not in data or "Columns" not in data:
         return f"holds no image ({data.get('Modality') or 'no modality'})"
     if int(data.get("SamplesPerPixel") or 1) > 1:
         return "holds colours"
-    if "LOCALIZER" in (data.get("ImageType") or ()):
+    kind = image_type(data)
+    if "LOCALIZER" in kind:
         return "is a localizer"
+    if "MOSAIC" in kind:
+        return "is a Siemens mosaic, with all slices tiled into one picture: turn it into NIfTI with dcm2niix"
     return None
 
 
