@@ -14,7 +14,7 @@ import numpy as np
 from .errors import ConfigError, ImportProblem, ProjectError
 from .events import Evaluated
 from .fsio import write_atomic
-from .io import Choices, FoundCase, encode_labels, read_apart, read_mask, read_sequences
+from .io import Choices, FoundCase, encode_labels, read_apart, read_mask, read_sequences, with_answers
 from .project import Project, Run
 from .texts import csv_text
 from .types import NOT_ANNOTATED, Geometry, Mask, Volume
@@ -185,7 +185,7 @@ def _reading_jobs(
                     read_sequences,
                     item.images,
                     sequences,
-                    item.choices | dict(choices),
+                    with_answers(item.choices, choices),
                     files=item.images.values(),
                 ),
             )

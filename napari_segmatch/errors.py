@@ -48,14 +48,21 @@ class Question(ImportProblem):
         What is asked: the same word for every file with the same trouble.
     options
         Answer to what it means, the most careful answer first.
+    sentence
+        What the trouble is, without the answers.
     """
 
     def __init__(self, sentence: str, topic: str, options: dict[str, str]) -> None:
-        self.topic, self.options, self._sentence = topic, options, sentence
+        self.topic, self.options, self.sentence = topic, options, sentence
         ways = [f"{topic}={answer} ({meaning})" for answer, meaning in options.items()]
         shown = " or ".join(ways) if len(ways) < 5 else f"{ways[0]} to {ways[-1]}"
         super().__init__(f"{sentence}: choose {shown}.")
 
+    @property
+    def trouble(self) -> tuple[str, ...]:
+        """What is asked and what can be answered: where both are the same, one answer serves many files."""
+        return self.topic, *self.options
+
     def __reduce__(self) -> tuple[type, tuple[str, str, dict[str, str]]]:
         """Go from process to process whole."""
-        return Question, (self._sentence, self.topic, self.options)
+        return Question, (self.sentence, self.topic, self.options)

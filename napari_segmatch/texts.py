@@ -1,4 +1,4 @@
-"""Facts as text: tables, and fingerprints of what JSON can hold."""
+"""Facts as text: names, tables, and fingerprints of what JSON can hold."""
 
 from __future__ import annotations
 
@@ -7,6 +7,14 @@ import hashlib
 import io
 import json
 from collections.abc import Iterable, Sequence
+
+FORBIDDEN = set('/\\:*?"<>|')
+"""Characters that some system does not allow in a file name."""
+
+
+def good_name(name: str) -> bool:
+    """Whether a name can be a file's name on every system: of a case, a class or a sequence."""
+    return 0 < len(name) <= 100 and not set(name) & FORBIDDEN and name.isprintable() and name == name.strip(" .")
 
 
 def digest(fields: dict[str, object]) -> str:

@@ -10,10 +10,12 @@ import pytest
 from dicom_series import series
 from helpers import labels, small_project, write_case
 
-from napari_segmatch.errors import ImportProblem, Question
+from napari_segmatch.cli import cases as shell_cases
+from napari_segmatch.errors import ImportProblem, ProjectError, Question
 from napari_segmatch.io import (
     FoundCase,
     encode_segmentation,
+    encode_segments,
     find_dataset,
     itksnap_table,
     read_label_table,
@@ -52,7 +54,7 @@ def test_a_folder_of_dicom_is_added_exported_and_never_names_a_patient(tmp_path)
     done = segmatch("add", tmp_path / "p", tmp_path / "dicom")
     assert done.returncode == 0, done.stderr
     assert "one: left out series 3 “T1” echo 90 ms, MR, 3 slices: fits no sequence of the project." in done.stdout
-    assert "1 files left out: is no DICOM file." in done.stdout
+    assert "1 file left out: it is no DICOM file." in done.stdout
     assert "2 of 2 cases added; of these 2, 1 have labels" in done.stdout
     assert b"CANARY" not in (tmp_path / "p" / "segmatch.db").read_bytes()
     assert "CANARY" not in done.stdout + done.stderr
@@ -64,6 +66,17 @@ def test_a_folder_of_dicom_is_added_exported_and_never_names_a_patient(tmp_path)
     assert segmatch(*exported).returncode == 0
     geometry = read_volume(tmp_path / "dicom" / "two" / "flair").geometry
     assert np.array_equal(read_mask(tmp_path / "out" / "two.dcm", geometry, ["lesion"]).labels, drawn)
+
+
+def test_what_can_name_a_sequence_can_be_added_by_pattern(tmp_path):
+    """Spaces and signs too; “=” ends a name in options, so no project gets it."""
+    write_case(tmp_path / "in" / "a", 1)
+    assert segmatch("new", tmp_path / "p", "--sequences", "T1 post+c").returncode == 0
+    done = segmatch("add", tmp_path / "p", tmp_path / "in", "--image", "T1 post+c={case}/flair.nii.gz")
+    assert "1 of 1 cases added" in done.stdout, done.stderr
+    with pytest.raises(ProjectError, match='without any of " \\* / : < = >'):
+        Project.create(tmp_path / "q", ["lesion"], ["t1=post"])
+    Project.create(tmp_path / "q", ["grade=3"], ["t1"]).close()
 
 
 def test_questions_are_asked_answered_and_kept(tmp_path):
@@ -95,6 +108,89 @@ def test_questions_are_asked_answered_and_kept(tmp_path):
         assert set(np.unique(project.mask("a"))) == {0, 1}
         assert not project.volume("a").geometry.known
     assert segmatch(*add, "--choose", "nonsense").returncode == 2
+
+
+def swapped(folder, strays=(7,)):
+    """An nnU-Net data set that numbers its classes the other way round; some masks have a stray voxel. Its truths."""
+    truths = []
+    for number, stray in enumerate((*strays, 0)):
+        images, mask = write_case(folder / "in" / str(number), number, classes=2)
+        truths.append(read_mask(mask).labels)
+        stored = nib.load(mask)
+        drawn = np.asarray(stored.dataobj).copy()
+        drawn.flat[0] = stray
+        for place in ("imagesTr", "labelsTr"):
+            (folder / "set" / place).mkdir(parents=True, exist_ok=True)
+        images["flair"].rename(folder / "set" / "imagesTr" / f"c{number}_0000.nii.gz")
+        nib.save(nib.Nifti1Image(drawn, stored.affine), folder / "set" / "labelsTr" / f"c{number}.nii.gz")
+    about = {"channel_names": {"0": "flair"}, "labels": {"background": 0, "edema": 1, "tumor": 2}}
+    (folder / "set" / "dataset.json").write_text(json.dumps(about))
+    return truths
+
+
+def assert_right_way_round(project, truths):
+    for number, truth in enumerate(truths):
+        mask = project.mask(f"c{number}")
+        assert np.array_equal(mask == 1, truth == 2) and np.array_equal(mask == 2, truth == 1)
+
+
+def test_an_answer_about_one_label_leaves_the_others_to_the_data_set(tmp_path):
+    """In the shell: a stray label is answered for, and classes of another order still find each other by name."""
+    truths = swapped(tmp_path)
+    segmatch("new", tmp_path / "p", "--classes", "tumor,edema")
+    done = segmatch("add", tmp_path / "p", tmp_path / "set", "--choose", "labels=7:255")
+    assert "2 of 2 cases added" in done.stdout, done.stderr
+    with Project.open(tmp_path / "p") as project:
+        assert_right_way_round(project, truths)
+        assert project.reading("c0").choices == {"labels": "1:2,2:1,7:255"}
+
+
+def test_the_window_asks_anew_about_another_label(tmp_path):
+    """One answer serves the masks with the same stray label, and adds to what the data set says."""
+    truths = swapped(tmp_path, strays=(7, 7, 9))
+    session, questions = Session(), []
+    session.asked.connect(lambda question, cases: questions.append((next(iter(question.options)), cases)))
+    session.create_project(tmp_path / "p", ["tumor", "edema"], ["flair"])
+    session.add_cases(find_dataset(tmp_path / "set", ("flair",), ("tumor", "edema")).cases)
+    for answer in ("7:255", "9:255"):
+        session.wait()
+        session.poll()
+        session.answer("labels", answer)
+    session.wait()
+    session.poll()
+    assert questions == [("7:1", 2), ("9:1", 1)]
+    session.close()
+    with Project.open(tmp_path / "p") as project:
+        assert_right_way_round(project, truths)
+
+
+def test_the_shell_prompts_once_for_masks_with_one_trouble(tmp_path, monkeypatch):
+    """An answer that leaves the question open is asked for again; another label is another question."""
+    truths = swapped(tmp_path, strays=(7, 7, 9))
+    replies, prompted = iter(("7:5", "7:255", "9:255")), []
+    monkeypatch.setattr(shell_cases.sys.stdin, "isatty", lambda: True, raising=False)
+
+    def prompt(item, question):
+        prompted.append(item.id)
+        return next(replies)
+
+    monkeypatch.setattr(shell_cases, "_prompt", prompt)
+    Project.create(tmp_path / "p", ["tumor", "edema"], ["flair"]).close()
+    shell_cases.add(tmp_path / "p", tmp_path / "set")
+    assert prompted == ["c0", "c0", "c2"]
+    with Project.open(tmp_path / "p") as project:
+        assert_right_way_round(project, truths)
+
+
+def test_what_is_said_of_a_mask_is_kept_with_the_case(tmp_path):
+    """Names of labels that are no classes, so that the numbers count."""
+    images, mask = write_case(tmp_path, classes=2)
+    drawn = read_mask(mask)
+    mask = tmp_path / "m.seg.nrrd"
+    mask.write_bytes(encode_segments(drawn.labels, drawn.geometry, ["Segment_1", "Segment_2"], {}))
+    with Project.create(tmp_path / "p", ["core", "edema"], ["flair"]) as project:
+        project.add_case("a", images, mask, "all")
+        assert "calls a label “Segment_1”" in project.reading("a").notes[0]
 
 
 def test_the_same_images_twice_are_asked_about(tmp_path):
@@ -251,6 +347,31 @@ def test_a_medical_decathlon_task_is_read(tmp_path):
     assert lines[1] == "Labels that are called like no class here are taken by their numbers: 2 (Posterior)."
 
 
+@pytest.mark.parametrize("sequences", ["flair,t2,t1gd", "t2"])
+def test_channels_of_one_file_are_sequences_of_their_own(tmp_path, sequences):
+    """A Medical Decathlon file of three channels, and a project of all of them or of one that is not the first."""
+    images, mask = write_case(tmp_path / "in", 1)
+    whole = nib.load(images["flair"])
+    channels = np.stack([np.asarray(whole.dataobj) + 1000 * number for number in range(3)], -1)
+    for place in ("imagesTr", "labelsTr"):
+        (tmp_path / "set" / place).mkdir(parents=True)
+    nib.save(nib.Nifti1Image(channels, whole.affine), tmp_path / "set" / "imagesTr" / "x_001.nii.gz")
+    mask.rename(tmp_path / "set" / "labelsTr" / "x_001.nii.gz")
+    about = {"modality": {"0": "FLAIR", "1": "t1gd", "2": "T2"}, "labels": {"0": "background", "1": "lesion"}}
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps(about))
+    segmatch("new", tmp_path / "p", "--sequences", f"{sequences},adc")
+    done = segmatch("add", tmp_path / "p", tmp_path / "set")
+    assert "1 of 1 cases added" in done.stdout, done.stderr
+    assert "adc: found for 0 of 1 cases; they are used without it." in done.stdout
+    with Project.open(tmp_path / "p") as project:
+        pixels = project.volume("x_001").pixels
+        means = {name: pixels[number].mean() for number, name in enumerate(project.sequences)}
+    first = channels[..., 0].mean()
+    assert means["t2"] == pytest.approx(first + 2000)
+    assert means.get("flair", first) == pytest.approx(first)
+    assert means.get("t1gd", first + 1000) == pytest.approx(first + 1000)
+
+
 def test_a_bids_data_set_is_read(tmp_path):
     """Sessions are cases of one patient; contrast is told by ce-; labels are renumbered by the table beside them."""
     touch(tmp_path, "sub-01/ses-a/anat/sub-01_ses-a_T1w.nii.gz", "sub-01/ses-a/anat/sub-01_ses-a_ce-gd_T1w.nii.gz",
@@ -301,6 +422,19 @@ def test_label_tables_come_back(tmp_path):
     with Project.open(tmp_path / "p") as project:
         assert project.classes == ("tumour core", "it's")
         assert project.colours["tumour core"] == "#102030"
+
+
+def test_a_label_to_ignore_is_no_class(tmp_path):
+    """nnU-Net's dataset.json makes a project of its classes alone; a region of several labels is told."""
+    about = {"labels": {"background": 0, "core": 1, "edema": 2, "ignore": 3}}
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    assert segmatch("new", tmp_path / "p", "--label-table", tmp_path / "dataset.json").returncode == 0
+    with Project.open(tmp_path / "p") as project:
+        assert project.classes == ("core", "edema")
+    (tmp_path / "dataset.json").write_text(json.dumps({"labels": {"whole": [1, 2]}}))
+    for read in (read_label_table, lambda path: find_dataset(path.parent, ("flair",), ("core",))):
+        with pytest.raises(ImportProblem, match=r"dataset\.json makes whole of several labels: write one number"):
+            read(tmp_path / "dataset.json")
 
 
 @pytest.mark.parametrize("text", ["", "1 a", "1 a 0 0 0\n3 b 0 0 0", "x y z", "\x00\x01"])

@@ -9,9 +9,13 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import LGG, write_case
+from helpers import LGG, geometry, labels, small_project, write_case
 
 from napari_segmatch import Project
+from napari_segmatch.config import configure
+from napari_segmatch.events import PseudoMask
+from napari_segmatch.io import encode_segments
+from napari_segmatch.types import Region
 
 SMALL = ["--size", "32", "--set", "features=8", "--set", "batch=2", "--set", "proposals=4", "--device", "cpu"]
 FLAIR = "flair={case}/flair.nii.gz"
@@ -212,6 +216,26 @@ def test_evaluation_names_what_it_leaves_out(world, tmp_path):
     assert done.returncode == 0
     assert "b: left out" in done.stdout
     assert "n=4" in done.stdout
+
+
+def test_a_corrected_mask_is_read_as_somebody_says(tmp_path):
+    """It lies on another grid, and names its labels in another order than the project."""
+    with small_project(tmp_path, cases=1, labelled=0, classes=("core", "edema")) as project:
+        shape = project.case("a").shape
+        pseudo = PseudoMask(Region("a", 1), np.ones(shape[1:], np.uint8), 0.9, "accepted")
+        project.add_proposals(project.new_run(configure()), 1, 1, [pseudo])
+    grid = geometry(shape)
+    grid.affine[0, 3] += 0.3
+    drawn = labels(1, shape, 2)
+    corrected = tmp_path / "m.seg.nrrd"
+    corrected.write_bytes(encode_segments(drawn, grid, ["edema", "core"], {}))
+    decide = ("decide", tmp_path / "project", 1, "accept", "--mask", corrected)
+    asked = segmatch(*decide)
+    assert asked.returncode == 2 and "grid=as-stored" in asked.stderr
+    done = segmatch(*decide, "--choose", "grid=as-stored")
+    assert done.returncode == 0, done.stderr
+    with Project.open(tmp_path / "project") as project:
+        assert np.array_equal(project.mask("a")[1], np.array([0, 2, 1])[drawn[1]])
 
 
 def test_labelled_file_may_come_from_windows(world, tmp_path):

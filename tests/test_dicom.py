@@ -13,9 +13,18 @@ from dicom_series import enhanced, plane, series
 from scipy.spatial.transform import Rotation
 from test_nifti import problem
 
-from napari_segmatch.errors import Question
-from napari_segmatch.io import Code, encode_segmentation, find_dataset, read_mask, read_volume, scan_dicom
+from napari_segmatch.errors import ImportProblem, Question
+from napari_segmatch.io import (
+    Code,
+    encode_segmentation,
+    find_dataset,
+    read_mask,
+    read_sequences,
+    read_volume,
+    scan_dicom,
+)
 from napari_segmatch.io.dicom_stack import load_dicom, sort_slices
+from napari_segmatch.project import Project
 
 pydicom = pytest.importorskip("pydicom")
 TEST_FILES = Path(pydicom.__file__).parent / "data" / "test_files"
@@ -188,6 +197,17 @@ def test_patients_studies_and_series_are_never_merged(tmp_path):
     assert "holds 3 volumes" in problem(read_volume, tmp_path)
 
 
+@pytest.mark.parametrize("kind", [["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"], "MOSAIC"])
+def test_a_mosaic_is_not_taken_for_a_slice(tmp_path, kind):
+    """All slices of a volume in one picture: where each lies is in no public tag."""
+    files = series(tmp_path / "s", n=2, ImageType=kind)
+    reason = "is a Siemens mosaic, with all slices tiled into one picture: turn it into NIfTI with dcm2niix"
+    assert problem(read_volume, files[0]) == f"{files[0].name} {reason}."
+    assert f"holds no DICOM image (2 files left out: each {reason}): " in problem(read_volume, tmp_path / "s")
+    with pytest.raises(ImportProblem, match="each is a Siemens mosaic"):
+        find_dataset(tmp_path, ("flair",), ("lesion",))
+
+
 def test_a_series_in_two_folders_is_not_taken_for_two(tmp_path):
     """Half a series is no volume: it is left out with the reason."""
     files = series(tmp_path / "a")
@@ -197,6 +217,21 @@ def test_a_series_in_two_folders_is_not_taken_for_two(tmp_path):
     scan = scan_dicom(tmp_path)
     assert not scan.stacks
     assert "lies in several folders" in next(iter(scan.skipped))
+    said = "series 3 “AX FLAIR” echo 90 ms, MR, which lies in several folders: put its files into one"
+    assert scan.left_out == [f"6 files left out: each is of {said}."]
+    (tmp_path / "notes.txt").write_text("hello")
+    with pytest.raises(ImportProblem) as caught:
+        find_dataset(tmp_path, ("flair",), ("lesion",))
+    assert f"holds no DICOM MR volume (6 files left out: each is of {said}): of other files" in str(caught.value)
+
+
+def test_a_folder_without_any_dicom_is_said_in_plain_words(tmp_path):
+    """Files that are something else are no trouble of theirs."""
+    for name in ("a.nii", "b.nii"):
+        (tmp_path / name).write_text("hello")
+    assert scan_dicom(tmp_path).left_out == ["2 files left out: each is no DICOM file."]
+    with pytest.raises(ImportProblem, match="holds no DICOM MR volume: of other files say"):
+        find_dataset(tmp_path, ("flair",), ("lesion",))
 
 
 # Pixels
@@ -274,6 +309,29 @@ def test_echoes_of_one_file_are_volumes_of_their_own(tmp_path):
     assert np.array_equal(second.pixels[0, 1, ::-1], (plane(1) + 1000) * 2.0 - 1)
 
 
+def test_echoes_of_one_file_are_the_sequences_that_they_were_told_to_be(tmp_path):
+    """Read again as such too. A segmentation of one of them has no place in DICOM, which is said."""
+    enhanced(tmp_path / "in" / "a" / "e.dcm", echoes=2)
+    (found,) = find_dataset(tmp_path / "in", ("pd", "t2"), ("x",), {"pd": "*echo 60*", "t2": "*echo 30*"}).cases
+    assert found.choices == {"stack:pd": "2", "stack:t2": "1"}
+    with Project.create(tmp_path / "p", ["x"], ["pd", "t2"]) as project:
+        project.add_case("a", found.images, choices=found.choices)
+        pd, t2 = project.volume("a").pixels
+        assert np.array_equal(t2[0, ::-1], plane(0) * 2.0 - 1)
+        assert np.array_equal(pd - t2, np.full(pd.shape, 2000))
+        project.save_mask("a", np.zeros(pd.shape, np.uint8), done=range(len(pd)))
+        assert "e.dcm holds several volumes" in problem(project.export, tmp_path / "out", layout="dicom-seg")
+
+
+def test_sequences_that_share_a_file_are_asked_about_one_by_one(tmp_path):
+    """One answer for all of them would give each the same pixels."""
+    images = dict.fromkeys(("pd", "t2"), enhanced(tmp_path / "e.dcm", echoes=2))
+    assert "2 volumes, and one is wanted for pd: choose stack:pd=1" in problem(read_sequences, images, ["pd", "t2"])
+    assert "stack:t2=1" in problem(read_sequences, images, ["pd", "t2"], {"stack:pd": "1"})
+    pd, t2 = read_sequences(images, ["pd", "t2"], {"stack:pd": "1", "stack:t2": "2"}).pixels
+    assert np.array_equal(t2 - pd, np.full(pd.shape, 2000))
+
+
 # Real files
 
 
@@ -338,6 +396,54 @@ def test_two_series_for_one_sequence_are_asked_about(tmp_path):
         find_dataset(tmp_path, ("flair",), ("lesion",))
     found = find_dataset(tmp_path, ("flair",), ("lesion",), {"flair": "cor*"})
     assert found.cases[0].images["flair"].parent.name == "b"
+
+
+@pytest.mark.parametrize(
+    ("description", "sequences", "taken"),
+    [
+        ("Ax T2 FLAIR", ("t2", "t1", "flair"), "flair"),
+        ("Ax T2 TSE", ("t2", "flair"), "t2"),
+        ("Ax T1 POST GD", ("t1", "post"), "post"),
+        ("T1_MPRAGE_SAG_+C", ("t1w", "t1ce", "t2w"), "t1ce"),
+        ("T1 PRE CONTRAST", ("t1", "t1ce"), "t1"),
+        ("T2 FLAIR POST", ("t2", "flair", "post"), "flair"),
+        ("t1_3D_post", ("t1", "T1-post"), "T1-post"),
+        ("T1W_3D_TFE", ("t1", "t2"), "t1"),
+        ("PST 1MM", ("t1", "t2"), None),
+        ("T10 spine", ("t1w", "t2"), None),
+    ],
+)
+def test_a_series_is_of_the_one_sequence_that_fits_best(tmp_path, description, sequences, taken):
+    """FLAIR is more than T2, after contrast more than T1; letters of two words are no name."""
+    series(tmp_path / "one", SeriesDescription=description)
+    if taken is None:
+        with pytest.raises(ImportProblem, match="fits no sequence of the project"):
+            find_dataset(tmp_path, sequences, ("lesion",))
+    else:
+        assert set(find_dataset(tmp_path, sequences, ("lesion",)).cases[0].images) == {taken}
+
+
+@pytest.mark.parametrize("description", ["Sag T1 FLAIR", "PD T1 dual echo"])
+def test_a_series_that_could_be_two_sequences_is_neither(tmp_path, description):
+    """It is said, and --series says which it is."""
+    series(tmp_path / "one", SeriesDescription=description)
+    with pytest.raises(ImportProblem, match=r"could be t1 or (flair|pd); say which with --series"):
+        find_dataset(tmp_path, ("t1", "flair", "pd"), ("lesion",))
+    (case,) = find_dataset(tmp_path, ("t1", "flair", "pd"), ("lesion",), {"t1": "*t1*"}).cases
+    assert set(case.images) == {"t1"}
+
+
+def test_two_segmentations_of_one_series_are_told(tmp_path):
+    """Neither is taken at random, and not in silence."""
+    files = series(tmp_path / "one")
+    geometry = read_volume(files[0]).geometry
+    data = encode_segmentation(files[0], np.ones(geometry.shape, np.uint8), geometry, ["lesion"], "MANUAL")
+    (tmp_path / "one" / "seg.dcm").write_bytes(data)
+    assert find_dataset(tmp_path, ("flair",), ("lesion",)).cases[0].mask.name == "seg.dcm"
+    (tmp_path / "one" / "seg2.dcm").write_bytes(data)
+    found = find_dataset(tmp_path, ("flair",), ("lesion",))
+    assert found.cases[0].mask is None
+    assert any("one: 2 segmentations refer to its series (seg.dcm, seg2.dcm)" in line for line in found.lines)
 
 
 # Segmentations

@@ -164,6 +164,23 @@ def test_slicer_segmentations_are_read_with_their_names(tmp_path):
     assert "edema and core on the same voxels" in problem(read_mask, path)
 
 
+def test_labels_with_names_of_which_some_are_classes_are_asked_about(tmp_path):
+    """The known ones go by name whatever is answered; an unknown one without a voxel is no trouble."""
+    geometry = read_volume(save(tmp_path / "image.nii", ramp())).geometry
+    labels = (ramp() % 3).T.astype(np.uint8)
+    path = tmp_path / "m.seg.nrrd"
+    path.write_bytes(encode_segments(labels, geometry, ["Tumour", "edema"], {}))
+    classes = ["edema", "tumor"]
+    assert "(1 “Tumour”), and others that are: choose labels=1:1" in problem(read_mask, path, classes=classes)
+    mask = asked(read_mask, path, "labels=1:2", classes=classes)
+    assert np.array_equal(mask.labels, np.array([0, 2, 1])[labels]) and mask.notes == ()
+    again = read_mask(path, classes=classes, choices={"labels": "1:2,2:2"})
+    assert np.array_equal(again.labels, mask.labels)
+    assert "calls a label “Tumour”" in read_mask(path, classes=["core", "cyst"]).notes[0]
+    path.write_bytes(encode_segments(np.where(labels == 1, 0, labels), geometry, ["Tumour", "edema"], {}))
+    assert set(np.unique(read_mask(path, classes=classes).labels)) == {0, 1}
+
+
 def test_slicer_gets_names_and_colours(tmp_path):
     """SimpleITK reads the metadata that 3D Slicer looks for."""
     sitk = pytest.importorskip("SimpleITK")
@@ -274,6 +291,13 @@ def test_negative_and_unknown_labels_are_never_dropped(tmp_path):
     assert np.array_equal(mask.labels, np.array([0, 1, 1, 255])[ramp() % 4].T)
     assert "no list of old:new" in problem(read_mask, path, choices={"labels": "9=1"})
     assert "above 255" in problem(read_mask, path, choices={"labels": "9:300"})
+
+
+def test_255_that_means_not_annotated_is_asked_about_once(tmp_path):
+    """The answer counts beside others too."""
+    path = save(tmp_path / "m.nii", np.array([0, 255], np.uint8)[ramp() % 2])
+    assert asked(read_mask, path, "labels=255:255", classes=2).labels.max() == 255
+    assert read_mask(path, classes=2, choices={"labels": "1:2,2:1,255:255"}).labels.max() == 255
 
 
 def test_large_labels_never_pass_through_floats(tmp_path):

@@ -95,6 +95,7 @@ def test_a_pattern_without_an_id_is_refused(tmp_path, patterns):
 def test_an_option_is_split_into_name_and_pattern():
     """Only the first = separates."""
     assert parse_image_option("flair={case}/flair.nii.gz") == ("flair", "{case}/flair.nii.gz")
+    assert parse_image_option("T1 post+c={case}/flair.nii.gz") == ("T1 post+c", "{case}/flair.nii.gz")
     assert parse_image_option(" t1-post = {case}/a=b.nii ") == ("t1-post", "{case}/a=b.nii")
 
 

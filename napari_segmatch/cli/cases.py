@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ConfigError, ImportProblem, ProjectError, Question
-from ..io import FoundCase, find_cases, find_dataset, read_label_table
+from ..io import FoundCase, find_cases, find_dataset, read_label_table, with_answers
 from ..project import Project
 from .common import Choose, Folder, answers, app, pairs, patterns, say, split
 
@@ -65,15 +65,17 @@ def add(
         finished = set(_labelled_cases(labelled, labelled_file, mask, found)) | held_out
         kept = _kept_as_they_are(opened, found, held_out)
         new = [item for item in found if item.id not in kept]
-        added = 0
+        added, asked = 0, dict[tuple[str, ...], str]()
         for number, item in enumerate(new, 1):
             if sys.stderr.isatty():
                 typer.echo(f"\r{number} of {len(new)}  {item.id}   ", err=True, nl=number == len(new))
-            added += _add_one(opened, item, choices, item.id in finished, item.id in held_out)
+            item = replace(item, choices=with_answers(item.choices, choices))
+            added += _add_one(opened, item, asked, item.id in finished, item.id in held_out)
         for name in opened.sequences:
             have = sum(name in item.images for item in found)
-            if 0 < have < len(found):
-                say(f"{name}: found for {have} of {len(found)} cases; the others are used without it.")
+            if have < len(found):
+                others = "the others" if have else "they"
+                say(f"{name}: found for {have} of {len(found)} cases; {others} are used without it.")
         now = [case for case in opened.cases if case.id in {item.id for item in found}]
     labels, frozen = sum(bool(case.labelled) for case in now), sum(case.validation for case in now)
     say(f"{added} of {len(found)} cases added; of these {len(found)}, {labels} have labels and {frozen} are frozen.")
@@ -110,17 +112,22 @@ def _kept_as_they_are(project: Project, found: list[FoundCase], held_out: set[st
     return kept
 
 
-def _add_one(project: Project, item: FoundCase, choices: dict[str, str], finished: bool, held_out: bool) -> int:
+def _add_one(
+    project: Project, item: FoundCase, asked: dict[tuple[str, ...], str], finished: bool, held_out: bool
+) -> int:
+    """Add a case; returns how many were. ``asked`` holds what was answered before, for files with the same trouble."""
     try:
         project.add_case(
             item.id, item.images, item.mask, "all" if finished else "none",
-            patient=item.patient, validation=held_out, choices=item.choices | choices,
+            patient=item.patient, validation=held_out, choices=item.choices,
         )  # fmt: skip
     except Question as question:
         if sys.stdin.isatty():
-            typer.echo(f"{item.id}: {question}", err=True)
-            choices[question.topic] = typer.prompt(f"{question.topic}", default=next(iter(question.options)))
-            return _add_one(project, item, choices, finished, held_out)
+            answer = asked.pop(question.trouble, None) or _prompt(item, question)
+            item = replace(item, choices=with_answers(item.choices, {question.topic: answer}))
+            added = _add_one(project, item, asked, finished, held_out)
+            asked.setdefault(question.trouble, answer)  # the same question again has got a better answer by now
+            return added
         project.set_aside(item.id, str(question))
         typer.echo(f"{item.id}: set aside. {question} Then add it again with --choose.", err=True)
         return 0
@@ -134,6 +141,11 @@ def _add_one(project: Project, item: FoundCase, choices: dict[str, str], finishe
     for note in project.reading(item.id).notes:
         typer.echo(f"{item.id}: {note}", err=True)
     return 1
+
+
+def _prompt(item: FoundCase, question: Question) -> str:
+    typer.echo(f"{item.id}: {question}", err=True)
+    return typer.prompt(question.topic, default=next(iter(question.options)))
 
 
 def _known(names: list[str], found: list[FoundCase], option: str) -> list[str]:

@@ -11,7 +11,7 @@ from ..errors import ProjectError
 from ..io import read_codes, read_mask
 from ..project import Project
 from ..project.layouts import LAYOUTS
-from .common import Folder, app, say
+from .common import Choose, Folder, answers, app, say
 
 
 @app.command()
@@ -40,6 +40,7 @@ def decide(
     proposal: Annotated[int, typer.Argument(metavar="PROPOSAL", help="Its number, from segmatch review.")],
     word: Annotated[str, typer.Argument(metavar="accept|reject|defer|undo", help="undo takes the last one back.")],
     mask: Annotated[Path | None, typer.Option(help="With accept: a corrected mask; its slice is taken.")] = None,
+    choose: Choose = None,
 ) -> None:
     """Record your decision on a proposal. A running training learns of it within a step."""
     if word not in (*WORDS, "undo"):
@@ -50,9 +51,12 @@ def decide(
             taken = opened.take_back(item)
             say(f"Proposal {proposal}: {'taken back' if taken else 'there was no decision'}.")
             return
-        corrected = read_mask(mask, opened.case(item.case).geometry, len(opened.classes)).labels if mask else None
-        decision = opened.decide(item, WORDS[word], corrected)  # type: ignore[arg-type]
-        number = opened.case(item.case).geometry.slice_number(item.z)
+        grid = opened.case(item.case).geometry
+        read = read_mask(mask, grid, opened.classes, answers(choose)) if mask else None
+        for note in read.notes if read else ():
+            typer.echo(note, err=True)
+        decision = opened.decide(item, WORDS[word], read and read.labels)  # type: ignore[arg-type]
+        number = grid.slice_number(item.z)
     say(f"Proposal {proposal} ({item.case}, slice {number}): {decision.verdict}.")
 
 

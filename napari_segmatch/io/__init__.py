@@ -10,7 +10,7 @@ from .orientation import unknown_geometry
 from .patterns import Found, FoundCase, find_cases, parse_image_option
 from .reading import SUFFIXES, looks_like_mask, read_mask, read_volume, strip_suffix
 from .sequences import describe, read_sequences
-from .source import Choices, ask
+from .source import Choices, ask, of_sequence, with_answers
 from .tables import LabelTable, bids_table, itksnap_table, read_codes, read_label_table, slicer_table
 from .writing import WRITABLE, encode_image, encode_labels, encode_segments, write_image, write_labels
 
@@ -38,6 +38,7 @@ __all__ = [
     "is_segmentation",
     "itksnap_table",
     "looks_like_mask",
+    "of_sequence",
     "parse_image_option",
     "read_apart",
     "read_codes",
@@ -49,6 +50,7 @@ __all__ = [
     "slicer_table",
     "strip_suffix",
     "unknown_geometry",
+    "with_answers",
     "write_image",
     "write_labels",
 ]

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import ImportProblem
 from ..types import NOT_ANNOTATED
-from .dicom_cases import find_dicom
+from .dicom_cases import find_dicom, means_contrast
 from .patterns import Found, FoundCase
-
-_CONTRAST = {"post", "ce", "gd", "c"}
-"""What a sequence's name ends in when it is T1 after contrast: t1ce, t1gd, t1c, post."""
+from .tables import IGNORE, label_names
 
 
 def find_dataset(
@@ -64,46 +61,39 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _nnunet(root: Path, sequences: Sequence[str], classes: Sequence[str]) -> Found:
-    """Read nnU-Net's raw layout and the Medical Decathlon's, which it grew from."""
+    """Read nnU-Net's raw layout and the Medical Decathlon's, which it grew from: there a file holds all channels."""
     about = _json(root / "dataset.json")
     channels = about.get("channel_names") or about.get("modality") or {"0": "0"}
-    labels = _label_names(about.get("labels") or {})
+    labels = label_names(root / "dataset.json") if about.get("labels") else {}
     ending = str(about.get("file_ending") or ".nii.gz")
     names = _matched({str(number): str(name) for number, name in channels.items()}, sequences)
-    choices = _renumbering(labels, classes)
+    renumbering = _renumbering(labels, classes)
     cases: dict[str, dict[str, Path]] = {}
+    frames: dict[str, dict[str, str]] = {}
     folders = [root / "imagesTr", root / "imagesTs"]
     for path in sorted(path for folder in folders if folder.is_dir() for path in folder.iterdir()):
         if path.name.startswith(".") or not path.name.endswith(ending):
             continue
         stem = path.name.removesuffix(ending)
         match = re.fullmatch(r"(.+)_(\d{4})", stem) if "channel_names" in about else None
-        case, channel = (match[1], str(int(match[2]))) if match else (stem, "0")
-        if channel in names:
-            cases.setdefault(case, {})[names[channel]] = path
+        case, held = (match[1], {str(int(match[2]))}) if match else (stem, set(channels))
+        cases.setdefault(case, {}).update({name: path for channel, name in names.items() if channel in held})
+        if len(held) > 1:
+            frames[case] = {f"frame:{name}": channel for channel, name in names.items()}
     found = []
     for case, images in sorted(cases.items()):
         mask = root / "labelsTr" / f"{case}{ending}"
-        found.append(FoundCase(case, images, mask if mask.is_file() else None, dict(choices)))
+        if images:
+            choices = renumbering | frames.get(case, {})
+            found.append(FoundCase(case, images, mask if mask.is_file() else None, choices))
     if not found:
         raise ImportProblem(f"{root.name} has a dataset.json but no images in imagesTr: check the folder.")
     used = ", ".join(f"{name} is channel {number} ({channels[number]})" for number, name in names.items())
     lines = [f"An nnU-Net data set of {len(found)} cases; {used}."]
-    known = {name.casefold() for name in (*classes, "ignore")}
+    known = {name.casefold() for name in (*classes, IGNORE)}
     if strange := [f"{number} ({name})" for number, name in labels.items() if number and name.casefold() not in known]:
         lines.append(f"Labels that are called like no class here are taken by their numbers: {', '.join(strange)}.")
     return Found(tuple(found), tuple(lines))
-
-
-def _label_names(labels: Mapping[str, Any]) -> dict[int, str]:
-    """Return label to name from either of the two ways that dataset.json has had."""
-    pairs = {}
-    for key, value in labels.items():
-        number, name = (key, value) if str(key).isdigit() else (value, key)
-        if not isinstance(number, int | str) or not str(number).isdigit():
-            raise ImportProblem(f"dataset.json makes {name} of several labels: write one number for each label.")
-        pairs[int(number)] = str(name)
-    return pairs
 
 
 def _matched(channels: Mapping[str, str], sequences: Sequence[str]) -> dict[str, str]:
@@ -125,7 +115,7 @@ def _renumbering(labels: Mapping[int, str], classes: Sequence[str]) -> dict[str,
     plain = {name.casefold(): label for label, name in enumerate(classes, 1)}
     pairs = {}
     for number, name in labels.items():
-        if name.casefold() == "ignore":
+        if name.casefold() == IGNORE:
             pairs[number] = NOT_ANNOTATED
         elif number and name.casefold() in plain:
             pairs[number] = plain[name.casefold()]
@@ -186,7 +176,7 @@ def _bids(root: Path, sequences: Sequence[str], classes: Sequence[str]) -> Found
         mask = next(iter(masks.get(session, ())), None)
         if len(masks.get(session, ())) > 1 and mask is not None:
             lines.append(f"{session}: {len(masks[session])} masks; {mask.name} is taken.")
-        choices = _renumbering(_tsv_labels(mask), classes) if mask is not None else {}
+        choices = _renumbering(_table_beside(mask), classes) if mask is not None else {}
         patient = session.split("_")[0]
         found.append(FoundCase(session, {name: paths[0] for name, paths in names.items()}, mask, choices, patient))
     if not found:
@@ -206,15 +196,12 @@ def _session(parts: Mapping[str, str]) -> str:
 def _is_bids(name: str, parts: Mapping[str, str]) -> bool:
     """Whether a sequence's name means a file's suffix: t1 is T1w, t1ce and post are T1w with contrast."""
     wanted, suffix = name.lower().removesuffix("w"), parts["suffix"].lower().removesuffix("w")
-    enhanced = wanted in _CONTRAST or (wanted.startswith("t1") and wanted[2:] in _CONTRAST)
+    enhanced = means_contrast(name)
     return ("t1" if enhanced else wanted) == suffix and enhanced == ("ce" in parts)
 
 
-def _tsv_labels(mask: Path) -> dict[int, str]:
-    """Return label to name from the table beside a mask."""
+def _table_beside(mask: Path) -> dict[int, str]:
+    """Return label to name from the table beside a mask, if there is one."""
     stem = mask.name.split(".")[0]
     table = next((path for path in (mask.with_name(f"{stem}.tsv"), mask.with_name("dseg.tsv")) if path.is_file()), None)
-    if table is None:
-        return {}
-    rows: Iterable[dict[str, str]] = csv.DictReader(table.read_text("utf-8-sig").splitlines(), delimiter="\t")
-    return {int(row["index"]): row["name"] for row in rows if (row.get("index") or "").isdigit() and row.get("name")}
+    return label_names(table) if table else {}

@@ -8,8 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import ImportProblem
-from .dicom_files import Scan, Stack, scan_dicom
+from .dicom_files import NO_DICOM, Scan, Stack, scan_dicom, stacks_of_file
 from .patterns import Found, FoundCase
+
+_CONTRAST = {"post", "ce", "gd", "c"}
+"""What a sequence's name ends in when it is T1 after contrast: t1ce, t1gd, t1c, post."""
+_ENHANCED = re.compile(r"(?<![a-z])(post|ce|gd|gad[a-z]*|contrast|cm|km|c\+|t1w?c)(?![a-z])|\+ ?c(?![a-z])")
+_NATIVE = re.compile(r"(?<![a-z])(pre|non|no|without|wo|w/o|ohne|nativ)(?![a-z])")
+"""Words in a series' description that say whether there was contrast."""
 
 
 def find_dicom(
@@ -23,22 +29,23 @@ def find_dicom(
     Parameters
     ----------
     sequences
-        The project's. A series belongs to the one whose name is in its description; in a project of one sequence a
-        study's only volume does.
+        The project's. A series belongs to the one whose name is in its description, to FLAIR rather than T2 and to T1
+        after contrast rather than T1; in a project of one sequence a study's only volume does.
     series
         Sequence to the description of its series, with ``*`` for anything.
     progress
         Is told how many files have been looked at.
     """
     scan = scan_dicom(root, progress)
-    lines = [f"{count} files left out: {reason}." for reason, count in sorted(scan.skipped.items())]
+    lines = scan.left_out
     usable = [stack for stack in scan.stacks if stack.modality == "MR"]
     lines += [f"Left out: {stack.title} (not MR)." for stack in scan.stacks if stack.modality != "MR"]
     studies: dict[tuple[str, str], list[Stack]] = {}
     for stack in usable:
         studies.setdefault((stack.patient, stack.study), []).append(stack)
     if not studies:
-        found = f" ({' '.join(lines)})" if lines else ""
+        told = " ".join(line for line in lines if NO_DICOM not in line)  # that of other files says nothing here
+        found = f" ({told.rstrip('.')})" if told else ""
         raise ImportProblem(
             f"{root.name} holds no DICOM MR volume{found}: of other files say where they lie, as "
             "--image 'flair={case}/flair.nii.gz'."
@@ -50,8 +57,9 @@ def find_dicom(
         lines += [f"{id}: {line}" for line in said]
         if chosen:
             images = {name: stack.path for name, stack in chosen.items()}
-            mask = _mask(scan, list(chosen.values()))
-            cases.append(FoundCase(id, images, mask, patient=stacks[0].patient or None))
+            mask, doubt = _mask(scan, list(chosen.values()))
+            lines += [f"{id}: {line}" for line in doubt]
+            cases.append(FoundCase(id, images, mask, _numbers(stacks, chosen), stacks[0].patient or None))
     if not cases:
         raise ImportProblem(" ".join(["No series could be told to be one of the project's sequences.", *lines]))
     return Found(tuple(cases), tuple(lines))
@@ -72,14 +80,14 @@ def _ids(root: Path, studies: Sequence[Sequence[Stack]]) -> list[str]:
 def _sequences(
     stacks: Sequence[Stack], sequences: Sequence[str], series: Mapping[str, str]
 ) -> tuple[dict[str, Stack], list[str]]:
-    """Return the volume of each sequence, and what is to be said."""
+    """Return the volume of each sequence, and what is to be said. A series is of one sequence at most."""
     chosen: dict[str, Stack] = {}
-    said, taken = [], set()
+    said = []
+    could = {id(stack): _candidates(stack, sequences, series) for stack in stacks}
+    if len(sequences) == len(stacks) == 1 and sequences[0] not in series:
+        could[id(stacks[0])] = list(sequences)
     for name in sequences:
-        fitting = [stack for stack in stacks if _is(name, stack, series)]
-        if not fitting and len(sequences) == 1 and len(stacks) == 1 and name not in series:
-            fitting = list(stacks)
-        taken |= {id(stack) for stack in fitting}
+        fitting = [stack for stack in stacks if could[id(stack)] == [name]]
         if len(fitting) > 1:
             found = "; ".join(stack.title for stack in fitting)
             said.append(
@@ -88,23 +96,76 @@ def _sequences(
         elif fitting:
             chosen[name] = fitting[0]
             said.append(f"{name} is {fitting[0].title}.")
-    said += [f"left out {stack.title}: fits no sequence of the project." for stack in stacks if id(stack) not in taken]
+    for stack in stacks:
+        if not could[id(stack)]:
+            said.append(f"left out {stack.title}: fits no sequence of the project.")
+        elif len(could[id(stack)]) > 1:
+            names = " or ".join(could[id(stack)])
+            said.append(f"left out {stack.title}: could be {names}; say which with --series 'NAME=DESCRIPTION'.")
     return chosen, said
 
 
-def _is(name: str, stack: Stack, series: Mapping[str, str]) -> bool:
-    if name in series:
-        wanted = series[name].lower()
-        return any(fnmatch.fnmatchcase(text.lower(), wanted) for text in (stack.description, stack.label))
-    return _plain(name) in _plain(stack.description)
+def _numbers(stacks: Sequence[Stack], chosen: Mapping[str, Stack]) -> dict[str, str]:
+    """Answer which of the volumes of a file with several frames each sequence is, as reading it will ask."""
+    framed = {item.path for stack in stacks for item in stack.slices if item.frame}
+    numbers = {}
+    for name, stack in chosen.items():
+        there = stacks_of_file(stack.path) if stack.path in framed else []
+        if len(there) > 1:
+            first = stack.slices[0]
+            own = [any((item.path, item.frame) == (first.path, first.frame) for item in each.slices) for each in there]
+            numbers[f"stack:{name}"] = str(own.index(True) + 1)
+    return numbers
+
+
+def _candidates(stack: Stack, sequences: Sequence[str], series: Mapping[str, str]) -> list[str]:
+    """Return which sequences a series could be; what ``--series`` says goes before names in its description."""
+    texts = [text.lower() for text in (stack.description, stack.label)]
+    given = [name for name in sequences if name in series]
+    if said := [name for name in given if any(fnmatch.fnmatchcase(text, series[name].lower()) for text in texts)]:
+        return said
+    fitting = [name for name in sequences if name not in given and _fits(name, texts[0])]
+    return [name for name in fitting if not any(_is_special(other, name) for other in fitting)]
+
+
+def _fits(name: str, description: str) -> bool:
+    """Whether a description has a sequence's name in it; T1 after contrast is described in many words."""
+    if not means_contrast(name):
+        return _has(description, name)
+    other = _has(description, "t2") or _has(description, "flair")
+    enhanced = _ENHANCED.search(description) and not _NATIVE.search(description)
+    return bool(enhanced) and (_has(description, "t1") or not other)
+
+
+def means_contrast(name: str) -> bool:
+    """Whether a sequence's name means T1 after contrast: t1ce, t1gd, t1c, post."""
+    return _plain(name).removeprefix("t1").removeprefix("w") in _CONTRAST
+
+
+def _is_special(name: str, other: str) -> bool:
+    """Whether a sequence is a special form of another one, which a series that could be both is not."""
+    one, two = _plain(name), _plain(other)
+    return one != two and (two in one or (two == "t2" and "flair" in one) or (two == "t1" and means_contrast(name)))
+
+
+def _has(text: str, name: str) -> bool:
+    """Whether a name stands in a text, written together or not; T10 and “PST 1 mm” are no t1."""
+    wanted = _plain(name)
+    end = r"(?!\d)" if wanted[-1:].isdigit() else ""
+    return bool(wanted) and re.search(re.escape(wanted) + end, _plain(text)) is not None
 
 
 def _plain(text: str) -> str:
-    return re.sub(r"[\W_]+", "", text.lower())
+    """Return a text in small letters without what separates its words, but before a number; t1w is t1."""
+    joined = re.sub(r"[\W_]+(\d?)", lambda found: f" {found[1]}" if found[1] else "", text.lower())
+    return re.sub(r"(?<=\d)w$", "", joined.strip())
 
 
-def _mask(scan: Scan, chosen: Sequence[Stack]) -> Path | None:
-    """Return the one segmentation that refers to these series."""
+def _mask(scan: Scan, chosen: Sequence[Stack]) -> tuple[Path | None, list[str]]:
+    """Return the one segmentation that refers to these series, and what is to be said if there are more."""
     series = {stack.series for stack in chosen}
     found = [path for path, referenced in scan.segmentations if referenced in series]
-    return found[0] if len(found) == 1 else None
+    if len(found) < 2:
+        return next(iter(found), None), []
+    names = ", ".join(path.name for path in found)
+    return None, [f"{len(found)} segmentations refer to its series ({names}), so none is taken: leave only one there."]

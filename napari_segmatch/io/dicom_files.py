@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import ImportProblem
-from .dicom_headers import SEGMENTATIONS, Slice, is_dicom, pydicom, read_header, slices_of
+from .dicom_headers import SEGMENTATIONS, Slice, image_type, is_dicom, pydicom, read_header, slices_of
 from .source import FilePath
 
+NO_DICOM = "is no DICOM file"
 _SAME_DIRECTION = 2e-3  # how far apart two cosines may be and count as one orientation
 
 
@@ -55,6 +56,14 @@ class Scan:
     segmentations: tuple[tuple[Path, str], ...] = ()
     skipped: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def left_out(self) -> list[str]:
+        """A sentence for each reason why files were left out."""
+        return [
+            f"1 file left out: it {reason}." if count == 1 else f"{count} files left out: each {reason}."
+            for reason, count in sorted(self.skipped.items())
+        ]
+
 
 def holds_dicom(folder: Path, look: int = 20) -> bool:
     """Whether one of the first files in a folder or below it is DICOM."""
@@ -91,7 +100,7 @@ def scan_dicom(folder: FilePath, progress: Callable[[int], None] = lambda count:
         places.setdefault((stack.series, stack.kind, stack.description), []).append(stack)
     for group in places.values():
         if len({stack.path.parent for stack in group}) > 1 and _one_orientation(group):
-            reason = f"{group[0].title.rpartition(',')[0]}: lies in several folders; put its files into one"
+            reason = f"is of {group[0].title.rpartition(',')[0]}, which lies in several folders: put its files into one"
             skipped[reason] = skipped.get(reason, 0) + sum(len(stack.slices) for stack in group)
             stacks = [stack for stack in stacks if stack not in group]
     return Scan(tuple(stacks), tuple(item for scan in scans for item in scan.segmentations), skipped)
@@ -134,7 +143,7 @@ def _scan_folder(place: str, stamp: tuple[tuple[str, int, int], ...]) -> Scan:
         path = Path(place) / name
         reason = None
         if not is_dicom(path):
-            reason = "is no DICOM file"
+            reason = NO_DICOM
         else:
             pydicom()  # says so at once if it is missing
             try:
@@ -183,13 +192,24 @@ def _take(
     return None
 
 
+def why_unusable(path: Path) -> str | None:
+    """Return why a file has no part in any volume, if its header tells."""
+    try:
+        return _unusable(read_header(path))
+    except Exception:  # a broken header can fail anywhere in pydicom, with any type
+        return None
+
+
 def _unusable(data: Any) -> str | None:
     if "Rows" not in data or "Columns" not in data:
         return f"holds no image ({data.get('Modality') or 'no modality'})"
     if int(data.get("SamplesPerPixel") or 1) > 1:
         return "holds colours"
-    if "LOCALIZER" in (data.get("ImageType") or ()):
+    kind = image_type(data)
+    if "LOCALIZER" in kind:
         return "is a localizer"
+    if "MOSAIC" in kind:
+        return "is a Siemens mosaic, with all slices tiled into one picture: turn it into NIfTI with dcm2niix"
     return None
 
 

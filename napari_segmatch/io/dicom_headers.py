@@ -146,7 +146,8 @@ def _kind(data: Any, find: Callable[..., Any]) -> str:
         if b is None and private in data:
             values = data[private].value
             b = values if isinstance(values, str | int | float) else next(iter(values or ()), None)
-    part = next((p for p in ("PHASE", "REAL", "IMAGINARY") if p in _words(data) or f"{p[0]}" in _words(data)[2:3]), "")
+    kind = image_type(data)
+    part = next((p for p in ("PHASE", "REAL", "IMAGINARY") if p in kind or p[0] in kind[2:3]), "")
     words = [
         f"echo {round(_number(echo), 1):g} ms" if echo not in (None, "") else "",
         f"b={_number(b):g}" if b not in (None, "") and np.isfinite(_number(b, np.nan)) else "",
@@ -155,7 +156,8 @@ def _kind(data: Any, find: Callable[..., Any]) -> str:
     return ", ".join(word for word in words if word)
 
 
-def _words(data: Any) -> list[str]:
+def image_type(data: Any) -> list[str]:
+    """Return the words of a header's ImageType, which may be one or many."""
     kind = data.get("ImageType") or ()
     return [str(word) for word in ([kind] if isinstance(kind, str) else kind)]
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..errors import ImportProblem
 from ..types import Geometry
+from .dicom_files import stacks_of_file
 from .dicom_headers import SEGMENTATIONS, is_dicom, read_header
 from .dicom_stack import find_stack, read_file_pixels, sort_slices
 from .source import Choices, FilePath, Source, check_size
@@ -78,6 +79,11 @@ def encode_segmentation(
     planes = np.stack([stored[:, ::-1, index].T for index in range(stored.shape[2])])
     headers = [_whole_header(path) for path in dict.fromkeys(item.path for item in placed.slices)]
     if len(headers) == 1:  # frames of one file, in the file's order
+        if len(stacks_of_file(placed.slices[0].path)) > 1:
+            raise ImportProblem(
+                f"{placed.slices[0].path.name} holds several volumes, and a DICOM segmentation refers to all frames of "
+                "a file: export NIfTI."
+            )
         frames = np.zeros((int(headers[0].get("NumberOfFrames", 1)), rows, columns), np.uint8)
         frames[[item.frame for item in placed.slices]] = planes
         planes = frames

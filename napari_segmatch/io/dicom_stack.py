@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ImportProblem
 from .apart import run_apart
-from .dicom_files import Stack, scan_dicom, stacks_of_file
+from .dicom_files import Stack, scan_dicom, stacks_of_file, why_unusable
 from .dicom_headers import Slice, pydicom, read_dataset, read_header
 from .source import Choices, Source, ask, check_size
 
@@ -54,10 +54,12 @@ def find_stack(path: Path, choices: Choices) -> Stack:
     if path.is_dir():
         scan = scan_dicom(path)
         stacks = [stack for stack in scan.stacks if stack.modality == "MR"] or list(scan.stacks)
-        trouble = f"{path.name} holds no DICOM image: give a folder with one series"
+        told = f" ({' '.join(scan.left_out).rstrip('.')})" if scan.left_out else ""
+        trouble = f"{path.name} holds no DICOM image{told}: give a folder with one series"
     else:
         stacks = stacks_of_file(path)
-        trouble = f"{path.name} holds no grey DICOM image: give a file of an MR series"
+        reason = (None if stacks else why_unusable(path)) or "holds no grey DICOM image"
+        trouble = f"{path.name} {reason}{'' if ':' in reason else ': give a file of an MR series'}"
     if not stacks:
         raise ImportProblem(f"{trouble}.")
     if len(stacks) == 1:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from ..errors import ImportProblem, Question
-from ..types import NOT_ANNOTATED, Mask
-from .source import Choices, Source, ask
+from ..types import NOT_ANNOTATED
+from .source import Choices, Source, ask, with_answers
 
 _WHOLE = 1e-3  # how far a label stored as a float may be from a whole number
 _SHOWN = 8  # labels that a sentence lists
@@ -30,20 +30,28 @@ def labels_of(source: Source, choices: Choices) -> np.ndarray:
     return values.astype(np.uint8)
 
 
-def by_name(mask: Mask, names: Mapping[int, str], classes: Sequence[str], file: str) -> Mask:
-    """Renumber the labels of a file that names them, if the names are those of the project's classes."""
+def by_name(source: Source, classes: Sequence[str], choices: Choices) -> tuple[Choices, tuple[str, ...]]:
+    """Add to the answers what a file's names of labels say, and return them with what had to be said.
+
+    Labels that are called like a class are this class, whatever was answered. If no name is known, labels go by their
+    numbers; if some are, the others are asked about.
+    """
     known = {name.casefold(): label for label, name in enumerate(classes, 1)}
-    wanted = {label: known.get(name.strip().casefold()) for label, name in names.items()}
-    if not names or list(wanted.values()) == list(wanted):
-        return mask
-    if None in wanted.values():
-        unknown = next(names[label] for label, target in wanted.items() if target is None)
-        note = f"{file} calls a label “{unknown}”, which is no class here; its labels are taken by their numbers."
-        return Mask(mask.labels, mask.geometry, (*mask.notes, note))
-    table = np.arange(256, dtype=np.uint8)
-    for label, target in wanted.items():
-        table[label] = target or 0
-    return Mask(table[mask.labels], mask.geometry, mask.notes)
+    names = {label: name.strip() for label, name in (source.names or {}).items() if label and classes}
+    called = {label: known[name.casefold()] for label, name in names.items() if name.casefold() in known}
+    strange = [label for label in names if label not in called and (source.stored == label).any()]
+    answered = {pair.partition(":")[0] for pair in choices.get("labels", "").split(",")}
+    unanswered = [label for label in strange if str(label) not in answered]
+    if unanswered and called:
+        found = ", ".join(f"{label} “{names[label]}”" for label in unanswered[:_SHOWN])
+        sentence = f"{source.name} has labels that are called like no class here ({found}), and others that are"
+        raise Question(sentence, "labels", _targets(unanswered, len(classes)))
+    if unanswered:
+        name = names[unanswered[0]]
+        note = f"{source.name} calls a label “{name}”, which is no class here; its labels are taken by their numbers."
+        return choices, (note,)
+    changed = ",".join(f"{old}:{new}" for old, new in called.items() if old != new or str(old) in answered)
+    return with_answers(choices, {"labels": changed} if changed else {}), ()
 
 
 def check_classes(labels: np.ndarray, classes: int, choices: Choices, name: str) -> None:
@@ -51,13 +59,12 @@ def check_classes(labels: np.ndarray, classes: int, choices: Choices, name: str)
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
     unknown = present[(present > classes) & (present != NOT_ANNOTATED)].tolist()
     if unknown:
-        targets = [*range(1, classes + 1), 0, NOT_ANNOTATED] if len(unknown) == 1 else [NOT_ANNOTATED, 0]
-        options = {",".join(f"{label}:{target}" for label in unknown): _meaning(target) for target in targets}
         found = f"label{'s' * (len(unknown) > 1)} {', '.join(map(str, unknown[:_SHOWN]))}"
-        raise Question(f"{name} holds {found}, the project ends at {classes}", "labels", options)
+        raise Question(f"{name} holds {found}, the project ends at {classes}", "labels", _targets(unknown, classes))
     if present.tolist() == [0, NOT_ANNOTATED]:
         options = {f"255:{label}": _meaning(label) for label in (*range(1, classes + 1), NOT_ANNOTATED)}
-        ask(choices, "labels", f"{name} holds only 0 and 255, and 255 means not annotated here", options)
+        sentence = f"{name} holds only 0 and 255, and 255 means not annotated here"
+        ask(choices, "labels", sentence, options, lambda answer: "255:255" in answer.split(","))
     if len(present) == 1 and 0 < present[0] < NOT_ANNOTATED:
         ask(
             choices,
@@ -65,6 +72,12 @@ def check_classes(labels: np.ndarray, classes: int, choices: Choices, name: str)
             f"{name} holds label {present[0]} in every voxel",
             {"keep": "the structure fills the image"},
         )
+
+
+def _targets(unknown: Sequence[int], classes: int) -> dict[str, str]:
+    """Return what labels that are no class can be taken for; several only all alike."""
+    targets = [*range(1, classes + 1), 0, NOT_ANNOTATED] if len(unknown) == 1 else [NOT_ANNOTATED, 0]
+    return {",".join(f"{label}:{target}" for label in unknown): _meaning(target) for target in targets}
 
 
 def _meaning(label: int) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
 from ..errors import ImportProblem
+from ..texts import good_name
 
 _CASE = "{case}"
 _EXAMPLE = "flair={case}/flair.nii.gz"
@@ -53,7 +54,7 @@ def parse_image_option(option: str) -> tuple[str, str]:
     name, equals, pattern = (part.strip() for part in option.partition("="))
     if not equals or not pattern:
         raise ImportProblem(f"“{option}” is no name=pattern: write it like {_EXAMPLE}.")
-    if not re.fullmatch(r"[\w.-]+", name):
+    if not good_name(name):
         raise ImportProblem(f"“{name}” is no name for a sequence: use letters and digits, as in {_EXAMPLE}.")
     _require_case(pattern)
     return name, pattern

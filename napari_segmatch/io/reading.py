@@ -68,9 +68,8 @@ def read_mask(
         For whatever is wrong with the file.
     """
     path, choices = Path(path), choices or {}
-    mask, source = guarded(partial(_mask, choices=choices), path)
-    if isinstance(classes, Sequence):
-        mask = by_name(mask, source.names or {}, classes, path.name)
+    names = classes if isinstance(classes, Sequence) else ()
+    mask, source = guarded(partial(_mask, classes=names, choices=choices), path)
     if classes is not None:
         check_classes(mask.labels, classes if isinstance(classes, int) else len(classes), choices, path.name)
     return mask if grid is None else onto_grid(mask, grid, path.name, choices, source.cropped)
@@ -89,9 +88,10 @@ def _volume(path: Path, choices: Choices) -> Volume:
     return Volume(source.permuted(values)[None], geometry, notes)
 
 
-def _mask(path: Path, choices: Choices) -> tuple[Mask, Source]:
+def _mask(path: Path, classes: Sequence[str], choices: Choices) -> tuple[Mask, Source]:
     source = one_frame(load_segmentation(path) if is_segmentation(path) else load(path, choices), choices)
-    return Mask(source.permuted(labels_of(source, choices)), source.geometry, source.notes), source
+    choices, notes = by_name(source, classes, choices)
+    return Mask(source.permuted(labels_of(source, choices)), source.geometry, (*source.notes, *notes)), source
 
 
 def load(path: Path, choices: Choices) -> Source:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import ImportProblem
+from ..errors import ImportProblem, Question
 from ..types import Geometry, Volume
 from .orientation import resampled
 from .reading import read_volume
-from .source import Choices, ask
+from .source import Choices, ask, of_sequence
 
 
 def read_sequences(
@@ -27,7 +27,8 @@ def read_sequences(
     sequences
         The channels' order. A sequence without a file is all zeros.
     choices
-        Answers to questions that were asked before. Images on other grids can be resampled onto the first one's.
+        Answers to questions that were asked before, of one sequence (``stack:t2``) or of all (``stack``). Images on
+        other grids can be resampled onto the first one's.
 
     Raises
     ------
@@ -41,7 +42,7 @@ def read_sequences(
         raise ImportProblem(f"There is no image of {' or '.join(sequences)}: check the patterns and the files.")
     choices = choices or {}
     with ThreadPoolExecutor(len(present)) as readers:  # unpacking takes most of the time, and lets other threads run
-        volumes = list(readers.map(lambda name: read_volume(images[name], choices), present))
+        volumes = list(readers.map(lambda name: _read(images, name, choices), present))
     first = volumes[0]
     channels = np.zeros((len(sequences), *first.geometry.shape), np.float32)
     notes = list(first.notes)
@@ -60,6 +61,18 @@ def read_sequences(
             notes += volume.notes
     notes += [f"{one} and {other} hold the same voxels." for one, other in _twins(channels, sequences, present)]
     return Volume(channels, first.geometry, tuple(notes))
+
+
+def _read(images: Mapping[str, str | Path], name: str, choices: Choices) -> Volume:
+    """Read one sequence; which part of a file it is, is asked of each of the sequences that share the file."""
+    try:
+        return read_volume(images[name], of_sequence(choices, name))
+    except Question as question:
+        sharing = [other for other, path in images.items() if Path(path) == Path(images[name])]
+        if question.topic not in ("frame", "stack") or len(sharing) == 1:
+            raise
+        sentence = f"{question.sentence} for {name}"
+        raise Question(sentence, f"{question.topic}:{name}", question.options) from question
 
 
 def _twins(channels: np.ndarray, sequences: Sequence[str], present: Sequence[str]) -> list[tuple[str, str]]:

@@ -90,6 +90,24 @@ def ask(
     return answer
 
 
+def with_answers(choices: Choices, answers: Choices) -> dict[str, str]:
+    """Return choices with more answers to them.
+
+    Renumberings of labels add up, so that an answer about a stray label leaves alone what a data set says of the
+    others. Of two about one label, and of all else, the later one counts.
+    """
+    merged = {**choices, **answers}
+    if "labels" in choices and "labels" in answers and choices["labels"] != answers["labels"]:
+        merged["labels"] = f"{choices['labels']},{answers['labels']}"
+    return merged
+
+
+def of_sequence(choices: Choices, name: str) -> dict[str, str]:
+    """Return the choices for one sequence: “frame:t2” says of t2 what “frame” says of all."""
+    own = {topic.removesuffix(f":{name}"): answer for topic, answer in choices.items() if topic.endswith(f":{name}")}
+    return {topic: answer for topic, answer in choices.items() if ":" not in topic} | own
+
+
 def guarded(read: Callable[[Path], _Read], path: Path) -> _Read:
     """Call ``read(path)`` so that a bad file raises nothing but an ImportProblem."""
     try:

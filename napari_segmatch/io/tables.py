@@ -15,6 +15,9 @@ from .dicom_seg import Code
 PALETTE = ("#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6", "#bcf60c", "#fabebe")
 """Colours of classes that have none of their own."""
 
+IGNORE = "ignore"
+"""The name of nnU-Net's label for what is not annotated: no class."""
+
 
 @dataclass(frozen=True)
 class LabelTable:
@@ -27,19 +30,14 @@ class LabelTable:
 def read_label_table(path: Path) -> LabelTable:
     """Read ITK-SNAP's label descriptions, 3D Slicer's colour table, a BIDS dseg.tsv or nnU-Net's dataset.json.
 
+    A label that is called *ignore* is no class.
+
     Raises
     ------
     ImportProblem
         If the file is none of these, or its labels do not run from 1 without a gap.
     """
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeError) as error:
-        raise ImportProblem(f"{path.name} is no readable text: check its name, and save it as UTF-8.") from error
-    try:
-        rows = list(_rows(path.name, text))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ImportProblem(f"{path.name} is no label table that can be read: export it again.") from error
+    rows = [row for row in _rows_of(path) if row[1].casefold() != IGNORE]
     rows = sorted({number: (number, name, colour) for number, name, colour in rows if number}.values())
     if not rows or [number for number, _, _ in rows] != list(range(1, len(rows) + 1)):
         found = ", ".join(str(number) for number, _, _ in rows) or "none"
@@ -47,15 +45,43 @@ def read_label_table(path: Path) -> LabelTable:
     return LabelTable(tuple(name for _, name, _ in rows), {name: colour for _, name, colour in rows if colour})
 
 
+def label_names(path: Path) -> dict[int, str]:
+    """Return label to name of any of these files, whatever the labels are.
+
+    Raises
+    ------
+    ImportProblem
+        If the file is none of these.
+    """
+    return {number: name for number, name, _ in _rows_of(path)}
+
+
+def _rows_of(path: Path) -> list[tuple[int, str, str]]:
+    """Read number, name and colour of each label, or raise one sentence."""
+    try:
+        text = path.read_text("utf-8-sig")
+    except (OSError, UnicodeError) as error:
+        raise ImportProblem(f"{path.name} is no readable text: check its name, and save it as UTF-8.") from error
+    try:
+        return list(_rows(path.name, text))
+    except ImportProblem:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ImportProblem(f"{path.name} is no label table that can be read: export it again.") from error
+
+
 def _rows(name: str, text: str) -> Iterable[tuple[int, str, str]]:
     """Yield number, name and colour of each label."""
     if name.lower().endswith(".json"):
         for key, value in json.loads(text)["labels"].items():
             number, label = (key, value) if str(key).isdigit() else (value, key)
+            if not str(number).isdigit():
+                raise ImportProblem(f"{name} makes {label} of several labels: write one number for each label.")
             yield int(number), str(label), ""
     elif name.lower().endswith(".tsv"):
         for row in csv.DictReader(text.splitlines(), delimiter="\t"):
-            yield int(row["index"]), row["name"], _checked(row.get("color") or "")
+            if (number := row.get("index") or "").isdigit() and (label := row.get("name")):
+                yield int(number), label, _checked(row.get("color") or "")
     else:
         for line in text.splitlines():
             line = line.strip()

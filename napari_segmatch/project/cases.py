@@ -14,9 +14,10 @@ import numpy as np
 
 from ..errors import ImportProblem, ProjectError
 from ..io import ask, read_apart, read_mask, read_sequences
+from ..texts import good_name
 from ..types import NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
-from .checks import check_slices, good_name
+from .checks import check_slices
 from .folder import ProjectFolder
 from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_reading
 
@@ -88,8 +89,8 @@ class CaseFolder(ProjectFolder):
         choices = {"twin": "add"} if choices is None else dict(choices)
         volume = read_apart(read_sequences, images, self.sequences, choices, files=images.values())
         geometry, fingerprint = volume.geometry, _fingerprint(volume)
-        labels, done = self._import_labels(id, mask, labelled, geometry, choices)
-        notes = (*volume.notes, *self._twins(id, fingerprint, choices))
+        labels, done, said = self._import_labels(id, mask, labelled, geometry, choices)
+        notes = (*volume.notes, *said, *self._twins(id, fingerprint, choices))
         with self.store.atomic():
             self._clear(id)
             self._insert(id, {"patient": patient or id, "validation": int(validation),
@@ -126,15 +127,16 @@ class CaseFolder(ProjectFolder):
         labelled: Literal["none", "all"] | Iterable[int],
         geometry: Geometry,
         choices: Mapping[str, str],
-    ) -> tuple[np.ndarray | None, tuple[int, ...]]:
-        """Read a case's labels; returns them, or None, and the slices of them that are finished."""
+    ) -> tuple[np.ndarray | None, tuple[int, ...], tuple[str, ...]]:
+        """Read a case's labels; returns them, or None, the slices of them that are finished, and what is to be said."""
         if isinstance(labelled, str) and labelled == "none":
-            return None, ()
+            return None, (), ()
         if mask is None:
             raise ImportProblem(f"Case {id} is to be labelled but no mask was given for it.")
-        labels = read_apart(read_mask, mask, geometry, self.classes, choices, files=[mask]).labels
+        read = read_apart(read_mask, mask, geometry, self.classes, choices, files=[mask])
+        labels = read.labels
         wanted = check_slices(range(geometry.shape[0]) if isinstance(labelled, str) else labelled, geometry)
-        return labels, tuple(z for z in wanted if (labels[z] != NOT_ANNOTATED).any())
+        return labels, tuple(z for z in wanted if (labels[z] != NOT_ANNOTATED).any()), read.notes
 
     def set_aside(self, id: str, problem: str) -> None:
         """Note a case whose files cannot be used, with the sentence that says why. It can be added again later."""

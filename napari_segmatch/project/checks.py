@@ -7,22 +7,17 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from ..errors import ProjectError
+from ..texts import FORBIDDEN, good_name
 from ..types import NOT_ANNOTATED, Case, Geometry
-
-FORBIDDEN = set('/\\:*?"<>|')
-"""Characters that some system does not allow in a file name."""
-
-
-def good_name(name: str) -> bool:
-    """Whether a name can be a file's name on every system."""
-    return 0 < len(name) <= 100 and not set(name) & FORBIDDEN and name.isprintable() and name == name.strip(" .")
 
 
 def check_names(what: str, names: Sequence[str]) -> None:
-    """Check the names of a project's classes or sequences."""
-    if isinstance(names, str) or not names or len(set(names)) < len(names) or not all(map(good_name, names)):
+    """Check the names of a project's classes or sequences; after those of sequences, options go on with “=”."""
+    forbidden = FORBIDDEN | {"="} if what == "sequence" else FORBIDDEN
+    good = not isinstance(names, str) and all(good_name(name) and not set(name) & forbidden for name in names)
+    if not good or not names or len(set(names)) < len(names):
         raise ProjectError(
-            f"A project needs one or more {what} names, each different, without any of {' '.join(sorted(FORBIDDEN))}; "
+            f"A project needs one or more {what} names, each different, without any of {' '.join(sorted(forbidden))}; "
             f"given was {names!r}."
         )
 

@@ -20,6 +20,7 @@ from ..io import (
     encode_segments,
     is_dicom,
     itksnap_table,
+    of_sequence,
     slicer_table,
 )
 from ..types import Case
@@ -54,14 +55,15 @@ def _nrrd(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
 
 def _dicom_seg(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
     case = item.case
-    image = next((path for path in project.image_paths(case.id).values() if is_dicom(path)), None)
-    if image is None:
+    images = project.image_paths(case.id)
+    name = next((name for name, path in images.items() if is_dicom(path)), None)
+    if name is None:
         raise ProjectError(f"Case {case.id} is not from DICOM, so no DICOM segmentation can refer to it: export NIfTI.")
     rows = project.store.rows("SELECT DISTINCT origin FROM mask_version WHERE case_id = ?", case.id)
     machine = item.proposed or any(row["origin"] == "proposal" for row in rows)
     algorithm = ("SEMIAUTOMATIC" if case.labelled else "AUTOMATIC") if machine else "MANUAL"
-    choices = project.reading(case.id).choices
-    data = encode_segmentation(image, item.labels, case.geometry, project.classes, algorithm, codes, choices)  # type: ignore[arg-type]
+    choices = of_sequence(project.reading(case.id).choices, name)
+    data = encode_segmentation(images[name], item.labels, case.geometry, project.classes, algorithm, codes, choices)  # type: ignore[arg-type]
     yield f"{case.id}.dcm", data
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from ..errors import ProjectError
 from ..fsio import move
+from ..texts import good_name
 from ..types import Mask
 from . import audit, schema
-from .checks import good_name
 from .objects import ObjectStore
 from .records import geometry_text
 from .store import BACKUPS, DAMAGE, new_database

@@ -10,7 +10,7 @@ from dataclasses import replace
 from psygnal import Signal
 
 from ..errors import ImportProblem, Question, SegmatchError
-from ..io import FoundCase
+from ..io import FoundCase, with_answers
 from .cases import CaseSession
 
 TELL_EVERY = 0.5
@@ -57,11 +57,13 @@ class AddingSession(CaseSession):
     def answer(self, topic: str, answer: str | None) -> None:
         """Add the cases that wait for an answer once more, now with it; None leaves them set aside."""
         waiting, self._unanswered = self._unanswered, []
+        asked = next((question.trouble for question, *_ in waiting if question.topic == topic), None)
         for question, item, finished, validation in waiting:
-            if question.topic != topic:
+            if question.trouble != asked:
                 self._unanswered.append((question, item, finished, validation))
             elif answer is not None:
-                self._import(replace(item, choices=item.choices | {topic: answer}), finished, validation)
+                choices = with_answers(item.choices, {topic: answer})
+                self._import(replace(item, choices=choices), finished, validation)
         self._ask_next()
 
     @property
@@ -127,4 +129,4 @@ class AddingSession(CaseSession):
         """Ask the first of the open questions, when all cases have had their turn."""
         if not self._adding and self._unanswered:
             question = self._unanswered[0][0]
-            self.asked.emit(question, sum(other.topic == question.topic for other, *_ in self._unanswered))
+            self.asked.emit(question, sum(other.trouble == question.trouble for other, *_ in self._unanswered))
