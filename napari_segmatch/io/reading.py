@@ -68,7 +68,7 @@ def read_mask(
         For whatever is wrong with the file.
     """
     path, choices = Path(path), choices or {}
-    mask, source = guarded(partial(_mask, choices=choices), path)
+    mask, source = guarded(partial(_mask, choices=choices, grid=grid), path)
     if isinstance(classes, Sequence):
         mask = by_name(mask, source.names or {}, classes, path.name)
     if classes is not None:
@@ -89,8 +89,8 @@ def _volume(path: Path, choices: Choices) -> Volume:
     return Volume(source.permuted(values)[None], geometry, notes)
 
 
-def _mask(path: Path, choices: Choices) -> tuple[Mask, Source]:
-    source = one_frame(load_segmentation(path) if is_segmentation(path) else load(path, choices), choices)
+def _mask(path: Path, choices: Choices, grid: Geometry | None) -> tuple[Mask, Source]:
+    source = one_frame(load_segmentation(path, grid) if is_segmentation(path) else load(path, choices), choices)
     return Mask(source.permuted(labels_of(source, choices)), source.geometry, source.notes), source
 
 
