@@ -649,6 +649,85 @@ def full(monkeypatch):
     return flag
 
 
+class Full(sqlite3.Connection):
+    """A database on a full disk: it can be read, and to a file nothing can be written."""
+
+    def refuse(self):
+        if not super().execute("PRAGMA database_list").fetchone()[2]:
+            return  # in memory there is room
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    def execute(self, sql, *rest):
+        if sql.startswith(("PRAGMA user_version=", "VACUUM INTO")):
+            self.refuse()
+        return super().execute(sql, *rest)
+
+    def commit(self):
+        self.refuse()
+        super().commit()
+
+
+@pytest.fixture
+def full_database(monkeypatch):
+    """Have databases that are opened from now on lie on a full disk."""
+    whole = sqlite3.connect
+    return lambda: monkeypatch.setattr(sqlite3, "connect", lambda *args, **more: whole(*args, **more, factory=Full))
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_project_on_a_full_disk_can_be_looked_at_and_exported(tmp_path, full_database, old):
+    """One of an older version too: it is brought up to date in memory."""
+    path = version_1(tmp_path)[0] if old else tmp_path / "project"
+    if not old:
+        small_project(tmp_path).close()
+    before = (path / "segmatch.db").read_bytes()
+    full_database()
+    with Project.open(path) as project:
+        assert "lies on a full disk" in project.readonly and "free some space" in project.readonly
+        assert (project.mask("a")[1] == 1).any()
+        project.export(tmp_path / "out")
+        with pytest.raises(ProjectError, match="full disk"):
+            project.save_mask("a", project.mask("a"))
+    assert (path / "segmatch.db").read_bytes() == before
+    assert (tmp_path / "out" / "a.nii.gz").is_file()
+
+
+def test_a_window_on_a_full_disk_looks_and_says_so(tmp_path, full_database):
+    """It is open for looking, and the banner says why."""
+    small_project(tmp_path).close()
+    full_database()
+    live, said = Session(), []
+    live.message.connect(lambda text, wrong: said.append(text))
+    live.open_project(tmp_path / "project")
+    assert "full disk" in said[-1]
+    assert len(live.cases) == 4
+    live.close()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_repair_on_a_full_disk_is_a_sentence(project, full_database, damaged):
+    """A healthy database is not made anew, a damaged one stays where it is, and the way out is said."""
+    project.close()
+    database = project.path / "segmatch.db"
+    if damaged:
+        database.write_bytes(b"torn")
+    before = database.read_bytes()
+    full_database()
+    with pytest.raises(ProjectError, match=r"full.*free some space"):
+        repair(project.path)
+    assert database.read_bytes() == before
+
+
+def test_making_a_project_on_a_full_disk_is_a_sentence(tmp_path, full_database):
+    """And leaves none."""
+    full_database()
+    with pytest.raises(DiskProblem, match="free some space"):
+        Project.create(tmp_path / "new", ["lesion"], ["flair"])
+    assert not (tmp_path / "new" / "segmatch.db").exists()
+
+
 def test_save_waits_for_the_disk_and_lands_when_there_is_space(session, full):
     """The window says so, goes on taking strokes, keeps their order, and says when all is well."""
     full.set()

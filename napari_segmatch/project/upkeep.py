@@ -25,12 +25,19 @@ def repair(path: str | Path, search: Sequence[Path] = ()) -> list[str]:
     """Mend a project; returns a sentence for each thing that was done. What cannot be mended is left as it is.
 
     Images that have moved are looked for in the folders ``search``, beside the project and where it lay before.
+
+    Raises
+    ------
+    ProjectError
+        If there is no project, or nothing can be written to it.
     """
     path = Path(path)
     if not path.is_dir():
         raise ProjectError(f"There is no project folder {path.name}: check the path.")
     done = [rebuild(path, DATABASE)] if _needs_rebuilding(path) else []
     with Project.open(path) as project:
+        if project.readonly:
+            raise ProjectError(project.readonly)
         if trail_problems(project):
             renew_ledger(path, DATABASE)
             done.append("The audit trail beside the database was written anew.")
