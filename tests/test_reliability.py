@@ -835,6 +835,27 @@ def test_links_in_a_project_are_refused(project, tmp_path):
     assert secret.read_bytes() == b"secret"
 
 
+def test_a_project_behind_a_link_is_like_any_other(tmp_path):
+    """A project's folder, a new one and one to export to may each be a link to a folder."""
+    for name in ("project", "new", "out"):
+        (tmp_path / "disk" / name).mkdir(parents=True)
+        (tmp_path / name).symlink_to(tmp_path / "disk" / name, target_is_directory=True)
+    small_project(tmp_path).close()
+    with Project.open(tmp_path / "project") as project:
+        project.save_slices("c", {1: drawn()}, done=[1])
+        project.export(tmp_path / "out")
+    assert (tmp_path / "disk" / "out" / "c.nii.gz").is_file()
+    live = Session()
+    live.open_project(tmp_path / "project")
+    assert not live.project.readonly
+    live.close()
+    Project.create(tmp_path / "new", ["lesion"], ["flair"]).close()
+    assert examine(tmp_path / "project") == []
+    (tmp_path / "disk" / "project" / "segmatch.db").unlink()
+    assert "made anew" in repair(tmp_path / "project")[0]
+    assert examine(tmp_path / "project") == []
+
+
 def test_tampered_object_names_are_refused(project):
     """A name in the database is a hash or nothing."""
     with pytest.raises(ProjectError, match="tampered"):
