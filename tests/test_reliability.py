@@ -359,6 +359,33 @@ def test_damaged_current_mask_goes_back_to_the_newest_whole_one(project):
     assert np.array_equal(project.mask("c")[1], drawn())
 
 
+@pytest.mark.parametrize("lock", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
+def test_a_busy_database_is_not_taken_for_a_damaged_one(project, monkeypatch, lock):
+    """While a command writes to it, a healthy project is not repaired: what is being saved would be lost."""
+    with contextlib.closing(sqlite3.connect(project.path / "segmatch.db", isolation_level=None)) as other:
+        other.execute(lock)
+        whole = sqlite3.connect
+        monkeypatch.setattr(sqlite3, "connect", lambda *args, **more: whole(*args, **{**more, "timeout": 0.1}))
+        before = (project.path / "segmatch.db").stat().st_ino
+        with pytest.raises(ProjectError, match="written to by another process"):
+            repair(project.path)
+    assert (project.path / "segmatch.db").stat().st_ino == before
+    assert repair(project.path) == []
+
+
+def test_a_project_that_a_window_has_open_is_not_repaired(session):
+    """The window would go on writing to the database that was put away."""
+    path = session.project.path
+    path.joinpath("audit.jsonl").write_text("{}\n")
+    with pytest.raises(ProjectError, match="is open in a window: close it there"):
+        repair(path)
+    assert path.joinpath("audit.jsonl").read_text() == "{}\n"
+    session.close_project()
+    assert any("audit trail" in sentence for sentence in repair(path))
+    session.open_project(path)
+    assert not session.project.readonly
+
+
 def test_a_folder_without_anything_cannot_be_rebuilt(tmp_path):
     """A sentence, and no database is made up."""
     with pytest.raises(ProjectError, match="neither"):
