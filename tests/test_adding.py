@@ -20,6 +20,7 @@ from napari_segmatch.io import (
     read_mask,
     read_volume,
     slicer_table,
+    write_labels,
 )
 from napari_segmatch.project import Project
 from napari_segmatch.session import Session
@@ -227,6 +228,20 @@ def test_slices_that_nobody_finished_are_ignored_by_nnunet(tmp_path):
     (case,) = find_dataset(tmp_path / "out", ("flair",), ("lesion",)).cases
     mask = read_mask(case.mask, None, 1, case.choices).labels
     assert (mask[[0, 3]] == 255).all() and not (mask[1:3] == 255).any()
+
+
+def test_voxels_that_are_not_annotated_stay_so_in_nnunet(tmp_path):
+    """What a data set ignores within a slice is ignored in the export, and background in other layouts."""
+    images, _ = write_case(tmp_path / "in", 1)
+    drawn = labels(1)
+    drawn[1:3, :4] = 255
+    write_labels(tmp_path / "mask.nii.gz", drawn, read_volume(images["flair"]).geometry)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", images, tmp_path / "mask.nii.gz", "all")
+        for layout, name, label in (("nnunet", "labelsTr/a.nii.gz", 2), ("nifti", "a.nii.gz", 0)):
+            project.export(tmp_path / layout, layout=layout)
+            found = read_mask(tmp_path / layout / name, project.case("a").geometry).labels
+            assert np.array_equal(found, np.where(drawn == 255, label, drawn))
 
 
 def touch(root, *names):

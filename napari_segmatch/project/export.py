@@ -28,8 +28,9 @@ def export_project(
 ) -> list[Path]:
     """Write a mask of each case, ``slices.csv``, ``volumes.csv`` and ``decisions.csv``.
 
-    Each mask has its source file's shape, axis order and affine, and a fresh header. Slices that nobody
-    finished are 0 in it; ``slices.csv`` says of every slice where its labels are from.
+    Each mask has its source file's shape, axis order and affine, and a fresh header. Slices that nobody finished and
+    voxels that are not annotated are 0 in it, or what the layout has for them; ``slices.csv`` says of every slice where
+    its labels are from.
 
     Parameters
     ----------
@@ -51,13 +52,11 @@ def export_project(
         if case.problem is not None or not (case.labelled or mine):
             continue
         labels = project.mask(case.id)
-        unchecked_slices = [z for z in range(case.shape[0]) if z not in set(case.labelled) and z not in mine]
-        labels[[z for z in range(case.shape[0]) if z not in set(case.labelled)]] = 0
+        labels[[z for z in range(case.shape[0]) if z not in set(case.labelled)]] = NOT_ANNOTATED
         for z, item in mine.items():
             labels[z] = project.proposal_mask(item)
-        labels[labels == NOT_ANNOTATED] = 0
         note = "checked + unchecked proposals" if mine else "checked slices only"
-        finished = Finished(case, labels, f"SegMatch: {note}; research use only", unchecked_slices, bool(mine))
+        finished = Finished(case, labels, f"SegMatch: {note}; research use only", bool(mine))
         for name, data in LAYOUTS[layout](project, finished, codes or {}):
             path = folder / name
             if path.resolve() in sources:

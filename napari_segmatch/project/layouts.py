@@ -22,7 +22,7 @@ from ..io import (
     itksnap_table,
     slicer_table,
 )
-from ..types import Case
+from ..types import NOT_ANNOTATED, Case
 
 if TYPE_CHECKING:
     from . import Project
@@ -32,24 +32,38 @@ _GENERATOR = "napari-segmatch, research use only"
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """A case ready to leave the project: labels (z, y, x) uint8 without 255, and where they are from."""
+    """A case ready to leave the project.
+
+    Attributes
+    ----------
+    labels
+        (z, y, x) uint8; 255 where nobody has judged, slices that are not finished included.
+    note
+        Where they are from.
+    proposed
+        Whether some are proposals that nobody has checked.
+    """
 
     case: Case
     labels: np.ndarray
     note: str
-    unchecked: Sequence[int]
     proposed: bool
+
+    def filled(self, label: int = 0) -> np.ndarray:
+        """Return the labels with another one than 255, by default background, where nobody has judged."""
+        return np.where(self.labels == NOT_ANNOTATED, np.uint8(label), self.labels)
 
 
 Files = Iterator[tuple[str, bytes]]
 
 
 def _nifti(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
-    yield f"{item.case.id}.nii.gz", encode_labels(item.labels, item.case.geometry, item.note)
+    yield f"{item.case.id}.nii.gz", encode_labels(item.filled(), item.case.geometry, item.note)
 
 
 def _nrrd(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
-    yield f"{item.case.id}.seg.nrrd", encode_segments(item.labels, item.case.geometry, project.classes, project.colours)
+    labels = item.filled()
+    yield f"{item.case.id}.seg.nrrd", encode_segments(labels, item.case.geometry, project.classes, project.colours)
 
 
 def _dicom_seg(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
@@ -61,14 +75,14 @@ def _dicom_seg(project: Project, item: Finished, codes: Mapping[str, Code]) -> F
     machine = item.proposed or any(row["origin"] == "proposal" for row in rows)
     algorithm = ("SEMIAUTOMATIC" if case.labelled else "AUTOMATIC") if machine else "MANUAL"
     choices = project.reading(case.id).choices
-    data = encode_segmentation(image, item.labels, case.geometry, project.classes, algorithm, codes, choices)  # type: ignore[arg-type]
+    labels = item.filled()
+    data = encode_segmentation(image, labels, case.geometry, project.classes, algorithm, codes, choices)  # type: ignore[arg-type]
     yield f"{case.id}.dcm", data
 
 
 def _nnunet(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
-    """Images and labels for nnU-Net; slices that nobody checked carry its label to ignore."""
-    labels = item.labels.copy()
-    labels[list(item.unchecked)] = len(project.classes) + 1
+    """Images and labels for nnU-Net; what nobody has judged carries its label to ignore."""
+    labels = item.filled(len(project.classes) + 1)
     for channel, pixels in enumerate(project.volume(item.case.id).pixels):
         yield f"imagesTr/{item.case.id}_{channel:04d}.nii.gz", encode_image(pixels, item.case.geometry)
     yield f"labelsTr/{item.case.id}.nii.gz", encode_labels(labels, item.case.geometry, item.note)
@@ -80,13 +94,13 @@ def _bids(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
     }
     words = [f"{key}-{entities[key]}" for key in ("sub", "ses") if key in entities]
     name = "/".join([*words, "anat", "_".join([*words, "desc-segmatch_dseg"])])
-    yield f"{name}.nii.gz", encode_labels(item.labels, item.case.geometry, item.note)
+    yield f"{name}.nii.gz", encode_labels(item.filled(), item.case.geometry, item.note)
     yield f"{name}.tsv", bids_table(project.classes, project.colours).encode()
 
 
 def _monai_label(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
     yield f"{item.case.id}.nii.gz", encode_image(project.volume(item.case.id).pixels[0], item.case.geometry)
-    yield f"labels/final/{item.case.id}.nii.gz", encode_labels(item.labels, item.case.geometry, item.note)
+    yield f"labels/final/{item.case.id}.nii.gz", encode_labels(item.filled(), item.case.geometry, item.note)
 
 
 LAYOUTS: dict[str, Callable[[Project, Finished, Mapping[str, Code]], Files]] = {
