@@ -1,6 +1,7 @@
 """Adding what hospitals have, in the shell and in the window: DICOM, data sets of others, questions and answers."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import pytest
 from dicom_series import series
 from helpers import labels, small_project, write_case
 
-from napari_segmatch.errors import ImportProblem, Question
+from napari_segmatch.errors import ImportProblem, ProjectError, Question
 from napari_segmatch.io import (
     FoundCase,
     encode_segmentation,
@@ -23,6 +24,7 @@ from napari_segmatch.io import (
     write_labels,
 )
 from napari_segmatch.project import Project
+from napari_segmatch.project.layouts import LAYOUTS
 from napari_segmatch.session import Session
 
 
@@ -214,6 +216,34 @@ def test_exports_are_what_the_others_read(tmp_path, layout):
         again.add_case(case.id, case.images, case.mask, "all", choices=case.choices)
         assert np.array_equal(again.mask("a"), kept)
         assert np.array_equal(again.volume("a").pixels, image.pixels)
+
+
+def test_no_two_cases_share_a_name_in_bids(tmp_path):
+    """Ids that differ only in what BIDS does not allow, runs of one session, and ids without a single Latin letter."""
+    ids = ["case-1-1", "case-11", "solo-1", "sub-01_run-1", "sub-01_run-2", "sub-02_ses-a_T1w", "sub-02_ses-a_b",
+           "患者一", "患者二", "sub-03_T1w"]  # fmt: skip
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        for number, id in enumerate(ids):
+            images, mask = write_case(tmp_path / "in" / str(number), number)
+            project.add_case(id, images, mask, "all")
+        files = project.export(tmp_path / "out", layout="bids")
+        masks = {path.relative_to(tmp_path / "out").as_posix() for path in files if path.name.endswith(".nii.gz")}
+        assert len(masks) == len(ids)
+        names = {"sub-solo1", "sub-01_run-1", "sub-01_run-2", "sub-03"}
+        assert {f"{name.split('_')[0]}/anat/{name}_desc-segmatch_dseg.nii.gz" for name in names} < masks
+        assert sum(name.startswith("sub-02/ses-a/anat/sub-02_ses-a_acq-") for name in masks) == 2
+        assert sum(re.match(r"sub-case11[0-9a-f]{8}/anat/", name) is not None for name in masks) == 2
+        found = [read_mask(tmp_path / "out" / name, project.case(ids[0]).geometry).labels for name in masks]
+        assert all(any(np.array_equal(project.mask(id), mask) for mask in found) for id in ids)
+        project.export(tmp_path / "out", layout="bids")
+
+
+def test_an_export_never_writes_one_file_for_two_cases(tmp_path, monkeypatch):
+    """Whatever a layout makes of their names."""
+    monkeypatch.setitem(LAYOUTS, "nifti", lambda project, item, codes: iter([("same.nii.gz", item.case.id.encode())]))
+    with small_project(tmp_path) as project, pytest.raises(ProjectError, match=r"Two cases would be same\.nii\.gz"):
+        project.export(tmp_path / "out")
+    assert (tmp_path / "out" / "same.nii.gz").read_bytes() == b"a"
 
 
 def test_slices_that_nobody_finished_are_ignored_by_nnunet(tmp_path):

@@ -45,9 +45,11 @@ def export_project(
         raise ProjectError(f"{layout!r} cannot be written; choose one of {', '.join(LAYOUTS)}.")
     unchecked = project.proposals("accepted", undecided=True) if include_accepted else []
     sources = project.all_image_paths()
-    written: list[Path] = []
+    written: dict[Path, None] = {}
     exported, slices, volumes = [], [], []
-    for case in project.cases:
+    cases = project.cases
+    ids = tuple(case.id for case in cases)
+    for case in cases:
         mine = {item.z: item for item in unchecked if item.case == case.id}
         if case.problem is not None or not (case.labelled or mine):
             continue
@@ -56,13 +58,15 @@ def export_project(
         for z, item in mine.items():
             labels[z] = project.proposal_mask(item)
         note = "checked + unchecked proposals" if mine else "checked slices only"
-        finished = Finished(case, labels, f"SegMatch: {note}; research use only", bool(mine))
+        finished = Finished(case, labels, f"SegMatch: {note}; research use only", bool(mine), ids)
         for name, data in LAYOUTS[layout](project, finished, codes or {}):
             path = folder / name
             if path.resolve() in sources:
                 raise ProjectError(f"{path.name} would take the place of an image: choose another folder to export to.")
+            if path in written:
+                raise ProjectError(f"Two cases would be {name}: remove one, or add it again under another name.")
             write_atomic(path, data)
-            written.append(path)
+            written[path] = None
         exported.append(case.id)
         slices += [(case.id, z, _origin(z, case, mine)) for z in range(case.shape[0])]
         volumes += _volumes(case, labels, project.classes, note)
@@ -70,7 +74,7 @@ def export_project(
         raise ProjectError("There is nothing to export yet: mark a slice as done, or accept a proposal, first.")
     for name, text in descriptions(project, layout, exported).items():
         write_atomic(folder / name, text.encode())
-        written.append(folder / name)
+        written[folder / name] = None
     decisions = _decision_rows(project)
     return [
         *written,
