@@ -246,6 +246,28 @@ def test_an_export_never_writes_one_file_for_two_cases(tmp_path, monkeypatch):
     assert (tmp_path / "out" / "same.nii.gz").read_bytes() == b"a"
 
 
+def test_a_case_that_is_not_from_dicom_stops_no_other(tmp_path):
+    """The DICOM segmentations of all others are written, before it and after; the sentence names it."""
+    drawn = hospital(tmp_path / "dicom")
+    write_case(tmp_path / "in" / "p")
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case(
+            "p", {"flair": tmp_path / "in" / "p" / "flair.nii.gz"}, tmp_path / "in" / "p" / "mask.nii.gz", "all"
+        )
+        with pytest.raises(ProjectError, match=r"^Case p is not from DICOM"):
+            project.export(tmp_path / "out", layout="dicom-seg")
+    assert segmatch("add", tmp_path / "p", tmp_path / "dicom").returncode == 0
+    with Project.open(tmp_path / "p") as project:
+        project.save_mask("one", drawn, done=[2])
+        with pytest.raises(
+            ProjectError, match=r"1 of 3 cases could not be exported \(p\): Case p .* The others are in out\."
+        ):
+            project.export(tmp_path / "out", layout="dicom-seg")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"one.dcm", "two.dcm", "slices.csv", "volumes.csv", "decisions.csv"} < names
+    assert "p," not in (tmp_path / "out" / "slices.csv").read_text()
+
+
 def test_slices_that_nobody_finished_are_ignored_by_nnunet(tmp_path):
     """Its label to ignore, which comes back as not annotated; unchecked background would teach a lie."""
     images, _ = write_case(tmp_path / "in", 1)
