@@ -190,6 +190,21 @@ def test_adding_many_cases_neither_reads_nor_shows_all_of_them_each_time(tmp_pat
     session.close()
 
 
+def test_a_series_of_links_is_read_as_it_was_added(tmp_path):
+    """Each slice's file may lie in a folder of its own, beside other patients' slices."""
+    for name in ("one", "two"):
+        for number, file in enumerate(series(tmp_path / name, SeriesDescription=name)):
+            target = tmp_path / "store" / str(number) / f"{name}.dcm"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.rename(target)
+            file.symlink_to(target)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        (case,) = find_dataset(tmp_path / "one", ("flair",), ("lesion",)).cases
+        project.add_case("one", case.images)
+        assert project.case("one").shape == (6, 8, 10)
+        assert project.volume("one").pixels.any()
+
+
 # Data sets of others
 
 

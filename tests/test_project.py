@@ -349,6 +349,68 @@ def test_export_never_takes_an_image_s_place(tmp_path):
     assert scan.read_bytes() == before
 
 
+def linked(link, target):
+    link.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    link.rename(target)
+    link.symlink_to(target)
+
+
+def test_images_behind_links_are_read_by_the_links_names(tmp_path):
+    """A store may keep files under names that tell nothing; in the project, moved or not, each has the link's name."""
+    images, mask = write_case(tmp_path / "in" / "a")
+    linked(images["flair"], tmp_path / "store" / "ab12")
+    linked(mask, tmp_path / "store" / "cd34")
+    (tmp_path / "scans").symlink_to(tmp_path / "in" / "a", target_is_directory=True)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", {"flair": tmp_path / "scans" / ".." / "a" / "flair.nii.gz"}, mask, "all")
+        assert project.image_paths("a") == {"flair": images["flair"]}
+        assert project.volume("a").pixels.any()
+    assert examine(tmp_path / "p") == []
+    (tmp_path / "moved").mkdir()
+    for name in ("p", "in"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    with Project.open(tmp_path / "moved" / "p") as project:
+        assert project.volume("a").pixels.any()
+
+
+def test_a_project_whose_images_are_stored_behind_their_links_opens(tmp_path):
+    """As they were stored before: by what the links lead to."""
+    images, _ = write_case(tmp_path / "in" / "a")
+    linked(images["flair"], tmp_path / "store" / "a.nii.gz")
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", {"flair": tmp_path / "store" / "a.nii.gz"})
+        assert project.store.row("SELECT path FROM image")["path"] == "../store/a.nii.gz"
+        assert project.volume("a").pixels.any()
+
+
+@pytest.mark.parametrize("which", ["link", "target"])
+def test_export_takes_the_place_of_no_link_and_of_no_image_behind_one(tmp_path, which):
+    """Neither what the project reads nor where it lies may be written over, whatever links lead there."""
+    images, mask = write_case(tmp_path / "scans")
+    image, target = tmp_path / "scans" / "a.nii.gz", tmp_path / "store" / "a.nii.gz"
+    images["flair"].rename(image)
+    before = image.read_bytes()
+    linked(image, target)
+    (tmp_path / "out").symlink_to((image if which == "link" else target).parent, target_is_directory=True)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", {"flair": image}, mask, "all")
+        for folder in ((image if which == "link" else target).parent, tmp_path / "out"):
+            with pytest.raises(ProjectError, match="place of an image"):
+                project.export(folder)
+    assert image.is_symlink() and target.read_bytes() == before
+
+
+def test_places_behind_links_are_replaced_in_texts(tmp_path):
+    """A message may name the link or what it leads to: neither leaves the project."""
+    images, _ = write_case(tmp_path / "in" / "ZZCANARY")
+    linked(images["flair"], tmp_path / "ZZCANARY-store" / "x")
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", images)
+        text = f"{images['flair']} and {images['flair'].resolve()} are broken"
+        assert project.without_names(text) == "[a] and [a] are broken"
+
+
 def test_interrupted_creation_can_be_repeated(tmp_path):
     """A kill while a project is made leaves a folder in which it can be made."""
     (tmp_path / "p").mkdir()

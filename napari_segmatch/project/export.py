@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from ..fsio import write_atomic
 from ..io import Code
 from ..texts import csv_text
 from ..types import NOT_ANNOTATED, Case, Proposal
+from .checks import check_target
 from .layouts import LAYOUTS, Finished, descriptions
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ def export_project(
         for name, data in files:
             if folder / name in written:
                 raise ProjectError(f"Two cases would be {name}: remove one, or add it again under another name.")
-            written[_write(folder / name, data, images)] = None
+            write_atomic(check_target(folder / name, images), data)
+            written[folder / name] = None
         exported.append(case.id)
         slices += [(case.id, z, _origin(z, case, mine)) for z in range(case.shape[0])]
         volumes += _volumes(case, labels, project.classes, note)
@@ -97,13 +99,6 @@ def _labels(project: Project, case: Case, proposals: Mapping[int, Proposal]) -> 
     for z, item in proposals.items():
         labels[z] = project.proposal_mask(item)
     return labels
-
-
-def _write(path: Path, data: bytes, images: Collection[Path]) -> Path:
-    if path.resolve() in images:
-        raise ProjectError(f"{path.name} would take the place of an image: choose another folder to export to.")
-    write_atomic(path, data)
-    return path
 
 
 def _about_left_out(left_out: Mapping[str, str], total: int, folder: Path) -> str:
