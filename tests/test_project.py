@@ -224,16 +224,17 @@ def test_deciding_again_replaces_the_earlier_word(project):
     assert project.proposals()[-1].decision == "rejected"
 
 
-def test_last_decided_walks_back_through_history(project):
+def test_undo_walks_back_through_history(project):
     """Backspace, at any depth."""
     first, second = _propose(project, z=1), _propose(project, z=2)
     project.decide(first, "accepted")
     project.decide(second, "rejected")
     for expected in (second, first):
-        last = project.last_decided()
-        assert last.id == expected.id
-        project.take_back(last)
-    assert project.last_decided() is None
+        last, _ = project.undoable()
+        assert list(project.touched(last)) == [expected.id]
+        assert [word.verdict for word in project.revert(last)] == [None]
+        assert project.proposal(expected.id).decision is None
+    assert project.undoable()[0] is None
 
 
 def test_newest_proposal_of_a_slice_is_the_one_shown(project):
