@@ -21,7 +21,7 @@ from napari_segmatch.config import configure
 from napari_segmatch.errors import Conflict, DiskProblem, ProjectError
 from napari_segmatch.events import PseudoMask
 from napari_segmatch.io import encode_labels
-from napari_segmatch.project import journal
+from napari_segmatch.project import journal, sources
 from napari_segmatch.project.doctor import examine
 from napari_segmatch.project.pool import ProjectPool
 from napari_segmatch.project.proposals import read_pseudo_mask
@@ -929,6 +929,17 @@ def test_images_that_moved_are_found_by_their_hash(project, tmp_path):
     assert any("case a" in text for text in examine(project.path))
     assert len(repair(project.path, [tmp_path / "archive"])) == 4
     assert examine(project.path) == []
+
+
+def test_each_file_is_read_once_however_many_images_are_looked_for(tmp_path, monkeypatch):
+    """All images of a project have the same name, and all of them have moved."""
+    with small_project(tmp_path, cases=8) as project:
+        (tmp_path / "images").rename(tmp_path / "archive")
+        read, whole = [], sources.file_hash
+        monkeypatch.setattr(sources, "file_hash", lambda path: read.append(path) or whole(path))
+        assert len(sources.find_moved(project)) == 8
+        assert len(read) == len(set(read)) == 8
+    assert examine(tmp_path / "project") == []
 
 
 def test_gone_images_stay_gone_in_a_sentence(project, tmp_path):
