@@ -1,6 +1,7 @@
 """Adding what hospitals have, in the shell and in the window: DICOM, data sets of others, questions and answers."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -203,6 +204,43 @@ def test_a_series_of_links_is_read_as_it_was_added(tmp_path):
         project.add_case("one", case.images)
         assert project.case("one").shape == (6, 8, 10)
         assert project.volume("one").pixels.any()
+
+
+BAD = os.fsdecode(b"gr\xf6sse")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such name")
+def test_a_name_that_is_no_text_stops_no_other_case(tmp_path):
+    """In the shell, of patterns and of a data set, and in a project."""
+    for seed, name in enumerate(("a", "b", BAD)):
+        write_case(tmp_path / "in" / name, seed)
+    assert segmatch("new", tmp_path / "p").returncode == 0
+    done = segmatch("add", tmp_path / "p", tmp_path / "in", "--image", "flair={case}/flair.nii.gz")
+    assert done.returncode == 0, done.stderr
+    assert "Left out: gr?sse/flair.nii.gz has a name that is not UTF-8: rename it." in done.stdout
+    assert "2 of 2 cases added" in done.stdout
+    touch(tmp_path, f"set/imagesTr/{BAD}_0000.nii.gz", "set/imagesTr/c_0000.nii.gz", f"set/labelsTr/{BAD}.nii.gz")
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps({"channel_names": {"0": "flair"}, "labels": {}}))
+    found = find_dataset(tmp_path / "set", ("flair",), ("lesion",))
+    assert [case.id for case in found.cases] == ["c"]
+    assert sum("gr?sse" in line and "rename it" in line for line in found.lines) == 2
+    (tmp_path / "set" / "imagesTr" / "c_0000.nii.gz").unlink()
+    with pytest.raises(ImportProblem, match="rename it"):
+        find_dataset(tmp_path / "set", ("flair",), ("lesion",))
+    with Project.open(tmp_path / "p") as project, pytest.raises(ImportProblem, match="is not UTF-8: rename it"):
+        project.add_case("c", {"flair": tmp_path / "in" / BAD / "flair.nii.gz"})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such name")
+def test_a_series_with_a_slice_whose_name_is_no_text_is_whole(tmp_path):
+    """Another of its files stands for it."""
+    files = series(tmp_path / "one")
+    files[-1].rename(tmp_path / "one" / f"A{BAD}")
+    files[0].rename(tmp_path / "one" / f"Z{BAD}")
+    (case,) = find_dataset(tmp_path, ("flair",), ("lesion",)).cases
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case(case.id, case.images)
+        assert project.volume(case.id).geometry.shape == (6, 8, 10)
 
 
 # Data sets of others

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import ImportProblem, ProjectError
-from ..io import ask, read_apart, read_mask, read_sequences
+from ..io import ask, bad_name, read_apart, read_mask, read_sequences
 from ..types import NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
 from .checks import both_places, check_slices, good_name, own_place
@@ -85,6 +85,9 @@ class CaseFolder(ProjectFolder):
         if unknown or not images:
             came = f"{unknown[0]!r} is not one of them" if unknown else "none was given"
             raise ImportProblem(f"Case {id}: the project's sequences are {', '.join(self.sequences)}, and {came}.")
+        for path in (*images.values(), *([mask] if mask is not None else [])):
+            if trouble := bad_name(self.relative(Path(path))):
+                raise ImportProblem(trouble)
         choices = {"twin": "add"} if choices is None else dict(choices)
         volume = read_apart(read_sequences, images, self.sequences, choices, files=images.values())
         geometry, fingerprint = volume.geometry, _fingerprint(volume)
