@@ -154,6 +154,23 @@ def test_a_wrong_mask_is_refused_and_nothing_changes(project, bad, says):
     assert project.case("c").version == before
 
 
+def test_a_case_that_is_not_there_is_told_from_those_that_are(project, tmp_path):
+    """The sentence lists them, as far as they are few."""
+    with pytest.raises(ProjectError, match=r"no case 'zz' in project; its cases are a, b, c, d\.$"):
+        project.case("zz")
+    for id in "bcd":
+        project.remove_case(id)
+    for number in range(25):
+        project.set_aside(f"x{number:02d}", "no file")
+    with pytest.raises(ProjectError, match=r"its cases are a, x00, .*, x18, …\.$"):
+        project.case("b")
+    with (
+        Project.create(tmp_path / "empty", ["lesion"], ["flair"]) as empty,
+        pytest.raises(ProjectError, match="has none"),
+    ):
+        empty.case("a")
+
+
 def test_slices_outside_the_volume_are_refused(project):
     """A slice number beyond the last is a mistake worth a sentence."""
     with pytest.raises(ProjectError, match="0 to 3"):

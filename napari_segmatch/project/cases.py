@@ -20,6 +20,9 @@ from .checks import both_places, check_slices, good_name, own_place
 from .folder import ProjectFolder
 from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_reading
 
+SHOWN = 20
+"""Cases that a sentence lists."""
+
 
 class CaseFolder(ProjectFolder):
     """A folder of cases with versioned masks. See :class:`napari_segmatch.project.Project` for its rules."""
@@ -32,7 +35,10 @@ class CaseFolder(ProjectFolder):
     def case(self, id: str) -> Case:
         found = self.find_case(id)
         if found is None:
-            raise ProjectError(f"There is no case {id!r} in {self.path.name}; `segmatch doctor` lists the cases.")
+            rows = self.store.rows('SELECT id FROM "case" WHERE removed_at IS NULL ORDER BY id LIMIT ?', SHOWN + 1)
+            names = ", ".join(row["id"] for row in rows[:SHOWN]) + ", …" * (len(rows) > SHOWN)
+            has = f"its cases are {names}" if names else "it has none yet"
+            raise ProjectError(f"There is no case {id!r} in {self.path.name}; {has}.")
         return found
 
     def find_case(self, id: str) -> Case | None:
