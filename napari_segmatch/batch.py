@@ -16,6 +16,7 @@ from .events import Evaluated
 from .fsio import write_atomic
 from .io import Choices, FoundCase, encode_labels, read_apart, read_mask, read_sequences, with_answers
 from .project import Project, Run
+from .project.checks import both_places, check_target
 from .texts import csv_text
 from .types import NOT_ANNOTATED, Geometry, Mask, Volume
 
@@ -167,10 +168,9 @@ def _trained(project: Project, run_id: int | None) -> Run:
 def _refuse_overwriting(targets: Sequence[Path], project: Project, found: Sequence[FoundCase] | None) -> None:
     """Raise if a mask would take the place of somebody's image."""
     files = [path for item in found or () for path in item.images.values()]
-    sources = {path.resolve() for path in files} | project.all_image_paths()
+    images = project.all_image_paths().union(*map(both_places, files))
     for target in targets:
-        if target.resolve() in sources:
-            raise ProjectError(f"{target.name} would take the place of an image: choose another folder for the masks.")
+        check_target(target, images)
 
 
 def _reading_jobs(

@@ -110,8 +110,8 @@ def refused(name: str, error: OSError) -> DiskProblem:
 
 
 @contextlib.contextmanager
-def _opened(path: Path, flags: int) -> Iterator[int]:
-    handle = _open(path, flags | _NOFOLLOW)
+def _opened(path: Path, flags: int, links: int = _NOFOLLOW) -> Iterator[int]:
+    handle = _open(path, flags | links)
     try:
         yield handle
     finally:
@@ -152,7 +152,7 @@ def sync_folder(folder: Path) -> None:
     """Make a rename in ``folder`` survive a power cut (Windows has no such call, and needs none)."""
     if sys.platform == "win32":
         return
-    with _opened(folder, os.O_RDONLY) as handle:
+    with _opened(folder, os.O_RDONLY, links=0) as handle:  # a project or an export may lie behind a link
         _fsync(handle)
 
 

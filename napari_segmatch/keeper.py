@@ -21,7 +21,7 @@ import numpy as np
 
 from .errors import DiskProblem, SegmatchError
 from .fsio import Reserve, free_bytes, move, read_file, write_atomic
-from .locks import FileLock
+from .locks import WINDOW, FileLock
 from .project import Project
 from .project.audit import actor
 from .project.journal import Journal, journals, read_place, recover, write_place
@@ -39,7 +39,7 @@ class WindowLock:
     """One window writes to a project. The system frees the lock when the window dies, however it dies."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / ".window-lock"
+        self._file = folder / WINDOW
         self._lock = FileLock(self._file)
         self._owner = folder / "owner.json"
         self._name = folder.resolve().name

@@ -10,6 +10,9 @@ from types import TracebackType
 
 from .errors import ProjectError
 
+WINDOW = ".window-lock"
+"""The file in a project's folder whose lock the window that writes to it holds."""
+
 _NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)  # a link that somebody planted is not followed
 
 

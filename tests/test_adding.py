@@ -1,6 +1,8 @@
 """Adding what hospitals have, in the shell and in the window: DICOM, data sets of others, questions and answers."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 
@@ -22,8 +24,10 @@ from napari_segmatch.io import (
     read_mask,
     read_volume,
     slicer_table,
+    write_labels,
 )
 from napari_segmatch.project import Project
+from napari_segmatch.project.layouts import LAYOUTS
 from napari_segmatch.session import Session
 
 
@@ -283,6 +287,58 @@ def test_adding_many_cases_neither_reads_nor_shows_all_of_them_each_time(tmp_pat
     session.close()
 
 
+def test_a_series_of_links_is_read_as_it_was_added(tmp_path):
+    """Each slice's file may lie in a folder of its own, beside other patients' slices."""
+    for name in ("one", "two"):
+        for number, file in enumerate(series(tmp_path / name, SeriesDescription=name)):
+            target = tmp_path / "store" / str(number) / f"{name}.dcm"
+            target.parent.mkdir(parents=True, exist_ok=True)
+            file.rename(target)
+            file.symlink_to(target)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        (case,) = find_dataset(tmp_path / "one", ("flair",), ("lesion",)).cases
+        project.add_case("one", case.images)
+        assert project.case("one").shape == (6, 8, 10)
+        assert project.volume("one").pixels.any()
+
+
+BAD = os.fsdecode(b"gr\xf6sse")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such name")
+def test_a_name_that_is_no_text_stops_no_other_case(tmp_path):
+    """In the shell, of patterns and of a data set, and in a project."""
+    for seed, name in enumerate(("a", "b", BAD)):
+        write_case(tmp_path / "in" / name, seed)
+    assert segmatch("new", tmp_path / "p").returncode == 0
+    done = segmatch("add", tmp_path / "p", tmp_path / "in", "--image", "flair={case}/flair.nii.gz")
+    assert done.returncode == 0, done.stderr
+    assert "Left out: gr?sse/flair.nii.gz has a name that is not UTF-8: rename it." in done.stdout
+    assert "2 of 2 cases added" in done.stdout
+    touch(tmp_path, f"set/imagesTr/{BAD}_0000.nii.gz", "set/imagesTr/c_0000.nii.gz", f"set/labelsTr/{BAD}.nii.gz")
+    (tmp_path / "set" / "dataset.json").write_text(json.dumps({"channel_names": {"0": "flair"}, "labels": {}}))
+    found = find_dataset(tmp_path / "set", ("flair",), ("lesion",))
+    assert [case.id for case in found.cases] == ["c"]
+    assert sum("gr?sse" in line and "rename it" in line for line in found.lines) == 2
+    (tmp_path / "set" / "imagesTr" / "c_0000.nii.gz").unlink()
+    with pytest.raises(ImportProblem, match="rename it"):
+        find_dataset(tmp_path / "set", ("flair",), ("lesion",))
+    with Project.open(tmp_path / "p") as project, pytest.raises(ImportProblem, match="is not UTF-8: rename it"):
+        project.add_case("c", {"flair": tmp_path / "in" / BAD / "flair.nii.gz"})
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such name")
+def test_a_series_with_a_slice_whose_name_is_no_text_is_whole(tmp_path):
+    """Another of its files stands for it."""
+    files = series(tmp_path / "one")
+    files[-1].rename(tmp_path / "one" / f"A{BAD}")
+    files[0].rename(tmp_path / "one" / f"Z{BAD}")
+    (case,) = find_dataset(tmp_path, ("flair",), ("lesion",)).cases
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case(case.id, case.images)
+        assert project.volume(case.id).geometry.shape == (6, 8, 10)
+
+
 # Data sets of others
 
 
@@ -311,6 +367,56 @@ def test_exports_are_what_the_others_read(tmp_path, layout):
         assert np.array_equal(again.volume("a").pixels, image.pixels)
 
 
+def test_no_two_cases_share_a_name_in_bids(tmp_path):
+    """Ids that differ only in what BIDS does not allow, runs of one session, and ids without a single Latin letter."""
+    ids = ["case-1-1", "case-11", "solo-1", "sub-01_run-1", "sub-01_run-2", "sub-02_ses-a_T1w", "sub-02_ses-a_b",
+           "患者一", "患者二", "sub-03_T1w"]  # fmt: skip
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        for number, id in enumerate(ids):
+            images, mask = write_case(tmp_path / "in" / str(number), number)
+            project.add_case(id, images, mask, "all")
+        files = project.export(tmp_path / "out", layout="bids")
+        masks = {path.relative_to(tmp_path / "out").as_posix() for path in files if path.name.endswith(".nii.gz")}
+        assert len(masks) == len(ids)
+        names = {"sub-solo1", "sub-01_run-1", "sub-01_run-2", "sub-03"}
+        assert {f"{name.split('_')[0]}/anat/{name}_desc-segmatch_dseg.nii.gz" for name in names} < masks
+        assert sum(name.startswith("sub-02/ses-a/anat/sub-02_ses-a_acq-") for name in masks) == 2
+        assert sum(re.match(r"sub-case11[0-9a-f]{8}/anat/", name) is not None for name in masks) == 2
+        found = [read_mask(tmp_path / "out" / name, project.case(ids[0]).geometry).labels for name in masks]
+        assert all(any(np.array_equal(project.mask(id), mask) for mask in found) for id in ids)
+        project.export(tmp_path / "out", layout="bids")
+
+
+def test_an_export_never_writes_one_file_for_two_cases(tmp_path, monkeypatch):
+    """Whatever a layout makes of their names."""
+    monkeypatch.setitem(LAYOUTS, "nifti", lambda project, item, codes: iter([("same.nii.gz", item.case.id.encode())]))
+    with small_project(tmp_path) as project, pytest.raises(ProjectError, match=r"Two cases would be same\.nii\.gz"):
+        project.export(tmp_path / "out")
+    assert (tmp_path / "out" / "same.nii.gz").read_bytes() == b"a"
+
+
+def test_a_case_that_is_not_from_dicom_stops_no_other(tmp_path):
+    """The DICOM segmentations of all others are written, before it and after; the sentence names it."""
+    drawn = hospital(tmp_path / "dicom")
+    write_case(tmp_path / "in" / "p")
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case(
+            "p", {"flair": tmp_path / "in" / "p" / "flair.nii.gz"}, tmp_path / "in" / "p" / "mask.nii.gz", "all"
+        )
+        with pytest.raises(ProjectError, match=r"^Case p is not from DICOM"):
+            project.export(tmp_path / "out", layout="dicom-seg")
+    assert segmatch("add", tmp_path / "p", tmp_path / "dicom").returncode == 0
+    with Project.open(tmp_path / "p") as project:
+        project.save_mask("one", drawn, done=[2])
+        with pytest.raises(
+            ProjectError, match=r"1 of 3 cases could not be exported \(p\): Case p .* The others are in out\."
+        ):
+            project.export(tmp_path / "out", layout="dicom-seg")
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert {"one.dcm", "two.dcm", "slices.csv", "volumes.csv", "decisions.csv"} < names
+    assert "p," not in (tmp_path / "out" / "slices.csv").read_text()
+
+
 def test_slices_that_nobody_finished_are_ignored_by_nnunet(tmp_path):
     """Its label to ignore, which comes back as not annotated; unchecked background would teach a lie."""
     images, _ = write_case(tmp_path / "in", 1)
@@ -323,6 +429,20 @@ def test_slices_that_nobody_finished_are_ignored_by_nnunet(tmp_path):
     (case,) = find_dataset(tmp_path / "out", ("flair",), ("lesion",)).cases
     mask = read_mask(case.mask, None, 1, case.choices).labels
     assert (mask[[0, 3]] == 255).all() and not (mask[1:3] == 255).any()
+
+
+def test_voxels_that_are_not_annotated_stay_so_in_nnunet(tmp_path):
+    """What a data set ignores within a slice is ignored in the export, and background in other layouts."""
+    images, _ = write_case(tmp_path / "in", 1)
+    drawn = labels(1)
+    drawn[1:3, :4] = 255
+    write_labels(tmp_path / "mask.nii.gz", drawn, read_volume(images["flair"]).geometry)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", images, tmp_path / "mask.nii.gz", "all")
+        for layout, name, label in (("nnunet", "labelsTr/a.nii.gz", 2), ("nifti", "a.nii.gz", 0)):
+            project.export(tmp_path / layout, layout=layout)
+            found = read_mask(tmp_path / layout / name, project.case("a").geometry).labels
+            assert np.array_equal(found, np.where(drawn == 255, label, drawn))
 
 
 def touch(root, *names):

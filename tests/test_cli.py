@@ -195,10 +195,14 @@ def test_prediction_never_takes_an_image_s_place(world, tmp_path):
     scan = tmp_path / "a.nii.gz"
     scan.write_bytes((world / "images" / "a" / "flair.nii.gz").read_bytes())
     before = scan.read_bytes()
-    done = segmatch("predict", world / "project", tmp_path, "--image", "flair={case}.nii.gz", "--out", tmp_path)
-    assert done.returncode == 2
-    assert "place of an image" in done.stderr
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "a.nii.gz").symlink_to(scan)
+    for root, out in ((tmp_path, tmp_path), (tmp_path / "links", tmp_path / "links"), (tmp_path / "links", tmp_path)):
+        done = segmatch("predict", world / "project", root, "--image", "flair={case}.nii.gz", "--out", out)
+        assert done.returncode == 2
+        assert "place of an image" in done.stderr
     assert scan.read_bytes() == before
+    assert (tmp_path / "links" / "a.nii.gz").is_symlink()
 
 
 def test_wrong_device_leaves_no_empty_run_behind(world, tmp_path):

@@ -468,6 +468,50 @@ def test_a_segmentation_comes_back_exactly(tmp_path, orientation, gap):
         assert labels[tuple(np.rint(ours).astype(int))] == theirs.array[tuple(index)]
 
 
+def stating(path, gap):
+    """Rewrite a segmentation so that it states another distance between slices, or none."""
+    data = pydicom.dcmread(path)
+    measures = data.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0]
+    del measures.SpacingBetweenSlices
+    if gap:
+        measures.SpacingBetweenSlices = gap
+    data.save_as(path)
+
+
+@pytest.mark.parametrize("drawn", [[5, 10, 15], [2, 5, 10], [7]])
+@pytest.mark.parametrize("stated", [3, None, 2, 0.05])
+def test_empty_slices_that_a_segmentation_leaves_out_stay_empty(tmp_path, drawn, stated):
+    """Frames go onto the image's own slices by their positions, whatever the file says of the distance."""
+    files = series(tmp_path / "s", n=20, SliceThickness=2.0)
+    geometry = read_volume(files[0]).geometry
+    labels = np.zeros(geometry.shape, np.uint8)
+    labels[drawn, 2:5, 2:5] = 1
+    (tmp_path / "seg.dcm").write_bytes(encode_segmentation(files[0], labels, geometry, ["lesion"], "MANUAL"))
+    stating(tmp_path / "seg.dcm", stated)
+    mask = read_mask(tmp_path / "seg.dcm", geometry, ["lesion"])
+    assert np.array_equal(mask.labels, labels)
+    assert not mask.notes
+
+
+def test_a_segmentation_alone_lies_as_far_apart_as_it_says(tmp_path):
+    """Without the image what it states holds, if the positions agree; else the smallest distance, if they are even."""
+    files = series(tmp_path / "s", n=20)
+    geometry = read_volume(files[0]).geometry
+    for drawn, stated, shown in (([2, 5, 10], 3, 9), ([5, 10, 15], 3, 11), ([5, 10, 15], None, 3), ([5, 10, 15], 4, 3)):
+        labels = np.zeros(geometry.shape, np.uint8)
+        labels[drawn, 2:5, 2:5] = 1
+        (tmp_path / "seg.dcm").write_bytes(encode_segmentation(files[0], labels, geometry, ["lesion"], "MANUAL"))
+        assert pydicom.dcmread(tmp_path / "seg.dcm")[0x52009229][0][0x00289110][0].SpacingBetweenSlices == 3
+        stating(tmp_path / "seg.dcm", stated)
+        alone = read_mask(tmp_path / "seg.dcm")
+        assert len(alone.labels) == shown
+        assert alone.geometry.spacing[0] == pytest.approx(3 if stated == 3 else 15)
+    labels[[5, 10, 12]] = 1
+    (tmp_path / "seg.dcm").write_bytes(encode_segmentation(files[0], labels, geometry, ["lesion"], "MANUAL"))
+    stating(tmp_path / "seg.dcm", None)
+    assert "unevenly spaced" in problem(read_mask, tmp_path / "seg.dcm")
+
+
 def test_segments_are_matched_to_classes_by_name(tmp_path):
     """Another project may number them otherwise."""
     files = series(tmp_path / "s")

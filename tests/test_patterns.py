@@ -1,5 +1,8 @@
 """Finding the files of many cases from patterns."""
 
+import os
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -67,6 +70,25 @@ def test_any_name_can_be_an_id(tmp_path_factory, name):
     (case,) = find_cases(root, {"f": "case {case}/flair.nii"})
     assert case.id == name
     assert case.images["f"].is_file()
+
+
+BAD = os.fsdecode(b"gr\xf6sse")
+"""A name in Latin-1, as old archives have them."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems take no such name")
+def test_a_name_that_is_no_text_is_left_out_with_a_sentence(tmp_path):
+    """The other cases go on; a mask with such a name does not take its image along."""
+    touch(tmp_path, "a/flair.nii", "a/mask.nii", "b/flair.nii", f"b/{BAD}_mask.nii", f"{BAD}/flair.nii")
+    said = []
+    found = find_cases(tmp_path, {"flair": "{case}/flair.nii"}, "{case}/*mask.nii", said.append)
+    assert [(case.id, case.mask is not None) for case in found] == [("a", True), ("b", False)]
+    assert said == [
+        "Left out: gr?sse/flair.nii has a name that is not UTF-8: rename it.",
+        "Left out: b/gr?sse_mask.nii has a name that is not UTF-8: rename it.",
+    ]
+    with pytest.warns(UserWarning, match="is not UTF-8"):
+        find_cases(tmp_path, {"flair": "{case}/flair.nii"})
 
 
 def test_two_files_for_one_place_are_refused(tmp_path):

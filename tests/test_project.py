@@ -154,6 +154,23 @@ def test_a_wrong_mask_is_refused_and_nothing_changes(project, bad, says):
     assert project.case("c").version == before
 
 
+def test_a_case_that_is_not_there_is_told_from_those_that_are(project, tmp_path):
+    """The sentence lists them, as far as they are few."""
+    with pytest.raises(ProjectError, match=r"no case 'zz' in project; its cases are a, b, c, d\.$"):
+        project.case("zz")
+    for id in "bcd":
+        project.remove_case(id)
+    for number in range(25):
+        project.set_aside(f"x{number:02d}", "no file")
+    with pytest.raises(ProjectError, match=r"its cases are a, x00, .*, x18, …\.$"):
+        project.case("b")
+    with (
+        Project.create(tmp_path / "empty", ["lesion"], ["flair"]) as empty,
+        pytest.raises(ProjectError, match="has none"),
+    ):
+        empty.case("a")
+
+
 def test_slices_outside_the_volume_are_refused(project):
     """A slice number beyond the last is a mistake worth a sentence."""
     with pytest.raises(ProjectError, match="0 to 3"):
@@ -224,16 +241,17 @@ def test_deciding_again_replaces_the_earlier_word(project):
     assert project.proposals()[-1].decision == "rejected"
 
 
-def test_last_decided_walks_back_through_history(project):
+def test_undo_walks_back_through_history(project):
     """Backspace, at any depth."""
     first, second = _propose(project, z=1), _propose(project, z=2)
     project.decide(first, "accepted")
     project.decide(second, "rejected")
     for expected in (second, first):
-        last = project.last_decided()
-        assert last.id == expected.id
-        project.take_back(last)
-    assert project.last_decided() is None
+        last, _ = project.undoable()
+        assert list(project.touched(last)) == [expected.id]
+        assert [word.verdict for word in project.revert(last)] == [None]
+        assert project.proposal(expected.id).decision is None
+    assert project.undoable()[0] is None
 
 
 def test_newest_proposal_of_a_slice_is_the_one_shown(project):
@@ -347,6 +365,68 @@ def test_export_never_takes_an_image_s_place(tmp_path):
         with pytest.raises(ProjectError, match="place of an image"):
             project.export(tmp_path / "scans")
     assert scan.read_bytes() == before
+
+
+def linked(link, target):
+    link.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    link.rename(target)
+    link.symlink_to(target)
+
+
+def test_images_behind_links_are_read_by_the_links_names(tmp_path):
+    """A store may keep files under names that tell nothing; in the project, moved or not, each has the link's name."""
+    images, mask = write_case(tmp_path / "in" / "a")
+    linked(images["flair"], tmp_path / "store" / "ab12")
+    linked(mask, tmp_path / "store" / "cd34")
+    (tmp_path / "scans").symlink_to(tmp_path / "in" / "a", target_is_directory=True)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", {"flair": tmp_path / "scans" / ".." / "a" / "flair.nii.gz"}, mask, "all")
+        assert project.image_paths("a") == {"flair": images["flair"]}
+        assert project.volume("a").pixels.any()
+    assert examine(tmp_path / "p") == []
+    (tmp_path / "moved").mkdir()
+    for name in ("p", "in"):
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    with Project.open(tmp_path / "moved" / "p") as project:
+        assert project.volume("a").pixels.any()
+
+
+def test_a_project_whose_images_are_stored_behind_their_links_opens(tmp_path):
+    """As they were stored before: by what the links lead to."""
+    images, _ = write_case(tmp_path / "in" / "a")
+    linked(images["flair"], tmp_path / "store" / "a.nii.gz")
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", {"flair": tmp_path / "store" / "a.nii.gz"})
+        assert project.store.row("SELECT path FROM image")["path"] == "../store/a.nii.gz"
+        assert project.volume("a").pixels.any()
+
+
+@pytest.mark.parametrize("which", ["link", "target"])
+def test_export_takes_the_place_of_no_link_and_of_no_image_behind_one(tmp_path, which):
+    """Neither what the project reads nor where it lies may be written over, whatever links lead there."""
+    images, mask = write_case(tmp_path / "scans")
+    image, target = tmp_path / "scans" / "a.nii.gz", tmp_path / "store" / "a.nii.gz"
+    images["flair"].rename(image)
+    before = image.read_bytes()
+    linked(image, target)
+    (tmp_path / "out").symlink_to((image if which == "link" else target).parent, target_is_directory=True)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", {"flair": image}, mask, "all")
+        for folder in ((image if which == "link" else target).parent, tmp_path / "out"):
+            with pytest.raises(ProjectError, match="place of an image"):
+                project.export(folder)
+    assert image.is_symlink() and target.read_bytes() == before
+
+
+def test_places_behind_links_are_replaced_in_texts(tmp_path):
+    """A message may name the link or what it leads to: neither leaves the project."""
+    images, _ = write_case(tmp_path / "in" / "ZZCANARY")
+    linked(images["flair"], tmp_path / "ZZCANARY-store" / "x")
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", images)
+        text = f"{images['flair']} and {images['flair'].resolve()} are broken"
+        assert project.without_names(text) == "[a] and [a] are broken"
 
 
 def test_interrupted_creation_can_be_repeated(tmp_path):

@@ -21,7 +21,7 @@ from napari_segmatch.config import configure
 from napari_segmatch.errors import Conflict, DiskProblem, ProjectError
 from napari_segmatch.events import PseudoMask
 from napari_segmatch.io import encode_labels
-from napari_segmatch.project import journal
+from napari_segmatch.project import journal, sources
 from napari_segmatch.project.doctor import examine
 from napari_segmatch.project.pool import ProjectPool
 from napari_segmatch.project.proposals import read_pseudo_mask
@@ -359,6 +359,33 @@ def test_damaged_current_mask_goes_back_to_the_newest_whole_one(project):
     assert np.array_equal(project.mask("c")[1], drawn())
 
 
+@pytest.mark.parametrize("lock", ["BEGIN IMMEDIATE", "BEGIN EXCLUSIVE"])
+def test_a_busy_database_is_not_taken_for_a_damaged_one(project, monkeypatch, lock):
+    """While a command writes to it, a healthy project is not repaired: what is being saved would be lost."""
+    with contextlib.closing(sqlite3.connect(project.path / "segmatch.db", isolation_level=None)) as other:
+        other.execute(lock)
+        whole = sqlite3.connect
+        monkeypatch.setattr(sqlite3, "connect", lambda *args, **more: whole(*args, **{**more, "timeout": 0.1}))
+        before = (project.path / "segmatch.db").stat().st_ino
+        with pytest.raises(ProjectError, match="written to by another process"):
+            repair(project.path)
+    assert (project.path / "segmatch.db").stat().st_ino == before
+    assert repair(project.path) == []
+
+
+def test_a_project_that_a_window_has_open_is_not_repaired(session):
+    """The window would go on writing to the database that was put away."""
+    path = session.project.path
+    path.joinpath("audit.jsonl").write_text("{}\n")
+    with pytest.raises(ProjectError, match="is open in a window: close it there"):
+        repair(path)
+    assert path.joinpath("audit.jsonl").read_text() == "{}\n"
+    session.close_project()
+    assert any("audit trail" in sentence for sentence in repair(path))
+    session.open_project(path)
+    assert not session.project.readonly
+
+
 def test_a_folder_without_anything_cannot_be_rebuilt(tmp_path):
     """A sentence, and no database is made up."""
     with pytest.raises(ProjectError, match="neither"):
@@ -649,6 +676,85 @@ def full(monkeypatch):
     return flag
 
 
+class Full(sqlite3.Connection):
+    """A database on a full disk: it can be read, and to a file nothing can be written."""
+
+    def refuse(self):
+        if not super().execute("PRAGMA database_list").fetchone()[2]:
+            return  # in memory there is room
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    def execute(self, sql, *rest):
+        if sql.startswith(("PRAGMA user_version=", "VACUUM INTO")):
+            self.refuse()
+        return super().execute(sql, *rest)
+
+    def commit(self):
+        self.refuse()
+        super().commit()
+
+
+@pytest.fixture
+def full_database(monkeypatch):
+    """Have databases that are opened from now on lie on a full disk."""
+    whole = sqlite3.connect
+    return lambda: monkeypatch.setattr(sqlite3, "connect", lambda *args, **more: whole(*args, **more, factory=Full))
+
+
+@pytest.mark.parametrize("old", [False, True])
+def test_a_project_on_a_full_disk_can_be_looked_at_and_exported(tmp_path, full_database, old):
+    """One of an older version too: it is brought up to date in memory."""
+    path = version_1(tmp_path)[0] if old else tmp_path / "project"
+    if not old:
+        small_project(tmp_path).close()
+    before = (path / "segmatch.db").read_bytes()
+    full_database()
+    with Project.open(path) as project:
+        assert "lies on a full disk" in project.readonly and "free some space" in project.readonly
+        assert (project.mask("a")[1] == 1).any()
+        project.export(tmp_path / "out")
+        with pytest.raises(ProjectError, match="full disk"):
+            project.save_mask("a", project.mask("a"))
+    assert (path / "segmatch.db").read_bytes() == before
+    assert (tmp_path / "out" / "a.nii.gz").is_file()
+
+
+def test_a_window_on_a_full_disk_looks_and_says_so(tmp_path, full_database):
+    """It is open for looking, and the banner says why."""
+    small_project(tmp_path).close()
+    full_database()
+    live, said = Session(), []
+    live.message.connect(lambda text, wrong: said.append(text))
+    live.open_project(tmp_path / "project")
+    assert "full disk" in said[-1]
+    assert len(live.cases) == 4
+    live.close()
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_repair_on_a_full_disk_is_a_sentence(project, full_database, damaged):
+    """A healthy database is not made anew, a damaged one stays where it is, and the way out is said."""
+    project.close()
+    database = project.path / "segmatch.db"
+    if damaged:
+        database.write_bytes(b"torn")
+    before = database.read_bytes()
+    full_database()
+    with pytest.raises(ProjectError, match=r"full.*free some space"):
+        repair(project.path)
+    assert database.read_bytes() == before
+
+
+def test_making_a_project_on_a_full_disk_is_a_sentence(tmp_path, full_database):
+    """And leaves none."""
+    full_database()
+    with pytest.raises(DiskProblem, match="free some space"):
+        Project.create(tmp_path / "new", ["lesion"], ["flair"])
+    assert not (tmp_path / "new" / "segmatch.db").exists()
+
+
 def test_save_waits_for_the_disk_and_lands_when_there_is_space(session, full):
     """The window says so, goes on taking strokes, keeps their order, and says when all is well."""
     full.set()
@@ -756,6 +862,27 @@ def test_links_in_a_project_are_refused(project, tmp_path):
     assert secret.read_bytes() == b"secret"
 
 
+def test_a_project_behind_a_link_is_like_any_other(tmp_path):
+    """A project's folder, a new one and one to export to may each be a link to a folder."""
+    for name in ("project", "new", "out"):
+        (tmp_path / "disk" / name).mkdir(parents=True)
+        (tmp_path / name).symlink_to(tmp_path / "disk" / name, target_is_directory=True)
+    small_project(tmp_path).close()
+    with Project.open(tmp_path / "project") as project:
+        project.save_slices("c", {1: drawn()}, done=[1])
+        project.export(tmp_path / "out")
+    assert (tmp_path / "disk" / "out" / "c.nii.gz").is_file()
+    live = Session()
+    live.open_project(tmp_path / "project")
+    assert not live.project.readonly
+    live.close()
+    Project.create(tmp_path / "new", ["lesion"], ["flair"]).close()
+    assert examine(tmp_path / "project") == []
+    (tmp_path / "disk" / "project" / "segmatch.db").unlink()
+    assert "made anew" in repair(tmp_path / "project")[0]
+    assert examine(tmp_path / "project") == []
+
+
 def test_tampered_object_names_are_refused(project):
     """A name in the database is a hash or nothing."""
     with pytest.raises(ProjectError, match="tampered"):
@@ -802,6 +929,17 @@ def test_images_that_moved_are_found_by_their_hash(project, tmp_path):
     assert any("case a" in text for text in examine(project.path))
     assert len(repair(project.path, [tmp_path / "archive"])) == 4
     assert examine(project.path) == []
+
+
+def test_each_file_is_read_once_however_many_images_are_looked_for(tmp_path, monkeypatch):
+    """All images of a project have the same name, and all of them have moved."""
+    with small_project(tmp_path, cases=8) as project:
+        (tmp_path / "images").rename(tmp_path / "archive")
+        read, whole = [], sources.file_hash
+        monkeypatch.setattr(sources, "file_hash", lambda path: read.append(path) or whole(path))
+        assert len(sources.find_moved(project)) == 8
+        assert len(read) == len(set(read)) == 8
+    assert examine(tmp_path / "project") == []
 
 
 def test_gone_images_stay_gone_in_a_sentence(project, tmp_path):

@@ -94,7 +94,7 @@ def _found(
         known = ", ".join(project.sequences)
         raise ImportProblem(f"{option} names {unknown[0]!r}; the project's sequences are {known}.")
     if asked:
-        return find_cases(root, asked, mask)
+        return find_cases(root, asked, mask, say)
     found = find_dataset(root, project.sequences, project.classes, series)
     for line in found.lines:
         say(line)

@@ -43,7 +43,7 @@ def predict(
     """Segment cases with a trained model, on each source's own grid, with a score and verdict for each slice."""
     found = None
     if root is not None and image:
-        found = find_cases(root, patterns(image), None)
+        found = find_cases(root, patterns(image), None, say)
     elif root is not None:
         with Project.open(project) as opened:
             dataset = find_dataset(
@@ -72,6 +72,6 @@ def evaluate(
     mask: Annotated[str, typer.Option(help="Pattern of the true masks, as {case}/mask.nii.gz.")],
 ) -> None:
     """Compare masks with true ones: Dice, lesion-slice Dice, HD95, false positives. Also writes evaluation.csv."""
-    truths = {item.id: item.images["mask"] for item in find_cases(root, {"mask": mask}, None)}
+    truths = {item.id: item.images["mask"] for item in find_cases(root, {"mask": mask}, None, say)}
     for line in evaluate_folder(folder, truths):
         say(line)

@@ -53,7 +53,7 @@ def simulate(
     if unknown or not wanted:
         raise ConfigError(f"--strategies: choose among {', '.join(STRATEGIES)}; {unknown[:1]} is none of them.")
     images = patterns(image)
-    setup = divide(find_cases(root, images, mask), pool, unseen, start, seed)
+    setup = divide(find_cases(root, images, mask, say), pool, unseen, start, seed)
     total = (rounds + -(-lead // steps)) * steps
     given, own = dict(map(parse_setting, changes or [])), {"evaluate_every": steps, "propose_every": steps,
                                                            "steps": total, "size": size, "seed": seed}  # fmt: skip

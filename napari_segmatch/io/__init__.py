@@ -7,7 +7,7 @@ from .dicom_headers import is_dicom
 from .dicom_seg import Code, encode_segmentation, is_segmentation
 from .nifti import decode_labels
 from .orientation import unknown_geometry
-from .patterns import Found, FoundCase, find_cases, parse_image_option
+from .patterns import Found, FoundCase, bad_name, find_cases, parse_image_option
 from .reading import SUFFIXES, looks_like_mask, read_mask, read_volume, strip_suffix
 from .sequences import describe, read_sequences
 from .source import Choices, ask, of_sequence, with_answers
@@ -23,6 +23,7 @@ __all__ = [
     "FoundCase",
     "LabelTable",
     "ask",
+    "bad_name",
     "bids_table",
     "decode_labels",
     "describe",

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..errors import ImportProblem
 from ..types import NOT_ANNOTATED
 from .dicom_cases import find_dicom, means_contrast
-from .patterns import Found, FoundCase
+from .patterns import Found, FoundCase, bad_name
 from .tables import IGNORE, label_names
 
 
@@ -38,6 +40,16 @@ def find_dataset(
     """
     if not root.is_dir():
         raise ImportProblem(f"{root.name or root} is not a folder: check its name.")
+    return _with_good_names(root, _find(root, sequences, classes, series, progress))
+
+
+def _find(
+    root: Path,
+    sequences: Sequence[str],
+    classes: Sequence[str],
+    series: Mapping[str, str] | None,
+    progress: Callable[[int], None],
+) -> Found:
     if (root / "dataset.json").is_file():
         return _nnunet(root, sequences, classes)
     if (root / "datastore_v2.json").is_file():
@@ -45,6 +57,21 @@ def find_dataset(
     if (root / "dataset_description.json").is_file():
         return _bids(root, sequences, classes)
     return find_dicom(root, sequences, series, progress)
+
+
+def _with_good_names(root: Path, found: Found) -> Found:
+    """Leave out files whose names are no text: a project could not write them down."""
+    cases, lines = [], [line.encode(errors="replace").decode() for line in found.lines]
+    for case in found.cases:
+        files = [*case.images.values(), *([case.mask] if case.mask else [])]
+        bad = {path: trouble for path in files if (trouble := bad_name(os.path.relpath(path, root)))}
+        lines += [f"Left out: {trouble}" for trouble in bad.values()]
+        images = {name: path for name, path in case.images.items() if path not in bad}
+        if images:
+            cases.append(replace(case, images=images, mask=None if case.mask in bad else case.mask))
+    if not cases:
+        raise ImportProblem(" ".join(lines))
+    return Found(tuple(cases), tuple(lines))
 
 
 def _json(path: Path) -> dict[str, Any]:

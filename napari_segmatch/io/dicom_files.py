@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import ImportProblem
 from .dicom_headers import SEGMENTATIONS, Slice, image_type, is_dicom, pydicom, read_header, slices_of
+from .patterns import bad_name
 from .source import FilePath
 
 NO_DICOM = "is no DICOM file"
@@ -34,8 +35,8 @@ class Stack:
 
     @property
     def path(self) -> Path:
-        """One of its files, which stands for the volume."""
-        return min(item.path for item in self.slices)
+        """One of its files, which stands for the volume: if there is one, a file whose name can be written down."""
+        return min((item.path for item in self.slices), key=lambda path: (bad_name(str(path)) != "", path))
 
     @property
     def label(self) -> str:

@@ -22,6 +22,8 @@ from .source import Choices, FilePath, Source, check_size
 LABELMAP = SEGMENTATIONS[1]
 VERSION = version("napari-segmatch")
 Algorithm = Literal["MANUAL", "SEMIAUTOMATIC", "AUTOMATIC"]
+_OFF = 0.05  # share of the distance between slices by which one may lie off its place
+_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True)
@@ -87,11 +89,17 @@ def encode_segmentation(
         frames = np.zeros((int(headers[0].get("NumberOfFrames", 1)), rows, columns), np.uint8)
         frames[[item.frame for item in placed.slices]] = planes
         planes = frames
-    return _segmentation(headers, planes, names, algorithm, codes or {})
+    gap = float(np.linalg.norm(placed.affine[:3, 2]))
+    return _segmentation(headers, planes, gap, names, algorithm, codes or {})
 
 
 def _segmentation(
-    headers: list[Any], planes: np.ndarray, names: Sequence[str], algorithm: Algorithm, codes: Mapping[str, Code]
+    headers: list[Any],
+    planes: np.ndarray,
+    gap: float,
+    names: Sequence[str],
+    algorithm: Algorithm,
+    codes: Mapping[str, Code],
 ) -> bytes:
     try:
         import highdicom
@@ -119,6 +127,8 @@ def _segmentation(
             content_description="Research use only",
             series_description="SegMatch, research use only",
         )
+        for measures in made.SharedFunctionalGroupsSequence[0].get("PixelMeasuresSequence") or ():
+            measures.SpacingBetweenSlices = f"{gap:.8g}"  # empty slices are left out, so that positions do not tell it
         buffer = BytesIO()
         made.save_as(buffer, enforce_file_format=True)
     return buffer.getvalue()
@@ -153,40 +163,71 @@ def _whole_header(path: Path) -> Any:
 # In
 
 
-def load_segmentation(path: Path) -> Source:
-    """Read a segmentation as labels on its own grid; slices that it leaves out are empty."""
+def load_segmentation(path: Path, grid: Geometry | None = None) -> Source:
+    """Read a segmentation as labels on its own grid; slices that it leaves out are empty.
+
+    Parameters
+    ----------
+    grid
+        The image's geometry: frames that lie on its slices are as far apart as these.
+    """
     header = read_header(path, None)
     frames = header.get("PerFrameFunctionalGroupsSequence") or []
     if not frames:
         raise ImportProblem(f"{path.name} is a segmentation without any slice: export it again.")
-    positions, right, down, spacing = _planes_of(header, frames, path.name)
+    positions, right, down, measures = _planes_of(header, frames, path.name)
     normal = np.cross(right, down)
     along = positions @ normal
-    places = np.unique(np.round(along, 3))
-    gap = float(np.diff(places).min()) if len(places) > 1 else spacing[2]
-    index = np.rint((along - places[0]) / gap).astype(int)
-    if np.abs(along - places[0] - index * gap).max() > 0.05 * gap:
+    offsets = along - along.min()
+    stated, thickness = (abs(float(measures.get(name) or 0)) for name in ("SpacingBetweenSlices", "SliceThickness"))
+    gap = _gap(offsets, [_step(grid, positions[0], normal), stated], thickness or 1.0)
+    if gap is None:
         raise ImportProblem(f"{path.name} has unevenly spaced slices: export it again on the image's own slices.")
+    index = np.rint(offsets / gap).astype(int)
+    gap = float(offsets.max() / index.max()) if index.any() else gap
     rows, columns = int(header.Rows), int(header.Columns)
     check_size((columns, rows, int(index.max()) + 1), 1, path.name)
     labels = _labels(path, header, frames, index)
+    height, width = map(float, measures.PixelSpacing)
     affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1], affine[:3, 2] = right * spacing[1], -down * spacing[0], normal * gap
-    affine[:3, 3] = positions[index.argmin()] + down * spacing[0] * (rows - 1)
+    affine[:3, 0], affine[:3, 1], affine[:3, 2] = right * width, -down * height, normal * gap
+    affine[:3, 3] = positions[index.argmin()] + down * height * (rows - 1)
     names = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in header.get("SegmentSequence") or []}
     stored = labels[:, ::-1].transpose(2, 1, 0)
-    return Source(path.name, stored, np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine, names=names, cropped=True)
+    return Source(path.name, stored, _LPS @ affine, names=names, cropped=True)
 
 
-def _planes_of(header: Any, frames: Sequence[Any], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[float]]:
-    """Return the positions (n, 3), the directions of a row and a column, and the spacing of rows, columns, slices."""
+def _planes_of(header: Any, frames: Sequence[Any], name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, Any]:
+    """Return the positions (n, 3), the directions of a row and a column, and what is said of the pixels' size."""
     positions = np.array(
         [_group(header, frame, "PlanePositionSequence", name).ImagePositionPatient for frame in frames], float
     )
     orientation = np.array(_group(header, frames[0], "PlaneOrientationSequence", name).ImageOrientationPatient, float)
-    measures = _group(header, frames[0], "PixelMeasuresSequence", name)
-    gap = float(measures.get("SpacingBetweenSlices") or measures.get("SliceThickness") or 1.0)
-    return positions, orientation[:3], orientation[3:], [*map(float, measures.PixelSpacing), gap]
+    return positions, orientation[:3], orientation[3:], _group(header, frames[0], "PixelMeasuresSequence", name)
+
+
+def _step(grid: Geometry | None, position: np.ndarray, normal: np.ndarray) -> float:
+    """Return how far apart an image's slices lie along a direction, in mm; 0 if none of them lies at a position."""
+    if grid is None:
+        return 0.0
+    affine = _LPS @ grid.affine
+    steps = np.abs(normal @ affine[:3, :3])
+    axis = int(steps.argmax())
+    place = np.linalg.solve(affine, [*position, 1])[axis]
+    parallel = steps[axis] > 0.999 * np.linalg.norm(affine[:3, axis])
+    return float(steps[axis]) if parallel and abs(place - np.rint(place)) <= _OFF else 0.0
+
+
+def _gap(offsets: np.ndarray, known: Sequence[float], thickness: float) -> float | None:
+    """Return the first distance between slices, in mm, of which all offsets are multiples; None if there is none.
+
+    The smallest offset of two frames is the last that is tried: of slices that are left out it knows nothing.
+    """
+    steps = np.diff(np.unique(np.round(offsets, 3)))
+    for gap in (*known, float(steps.min()) if len(steps) else thickness):
+        if gap > 0 and np.abs(offsets - np.rint(offsets / gap) * gap).max() <= _OFF * gap:
+            return gap
+    return None
 
 
 def _group(header: Any, frame: Any, sequence: str, name: str) -> Any:

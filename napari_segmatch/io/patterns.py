@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 
@@ -60,7 +61,21 @@ def parse_image_option(option: str) -> tuple[str, str]:
     return name, pattern
 
 
-def find_cases(root: str | os.PathLike[str], images: Mapping[str, str], mask: str | None = None) -> list[FoundCase]:
+def bad_name(path: str) -> str:
+    """Return a sentence if a path is no text, as systems that take names for bytes allow; else an empty string."""
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return f"{path.encode(errors='replace').decode()} has a name that is not UTF-8: rename it."
+    return ""
+
+
+def find_cases(
+    root: str | os.PathLike[str],
+    images: Mapping[str, str],
+    mask: str | None = None,
+    tell: Callable[[str], None] = warnings.warn,
+) -> list[FoundCase]:
     """Find every case under a folder that has at least one of the images.
 
     Parameters
@@ -72,6 +87,8 @@ def find_cases(root: str | os.PathLike[str], images: Mapping[str, str], mask: st
         same wherever it stands in a pattern; ``*`` for anything else without ``/``; all else for itself.
     mask
         The pattern of the masks. A mask without any image is left out.
+    tell
+        Is given a sentence for each file that is left out because its name is no text.
 
     Returns
     -------
@@ -85,8 +102,8 @@ def find_cases(root: str | os.PathLike[str], images: Mapping[str, str], mask: st
     root = Path(root)
     if not root.is_dir():
         raise ImportProblem(f"{root.name or root} is not a folder: check its name.")
-    found = {name: _matches(root, pattern) for name, pattern in images.items()}
-    masks = {} if mask is None else _matches(root, mask)
+    found = {name: _matches(root, pattern, tell) for name, pattern in images.items()}
+    masks = {} if mask is None else _matches(root, mask, tell)
     ids = sorted({case for files in found.values() for case in files})
     if not ids:
         wanted = " or ".join(images.values()) or "any image pattern"
@@ -98,7 +115,7 @@ def find_cases(root: str | os.PathLike[str], images: Mapping[str, str], mask: st
     return [FoundCase(case, images_of[case], masks.get(case)) for case in ids]
 
 
-def _matches(root: Path, pattern: str) -> dict[str, Path]:
+def _matches(root: Path, pattern: str, tell: Callable[[str], None]) -> dict[str, Path]:
     """Return the file of each case that fits one pattern."""
     _require_case(pattern)
     pattern = PurePath(pattern).as_posix()
@@ -107,6 +124,9 @@ def _matches(root: Path, pattern: str) -> dict[str, Path]:
     for path in _candidates(root, pattern):
         match = wanted.fullmatch(path)
         if not match:
+            continue
+        if trouble := bad_name(path):
+            tell(f"Left out: {trouble}")
             continue
         case = match["case"]
         if case in files:

@@ -69,7 +69,7 @@ def read_mask(
     """
     path, choices = Path(path), choices or {}
     names = classes if isinstance(classes, Sequence) else ()
-    mask, source = guarded(partial(_mask, classes=names, choices=choices), path)
+    mask, source = guarded(partial(_mask, classes=names, choices=choices, grid=grid), path)
     if classes is not None:
         check_classes(mask.labels, classes if isinstance(classes, int) else len(classes), choices, path.name)
     return mask if grid is None else onto_grid(mask, grid, path.name, choices, source.cropped)
@@ -88,8 +88,8 @@ def _volume(path: Path, choices: Choices) -> Volume:
     return Volume(source.permuted(values)[None], geometry, notes)
 
 
-def _mask(path: Path, classes: Sequence[str], choices: Choices) -> tuple[Mask, Source]:
-    source = one_frame(load_segmentation(path) if is_segmentation(path) else load(path, choices), choices)
+def _mask(path: Path, classes: Sequence[str], choices: Choices, grid: Geometry | None) -> tuple[Mask, Source]:
+    source = one_frame(load_segmentation(path, grid) if is_segmentation(path) else load(path, choices), choices)
     choices, notes = by_name(source, classes, choices)
     return Mask(source.permuted(labels_of(source, choices)), source.geometry, (*source.notes, *notes)), source
 

@@ -172,14 +172,6 @@ class Project(MaskFolder):
     def _proposal(self, proposal: Proposal | int) -> Proposal:
         return self.proposal(proposal if isinstance(proposal, int) else proposal.id)
 
-    def last_decided(self) -> Proposal | None:
-        """Return the proposal whose decision is the latest that still stands."""
-        row = self.store.row(
-            "SELECT proposal FROM decision WHERE verdict IS NOT NULL AND id IN "
-            "(SELECT max(id) FROM decision GROUP BY proposal) ORDER BY id DESC LIMIT 1"
-        )
-        return self.proposal(row["proposal"]) if row else None
-
     def decisions(self, last: int = -1) -> list[Decision]:
         """Return everything that people said, or the ``last`` of it; a verdict of None takes one back."""
         rows = self.store.rows("SELECT * FROM decision ORDER BY id DESC LIMIT ?", last)

@@ -13,13 +13,16 @@ from typing import Literal
 import numpy as np
 
 from ..errors import ImportProblem, ProjectError
-from ..io import ask, read_apart, read_mask, read_sequences
+from ..io import ask, bad_name, read_apart, read_mask, read_sequences
 from ..texts import good_name
 from ..types import NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
-from .checks import check_slices
+from .checks import both_places, check_slices, own_place
 from .folder import ProjectFolder
 from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_reading
+
+SHOWN = 20
+"""Cases that a sentence lists."""
 
 
 class CaseFolder(ProjectFolder):
@@ -33,7 +36,10 @@ class CaseFolder(ProjectFolder):
     def case(self, id: str) -> Case:
         found = self.find_case(id)
         if found is None:
-            raise ProjectError(f"There is no case {id!r} in {self.path.name}; `segmatch doctor` lists the cases.")
+            rows = self.store.rows('SELECT id FROM "case" WHERE removed_at IS NULL ORDER BY id LIMIT ?', SHOWN + 1)
+            names = ", ".join(row["id"] for row in rows[:SHOWN]) + ", …" * (len(rows) > SHOWN)
+            has = f"its cases are {names}" if names else "it has none yet"
+            raise ProjectError(f"There is no case {id!r} in {self.path.name}; {has}.")
         return found
 
     def find_case(self, id: str) -> Case | None:
@@ -86,6 +92,9 @@ class CaseFolder(ProjectFolder):
         if unknown or not images:
             came = f"{unknown[0]!r} is not one of them" if unknown else "none was given"
             raise ImportProblem(f"Case {id}: the project's sequences are {', '.join(self.sequences)}, and {came}.")
+        for path in (*images.values(), *([mask] if mask is not None else [])):
+            if trouble := bad_name(self.relative(Path(path))):
+                raise ImportProblem(trouble)
         choices = {"twin": "add"} if choices is None else dict(choices)
         volume = read_apart(read_sequences, images, self.sequences, choices, files=images.values())
         geometry, fingerprint = volume.geometry, _fingerprint(volume)
@@ -218,27 +227,30 @@ class CaseFolder(ProjectFolder):
         return case
 
     def relative(self, path: Path) -> str:
+        """Return an image's place as it is stored: from the project's folder, so that both can be moved together."""
         try:
-            return Path(os.path.relpath(path.resolve(), self.path.resolve())).as_posix()
+            return Path(os.path.relpath(own_place(path), self.path.resolve())).as_posix()
         except ValueError:  # another drive
-            return path.resolve().as_posix()
+            return own_place(path).as_posix()
 
     def image_paths(self, case: str) -> dict[str, Path]:
         rows = self.store.rows("SELECT sequence, path FROM image WHERE case_id = ?", case)
-        return {row["sequence"]: (self.path / row["path"]).resolve() for row in rows}
+        return {row["sequence"]: own_place(self.path / row["path"]) for row in rows}
 
     def all_image_paths(self) -> set[Path]:
-        """Every image file that the project refers to."""
-        return {(self.path / row["path"]).resolve() for row in self.store.rows("SELECT path FROM image")}
+        """Every image file that the project refers to, and what it leads to if it is a link."""
+        rows = self.store.rows("SELECT path FROM image")
+        return {place for row in rows for place in both_places(self.path / row["path"])}
 
     def without_names(self, text: str) -> str:
         """Return a text with the places of images replaced by their case's id: a file's name can name a patient."""
         rows = self.store.rows("SELECT case_id, path FROM image ORDER BY length(path) DESC")
         names = Counter(Path(row["path"]).name for row in rows)
         for row in rows:
-            path = (self.path / row["path"]).resolve()
+            path = own_place(self.path / row["path"])
             telling = [path.name] if names[path.name] == 1 < len(rows) else []  # one that many cases have tells nothing
-            for place in (str(path), str(path.parent), row["path"], *telling):
+            target = path.resolve()
+            for place in (str(path), str(target), str(path.parent), str(target.parent), row["path"], *telling):
                 text = text.replace(place, f"[{row['case_id']}]")
         return text
 

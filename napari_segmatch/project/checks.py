@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -20,6 +22,27 @@ def check_names(what: str, names: Sequence[str]) -> None:
             f"A project needs one or more {what} names, each different, without any of {' '.join(sorted(forbidden))}; "
             f"given was {names!r}."
         )
+
+
+def own_place(path: Path) -> Path:
+    """Return where a file stands. Links to folders are followed; a link in its own place is the file.
+
+    Its name tells the format, and the files beside it are the other slices of its series: what the link leads to may
+    lie in a store under a name that tells nothing.
+    """
+    return Path(os.path.normpath(path.parent.resolve() / path.name))
+
+
+def both_places(path: Path) -> set[Path]:
+    """Return where a file stands and, if that is a link, where it leads: writing to either would harm it."""
+    return {own_place(path), path.resolve()}
+
+
+def check_target(target: Path, images: Collection[Path]) -> Path:
+    """Return a file to be written if it takes the place of none of the images, given with all their places."""
+    if not both_places(target).isdisjoint(images):
+        raise ProjectError(f"{target.name} would take the place of an image: choose another folder to write to.")
+    return target
 
 
 def check_labels(labels: np.ndarray, case: Case, classes: int) -> np.ndarray:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import ProjectError
+from ..errors import ProjectError, SegmatchError
 from ..fsio import write_atomic
 from ..io import Code
 from ..texts import csv_text
-from ..types import NOT_ANNOTATED, Case
+from ..types import NOT_ANNOTATED, Case, Proposal
+from .checks import check_target
 from .layouts import LAYOUTS, Finished, descriptions
 
 if TYPE_CHECKING:
@@ -28,8 +29,9 @@ def export_project(
 ) -> list[Path]:
     """Write a mask of each case, ``slices.csv``, ``volumes.csv`` and ``decisions.csv``.
 
-    Each mask has its source file's shape, axis order and affine, and a fresh header. Slices that nobody
-    finished are 0 in it; ``slices.csv`` says of every slice where its labels are from.
+    Each mask has its source file's shape, axis order and affine, and a fresh header. Slices that nobody finished and
+    voxels that are not annotated are 0 in it, or what the layout has for them; ``slices.csv`` says of every slice where
+    its labels are from.
 
     Parameters
     ----------
@@ -39,47 +41,75 @@ def export_project(
         One of :data:`napari_segmatch.project.layouts.LAYOUTS`.
     codes
         Of DICOM segmentations: class to SNOMED CT code.
+
+    Raises
+    ------
+    ProjectError
+        If a case cannot be written in this layout, when all others and the tables are written; or at once, if a mask
+        would take the place of an image or of another mask.
     """
     if layout not in LAYOUTS:
         raise ProjectError(f"{layout!r} cannot be written; choose one of {', '.join(LAYOUTS)}.")
     unchecked = project.proposals("accepted", undecided=True) if include_accepted else []
-    sources = project.all_image_paths()
-    written: list[Path] = []
+    images = project.all_image_paths()
+    written: dict[Path, None] = {}
     exported, slices, volumes = [], [], []
-    for case in project.cases:
+    left_out: dict[str, str] = {}
+    cases = project.cases
+    ids = tuple(case.id for case in cases)
+    for case in cases:
         mine = {item.z: item for item in unchecked if item.case == case.id}
         if case.problem is not None or not (case.labelled or mine):
             continue
-        labels = project.mask(case.id)
-        unchecked_slices = [z for z in range(case.shape[0]) if z not in set(case.labelled) and z not in mine]
-        labels[[z for z in range(case.shape[0]) if z not in set(case.labelled)]] = 0
-        for z, item in mine.items():
-            labels[z] = project.proposal_mask(item)
-        labels[labels == NOT_ANNOTATED] = 0
-        note = "checked + unchecked proposals" if mine else "checked slices only"
-        finished = Finished(case, labels, f"SegMatch: {note}; research use only", unchecked_slices, bool(mine))
-        for name, data in LAYOUTS[layout](project, finished, codes or {}):
-            path = folder / name
-            if path.resolve() in sources:
-                raise ProjectError(f"{path.name} would take the place of an image: choose another folder to export to.")
-            write_atomic(path, data)
-            written.append(path)
+        labels, note = _labels(project, case, mine), "checked + unchecked proposals" if mine else "checked slices only"
+        finished = Finished(case, labels, f"SegMatch: {note}; research use only", bool(mine), ids)
+        try:
+            files = list(LAYOUTS[layout](project, finished, codes or {}))
+        except SegmatchError as error:
+            left_out[case.id] = str(error)
+            continue
+        for name, data in files:
+            if folder / name in written:
+                raise ProjectError(f"Two cases would be {name}: remove one, or add it again under another name.")
+            write_atomic(check_target(folder / name, images), data)
+            written[folder / name] = None
         exported.append(case.id)
         slices += [(case.id, z, _origin(z, case, mine)) for z in range(case.shape[0])]
         volumes += _volumes(case, labels, project.classes, note)
     if not written:
-        raise ProjectError("There is nothing to export yet: mark a slice as done, or accept a proposal, first.")
+        nothing = "There is nothing to export yet: mark a slice as done, or accept a proposal, first."
+        raise ProjectError(next(iter(left_out.values()), nothing))
     for name, text in descriptions(project, layout, exported).items():
         write_atomic(folder / name, text.encode())
-        written.append(folder / name)
-    decisions = _decision_rows(project)
-    return [
-        *written,
+        written[folder / name] = None
+    tables = [
         _write_csv(folder / "slices.csv", ("case", "slice", "labels"), slices),
         _write_csv(folder / "volumes.csv", ("case", "class", "ml", "from"), volumes),
-        _write_csv(folder / "decisions.csv", DECISION_COLUMNS, decisions),
+        _write_csv(folder / "decisions.csv", DECISION_COLUMNS, _decision_rows(project)),
     ]
+    if left_out:
+        raise ProjectError(_about_left_out(left_out, len(exported) + len(left_out), folder))
+    return [*written, *tables]
 
+
+def _labels(project: Project, case: Case, proposals: Mapping[int, Proposal]) -> np.ndarray:
+    """Return what leaves the project of a case: finished slices, proposals, and 255 in all other slices."""
+    labels = project.mask(case.id)
+    labels[[z for z in range(case.shape[0]) if z not in set(case.labelled)]] = NOT_ANNOTATED
+    for z, item in proposals.items():
+        labels[z] = project.proposal_mask(item)
+    return labels
+
+
+def _about_left_out(left_out: Mapping[str, str], total: int, folder: Path) -> str:
+    names = ", ".join([*left_out][:SHOWN]) + ", …" * (len(left_out) > SHOWN)
+    reason = next(iter(left_out.values()))
+    many = f"{len(left_out)} of {total} cases could not be exported ({names})"
+    return f"{many}: {reason} The others are in {folder.name}."
+
+
+SHOWN = 6
+"""Cases that are left out and named."""
 
 DECISION_COLUMNS = ("decision", "proposal", "case", "slice", "verdict", "score", "said by discriminator", "run",
                     "by", "at", "seconds", "reason")  # fmt: skip

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,34 +26,53 @@ from ..io import (
     of_sequence,
     slicer_table,
 )
-from ..types import Case
+from ..types import NOT_ANNOTATED, Case
 
 if TYPE_CHECKING:
     from . import Project
 
 _GENERATOR = "napari-segmatch, research use only"
+_BIDS = re.compile(r"sub-[a-zA-Z0-9]+(_ses-[a-zA-Z0-9]+)?(_(acq|ce|rec|dir|run|echo)-[a-zA-Z0-9]+)*")
+_BIDS_SESSION = re.compile(r"sub-[a-zA-Z0-9]+(_ses-[a-zA-Z0-9]+)?(?=_)")
 
 
 @dataclass(frozen=True, eq=False)
 class Finished:
-    """A case ready to leave the project: labels (z, y, x) uint8 without 255, and where they are from."""
+    """A case ready to leave the project.
+
+    Attributes
+    ----------
+    labels
+        (z, y, x) uint8; 255 where nobody has judged, slices that are not finished included.
+    note
+        Where they are from.
+    proposed
+        Whether some are proposals that nobody has checked.
+    ids
+        Of all cases of the project: no two may be written to one file.
+    """
 
     case: Case
     labels: np.ndarray
     note: str
-    unchecked: Sequence[int]
     proposed: bool
+    ids: tuple[str, ...]
+
+    def filled(self, label: int = 0) -> np.ndarray:
+        """Return the labels with another one than 255, by default background, where nobody has judged."""
+        return np.where(self.labels == NOT_ANNOTATED, np.uint8(label), self.labels)
 
 
 Files = Iterator[tuple[str, bytes]]
 
 
 def _nifti(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
-    yield f"{item.case.id}.nii.gz", encode_labels(item.labels, item.case.geometry, item.note)
+    yield f"{item.case.id}.nii.gz", encode_labels(item.filled(), item.case.geometry, item.note)
 
 
 def _nrrd(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
-    yield f"{item.case.id}.seg.nrrd", encode_segments(item.labels, item.case.geometry, project.classes, project.colours)
+    labels = item.filled()
+    yield f"{item.case.id}.seg.nrrd", encode_segments(labels, item.case.geometry, project.classes, project.colours)
 
 
 def _dicom_seg(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
@@ -63,32 +85,53 @@ def _dicom_seg(project: Project, item: Finished, codes: Mapping[str, Code]) -> F
     machine = item.proposed or any(row["origin"] == "proposal" for row in rows)
     algorithm = ("SEMIAUTOMATIC" if case.labelled else "AUTOMATIC") if machine else "MANUAL"
     choices = of_sequence(project.reading(case.id).choices, name)
-    data = encode_segmentation(images[name], item.labels, case.geometry, project.classes, algorithm, codes, choices)  # type: ignore[arg-type]
+    labels = item.filled()
+    data = encode_segmentation(images[name], labels, case.geometry, project.classes, algorithm, codes, choices)  # type: ignore[arg-type]
     yield f"{case.id}.dcm", data
 
 
 def _nnunet(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
-    """Images and labels for nnU-Net; slices that nobody checked carry its label to ignore."""
-    labels = item.labels.copy()
-    labels[list(item.unchecked)] = len(project.classes) + 1
+    """Images and labels for nnU-Net; what nobody has judged carries its label to ignore."""
+    labels = item.filled(len(project.classes) + 1)
     for channel, pixels in enumerate(project.volume(item.case.id).pixels):
         yield f"imagesTr/{item.case.id}_{channel:04d}.nii.gz", encode_image(pixels, item.case.geometry)
     yield f"labelsTr/{item.case.id}.nii.gz", encode_labels(labels, item.case.geometry, item.note)
 
 
+@lru_cache(maxsize=1)
+def _bids_names(ids: tuple[str, ...]) -> dict[str, str]:
+    """Return for each case a name as BIDS has them, ``sub-01_ses-2``, that is no other case's.
+
+    An id that is one stays. Of one that begins like one this part is taken; of any other the letters and digits, since
+    BIDS allows nothing else in a subject's name. What is not the case's alone then gets some digits that tell it.
+    """
+    names = {id: _bids_name(id) for id in ids}
+    taken = Counter(names.values())
+    for id, name in names.items():
+        if id != name and (taken[name] > 1 or name == "sub-"):
+            link = "_acq-" if id.startswith(f"{name}_") else ""  # another scan of one subject, or another subject
+            names[id] = f"{name}{link}{hashlib.sha256(id.encode()).hexdigest()[:8]}"
+    return names
+
+
+def _bids_name(id: str) -> str:
+    if _BIDS.fullmatch(id):
+        return id
+    start = _BIDS_SESSION.match(id)
+    return start[0] if start else f"sub-{re.sub('[^a-zA-Z0-9]', '', id)}"
+
+
 def _bids(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
-    entities = dict(re.findall(r"(sub|ses)-([a-zA-Z0-9]+)", item.case.id)) or {
-        "sub": re.sub(r"[^a-zA-Z0-9]", "", item.case.id)
-    }
-    words = [f"{key}-{entities[key]}" for key in ("sub", "ses") if key in entities]
-    name = "/".join([*words, "anat", "_".join([*words, "desc-segmatch_dseg"])])
-    yield f"{name}.nii.gz", encode_labels(item.labels, item.case.geometry, item.note)
+    name = _bids_names(item.ids)[item.case.id]
+    folders = [word for word in name.split("_") if word.startswith(("sub-", "ses-"))]
+    name = "/".join([*folders, "anat", f"{name}_desc-segmatch_dseg"])
+    yield f"{name}.nii.gz", encode_labels(item.filled(), item.case.geometry, item.note)
     yield f"{name}.tsv", bids_table(project.classes, project.colours).encode()
 
 
 def _monai_label(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
     yield f"{item.case.id}.nii.gz", encode_image(project.volume(item.case.id).pixels[0], item.case.geometry)
-    yield f"labels/final/{item.case.id}.nii.gz", encode_labels(item.labels, item.case.geometry, item.note)
+    yield f"labels/final/{item.case.id}.nii.gz", encode_labels(item.filled(), item.case.geometry, item.note)
 
 
 LAYOUTS: dict[str, Callable[[Project, Finished, Mapping[str, Code]], Files]] = {

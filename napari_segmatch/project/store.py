@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,7 +34,13 @@ def create_database(path: Path, meta: Mapping[str, str]) -> None:
 
 @contextmanager
 def new_database(path: Path) -> Iterator[sqlite3.Connection]:
-    """Fill a database under another name, then put it in its place."""
+    """Fill a database under another name, then put it in its place.
+
+    Raises
+    ------
+    DiskProblem
+        If the disk has no room for it.
+    """
     half_made = half_made_name(path)
     path.parent.mkdir(exist_ok=True)
     for leftover in (half_made, half_made.with_name(f"{half_made.name}-journal")):
@@ -46,6 +53,10 @@ def new_database(path: Path) -> Iterator[sqlite3.Connection]:
         yield db
         schema.sign(db)
         db.commit()
+    except sqlite3.OperationalError as error:
+        if not _is_full(error):
+            raise
+        raise DiskProblem(f"The database cannot be written ({error}): free some space and try again.") from error
     finally:
         db.close()
     move(half_made, path)
@@ -65,13 +76,20 @@ def _connected(name: str, uri: bool = False) -> sqlite3.Connection:
     return db
 
 
+def _is_full(error: sqlite3.Error | OSError) -> bool:
+    """Whether a disk that has no room left is to blame."""
+    if isinstance(error, OSError):
+        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
 class Store:
     """One connection to a project's database. May be shared by threads: a lock makes them take turns.
 
     Parameters
     ----------
     readonly
-        Why nothing may be written, as a sentence; empty if it may.
+        Why nothing may be written, as a sentence; empty if it may. A project on a full disk is opened for reading.
     """
 
     def __init__(self, path: Path, readonly: str = "") -> None:
@@ -82,7 +100,7 @@ class Store:
         if not path.is_file() or path.is_symlink():
             raise ProjectError(f"{path.parent.name} is not a SegMatch project: it holds no {path.name}.")
         try:
-            self._open(path)
+            self._open_even_full(path)
         except sqlite3.OperationalError as error:
             raise DiskProblem(f"{path.parent.name}/{path.name} cannot be opened ({error}): try again.") from error
         except DAMAGE as error:
@@ -90,6 +108,20 @@ class Store:
                 f"{path.parent.name}/{path.name} cannot be used as a project database ({error}): "
                 "`segmatch doctor --repair` makes it anew from the audit trail and the masks."
             ) from error
+
+    def _open_even_full(self, path: Path) -> None:
+        """Open a database; where the disk has no room for a change, for reading: then it can still be exported."""
+        try:
+            self._open(path)
+        except (sqlite3.OperationalError, OSError) as error:
+            if self.readonly or not _is_full(error):
+                raise
+            self._db.close()
+            self.readonly = (
+                f"{path.parent.resolve().name} lies on a full disk: it can be looked at and exported elsewhere, but "
+                "not changed; free some space and open it again."
+            )
+            self._open(path)
 
     def _open(self, path: Path) -> None:
         if self.readonly:

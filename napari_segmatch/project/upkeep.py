@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from ..errors import ProjectError, SegmatchError
 from ..fsio import TEMPORARY, move
+from ..locks import WINDOW, FileLock
 from ..types import Case
 from . import Project
 from .doctor import checkpoint_is_whole, database_problems, trail_problems
@@ -20,17 +22,37 @@ from .sources import find_moved
 KEEP_DAYS = 30
 """So long the masks of a removed case survive ``segmatch gc``."""
 
+BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
 
 def repair(path: str | Path, search: Sequence[Path] = ()) -> list[str]:
     """Mend a project; returns a sentence for each thing that was done. What cannot be mended is left as it is.
 
     Images that have moved are looked for in the folders ``search``, beside the project and where it lay before.
+
+    Raises
+    ------
+    ProjectError
+        If there is no project, nothing can be written to it, or somebody is using it: a window, or a command that is
+        writing. Their database must not be replaced under their hands.
     """
     path = Path(path)
     if not path.is_dir():
         raise ProjectError(f"There is no project folder {path.name}: check the path.")
+    window = FileLock(path / WINDOW)
+    if not window.acquire(patience=1.0) and os.access(path / WINDOW, os.W_OK):
+        raise ProjectError(f"{path.resolve().name} is open in a window: close it there, then repair the project.")
+    try:
+        return _mended(path, search)
+    finally:
+        window.release()
+
+
+def _mended(path: Path, search: Sequence[Path]) -> list[str]:
     done = [rebuild(path, DATABASE)] if _needs_rebuilding(path) else []
     with Project.open(path) as project:
+        if project.readonly:
+            raise ProjectError(project.readonly)
         if trail_problems(project):
             renew_ledger(path, DATABASE)
             done.append("The audit trail beside the database was written anew.")
@@ -54,6 +76,10 @@ def _needs_rebuilding(path: Path) -> bool:
     except (SegmatchError, sqlite3.DatabaseError) as error:
         if "newer version" in str(error) or "another program" in str(error):
             raise
+        if getattr(error.__cause__ or error, "sqlite_errorcode", None) in BUSY:  # says nothing of the database itself
+            raise ProjectError(
+                f"{path.resolve().name} is being written to by another process: let it finish, or end it, then repair."
+            ) from error
         return True
 
 

@@ -69,8 +69,9 @@ def look(
     progress: Callable[[int], None] = lambda count: None,
 ) -> Found:
     """Find cases by patterns, or where none fits by what stands in the folder: DICOM, nnU-Net, BIDS or MONAI Label."""
+    lines: list[str] = []
     try:
-        return Found(tuple(find_cases(folder, images, mask)))
+        return Found(tuple(find_cases(folder, images, mask, lines.append)), tuple(lines))
     except ImportProblem as problem:
         try:
             return find_dataset(folder, list(images), classes, progress=progress)
