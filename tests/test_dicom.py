@@ -13,7 +13,7 @@ from dicom_series import enhanced, plane, series
 from scipy.spatial.transform import Rotation
 from test_nifti import problem
 
-from napari_segmatch.errors import ImportProblem, Question
+from napari_segmatch.errors import ImportProblem, ProjectError, Question
 from napari_segmatch.io import (
     Code,
     encode_segmentation,
@@ -320,7 +320,8 @@ def test_echoes_of_one_file_are_the_sequences_that_they_were_told_to_be(tmp_path
         assert np.array_equal(t2[0, ::-1], plane(0) * 2.0 - 1)
         assert np.array_equal(pd - t2, np.full(pd.shape, 2000))
         project.save_mask("a", np.zeros(pd.shape, np.uint8), done=range(len(pd)))
-        assert "e.dcm holds several volumes" in problem(project.export, tmp_path / "out", layout="dicom-seg")
+        with pytest.raises(ProjectError, match=r"e\.dcm holds several volumes"):
+            project.export(tmp_path / "out", layout="dicom-seg")
 
 
 def test_sequences_that_share_a_file_are_asked_about_one_by_one(tmp_path):
