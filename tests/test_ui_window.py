@@ -300,6 +300,29 @@ def test_a_correction_can_be_cancelled(dock, proposed, settle):
     settle(dock, lambda: reviewer.on_screen)
 
 
+def test_a_correction_has_naparis_own_tools_and_enter_closes_a_polygon_first(dock, proposed, settle):
+    """1 to 6 choose a tool while there is no proposal to reject, and Enter is napari's while a polygon is open."""
+    session = dock.session
+    session.open_project(proposed)
+    dock.show_tab("Review")
+    reviewer = dock.review.reviewer
+    settle(dock, lambda: reviewer.on_screen)
+    item, mask = reviewer.current, dock.desk.layers.mask
+    press(dock, Key.Key_C)
+    before = (dock.desk.labels[item.z] == 1).sum()
+    for key, mode in ((Key.Key_1, "erase"), (Key.Key_2, "paint"), (Key.Key_3, "polygon")):
+        press(dock, key)
+        assert str(mask.mode) == mode
+    z = dock.desk.layers.z
+    mask._overlays["polygon"].points = [(z, 60, 20), (z, 60, 40), (z, 80, 40), (z, 80, 20)]
+    press(dock, Key.Key_Return)
+    assert reviewer.correcting and (dock.desk.labels[item.z] == 1).sum() > before + 300
+    press(dock, Key.Key_Return)
+    settle(dock, lambda: not session.is_saving)
+    assert (session.mask(item.case)[item.z] == 1).sum() > before + 300
+    assert session.proposals.get(item.id).decision == "corrected"
+
+
 def test_an_unfinished_correction_is_never_lost(dock, proposed, settle):
     session = dock.session
     session.open_project(proposed)

@@ -139,8 +139,10 @@ class SegmatchDock(QWidget):
             return self.toggle_sheet
         if self.session.project is None or self.review.sheet_is_open:
             return None
-        if tab == "Annotate" and action == "done" and self.desk.layers.drawing_polygon:
-            return None
+        if action in ("done", "enter") and self.desk.layers.drawing_polygon:
+            return None  # napari closes the polygon with it
+        if action.startswith("reason_") and self.review.reviewer.correcting:
+            return None  # napari chooses a tool of your mask with it
         return self.panels()[tab].actions.get(action)
 
     def annotate_case(self, case: str) -> None:

@@ -12,7 +12,7 @@ from qtpy.QtCore import QTimer
 
 from ..types import Volume
 from .display import WINDOWS, Flip, window
-from .layer_settings import OPACITY, colormap, drawn_once, lock, outline, rescale
+from .layer_settings import OPACITY, colormap, drawn_once, lock, outline, polygon_begun, rescale
 from .style import palette
 
 if TYPE_CHECKING:
@@ -279,8 +279,8 @@ class Layers:
 
     @property
     def drawing_polygon(self) -> bool:
-        """Whether Enter belongs to napari's polygon tool."""
-        return self.mask is not None and str(self.mask.mode) == "polygon"
+        """Whether Enter belongs to napari's polygon tool: it closes the polygon that has been begun."""
+        return self.mask is not None and str(self.mask.mode) == "polygon" and polygon_begun(self.mask)
 
     def _on_paint(self, event: Any) -> None:
         self.painted.emit(getattr(event, "value", None))
