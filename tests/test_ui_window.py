@@ -323,6 +323,36 @@ def test_a_correction_has_naparis_own_tools_and_enter_closes_a_polygon_first(doc
     assert session.proposals.get(item.id).decision == "corrected"
 
 
+def test_what_is_painted_on_a_proposal_is_never_hidden_by_accepting_it(dock, proposed, settle):
+    """In words: it becomes part of a correction, or is undone. The proposal itself takes no stroke."""
+    session, desk = dock.session, dock.desk
+    session.open_project(proposed)
+    dock.show_tab("Review")
+    reviewer = dock.review.reviewer
+    settle(dock, lambda: reviewer.on_screen)
+    dock.viewer.layers.selection.active = desk.layers.proposal
+    press(dock, Key.Key_P)
+    assert str(desk.layers.proposal.mode) == "pan_zoom"
+    item, proposal = reviewer.current, int((desk.layers.proposal.data == 1).sum())
+    desk.layers.set_mode("paint")
+    for _ in range(2):
+        paint(dock)
+        press(dock, Key.Key_A)
+        assert reviewer.current.id == item.id and "You painted" in dock.status._message.text()
+        press(dock, Key.Key_Z, Control)
+        assert not desk.drawn[item.z] and session.proposals.get(item.id).decision is None
+    paint(dock)
+    mine = desk.labels[item.z] == 1
+    press(dock, Key.Key_C)
+    both = desk.labels[item.z] == 1
+    assert both[mine].all() and both.sum() > max(mine.sum(), proposal)
+    reviewer.cancel_correction()
+    assert not desk.drawn[item.z]
+    press(dock, Key.Key_A)
+    settle(dock, lambda: not session.is_saving)
+    assert (session.mask(item.case)[item.z] == 1).sum() == proposal
+
+
 def test_an_unfinished_correction_is_never_lost(dock, proposed, settle):
     session = dock.session
     session.open_project(proposed)

@@ -138,7 +138,7 @@ class Layers:
             layer.data = data
             rescale(layer, spacing)
             layer.editable = False  # forgets napari's own undo steps, which belong to the case before
-            layer.editable = True
+            layer.editable = name == MASK  # a stroke on what the machine says would be nobody's
             if recolour:
                 layer.colormap = colormap(colours)
             return layer
@@ -150,6 +150,7 @@ class Layers:
             layer.events.mode.connect(self._on_mode)
             layer.events.selected_label.connect(self._keep_to_classes)
         self.viewer.layers.append(layer)
+        layer.editable = name == MASK
         lock(layer)
         return layer
 
