@@ -353,6 +353,31 @@ def test_what_is_painted_on_a_proposal_is_never_hidden_by_accepting_it(dock, pro
     assert (session.mask(item.case)[item.z] == 1).sum() == proposal
 
 
+@pytest.mark.parametrize("key", [Key.Key_R, Key.Key_D])
+def test_who_changes_their_mind_about_an_accepted_mask_sees_it_go(dock, proposed, settle, key):
+    """From the desk too: marked as done afterwards, the slice is empty, and nobody is accused of a conflict."""
+    session, desk, reviewer = dock.session, dock.desk, dock.review.reviewer
+    session.open_project(proposed)
+    dock.show_tab("Review")
+    dock.review.filter.undecided.setChecked(False)
+    dock.review.filter.order.setCurrentText("by case")
+    settle(dock, lambda: reviewer.on_screen)
+    item = reviewer.current
+    press(dock, Key.Key_A)
+    settle(dock, lambda: not session.is_saving and item.z in session.case(item.case).labelled)
+    reviewer.show(session.proposals.get(item.id))
+    settle(dock, lambda: reviewer.on_screen and desk.drawn[item.z])
+    press(dock, key)
+    settle(dock, lambda: not session.is_saving and not session._jobs.pending("read"))
+    dock.annotate_case(item.case)
+    settle(dock, lambda: desk.case_id == item.case)
+    assert not desk.drawn[item.z]
+    desk.z = item.z
+    press(dock, Key.Key_Return)
+    settle(dock, lambda: not session.is_saving and item.z in session.case(item.case).labelled)
+    assert not session.mask(item.case)[item.z].any() and not session.asides and not dock.banner.sentence
+
+
 def test_an_unfinished_correction_is_never_lost(dock, proposed, settle):
     session = dock.session
     session.open_project(proposed)

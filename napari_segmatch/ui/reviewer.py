@@ -210,6 +210,8 @@ class Reviewer:
             self.current = None
             self.desk.show_proposal(None)
         self.session.decide(item, verdict, mask, seconds=seconds, reason=reason)
+        if labels is None and item.decision in ("accepted", "corrected"):
+            self._refetch([item])  # what it had brought in is out again
         self.moved.emit()
 
     def decide_all(self, items: list[Proposal], seconds: float) -> None:
