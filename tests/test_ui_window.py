@@ -221,6 +221,49 @@ def test_interpolate_copy_and_grow(on_case, settle):
     assert (dock.desk.labels[dock.desk.z] == 1).sum() > before > 0
 
 
+def test_a_preview_goes_with_its_outline_and_paints_no_finished_slice(on_case, settle):
+    dock, desk, session = on_case, on_case.desk, on_case.session
+    for z in (2, 7):
+        desk.z = z
+        paint(dock)
+        settle(dock, lambda: not desk._heard)
+    press(dock, Key.Key_I)
+    assert desk.layers.proposal.data.any()
+    dock.show_tab("Cases")
+    dock.show_tab("Annotate")
+    assert not dock.annotate._why.text()
+    press(dock, Key.Key_I)
+    assert desk.layers.proposal.data.any() and desk.drawn.sum() == 2, "the first press shows, it does not paint"
+    desk.z = 4
+    press(dock, Key.Key_Return)
+    assert not desk.layers.proposal.data.any()
+    settle(dock, lambda: session.case("case-03").labelled == (4,))
+    dock.annotate.filling._preview = {4: desk.labels[2], 5: desk.labels[2]}  # as if it had been finished elsewhere
+    press(dock, Key.Key_I)
+    assert list(np.flatnonzero(desk.drawn)) == [2, 5, 7]
+
+
+def test_a_glance_at_review_leaves_the_desk_as_it_was(dock, proposed, settle):
+    """What it had asked for arrives when somebody else works there; so do undone decisions."""
+    desk, reviewer = dock.desk, dock.review.reviewer
+    dock.session.open_project(proposed)
+    dock.annotate_case("case-04")
+    settle(dock, lambda: desk.case_id == "case-04")
+    for leave in ("Annotate", "Cases", "Annotate"):
+        dock.show_tab("Review")
+        assert reviewer.current.case != "case-04"
+        dock.show_tab(leave)
+        settle(dock, lambda: not dock.session._jobs.pending("read"))
+        assert desk.case_id == "case-04" and not desk.layers.proposal.data.any()
+    assert str(desk.layers.mask.mode) == "paint" and dock.annotate._state.text().startswith("Slice")
+    reviewer._previews_arrived({reviewer.current.id})
+    reviewer._went_back([reviewer.current])
+    settle(dock, lambda: not dock.session._jobs.pending("read"))
+    assert desk.case_id == "case-04" and str(desk.layers.mask.mode) == "paint"
+    dock.show_tab("Review")
+    settle(dock, lambda: reviewer.on_screen and desk.layers.proposal.data.any())
+
+
 def test_the_slider_has_the_slices_of_the_case_on_the_screen(dock, tmp_path, settle):
     from helpers import write_case
 

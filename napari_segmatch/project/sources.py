@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from itertools import islice
@@ -46,11 +47,12 @@ def find_moved(project: Project, search: Sequence[Path] = (), *, quick: bool = F
     home = project.store.row("SELECT value FROM meta WHERE key = 'home'")
     wanted = {Path(row["path"]).name for row in missing}
     nearby = {} if quick else _by_name([*search, project.path.resolve().parent], wanted)
+    hashed = {name: _Hashed(files) for name, files in nearby.items()}
     moved: dict[str, list[dict[str, object]]] = {}
     for row in missing:
-        places = [Path(os.path.normpath(Path(home["value"], row["path"])))] if home is not None else []
-        for place in (*places, *nearby.get(Path(row["path"]).name, ())):
-            if place.exists() and _is_the_same(place, row["sha256"]):
+        before = [Path(os.path.normpath(Path(home["value"], row["path"])))] if home is not None else []
+        for files in (_Hashed(before), hashed.get(Path(row["path"]).name)):
+            if files is not None and (place := files.find(row["sha256"])) is not None:
                 moved.setdefault(row["case_id"], []).append({**dict(row), "path": project.relative(place)})
                 break
     if moved:
@@ -60,12 +62,22 @@ def find_moved(project: Project, search: Sequence[Path] = (), *, quick: bool = F
     return [f"Found again: {len(images)} images of {case}." for case, images in moved.items()]
 
 
-def _is_the_same(place: Path, sha256: str | None) -> bool:
-    """Without a hash (a project of version 1) the pixels are compared when the case is opened."""
-    try:
-        return sha256 is None or file_hash(place) == sha256
-    except ImportProblem:
-        return False
+class _Hashed:
+    """Files to be found by their hash. Each is read once, and only as many as it takes."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = files
+        self._waiting = iter(files)
+        self._known: dict[str | None, Path] = {}
+
+    def find(self, sha256: str | None) -> Path | None:
+        """Without a hash (a project of version 1) the first is taken: the pixels are compared when it is opened."""
+        if sha256 is None:
+            return next((path for path in self._files if path.exists()), None)
+        while sha256 not in self._known and (path := next(self._waiting, None)) is not None:
+            with contextlib.suppress(ImportProblem):
+                self._known.setdefault(file_hash(path), path)
+        return self._known.get(sha256)
 
 
 def _by_name(folders: Sequence[Path], wanted: set[str]) -> dict[str, list[Path]]:
