@@ -496,6 +496,30 @@ def test_what_training_says_is_shown(dock, proposed, settle):
     settle(dock, lambda: "Dice 0.800 (n = 1)" in dock.status.words)
 
 
+def test_roll_back_names_its_run_and_takes_the_one_that_somebody_chose(dock, proposed, monkeypatch):
+    """Also while another run trains, which the plots show and which tells of itself four times a second."""
+    session, runs, rolled_back = dock.session, dock.train.runs, []
+    with Project.open(proposed) as opened:
+        opened.set_run_state(opened.new_run(configure("quick")).id, "finished")
+    session.open_project(proposed)
+    dock.show_tab("Train")
+    assert (runs.chosen, runs._roll_back.text()) == (2, "Roll back run 2")
+    monkeypatch.setattr(type(session), "is_training", True)
+    monkeypatch.setattr(session, "roll_back", rolled_back.append)
+    older = runs.list.item(1)
+    runs.list.setCurrentItem(older)
+    runs.list.itemClicked.emit(older)
+    for state in ("running", "paused"):
+        session.run_state = state
+        dock.train.redraw()
+        assert runs.list.item(0).text() == f"Run 2: {state}" and runs._roll_back.text() == "Roll back run 1"
+    runs._roll_back.click()
+    assert rolled_back == [1]
+    session._watch(session.project.new_run(configure("quick")))
+    dock.train.redraw()
+    assert runs._roll_back.text() == "Roll back run 3"
+
+
 def test_export_lists_what_was_written(dock, project, tmp_path, settle):
     dock.session.open_project(project)
     dock.show_tab("Export")
