@@ -529,6 +529,36 @@ def test_export_lists_what_was_written(dock, project, tmp_path, settle):
     assert (tmp_path / "out" / "case-01.nii.gz").exists()
 
 
+def test_a_refused_export_does_not_go_on_writing(dock, project, tmp_path, settle):
+    dock.session.open_project(project)
+    dock.show_tab("Export")
+    dock.export.folder.setText(str(tmp_path / "out"))
+    dock.export.formats.setCurrentText("DICOM segmentations")
+    dock.export.export()
+    assert dock.export._said.text() == "Writing …"
+    settle(dock, lambda: "DICOM" in dock.banner.sentence)
+    assert dock.export._said.isHidden() and dock.export.button.isEnabled()
+    dock.export.formats.setCurrentIndex(0)
+    dock.export.export()
+    settle(dock, lambda: dock.export.list.count() > 0)
+    assert "written to out" in dock.export._said.text() and not dock.export._said.isHidden()
+
+
+def test_planes_cut_through_what_is_painted_and_hide_no_letter(dock, project, settle):
+    dock.session.open_project(project)
+    dock.annotate_case("case-01")
+    settle(dock, lambda: dock.desk.case_id == "case-01")
+    planes, letters = dock.overlays.planes, dock.overlays.letters
+    rows, columns = np.nonzero((dock.desk.layers.mask.data == 1).any(axis=0))
+    assert planes.point[1:] == [int(np.median(rows)), int(np.median(columns))]
+    right = letters._labels["right"]
+    alone = right.geometry()
+    press(dock, Key.Key_O)
+    assert right.text() and right.geometry().right() < planes.geometry().left()
+    press(dock, Key.Key_O)
+    assert right.geometry() == alone
+
+
 def test_adding_a_folder_previews_first_and_sets_a_broken_file_aside(dock, project, tmp_path, settle):
     images = project / "images"
     (images / "case-09").mkdir()

@@ -177,6 +177,8 @@ class SegmatchDock(QWidget):
 
     def _project_changed(self) -> None:
         self.banner.dismiss()
+        if self.session.farewell:
+            self.banner.say(self.session.farewell)
         self.status.say("")
         self._count_review()
         self.status.redraw()
