@@ -93,9 +93,6 @@ class Ledger(Sequence[Proposal]):
     def undecided(self) -> int:
         return sum(n for (_, decision, _), n in self.counts.items() if decision is None)
 
-    def decided(self, *verdicts: HumanVerdict) -> int:
-        return sum(n for (_, decision, _), n in self.counts.items() if decision in verdicts)
-
     def mark(self, ids: Iterable[int], decision: HumanVerdict | None) -> list[int]:
         """Note a person's word on some proposals; returns those whose word was another before."""
         ids = list(ids)

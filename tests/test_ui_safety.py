@@ -96,3 +96,27 @@ def test_window_stays_open_while_the_disk_refuses(on_case, settle, monkeypatch, 
         monkeypatch.setattr(f"napari_segmatch.{module}.write_atomic", whole)
     settle(dock, lambda: not dock.session.trouble and not dock.session.is_saving)
     assert (dock.session.project.mask("case-03") == 1).sum() == 100
+
+
+def test_where_the_rescued_strokes_lie_is_still_said_when_the_project_is_closed(
+    on_case, project, settle, monkeypatch, tmp_path
+):
+    """The word stands over the start page and over the next project, until somebody takes it away."""
+    from napari_segmatch.errors import DiskProblem
+
+    def refuse(path, data):
+        raise DiskProblem(f"{path.name} could not be written (No space left on device).")
+
+    dock, other = on_case, shutil.copytree(project, tmp_path / "other")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    monkeypatch.setattr("napari_segmatch.project.objects.write_atomic", refuse)
+    paint(dock)
+    settle(dock, lambda: bool(dock.session.trouble))
+    dock.cases._close()
+    assert dock.session.project is None and "segmatch recover" in dock.banner.sentence
+    dock.session.open_project(other)
+    assert "segmatch recover" in dock.banner.sentence
+    dock.banner.dismiss()
+    dock.session.open_project(other)
+    assert not dock.banner.sentence

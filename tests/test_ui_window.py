@@ -221,6 +221,49 @@ def test_interpolate_copy_and_grow(on_case, settle):
     assert (dock.desk.labels[dock.desk.z] == 1).sum() > before > 0
 
 
+def test_a_preview_goes_with_its_outline_and_paints_no_finished_slice(on_case, settle):
+    dock, desk, session = on_case, on_case.desk, on_case.session
+    for z in (2, 7):
+        desk.z = z
+        paint(dock)
+        settle(dock, lambda: not desk._heard)
+    press(dock, Key.Key_I)
+    assert desk.layers.proposal.data.any()
+    dock.show_tab("Cases")
+    dock.show_tab("Annotate")
+    assert not dock.annotate._why.text()
+    press(dock, Key.Key_I)
+    assert desk.layers.proposal.data.any() and desk.drawn.sum() == 2, "the first press shows, it does not paint"
+    desk.z = 4
+    press(dock, Key.Key_Return)
+    assert not desk.layers.proposal.data.any()
+    settle(dock, lambda: session.case("case-03").labelled == (4,))
+    dock.annotate.filling._preview = {4: desk.labels[2], 5: desk.labels[2]}  # as if it had been finished elsewhere
+    press(dock, Key.Key_I)
+    assert list(np.flatnonzero(desk.drawn)) == [2, 5, 7]
+
+
+def test_a_glance_at_review_leaves_the_desk_as_it_was(dock, proposed, settle):
+    """What it had asked for arrives when somebody else works there; so do undone decisions."""
+    desk, reviewer = dock.desk, dock.review.reviewer
+    dock.session.open_project(proposed)
+    dock.annotate_case("case-04")
+    settle(dock, lambda: desk.case_id == "case-04")
+    for leave in ("Annotate", "Cases", "Annotate"):
+        dock.show_tab("Review")
+        assert reviewer.current.case != "case-04"
+        dock.show_tab(leave)
+        settle(dock, lambda: not dock.session._jobs.pending("read"))
+        assert desk.case_id == "case-04" and not desk.layers.proposal.data.any()
+    assert str(desk.layers.mask.mode) == "paint" and dock.annotate._state.text().startswith("Slice")
+    reviewer._previews_arrived({reviewer.current.id})
+    reviewer._went_back([reviewer.current])
+    settle(dock, lambda: not dock.session._jobs.pending("read"))
+    assert desk.case_id == "case-04" and str(desk.layers.mask.mode) == "paint"
+    dock.show_tab("Review")
+    settle(dock, lambda: reviewer.on_screen and desk.layers.proposal.data.any())
+
+
 def test_the_slider_has_the_slices_of_the_case_on_the_screen(dock, tmp_path, settle):
     from helpers import write_case
 
@@ -300,6 +343,84 @@ def test_a_correction_can_be_cancelled(dock, proposed, settle):
     settle(dock, lambda: reviewer.on_screen)
 
 
+def test_a_correction_has_naparis_own_tools_and_enter_closes_a_polygon_first(dock, proposed, settle):
+    """1 to 6 choose a tool while there is no proposal to reject, and Enter is napari's while a polygon is open."""
+    session = dock.session
+    session.open_project(proposed)
+    dock.show_tab("Review")
+    reviewer = dock.review.reviewer
+    settle(dock, lambda: reviewer.on_screen)
+    item, mask = reviewer.current, dock.desk.layers.mask
+    press(dock, Key.Key_C)
+    before = (dock.desk.labels[item.z] == 1).sum()
+    for key, mode in ((Key.Key_1, "erase"), (Key.Key_2, "paint"), (Key.Key_3, "polygon")):
+        press(dock, key)
+        assert str(mask.mode) == mode
+    z = dock.desk.layers.z
+    mask._overlays["polygon"].points = [(z, 60, 20), (z, 60, 40), (z, 80, 40), (z, 80, 20)]
+    press(dock, Key.Key_Return)
+    assert reviewer.correcting and (dock.desk.labels[item.z] == 1).sum() > before + 300
+    press(dock, Key.Key_Return)
+    settle(dock, lambda: not session.is_saving)
+    assert (session.mask(item.case)[item.z] == 1).sum() > before + 300
+    assert session.proposals.get(item.id).decision == "corrected"
+
+
+def test_what_is_painted_on_a_proposal_is_never_hidden_by_accepting_it(dock, proposed, settle):
+    """In words: it becomes part of a correction, or is undone. The proposal itself takes no stroke."""
+    session, desk = dock.session, dock.desk
+    session.open_project(proposed)
+    dock.show_tab("Review")
+    reviewer = dock.review.reviewer
+    settle(dock, lambda: reviewer.on_screen)
+    dock.viewer.layers.selection.active = desk.layers.proposal
+    press(dock, Key.Key_P)
+    assert str(desk.layers.proposal.mode) == "pan_zoom"
+    item, proposal = reviewer.current, int((desk.layers.proposal.data == 1).sum())
+    desk.layers.set_mode("paint")
+    for _ in range(2):
+        paint(dock)
+        press(dock, Key.Key_A)
+        assert reviewer.current.id == item.id and "You painted" in dock.status._message.text()
+        press(dock, Key.Key_Z, Control)
+        assert not desk.drawn[item.z] and session.proposals.get(item.id).decision is None
+    paint(dock)
+    mine = desk.labels[item.z] == 1
+    press(dock, Key.Key_C)
+    both = desk.labels[item.z] == 1
+    assert both[mine].all() and both.sum() > max(mine.sum(), proposal)
+    reviewer.cancel_correction()
+    assert not desk.drawn[item.z]
+    press(dock, Key.Key_A)
+    settle(dock, lambda: not session.is_saving)
+    assert (session.mask(item.case)[item.z] == 1).sum() == proposal
+
+
+@pytest.mark.parametrize("key", [Key.Key_R, Key.Key_D])
+def test_who_changes_their_mind_about_an_accepted_mask_sees_it_go(dock, proposed, settle, key):
+    """From the desk too: marked as done afterwards, the slice is empty, and nobody is accused of a conflict."""
+    session, desk, reviewer = dock.session, dock.desk, dock.review.reviewer
+    session.open_project(proposed)
+    dock.show_tab("Review")
+    dock.review.filter.undecided.setChecked(False)
+    dock.review.filter.order.setCurrentText("by case")
+    settle(dock, lambda: reviewer.on_screen)
+    item = reviewer.current
+    press(dock, Key.Key_A)
+    settle(dock, lambda: not session.is_saving and item.z in session.case(item.case).labelled)
+    reviewer.show(session.proposals.get(item.id))
+    settle(dock, lambda: reviewer.on_screen and desk.drawn[item.z])
+    press(dock, key)
+    settle(dock, lambda: not session.is_saving and not session._jobs.pending("read"))
+    dock.annotate_case(item.case)
+    settle(dock, lambda: desk.case_id == item.case)
+    assert not desk.drawn[item.z]
+    desk.z = item.z
+    press(dock, Key.Key_Return)
+    settle(dock, lambda: not session.is_saving and item.z in session.case(item.case).labelled)
+    assert not session.mask(item.case)[item.z].any() and not session.asides and not dock.banner.sentence
+
+
 def test_an_unfinished_correction_is_never_lost(dock, proposed, settle):
     session = dock.session
     session.open_project(proposed)
@@ -375,6 +496,30 @@ def test_what_training_says_is_shown(dock, proposed, settle):
     settle(dock, lambda: "Dice 0.800 (n = 1)" in dock.status.words)
 
 
+def test_roll_back_names_its_run_and_takes_the_one_that_somebody_chose(dock, proposed, monkeypatch):
+    """Also while another run trains, which the plots show and which tells of itself four times a second."""
+    session, runs, rolled_back = dock.session, dock.train.runs, []
+    with Project.open(proposed) as opened:
+        opened.set_run_state(opened.new_run(configure("quick")).id, "finished")
+    session.open_project(proposed)
+    dock.show_tab("Train")
+    assert (runs.chosen, runs._roll_back.text()) == (2, "Roll back run 2")
+    monkeypatch.setattr(type(session), "is_training", True)
+    monkeypatch.setattr(session, "roll_back", rolled_back.append)
+    older = runs.list.item(1)
+    runs.list.setCurrentItem(older)
+    runs.list.itemClicked.emit(older)
+    for state in ("running", "paused"):
+        session.run_state = state
+        dock.train.redraw()
+        assert runs.list.item(0).text() == f"Run 2: {state}" and runs._roll_back.text() == "Roll back run 1"
+    runs._roll_back.click()
+    assert rolled_back == [1]
+    session._watch(session.project.new_run(configure("quick")))
+    dock.train.redraw()
+    assert runs._roll_back.text() == "Roll back run 3"
+
+
 def test_export_lists_what_was_written(dock, project, tmp_path, settle):
     dock.session.open_project(project)
     dock.show_tab("Export")
@@ -382,6 +527,36 @@ def test_export_lists_what_was_written(dock, project, tmp_path, settle):
     dock.export.export()
     settle(dock, lambda: dock.export.list.count() > 0)
     assert (tmp_path / "out" / "case-01.nii.gz").exists()
+
+
+def test_a_refused_export_does_not_go_on_writing(dock, project, tmp_path, settle):
+    dock.session.open_project(project)
+    dock.show_tab("Export")
+    dock.export.folder.setText(str(tmp_path / "out"))
+    dock.export.formats.setCurrentText("DICOM segmentations")
+    dock.export.export()
+    assert dock.export._said.text() == "Writing …"
+    settle(dock, lambda: "DICOM" in dock.banner.sentence)
+    assert dock.export._said.isHidden() and dock.export.button.isEnabled()
+    dock.export.formats.setCurrentIndex(0)
+    dock.export.export()
+    settle(dock, lambda: dock.export.list.count() > 0)
+    assert "written to out" in dock.export._said.text() and not dock.export._said.isHidden()
+
+
+def test_planes_cut_through_what_is_painted_and_hide_no_letter(dock, project, settle):
+    dock.session.open_project(project)
+    dock.annotate_case("case-01")
+    settle(dock, lambda: dock.desk.case_id == "case-01")
+    planes, letters = dock.overlays.planes, dock.overlays.letters
+    rows, columns = np.nonzero((dock.desk.layers.mask.data == 1).any(axis=0))
+    assert planes.point[1:] == [int(np.median(rows)), int(np.median(columns))]
+    right = letters._labels["right"]
+    alone = right.geometry()
+    press(dock, Key.Key_O)
+    assert right.text() and right.geometry().right() < planes.geometry().left()
+    press(dock, Key.Key_O)
+    assert right.geometry() == alone
 
 
 def test_adding_a_folder_previews_first_and_sets_a_broken_file_aside(dock, project, tmp_path, settle):

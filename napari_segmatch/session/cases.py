@@ -44,7 +44,7 @@ class CaseSession(KeepingSession):
     mask_saved = Signal(str)
     """A mask of this case is on disk."""
     exported = Signal(list)
-    """These files were written."""
+    """An export has ended and these files were written; none if it was refused."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class CaseSession(KeepingSession):
         self._reload()
         self.project_changed.emit()
         if warnings := " ".join(filter(None, (project.readonly, place_warning(project.path)))):
-            self.message.emit(warnings, True)
+            self.message.emit(" ".join(filter(None, (self.farewell, warnings))), True)
 
     def _opened(self, project: Project) -> None:
         """Read what is to be known of a project before anybody hears of it."""
@@ -269,13 +269,19 @@ class CaseSession(KeepingSession):
     # export ----------------------------------------------------------------------------------------------
 
     def export(self, folder: Path, include_accepted: bool = False, layout: str = "nifti") -> None:
-        self._jobs.submit(
-            "save",
-            lambda: self._open().export(folder, include_accepted=include_accepted, layout=layout),
-            lambda files: self._exported(folder, files),
-        )
+        def work() -> list[Path] | Exception:
+            try:
+                return self._open().export(folder, include_accepted=include_accepted, layout=layout)
+            except Exception as error:  # whoever waits for the files is told all the same
+                return error
 
-    def _exported(self, folder: Path, files: list[Path]) -> None:
+        self._jobs.submit("save", work, lambda found: self._exported(folder, found))
+
+    def _exported(self, folder: Path, files: list[Path] | Exception) -> None:
+        if isinstance(files, Exception):
+            self.exported.emit([])
+            self._failed("save", files)
+            return
         self.exported.emit(files)
         self.message.emit(f"{len(files)} files written to {folder.name}.", False)
 

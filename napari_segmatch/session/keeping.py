@@ -34,6 +34,8 @@ class KeepingSession:
         self._strokes: dict[str, int] = {}  # of each case, those in the journal that no save has taken along
         self._trouble = ""
         self._here: tuple[str, int] | None = None
+        self.farewell = ""
+        """Where that lies which the project closed last could not keep; empty as a rule."""
 
     def _failed(self, lane: Lane, error: BaseException) -> None:
         words = str(error) if isinstance(error, SegmatchError) else f"Something went wrong: {error!r}."
@@ -63,15 +65,18 @@ class KeepingSession:
 
     def _rescue(self) -> None:
         """If the disk still refuses what was drawn, put it somewhere else."""
+        if self.project is not None:
+            self.farewell = ""
         if self._keeper is None or not self.trouble:
             return
         self._jobs.finish("journal")
         try:
             rescued = self._keeper.give_up()
         except DiskProblem as error:
-            self.message.emit(str(error), True)
+            self.farewell = str(error)
         else:
-            self.message.emit(f"What is not saved lies in {rescued}: `segmatch recover` brings it in.", True)
+            self.farewell = f"What is not saved lies in {rescued}: `segmatch recover` brings it in."
+        self.message.emit(self.farewell, True)
 
     def _let_go(self) -> None:
         if self._keeper is not None:

@@ -139,8 +139,10 @@ class SegmatchDock(QWidget):
             return self.toggle_sheet
         if self.session.project is None or self.review.sheet_is_open:
             return None
-        if tab == "Annotate" and action == "done" and self.desk.layers.drawing_polygon:
-            return None
+        if action in ("done", "enter") and self.desk.layers.drawing_polygon:
+            return None  # napari closes the polygon with it
+        if action.startswith("reason_") and self.review.reviewer.correcting:
+            return None  # napari chooses a tool of your mask with it
         return self.panels()[tab].actions.get(action)
 
     def annotate_case(self, case: str) -> None:
@@ -175,6 +177,8 @@ class SegmatchDock(QWidget):
 
     def _project_changed(self) -> None:
         self.banner.dismiss()
+        if self.session.farewell:
+            self.banner.say(self.session.farewell)
         self.status.say("")
         self._count_review()
         self.status.redraw()

@@ -48,6 +48,12 @@ def lock(layer: Layer) -> None:
         layer.locked = True
 
 
+def polygon_begun(layer: Labels) -> bool:
+    """Whether a polygon has corners already; True where napari does not tell (0.9 does)."""
+    overlay = getattr(layer, "_overlays", {}).get("polygon")
+    return overlay is None or len(overlay.points) > 0
+
+
 def colormap(colours: Sequence[str]) -> DirectLabelColormap:
     """Colour classes; 0 and 255 (not annotated) stay clear."""
     table: dict[int | None, Any] = {None: "transparent", 0: "transparent", 255: "transparent"}

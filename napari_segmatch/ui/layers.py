@@ -12,7 +12,7 @@ from qtpy.QtCore import QTimer
 
 from ..types import Volume
 from .display import WINDOWS, Flip, window
-from .layer_settings import OPACITY, colormap, drawn_once, lock, outline, rescale
+from .layer_settings import OPACITY, colormap, drawn_once, lock, outline, polygon_begun, rescale
 from .style import palette
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ class Layers:
             layer.data = data
             rescale(layer, spacing)
             layer.editable = False  # forgets napari's own undo steps, which belong to the case before
-            layer.editable = True
+            layer.editable = name == MASK  # a stroke on what the machine says would be nobody's
             if recolour:
                 layer.colormap = colormap(colours)
             return layer
@@ -150,6 +150,7 @@ class Layers:
             layer.events.mode.connect(self._on_mode)
             layer.events.selected_label.connect(self._keep_to_classes)
         self.viewer.layers.append(layer)
+        layer.editable = name == MASK
         lock(layer)
         return layer
 
@@ -279,8 +280,8 @@ class Layers:
 
     @property
     def drawing_polygon(self) -> bool:
-        """Whether Enter belongs to napari's polygon tool."""
-        return self.mask is not None and str(self.mask.mode) == "polygon"
+        """Whether Enter belongs to napari's polygon tool: it closes the polygon that has been begun."""
+        return self.mask is not None and str(self.mask.mode) == "polygon" and polygon_begun(self.mask)
 
     def _on_paint(self, event: Any) -> None:
         self.painted.emit(getattr(event, "value", None))

@@ -26,6 +26,7 @@ class EdgeLetters(QObject):
         self.flip: Flip | None = None
         self._canvas: QWidget | None = None
         self._labels: dict[str, QLabel] = {}
+        self._covered = 0
         viewer.dims.events.order.connect(self.redraw)
         viewer.dims.events.ndisplay.connect(self.redraw)
 
@@ -71,13 +72,18 @@ class EdgeLetters(QObject):
             label.setVisible(bool(texts[edge]))
         self._place()
 
+    def stay_left_of(self, covered: int) -> None:
+        """Something lies over so many pixels at the right edge: the letter there stands beside it."""
+        self._covered = covered
+        self._place()
+
     def _place(self) -> None:
         if self._canvas is None:
             return
         width, height = self._canvas.width(), self._canvas.height()
         for edge, label in self._labels.items():
             x, y = (width - label.width()) // 2, (height - label.height()) // 2
-            x = {"left": _MARGIN, "right": width - label.width() - _MARGIN}.get(edge, x)
+            x = {"left": _MARGIN, "right": width - self._covered - label.width() - _MARGIN}.get(edge, x)
             y = {"top": _MARGIN, "bottom": height - label.height() - _FOOT}.get(edge, y)
             label.move(x, y)
 

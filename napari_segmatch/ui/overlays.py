@@ -18,6 +18,7 @@ class Overlays:
         self.letters = EdgeLetters(desk.viewer, desk)
         self.planes = Planes(desk)
         self.slider = SliceSlider(desk.viewer, desk.layers, desk)
+        self.planes.covered.connect(self.letters.stay_left_of)
         desk.opened.connect(self._opened)
 
     def attach(self, window: QWidget) -> None:

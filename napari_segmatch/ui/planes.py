@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from qtpy.QtCore import QPoint, QRect, Qt
+from qtpy.QtCore import QPoint, QRect, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QOpenGLWidget, QWidget
 
@@ -53,13 +53,15 @@ def coloured(
 
 
 class Planes(QWidget):
-    """Lies over the right edge of the canvas. A click goes there.
+    """Lies over the right edge of the canvas. A click goes there. ``covered`` carries how many pixels of it are hidden.
 
     Attributes
     ----------
     point
         The place (z, y, x) on the screen that the other planes cut through.
     """
+
+    covered = Signal(int)
 
     def __init__(self, desk: Desk) -> None:
         super().__init__()
@@ -82,7 +84,7 @@ class Planes(QWidget):
         canvas = window.findChild(QOpenGLWidget)
         if canvas is not None:
             self.setParent(canvas)
-            self.setVisible(self._on)
+            self._show(self._on)
             self.redraw()
 
     def detach(self) -> None:
@@ -97,25 +99,30 @@ class Planes(QWidget):
     def toggle(self) -> bool:
         """Show or hide the planes; returns whether they are shown."""
         self._on = not self._on
-        self.setVisible(self._on and self.parent() is not None)
+        self._show(self._on and self.parent() is not None)
         self.redraw()
         return self._on
 
+    def _show(self, on: bool) -> None:
+        self.setVisible(on)
+        if not on:
+            self.covered.emit(0)
+
     def _opened(self) -> None:
-        """Cut through the middle of what is painted or proposed, else through the middle of the picture."""
+        """Cut through the middle of what is painted, else through the middle of the picture."""
+        self._show(self._on and bool(self.desk.count))
         if not self.desk.count:
-            self.setVisible(False)
             return
-        self.setVisible(self._on)
+        labels = self.desk.labels[self.desk.drawn]
         self.point = [n // 2 for n in self.desk.labels.shape]
-        self.redraw()
+        self.look_at(((labels > 0) & (labels != NOT_ANNOTATED)).any(axis=0))
 
     def look_at(self, inside: np.ndarray) -> None:
-        """Cut through the middle of a mask (y, x) as stored."""
+        """Cut through the middle of a mask (y, x) as stored, if there is anything in it."""
         rows, columns = np.nonzero(self.desk.flip.to_view(inside))
         if rows.size:
             self.point[1:] = [int(np.median(rows)), int(np.median(columns))]
-            self.redraw()
+        self.redraw()
 
     def redraw(self) -> None:
         mask, proposal, canvas = self.desk.layers.mask, self.desk.layers.proposal, self.parent()
@@ -151,6 +158,7 @@ class Planes(QWidget):
             self._tiles.append((tile, box))
             top = box.bottom() + 1 + _GAP
         self.setGeometry(canvas.width() - edge - 3 * _GAP, _GAP, edge + 2 * _GAP, top)
+        self.covered.emit(edge + 3 * _GAP)
 
     def paintEvent(self, event: QPaintEvent) -> None:
         painter = QPainter(self)

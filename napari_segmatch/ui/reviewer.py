@@ -13,6 +13,7 @@ from ..ranking import nearest, threshold
 from ..session import Session
 from ..types import NOT_ANNOTATED, HumanVerdict, Proposal
 from .desk import Desk
+from .strokes import Change
 from .thumbnails import Thumbnails
 
 _PREFETCH = 4
@@ -53,6 +54,7 @@ class Reviewer:
         self.correcting = False
         self.outlined = True
         self._before: np.ndarray | None = None
+        self._steps: list[Change] = []  # done to the slice before its proposal came to the screen
         self._since = time.monotonic()
         thumbnails.arrived.connect(self._previews_arrived)
 
@@ -91,7 +93,7 @@ class Reviewer:
         self.current = item
         self._since = time.monotonic()
         self.moved.emit()
-        self.desk.open(item.case, item.z, then=lambda: self._draw(item))
+        self.desk.open(item.case, item.z, then=lambda: self._begin(item))
         self._look_ahead(item)
 
     @property
@@ -107,6 +109,11 @@ class Reviewer:
         """Whether the person can see what a verdict would be about."""
         item = self.current
         return item is not None and self.desk.case_id == item.case and self.thumbnails.has(item)
+
+    def _begin(self, item: Proposal) -> None:
+        """The case of a proposal is on the desk."""
+        self._steps = self.desk.strokes.steps(item.z)
+        self._draw(item)
 
     def _draw(self, item: Proposal) -> None:
         if self.current is None or item.id != self.current.id:
@@ -152,9 +159,22 @@ class Reviewer:
     # deciding --------------------------------------------------------------------------------------------
 
     def accept(self) -> None:
-        if self.current is not None and self.on_screen and not self.correcting:
-            preview = self.thumbnails.preview(self.current)
-            self._decide("accepted", preview.labels if preview is not None else None)
+        if self.current is None or not self.on_screen or self.correcting:
+            return
+        self.desk.save()
+        if self._painted_over(self.current) is not None:
+            words = "You painted on this slice: C corrects the proposal with it, Ctrl+Z undoes it."
+            self.session.message.emit(words, False)
+            return
+        preview = self.thumbnails.preview(self.current)
+        self._decide("accepted", preview.labels if preview is not None else None)
+
+    def _painted_over(self, item: Proposal) -> np.ndarray | None:
+        """Return the slice as it was when the proposal came, if the person has painted on it since."""
+        later = [step for step in self.desk.strokes.steps(item.z) if step not in self._steps]
+        if self.desk.case_id != item.case or not later:
+            return None
+        return None if np.array_equal(later[0].before, self.desk.labels[item.z]) else later[0].before
 
     def reject(self, reason: str | None = None) -> None:
         if not self.correcting:
@@ -190,12 +210,15 @@ class Reviewer:
             self.current = None
             self.desk.show_proposal(None)
         self.session.decide(item, verdict, mask, seconds=seconds, reason=reason)
+        if labels is None and item.decision in ("accepted", "corrected"):
+            self._refetch([item])  # what it had brought in is out again
         self.moved.emit()
 
     def decide_all(self, items: list[Proposal], seconds: float) -> None:
         """Accept what somebody has looked at on a contact sheet; one step for undo."""
         if not items or self.correcting:
             return
+        self.desk.save()
         chosen = {item.id for item in items}
         if self.current is not None and self.current.id in chosen:
             listed = self.items()
@@ -217,15 +240,18 @@ class Reviewer:
     # correcting ------------------------------------------------------------------------------------------
 
     def correct(self) -> None:
-        """Copy the proposal into *your mask*; it stays on the screen as an outline."""
+        """Copy the proposal into *your mask*, below what was painted on it already; it stays there as an outline."""
         item = self.current
         preview = self.thumbnails.preview(item) if item is not None else None
         if item is None or preview is None or self.correcting or self.desk.case_id != item.case:
             return
         self.desk.z = item.z
-        self._before = self.desk.labels[item.z].copy()
+        self.desk.save()
+        mine = self.desk.labels[item.z].copy()
+        shown = self._painted_over(item)
+        self._before = before = mine if shown is None else shown
         self.correcting = True
-        self.desk.write({item.z: preview.labels})
+        self.desk.write({item.z: np.where(mine != before, mine, preview.labels)})
         self.desk.layers.set_mode("paint")
         self.mode_changed.emit()
 
@@ -271,8 +297,8 @@ class Reviewer:
             self.desk.refetch(mine)
 
     def undo(self) -> None:
-        """Undo a stroke of the correction, or the last decision."""
-        if self.correcting:
+        """Undo a stroke, or the last decision if nothing was painted on the proposal."""
+        if self.correcting or (self.current is not None and self._painted_over(self.current) is not None):
             self.desk.undo()
         else:
             self.take_back()

@@ -7,7 +7,7 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from ..ranking import interval, overturned
 from ..session import Session
-from .style import column, holder, text
+from .style import column, count, holder, text
 
 _KEPT, _CHANGED = ("accepted",), ("rejected", "corrected")
 
@@ -61,10 +61,8 @@ def seen_sentence(session: Session) -> str:
     seen = session.history.pool
     if seen is None:
         return ""
-    made = session.proposals.decided("accepted", "corrected")
-    lead = f"The trainer took up your work at step {seen.step}: it now learns from {seen.labelled} labelled slices"
-    taken = f"{lead}, {made} of them from this review." if made else f"{lead}."
+    labelled = count(seen.labelled, "labelled slice")
+    taken = f"The trainer took up your work at step {seen.step}: since then it learns from {labelled}."
     examined = session.history.examined
     words = examined.words if examined is not None else 0
-    proposals = "1 proposal" if words == 1 else f"{words} proposals"
-    return f"{taken} What people said of {proposals} moves its chances." if words else taken
+    return f"{taken} What people said of {count(words, 'proposal')} moves its chances." if words else taken

@@ -50,6 +50,10 @@ class Strokes:
         """Whether a slice holds something that no step has recorded: a stroke that is being drawn, or a script's."""
         return not np.array_equal(self._seen[z], self.labels[z])
 
+    def steps(self, z: int) -> list[Change]:
+        """Return what has been done to a slice and not undone, the oldest first."""
+        return [change for changes in self._undo for change in changes if change.z == z]
+
     def protect(self, slices: Iterable[int] | None, label: int) -> bool:
         """Give voxels back to classes other than ``label`` that a stroke has taken; returns whether any was."""
         taken = False

@@ -23,9 +23,11 @@ class RunList(QWidget):
         super().__init__()
         self.session = session
         self._beside: int | None = None
+        self._here: int | None = None
         self.list = QListWidget()
         self.list.setFixedHeight(96)
         self.list.setToolTip("Earlier runs; click one to see its curves and to resume it")
+        self.list.currentItemChanged.connect(self._name_chosen)
         self.list.itemClicked.connect(lambda item: self._try(session.show_run, int(item.data(RUN_ROLE))))
         self._compare = button("Compare", "Draw the Dice of the chosen run dashed beside the one on the screen",
                                self._compare_chosen, "quiet")  # fmt: skip
@@ -56,28 +58,38 @@ class RunList(QWidget):
     def history_beside(self) -> History | None:
         return self.session.history_of(self._beside) if self._beside is not None else None
 
+    def _name_chosen(self, *_: object) -> None:
+        """The button says which run it takes back: while one trains, that may be another than the one in the plots."""
+        self._roll_back.setText("Roll back" if self.chosen is None else f"Roll back run {self.chosen}")
+        self._roll_back.setEnabled(self.chosen is not None)
+
     def _roll_back_chosen(self) -> None:
         if self.chosen is not None:
             self._try(self.session.roll_back, self.chosen)
 
     def forget(self) -> None:
         """Another project is open."""
-        self._beside = None
+        self._beside = self._here = None
+        self.list.clear()
         self._compare.setChecked(False)
         self._compare.setText("Compare")
         self.compared.emit(None)
 
     def redraw(self) -> None:
+        """Keep what somebody has chosen in the list, until another run is on the screen."""
         here = self.session.run.id if self.session.run else None
+        chosen, self._here = self.chosen if here == self._here else here, here
         runs = [(run.id, self.session.run_state if run.id == here else state) for run, state in self.session.runs()]
         self.setVisible(bool(runs))
         words = [(id_, f"Run {id_}: {state}") for id_, state in reversed(runs)]
         if words != [(self.list.item(i).data(RUN_ROLE), self.list.item(i).text()) for i in range(self.list.count())]:
-            self.list.clear()
-            for id_, sentence in words:
-                item = QListWidgetItem(sentence)
-                item.setData(RUN_ROLE, id_)
-                self.list.addItem(item)
-        for i in range(self.list.count()):
-            if self.list.item(i).data(RUN_ROLE) == here:
-                self.list.setCurrentRow(i)
+            self._fill(words)
+        if chosen != self.chosen:
+            self.list.setCurrentRow(next((row for row, (id_, _) in enumerate(words) if id_ == chosen), -1))
+
+    def _fill(self, words: list[tuple[int, str]]) -> None:
+        self.list.clear()
+        for id_, sentence in words:
+            item = QListWidgetItem(sentence)
+            item.setData(RUN_ROLE, id_)
+            self.list.addItem(item)
