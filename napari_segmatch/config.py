@@ -70,7 +70,9 @@ class TrainConfig:
     network: str = _setting("unet", "A network by name, or your own as package.module:function")
     weights: str = _setting("", "What the network starts from: a safetensors file that fits it; empty starts anew")
     features: int = _setting(16, "Channels of the network's first level", 8, 128, "channels", multiple=8)
-    learning_rate: float = _setting(2e-3, "Peak learning rate of AdamW", 1e-6, 1)
+    learning_rate: float | None = _setting(
+        None, "Peak learning rate of AdamW; empty takes 8 over the run's steps, from 0.002 to 0.005", 1e-6, 1
+    )
     weight_decay: float = _setting(1e-2, "Weight decay of AdamW", 0, 1)
     ema: float = _setting(0.99, "How much of the teacher stays at each step", 0, 1)
 

@@ -194,6 +194,20 @@ def test_warm_up_of_a_short_run_takes_more_of_it(steps, share):
     for learner.step in (1, steps // 2, steps):
         assert learner.warm_share(learner.step / steps) == pytest.approx(share)
     assert learner.warm_share(0.0) == 0.15
+
+
+@pytest.mark.parametrize(("steps", "rate"), [(20_000, 2e-3), (4000, 2e-3), (2000, 4e-3), (1100, 5e-3), (20, 5e-3)])
+def test_a_short_run_learns_faster(steps, rate):
+    """Unless a rate is given; the same however far the run is, and by the clock."""
+    learner = Learner(_config(steps=steps), 1, 1)
+    assert learner.peak_rate(0.0) == pytest.approx(rate)
+    learner = Learner(_config(), 1, 1)  # minutes: how many steps it will be is seen while it runs
+    for learner.step in (1, steps // 2, steps):
+        assert learner.peak_rate(learner.step / steps) == pytest.approx(rate)
+    assert Learner(_config(steps=20, learning_rate=1e-3), 1, 1).peak_rate(0.5) == 1e-3
+
+
+def test_a_run_without_warm_up_asks_the_teacher_at_once():
     learner = Learner(_config(warmup=0.0), 1, 1)
     learner.step = 10
     assert learner.warm_share(0.5) == 0.0

@@ -20,6 +20,7 @@ from napari_segmatch.engine.predict import predict_volume, restored
 from napari_segmatch.engine.prepare import Frame, normalise, to_network
 from napari_segmatch.engine.selectors import Look
 from napari_segmatch.engine.trainer import train
+from napari_segmatch.engine.turns import Turns
 from napari_segmatch.errors import ConfigError, TrainingProblem
 from napari_segmatch.events import (
     Checkpointed,
@@ -568,16 +569,12 @@ def test_pool_of_ten_lines_is_enough(tmp_path):
     assert (resident.labels_of(torch.arange(2)) == 0).all()  # its labels are read although it states no mask versions
 
 
-def test_every_class_is_sampled(tmp_path):
+def test_every_class_is_sampled():
     """Six classes and a batch of two: each gets its turn."""
-    with small_project(tmp_path, cases=2, labelled=1, classes=tuple("abcdef")) as project:
-        pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
-        pool._turns.showing = {label + 1: torch.tensor([label]) for label in range(6)}
-        pool.labelled = torch.tensor([0])
-        drawn = {
-            int(row) for seed in range(60) for row in pool.sample_labelled(2, 1.0, torch.Generator().manual_seed(seed))
-        }
-        assert drawn == set(range(6))
+    turns = Turns()
+    turns.deal(torch.arange(6), torch.eye(6, dtype=torch.bool))
+    drawn = {int(row) for seed in range(60) for row in turns.take(2, 1.0, torch.Generator().manual_seed(seed))}
+    assert drawn == set(range(6))
 
 
 def test_correcting_one_slice_queues_one_slice(project):

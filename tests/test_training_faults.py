@@ -11,7 +11,7 @@ from helpers import small_project
 from napari_segmatch.config import configure
 from napari_segmatch.engine import checkpoint
 from napari_segmatch.engine.checkpoint import best, checkpoints, load_newest
-from napari_segmatch.engine.learner import Learner
+from napari_segmatch.engine.learner import FASTEST, Learner
 from napari_segmatch.engine.trainer import train
 from napari_segmatch.errors import ConfigError, TrainingProblem
 from napari_segmatch.events import Checkpointed, Evaluated, Finished, Noted, Step
@@ -122,7 +122,7 @@ def test_three_bad_steps_lead_back_to_the_last_good_one(project, tmp_path, monke
     events = list(train(ProjectPool(project), config(), tmp_path / "run"))
     assert any("Went back to step 4" in text for text in notes(events))
     assert isinstance(events[-1], Finished)
-    assert load_newest(tmp_path / "run").learner.config.learning_rate == config().learning_rate / 2
+    assert load_newest(tmp_path / "run").learner.config.learning_rate == FASTEST / 2
 
 
 def test_a_run_that_stays_broken_ends_in_a_sentence(project, tmp_path, monkeypatch):

@@ -31,6 +31,9 @@ WARM_STEPS = 500
 MOST_WARM = 0.7
 """but of a short run no more than this share."""
 
+HASTE, SLOWEST, FASTEST = 8.0, 2e-3, 5e-3
+"""Peak learning rate times steps, and the least and the most that it is: a short run has to learn faster."""
+
 Labelled = tuple[Tensor, Tensor, Views]
 """Labelled slices, their labels and the views drawn for them."""
 
@@ -62,7 +65,7 @@ class Learner:
         ours = type(self).outcome is Learner.outcome and config.network in NETWORKS
         self.recorder = Recorder(self.device, wanted=ours)  # others may decide what a recording does not see
         self._ahead: dict[tuple[int, Counts], list[tuple[Views, Views | None]]] = {}
-        self.optimiser = adam(self.model.parameters(), config.learning_rate, config.weight_decay, self.device)
+        self.optimiser = adam(self.model.parameters(), SLOWEST, config.weight_decay, self.device)
         self.school = None
         if isinstance(self.selector, DiscriminatorSelector):
             self.school = School(self.selector, config, self.device, self.recorder)
@@ -175,7 +178,7 @@ class Learner:
         """Return the weight of the consistency loss, the learning rate, and how much of the teacher stays."""
         warm, left = min(1.0, (self.step + 1) / 50), max(1 - progress, 0.0) ** 0.9
         keep = min(self.config.ema, (self.step + 1) / (self.step + 10))
-        numbers = ramp, self.config.learning_rate * warm * left, keep
+        numbers = ramp, self.peak_rate(progress) * warm * left, keep
         return tuple(map(torch.tensor, numbers)) if self.device.type == "cuda" else numbers
 
     def _step(self, batches: tuple[Batch, ...], numbers: tuple[float | Tensor, ...]) -> tuple[Outcome, Tensor]:
@@ -226,8 +229,16 @@ class Learner:
         """
         if not self.config.warmup:
             return 0.0
-        enough = WARM_STEPS * progress / max(self.step, 1)  # so many steps at the pace until now
-        return max(self.config.warmup, min(MOST_WARM, enough))
+        return max(self.config.warmup, min(MOST_WARM, WARM_STEPS / self._length(progress)))
+
+    def peak_rate(self, progress: float) -> float:
+        """Return the highest learning rate of the run."""
+        given = self.config.learning_rate
+        return min(FASTEST, max(SLOWEST, HASTE / self._length(progress))) if given is None else given
+
+    def _length(self, progress: float) -> float:
+        """Return how many steps the run will have, at the pace until now if it is measured in minutes."""
+        return self.step / progress if self.step and progress else self.config.steps
 
     # the discriminator -----------------------------------------------------------------------------------
 

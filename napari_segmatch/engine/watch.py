@@ -54,7 +54,7 @@ class Watch:
         self._bad += 1
         self.notes.append(f"Step {learner.step} was skipped: its gradient is not a number.")
         if self._bad >= PATIENCE:
-            self._go_back(data)
+            self._go_back(data, progress)
         return None
 
     def _tell_of_launches(self) -> None:
@@ -79,9 +79,9 @@ class Watch:
             f"Memory ran out: a batch is now computed in {learner.parts} parts. It takes longer and teaches the same."
         )
 
-    def _go_back(self, data: ResidentPool) -> None:
+    def _go_back(self, data: ResidentPool, progress: float) -> None:
         learner, (step, tensors) = self._learner, self._good
-        broken_at, learner.step = learner.step, step
+        rate, broken_at, learner.step = learner.peak_rate(progress), learner.step, step
         learner.load_tensors(tensors)
         suspects = _suspects(learner, data)
         if self._went_back or suspects:
@@ -90,7 +90,7 @@ class Watch:
                 f"The loss is not a number any more at step {broken_at}, several times in a row: lower the learning "
                 f"rate; the last checkpoint is whole.{where}"
             )
-        learner.config = learner.config.replace(learning_rate=learner.config.learning_rate / 2)
+        learner.config = learner.config.replace(learning_rate=rate / 2)
         self._bad, self._went_back = 0, True
         self.notes.append(f"Went back to step {step}, with half the learning rate: the loss was not a number any more.")
 

@@ -37,7 +37,8 @@ class ConfigForm(QWidget):
 
     def config(self, preset: str, device: str) -> TrainConfig:
         """Return the preset with what the form says; raises ConfigError with a sentence."""
-        values = {name: _get(control, name) for name, control in self._controls.items()}
+        specs = {spec.name: spec for spec in dataclasses.fields(TrainConfig)}
+        values = {name: _get(control, specs[name]) for name, control in self._controls.items()}
         return configure(preset).replace(**values, device=device)
 
 
@@ -58,7 +59,7 @@ def _control(spec: dataclasses.Field[Any]) -> QWidget:
         made.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
     else:
         made = QLineEdit()
-        made.setPlaceholderText("own" if spec.default is None else "")  # type: ignore[attr-defined]
+        made.setPlaceholderText("auto" if spec.default is None else "")  # type: ignore[attr-defined]
     if isinstance(made, QSpinBox | QDoubleSpinBox) and meta["unit"]:
         made.setSuffix(f" {meta['unit']}")
     made.setToolTip(meta["help"])
@@ -79,7 +80,7 @@ def _set(control: QWidget, value: Any) -> None:
         control.setValue(value)
 
 
-def _get(control: QWidget, name: str) -> Any:
+def _get(control: QWidget, spec: dataclasses.Field[Any]) -> Any:
     if isinstance(control, QComboBox):
         return control.currentText()
     if isinstance(control, QCheckBox):
@@ -87,9 +88,10 @@ def _get(control: QWidget, name: str) -> Any:
     if not isinstance(control, QLineEdit):
         return control.value()
     words = control.text().strip()
-    if name != "tau":
+    if spec.type != "float | None":
         return words
     try:
         return float(words) if words else None
     except ValueError as error:
-        raise ConfigError(f"tau is {words!r}; it is a number from 0 to 1, or empty.") from error
+        low, high = spec.metadata["low"], spec.metadata["high"]
+        raise ConfigError(f"{spec.name} is {words!r}; it is a number from {low:g} to {high:g}, or empty.") from error
