@@ -675,6 +675,29 @@ def test_the_table_of_cases_shows_pictures_scores_and_who_drew(dock, proposed, s
     assert first == max(("case-02", "case-03"), key=dock.session.proposals.mean_score)
 
 
+@pytest.mark.parametrize(
+    ("ids", "seen"),
+    [
+        (("TCGA_CS_4941_19960909_1", "TCGA_CS_4942_19960909_1", "TCGA_HT_7473_19960909_1"), ("4941", "4942", "7473")),
+        (("hospital-study-two-patient-001", "hospital-study-two-patient-002"), ("001", "002")),
+    ],
+)
+def test_the_table_leaves_of_a_long_id_what_tells_cases_apart(dock, tmp_path, settle, ids, seen):
+    from helpers import write_case
+
+    from napari_segmatch.io import FoundCase
+
+    dock.window().resize(1366, 768)
+    dock.session.create_project(tmp_path / "long", ["lesion"], ["flair"])
+    dock.session.add_cases([FoundCase(id, write_case(tmp_path / id, seed)[0], None) for seed, id in enumerate(ids)])
+    settle(dock, lambda: len(dock.session.cases) == len(ids))
+    dock.cases.redraw()
+    table = dock.cases.table
+    room = table.columnWidth(0) - 38 - 14  # beside the picture and its margins
+    shown = [table.fontMetrics().elidedText(id, table.textElideMode(), room) for id in ids]
+    assert shown != list(ids) and all(part in words for part, words in zip(seen, shown, strict=True))
+
+
 def test_a_class_has_the_colour_that_somebody_chose_or_that_came_with_it(on_case, project, settle, monkeypatch):
     dock, session = on_case, on_case.session
 
