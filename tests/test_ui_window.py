@@ -496,6 +496,37 @@ def test_what_training_says_is_shown(dock, proposed, settle):
     settle(dock, lambda: "Dice 0.800 (n = 1)" in dock.status.words)
 
 
+def test_who_clicks_stop_twice_starts_no_run(dock, proposed, monkeypatch):
+    """One button ends a training and begins none; the one that begins another run stands elsewhere."""
+    with Project.open(proposed) as opened:
+        opened.set_run_state(1, "stopped")
+    session, train, wishes = dock.session, dock.train, []
+    session.open_project(proposed)
+    dock.show_tab("Train")
+    train.redraw()
+    assert (train.start.text(), train.stop.text()) == ("Resume training", "Stop") and not train.stop.isEnabled()
+    assert not train.fresh.isHidden()
+    monkeypatch.setattr(session, "start_training", lambda *_: wishes.append("start"))
+    monkeypatch.setattr(session, "resume_training", lambda *_: wishes.append("resume"))
+    monkeypatch.setattr(session, "stop_training", lambda: wishes.append("stop"))
+    with monkeypatch.context() as running:
+        running.setattr(type(session), "is_training", True)
+        train.redraw()
+        assert train.fresh.isHidden() and train.stop.isEnabled()
+        train.stop.click()
+        train.redraw()
+        assert train.stop.text() == "Stopping …" and not train.pause.isEnabled()
+        for button in (train.stop, train.start, train.fresh):
+            button.setEnabled(True)  # before the next redraw they may be
+            button.click()
+    train.stop.click()
+    train.redraw()
+    train.stop.click()
+    assert set(wishes) == {"stop"}
+    train.fresh.click()
+    assert wishes[-1] == "start"
+
+
 def test_roll_back_names_its_run_and_takes_the_one_that_somebody_chose(dock, proposed, monkeypatch):
     """Also while another run trains, which the plots show and which tells of itself four times a second."""
     session, runs, rolled_back = dock.session, dock.train.runs, []
