@@ -5,6 +5,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
 from napari_segmatch.events import Examined, PoolChanged, Step
@@ -25,6 +26,7 @@ from napari_segmatch.ranking import (
 from napari_segmatch.session import History
 from napari_segmatch.types import Case, Geometry, Proposal, Region
 from napari_segmatch.ui.adding import chosen, from_files, held_out
+from napari_segmatch.ui.cases_model import elision
 from napari_segmatch.ui.contact_sheet import UNPROVEN, ContactSheet
 from napari_segmatch.ui.diagnosis import diagnose
 from napari_segmatch.ui.display import Flip, edge_letters, window
@@ -358,6 +360,19 @@ def test_no_colour_stands_for_two_things():
         assert all(mask["abc".index(name)] == colour for name, colour in own.items())
     many = palette(tuple("abcdefghij"), {})
     assert all(mine.lower() != theirs for mine, theirs in zip(*many, strict=True))
+
+
+def test_long_names_lose_what_they_have_in_common():
+    ways = Qt.TextElideMode
+
+    def shorten(name, way, room=8):
+        half = room // 2
+        return {ways.ElideRight: name[:room], ways.ElideLeft: name[-room:]}.get(way, name[:half] + name[-half:])
+
+    assert elision(["p-0001-1996", "p-0002-1997"], shorten) == ways.ElideRight  # their ends would do as well
+    assert elision(["patient-one-01", "patient-one-02"], shorten) == ways.ElideMiddle
+    assert elision(["patient-01-flair", "patient-02-flair"], shorten) == ways.ElideLeft
+    assert elision([], shorten) == ways.ElideRight
 
 
 def test_a_case_s_mean_score_tells_nothing_of_spot_checks():

@@ -496,6 +496,37 @@ def test_what_training_says_is_shown(dock, proposed, settle):
     settle(dock, lambda: "Dice 0.800 (n = 1)" in dock.status.words)
 
 
+def test_who_clicks_stop_twice_starts_no_run(dock, proposed, monkeypatch):
+    """One button ends a training and begins none; the one that begins another run stands elsewhere."""
+    with Project.open(proposed) as opened:
+        opened.set_run_state(1, "stopped")
+    session, train, wishes = dock.session, dock.train, []
+    session.open_project(proposed)
+    dock.show_tab("Train")
+    train.redraw()
+    assert (train.start.text(), train.stop.text()) == ("Resume training", "Stop") and not train.stop.isEnabled()
+    assert not train.fresh.isHidden()
+    monkeypatch.setattr(session, "start_training", lambda *_: wishes.append("start"))
+    monkeypatch.setattr(session, "resume_training", lambda *_: wishes.append("resume"))
+    monkeypatch.setattr(session, "stop_training", lambda: wishes.append("stop"))
+    with monkeypatch.context() as running:
+        running.setattr(type(session), "is_training", True)
+        train.redraw()
+        assert train.fresh.isHidden() and train.stop.isEnabled()
+        train.stop.click()
+        train.redraw()
+        assert train.stop.text() == "Stopping …" and not train.pause.isEnabled()
+        for button in (train.stop, train.start, train.fresh):
+            button.setEnabled(True)  # before the next redraw they may be
+            button.click()
+    train.stop.click()
+    train.redraw()
+    train.stop.click()
+    assert set(wishes) == {"stop"}
+    train.fresh.click()
+    assert wishes[-1] == "start"
+
+
 def test_roll_back_names_its_run_and_takes_the_one_that_somebody_chose(dock, proposed, monkeypatch):
     """Also while another run trains, which the plots show and which tells of itself four times a second."""
     session, runs, rolled_back = dock.session, dock.train.runs, []
@@ -673,6 +704,29 @@ def test_the_table_of_cases_shows_pictures_scores_and_who_drew(dock, proposed, s
     proxy.sort(COLUMNS.index("Score"), Qt.SortOrder.DescendingOrder)
     first = proxy.index(0, 0).data().split("\n")[0]
     assert first == max(("case-02", "case-03"), key=dock.session.proposals.mean_score)
+
+
+@pytest.mark.parametrize(
+    ("ids", "seen"),
+    [
+        (("TCGA_CS_4941_19960909_1", "TCGA_CS_4942_19960909_1", "TCGA_HT_7473_19960909_1"), ("4941", "4942", "7473")),
+        (("hospital-study-two-patient-001", "hospital-study-two-patient-002"), ("001", "002")),
+    ],
+)
+def test_the_table_leaves_of_a_long_id_what_tells_cases_apart(dock, tmp_path, settle, ids, seen):
+    from helpers import write_case
+
+    from napari_segmatch.io import FoundCase
+
+    dock.window().resize(1366, 768)
+    dock.session.create_project(tmp_path / "long", ["lesion"], ["flair"])
+    dock.session.add_cases([FoundCase(id, write_case(tmp_path / id, seed)[0], None) for seed, id in enumerate(ids)])
+    settle(dock, lambda: len(dock.session.cases) == len(ids))
+    dock.cases.redraw()
+    table = dock.cases.table
+    room = table.columnWidth(0) - 38 - 14  # beside the picture and its margins
+    shown = [table.fontMetrics().elidedText(id, table.textElideMode(), room) for id in ids]
+    assert shown != list(ids) and all(part in words for part, words in zip(seen, shown, strict=True))
 
 
 def test_a_class_has_the_colour_that_somebody_chose_or_that_came_with_it(on_case, project, settle, monkeypatch):

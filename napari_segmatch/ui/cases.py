@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 from ..errors import Question, SegmatchError
 from ..session import Session
 from .adding import AddForm, ask
-from .cases_model import CASE_ROLE, STATES, CasesFilter, CasesModel, summary
+from .cases_model import CASE_ROLE, STATES, CasesFilter, CasesModel, elision, summary
 from .desk import Desk
 from .style import Fold, Page, button, column, holder, row, text
 from .thumbnails import CASE_SIDE, Thumbnails
@@ -32,6 +32,10 @@ _WELCOME = "A project is a folder that holds labels, proposals, decisions and mo
 
 _NARROW = {1: 42, 2: 48, 3: 38}
 """Pixels of the columns after the case's id."""
+_MARGINS = 14
+"""Pixels beside a case's picture and its id."""
+_COMPARED = 300
+"""So many ids, neighbours in the table, show where ids differ."""
 
 
 class CasesPanel(Page):
@@ -145,7 +149,6 @@ class CasesPanel(Page):
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         table.setShowGrid(False)
-        table.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # ids of one study differ at their end
         table.setTabKeyNavigation(False)
         table.verticalHeader().hide()
         table.verticalHeader().setDefaultSectionSize(CASE_SIDE + 6)
@@ -155,6 +158,7 @@ class CasesPanel(Page):
         for place, width in _NARROW.items():  # the id needs the room: hospitals' are long
             table.horizontalHeader().setSectionResizeMode(place, QHeaderView.ResizeMode.Fixed)
             table.setColumnWidth(place, width)
+        table.horizontalHeader().sectionResized.connect(lambda *_: self._choose_elision())
         table.setMinimumHeight(220)
         table.setAccessibleName("Cases")
         table.activated.connect(self._activated)  # Enter on a row, and double click
@@ -208,6 +212,12 @@ class CasesPanel(Page):
 
     # redrawing -------------------------------------------------------------------------------------------
 
+    def _choose_elision(self) -> None:
+        """Some studies number their patients at the end of an id, others in its middle."""
+        metrics, room = self.table.fontMetrics(), self.table.columnWidth(0) - CASE_SIDE - _MARGINS
+        names = (case.id for case in self.session.cases[:_COMPARED])
+        self.table.setTextElideMode(elision(names, lambda name, way: metrics.elidedText(name, way, room)))
+
     def _project_changed(self) -> None:
         project = self.session.project
         self._start.setVisible(project is None)
@@ -235,6 +245,7 @@ class CasesPanel(Page):
         shown_: tuple[QWidget, ...] = (self.narrow, self.table)
         for widget in shown_:
             widget.setVisible(bool(cases))
+        self._choose_elision()
         self._next.setText(_next_step(self.session))
         self._stop.setVisible(self.session.adding > 0)
         self._rest.setVisible(not cases)  # without the table, the room goes below all that is said

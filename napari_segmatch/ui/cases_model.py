@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt
@@ -176,6 +176,16 @@ class CasesFilter(QSortFilterProxyModel):
     def filterAcceptsRow(self, row: int, parent: QModelIndex) -> bool:
         wanted = self._kind == STATES[0] or self._kind == self.sourceModel().index(row, 0, parent).data(KIND_ROLE)
         return wanted and super().filterAcceptsRow(row, parent)
+
+
+def elision(names: Iterable[str], shorten: Callable[[str, Qt.TextElideMode], str]) -> Qt.TextElideMode:
+    """Choose where names lose what has no room: as many as can be stay told apart, by their beginning if that does it.
+
+    ``shorten`` gives what is seen of a name that is cut there.
+    """
+    ways = Qt.TextElideMode.ElideRight, Qt.TextElideMode.ElideMiddle, Qt.TextElideMode.ElideLeft
+    names = list(names)
+    return max(ways, key=lambda way: len({shorten(name, way) for name in names}))
 
 
 def summary(cases: Sequence[Case]) -> str:

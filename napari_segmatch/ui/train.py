@@ -41,6 +41,7 @@ class TrainPanel(Page):
         self.actions: dict[str, Callable[..., object]] = {}
         self._drawn = 0.0
         self._beside: History | None = None
+        self._stopping = False
         self._late = QTimer(self, singleShot=True)
         self._late.timeout.connect(self.redraw)
         self._empty = text("Open or create a project in the tab Cases first.", "hint")
@@ -62,6 +63,8 @@ class TrainPanel(Page):
     def _build(self):
         self.start = button("Start training", "Train a new model on everything you marked as done", self._start,
                             "primary")  # fmt: skip
+        self.fresh = button("Start a new run", "Leave the run on the screen as it is, and begin another",
+                            self._start_fresh)  # fmt: skip
         self.pause = button("Pause", "Pause; the model stays in memory", self._pause)
         self.stop = button("Stop", "Write a checkpoint and stop; you can resume", self._stop)
         choices = self._build_choices()
@@ -80,7 +83,7 @@ class TrainPanel(Page):
         self.runs.compared.connect(self._compare)
         self._need = text("", "hint")
         return column(
-            row(self.start), row(self.pause, self.stop), choices, self._need,
+            row(self.start, self.fresh), row(self.pause, self.stop), choices, self._need,
             Fold("Advanced", holder(advanced)), self.bar,
             self._status, self._advice, self.plots, self.watched, self.runs, 1,
         )  # fmt: skip
@@ -118,11 +121,20 @@ class TrainPanel(Page):
 
     def _start(self) -> None:
         """Start a new run, or go on with the one on the screen."""
-        self.desk.save()
+        if self.session.is_training:
+            return  # an impatient second click
         if self._resumable():
+            self.desk.save()
             self._try(self.session.resume_training, self.mode.currentText())
+            self._show_controls()
         else:
+            self._start_fresh()
+
+    def _start_fresh(self) -> None:
+        if not self.session.is_training:
+            self.desk.save()
             self._try(self._start_new)
+            self._show_controls()
 
     def _start_new(self) -> None:
         config = self.form.config(PRESETS[self.preset.currentText()], self.device.currentText())
@@ -135,11 +147,9 @@ class TrainPanel(Page):
             self._try(self.session.pause_training)
 
     def _stop(self) -> None:
-        if self.session.is_training:
-            self.stop.setText("Stopping …")
-            self._try(self.session.stop_training)
-        else:
-            self._try(self._start_new)
+        self._stopping = self.session.is_training
+        self._try(self.session.stop_training)
+        self._show_controls()
 
     def _compare(self, beside: History | None) -> None:
         self._beside = beside
@@ -196,13 +206,14 @@ class TrainPanel(Page):
 
     def _show_controls(self) -> None:
         training, paused = self.session.is_training, self.session.run_state == "paused"
-        resumable = self._resumable()
+        resumable, self._stopping = self._resumable(), self._stopping and training
         self.start.setText("Training …" if training else "Resume training" if resumable else "Start training")
         self.start.setEnabled(not training)
         self.pause.setText("Go on" if training and paused else "Pause")
-        self.pause.setEnabled(training)
-        self.stop.setText("Stop" if training else "Start a new run" if resumable else "Stop")
-        self.stop.setEnabled(training or resumable)
+        self.fresh.setVisible(resumable)
+        self.pause.setEnabled(training and not self._stopping)
+        self.stop.setText("Stopping …" if self._stopping else "Stop")
+        self.stop.setEnabled(training)
         for control in (self.preset, self.device, self.mode, self.form):
             control.setEnabled(not training)
 
