@@ -1,6 +1,9 @@
 """The window and its strokes: in the journal at once, back after a crash, and no second window over them."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -96,3 +99,48 @@ def test_window_stays_open_while_the_disk_refuses(on_case, settle, monkeypatch, 
         monkeypatch.setattr(f"napari_segmatch.{module}.write_atomic", whole)
     settle(dock, lambda: not dock.session.trouble and not dock.session.is_saving)
     assert (dock.session.project.mask("case-03") == 1).sum() == 100
+
+
+LEAVE = """
+import os, sys, time
+from pathlib import Path
+import napari
+from qtpy.QtWidgets import QApplication
+from napari_segmatch.ui.dock import SegmatchDock
+
+def work(until, seconds=60):
+    end = time.monotonic() + seconds
+    while not until() and time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.01)
+    return until()
+
+viewer = napari.Viewer(show=True)
+dock = SegmatchDock(viewer)
+holder = viewer.window.add_dock_widget(dock, name="SegMatch")
+dock.session.open_project(Path(sys.argv[1]))
+for case in ("case-04", "case-02"):
+    dock.annotate_case(case)
+    assert work(lambda: dock.desk.case_id == case)
+    work(lambda: False, 0.5)
+dock.show_tab("Review")
+assert work(lambda: dock.review.reviewer.on_screen)
+work(lambda: False, 1)
+dock.show_tab("Cases")
+holder.destroyOnClose() if sys.argv[2] == "dock" else dock.cases._close()
+work(lambda: False, 2)
+assert not viewer.layers
+print("left", flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("way", ["project", "dock"])
+def test_leaving_after_a_review_does_not_end_napari(proposed, tmp_path, way):
+    """With a brush, then without one in another case: napari drew what the brush had left, and the process died."""
+    settings = {"NAPARI_CONFIG": str(tmp_path / "settings.yaml"), "PYTHONFAULTHANDLER": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVE, str(proposed), way],
+        capture_output=True, text=True, timeout=300, env=os.environ | settings,
+    )  # fmt: skip
+    assert done.stdout.strip().endswith("left") and done.returncode == 0, done.stderr[-2000:]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
 
 OPACITY = 0.45
 """Of a mask that is not an outline."""
@@ -46,6 +49,16 @@ def lock(layer: Layer) -> None:
     """Keep napari's dustbin away from it, where napari has such a lock (0.9)."""
     if hasattr(layer, "locked"):
         layer.locked = True
+
+
+def unbox_brush(viewer: Viewer) -> None:
+    """Take away the box behind the brush's circle.
+
+    Napari 0.9 lays one there and forgets it in the scene when the brush is put down; drawing it later ends the process.
+    """
+    brush = getattr(getattr(viewer, "canvas", None), "overlays", {}).get("_brush_circle")
+    if brush is not None and hasattr(brush, "box"):
+        brush.box = False
 
 
 def colormap(colours: Sequence[str]) -> DirectLabelColormap:

@@ -12,7 +12,7 @@ from qtpy.QtCore import QTimer
 
 from ..types import Volume
 from .display import WINDOWS, Flip, window
-from .layer_settings import OPACITY, colormap, drawn_once, lock, outline, rescale
+from .layer_settings import OPACITY, colormap, drawn_once, lock, outline, rescale, unbox_brush
 from .style import palette
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Layers:
         self._present: list[str] = []
         self._hidden: list[Layer] = []
         viewer.layers.events.removed.connect(self._on_removed)
+        unbox_brush(viewer)
 
     # showing ---------------------------------------------------------------------------------------------
 
