@@ -10,7 +10,7 @@ from helpers import SHAPE, small_project, write_case
 from napari_segmatch import keeper
 from napari_segmatch.config import configure
 from napari_segmatch.errors import ProjectError
-from napari_segmatch.events import PseudoMask
+from napari_segmatch.events import Proposed, PseudoMask
 from napari_segmatch.io import FoundCase
 from napari_segmatch.session import Session
 from napari_segmatch.types import Region
@@ -202,6 +202,47 @@ def test_decisions_show_at_once_and_can_be_taken_back(session):
     assert session.said[-1] == ("There is no decision to take back.", False)
     assert [item.decision for item in session.proposals] == [None, None]
     assert session.project.case("c").labelled == ()
+
+
+def _propose(project, case):
+    """Let a run that is not ours propose something for a case, and say so."""
+    run = project.run() if project.runs() else project.new_run(_config())
+    masks = [PseudoMask(Region(case, z), np.ones(SHAPE[1:], np.uint8), 0.9, "accepted") for z in (1, 2)]
+    project.add_proposals(run, 1, 1, masks)
+    run.record(Proposed(1, 1, 2, 0))
+
+
+def test_proposals_of_the_project_that_was_left_stay_there(session, tmp_path, monkeypatch):
+    """The last look at its run begins to read them, and ends when the next is open: their numbers mean others there."""
+    (tmp_path / "next").mkdir()
+    with small_project(tmp_path / "next") as other:
+        _propose(other, "c")
+    session.project.new_run(_config())
+    session.open_project(session.project.path)
+    _propose(session.project, "d")
+    facts = session._facts
+    monkeypatch.setattr(session, "_facts", lambda cases: (facts(cases), time.sleep(0.3))[0])
+    session.open_project(other.path)
+    session.wait()
+    assert {item.case for item in session.proposals} == {"c"}
+    item = session.proposals[0]
+    session.decide(item, "rejected")
+    session.wait()
+    assert [(p.case, p.z, p.decision) for p in session.project.proposals() if p.decision] == [("c", item.z, "rejected")]
+
+
+def test_what_cannot_be_read_of_a_project_that_was_left_is_no_trouble_of_the_next(session, tmp_path):
+    """Its thread comes too late: no project is open any more, or another."""
+    gate = threading.Event()
+
+    def late():
+        gate.wait(10)
+        raise ProjectError("No project is open: create one or open one first.")
+
+    session.project_changed.connect(lambda: session.project or (session.read(late, print), gate.set()))
+    session.open_project(session.project.path)
+    session.wait()
+    assert not any(wrong for _, wrong in session.said)
 
 
 def test_reopened_project_shows_its_last_run(session):

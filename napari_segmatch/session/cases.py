@@ -162,8 +162,17 @@ class CaseSession(KeepingSession):
         self.read(job, lambda both: then(*both))
 
     def read(self, job: Callable[[], T], then: Callable[[T], None]) -> None:
-        """Run a job that only reads in the reading thread; ``then`` gets its result from :meth:`poll`."""
-        self._jobs.submit("read", job, then)
+        """Run a job that only reads in the reading thread; ``then`` gets its result from :meth:`poll`.
+
+        What comes of it when its project has been left reaches nobody: the same names and numbers mean others now.
+        """
+        mine = self.project
+        self._jobs.submit(
+            "read",
+            job,
+            lambda found: then(found) if self.project is mine else None,
+            lambda error: self._failed("read", error) if self.project is mine else None,
+        )
 
     def mask(self, case: str) -> np.ndarray:
         return self._open().mask(case)
