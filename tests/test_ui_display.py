@@ -194,6 +194,24 @@ def test_undo_and_redo_outlive_a_change_of_slice():
     assert not strokes.can_redo
 
 
+def test_no_step_leads_back_over_what_somebody_else_saved():
+    labels = np.zeros((3, 2, 2), np.uint8)
+    strokes = Strokes(labels)
+    labels[:2] = 1
+    strokes.note()
+    labels[0] = 2
+    strokes.note()
+    labels[2] = 1
+    strokes.note()
+    assert strokes.undo() == [2]
+    strokes.accept(0, np.full((2, 2), 3, np.uint8))
+    assert strokes.redo() == [2] and strokes.undo() == [2], "other slices keep their steps"
+    assert strokes.undo() == [1] and not strokes.can_undo
+    assert (labels[0] == 3).all() and not labels[1:].any()
+    strokes.accept(2, labels[2])
+    assert strokes.redo() == [1] and not strokes.can_redo
+
+
 def test_both_of_naparis_ways_to_say_what_changed():
     class Atom:
         slice_key = (slice(2, 3), slice(0, 4), slice(0, 4))

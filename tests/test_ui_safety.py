@@ -101,6 +101,37 @@ def test_window_stays_open_while_the_disk_refuses(on_case, settle, monkeypatch, 
     assert (dock.session.project.mask("case-03") == 1).sum() == 100
 
 
+@pytest.mark.parametrize("way", ["accept", "correct"])
+def test_undo_in_annotate_leaves_what_was_decided_in_review(dock, proposed, settle, way):
+    """The strokes of before led to a draft that is gone: undoing them would leave a finished slice without its mask."""
+    session, reviewer = dock.session, dock.review.reviewer
+    session.open_project(proposed)
+    dock.annotate_case("case-02")
+    settle(dock, lambda: dock.desk.case_id == "case-02")
+    item = min(session.proposals.of_case("case-02").values(), key=lambda item: item.z)
+    for z in (item.z, 0):
+        dock.desk.z = z
+        paint(dock)
+        settle(dock, lambda: not dock.desk._heard)
+    settle(dock, lambda: not dock.desk.dirty and not session.is_saving)
+    dock.show_tab("Review")
+    reviewer.show(item)
+    settle(dock, lambda: reviewer.on_screen)
+    if way == "correct":
+        reviewer.correct()
+        paint(dock)
+    reviewer.enter()
+    settle(dock, lambda: item.z in session.case("case-02").labelled)
+    decided = session.mask("case-02")[item.z]
+    dock.annotate_case("case-02")
+    settle(dock, lambda: dock.desk.case_id == "case-02" and not dock.desk._wanted)
+    while dock.desk.strokes.can_undo:
+        dock.annotate.actions["undo"]()
+    dock.desk.save()
+    settle(dock, lambda: not session.is_saving)
+    assert decided.any() and np.array_equal(session.mask("case-02")[item.z], decided)
+
+
 LEAVE = """
 import os, sys, time
 from pathlib import Path

@@ -134,7 +134,8 @@ class Desk(Editing):
         def arrived(_: Volume, labels: np.ndarray) -> None:
             if case == self.case_id:
                 for z in set(slices) - self._dirty:
-                    self.put(z, labels[z])
+                    if not np.array_equal(labels[z], self.labels[z]):
+                        self.put(z, labels[z])
 
         self.session.load_case(case, arrived)
 

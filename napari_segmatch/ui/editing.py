@@ -195,7 +195,7 @@ class Editing(QObject):
         self.draft_changed.emit()
 
     def put(self, z: int, labels: np.ndarray) -> None:
-        """Show a slice as somebody else has saved it; not a step of this person's hand."""
+        """Show a slice as somebody else has saved it, or a decision: not a step that undo could take back here."""
         self.strokes.accept(z, labels)
         self._known[z] = labels
         self.drawn[[z]] = painted(self.labels[[z]])
@@ -214,7 +214,7 @@ class Editing(QObject):
             return
         for z in done:
             self.labels[z][self.labels[z] == NOT_ANNOTATED] = 0
-            self.strokes.accept(z, self.labels[z])
+            self.strokes.set(z, self.labels[z])
         finished = {*self.done, *done} - set(reopen)
         slices = {z: self.labels[z] for z in {*self._dirty, *done}}
         slices = {z: np.where((s == NOT_ANNOTATED) & (z in finished), np.uint8(0), s) for z, s in slices.items()}

@@ -62,7 +62,14 @@ class Strokes:
         return taken
 
     def accept(self, z: int, slice_: np.ndarray) -> None:
-        """Take over a slice that was changed elsewhere: not a step of this person's hand."""
+        """Take over a slice that was changed elsewhere; this person's steps on it led to what is gone, and go too."""
+        self.set(z, slice_)
+        for steps in (self._undo, self._redo):
+            left = [[change for change in step if change.z != z] for step in steps]
+            steps.clear()
+            steps.extend(step for step in left if step)
+
+    def set(self, z: int, slice_: np.ndarray) -> None:
         self.labels[z] = slice_
         self._seen[z] = slice_
 
@@ -79,7 +86,7 @@ class Strokes:
         changes = source.pop()
         target.append(changes)
         for change in changes:
-            self.accept(change.z, getattr(change, state))
+            self.set(change.z, getattr(change, state))
         return [change.z for change in changes]
 
     @property
