@@ -110,6 +110,44 @@ def test_undo_reaches_back_over_slices(on_case, settle):
     assert dock.desk.drawn[first]
 
 
+@pytest.mark.parametrize("key", [Key.Key_N, Key.Key_Return])
+def test_undo_takes_done_back_as_well(on_case, settle, key):
+    """A draft that a wrong key finished never trains: it comes back as it was, and redo finishes it again."""
+    dock, session = on_case, on_case.session
+    z = dock.desk.z
+    paint(dock)
+    settle(dock, lambda: not dock.desk._heard and not dock.desk.dirty and not session.is_saving)
+    draft = session.mask("case-03")[z]
+    press(dock, key)
+    settle(dock, lambda: session.case("case-03").labelled == (z,))
+    finished = session.mask("case-03")[z]
+    press(dock, Key.Key_Z, Control)
+    assert dock.desk.z == z
+    settle(dock, lambda: session.case("case-03").labelled == () and not session.is_saving)
+    assert np.array_equal(session.mask("case-03")[z], draft) and (draft == 1).any() and (draft == 255).any()
+    press(dock, Key.Key_Z, Control | Shift)
+    settle(dock, lambda: session.case("case-03").labelled == (z,) and not session.is_saving)
+    assert np.array_equal(session.mask("case-03")[z], finished) and finished.any() == (key != Key.Key_N)
+    press(dock, Key.Key_Z, Control, times=2)
+    settle(dock, lambda: not dock.desk.dirty and not session.is_saving)
+    assert session.case("case-03").labelled == ()
+    assert (session.mask("case-03")[z] == 255).all()
+
+
+def test_what_was_done_before_stays_done_when_a_stroke_is_undone(on_case, settle):
+    dock, session = on_case, on_case.session
+    z = dock.desk.z
+    press(dock, Key.Key_N)
+    settle(dock, lambda: session.case("case-03").labelled == (z,) and not session.is_saving)
+    dock.desk.z = z
+    paint(dock)
+    settle(dock, lambda: not dock.desk._heard and not dock.desk.dirty and not session.is_saving)
+    press(dock, Key.Key_Return)
+    press(dock, Key.Key_Z, Control)
+    settle(dock, lambda: not dock.desk.dirty and not session.is_saving)
+    assert session.case("case-03").labelled == (z,) and not session.mask("case-03")[z].any()
+
+
 def test_people_count_slices_from_one_and_so_does_the_slider(on_case, settle):
     dock = on_case
     count = dock.desk.count

@@ -163,19 +163,30 @@ class Editing(QObject):
         self._changed(self.strokes.note(slices))
         self.layers.refresh_mask()
 
+    def finish(self, z: int, labels: np.ndarray | None = None) -> None:
+        """Mark a slice as done, with these labels (y, x) if not with its own; one step for undo, which reopens it."""
+        self._note_strokes()
+        labels = self.labels[z] if labels is None else labels
+        self.labels[z] = np.where(labels == NOT_ANNOTATED, np.uint8(0), labels)
+        self._changed(self.strokes.note([z], finished={z} - set(self.done)))
+        self.layers.refresh_mask()
+        self.save(done=(z,))
+
     def undo(self) -> bool:
         self._note_strokes()
-        return self._replayed(self.strokes.undo())
+        return self._replayed(self.strokes.undo(), reopen=True)
 
     def redo(self) -> bool:
         self._note_strokes()
-        return self._replayed(self.strokes.redo())
+        return self._replayed(self.strokes.redo(), reopen=False)
 
-    def _replayed(self, slices: list[int]) -> bool:
+    def _replayed(self, slices: list[int], reopen: bool) -> bool:
         if slices and self.z not in slices:
             self.z = slices[0]
         self._changed(slices)
         self.layers.refresh_mask()
+        if marked := tuple(self.strokes.finished):
+            self.save(reopen=marked) if reopen else self.save(done=marked)
         return bool(slices)
 
     def _changed(self, slices: list[int]) -> None:
@@ -212,9 +223,6 @@ class Editing(QObject):
         self._timer.stop()
         if not self.case_id or self.session.project is None:
             return
-        for z in done:
-            self.labels[z][self.labels[z] == NOT_ANNOTATED] = 0
-            self.strokes.set(z, self.labels[z])
         finished = {*self.done, *done} - set(reopen)
         slices = {z: self.labels[z] for z in {*self._dirty, *done}}
         slices = {z: np.where((s == NOT_ANNOTATED) & (z in finished), np.uint8(0), s) for z, s in slices.items()}
