@@ -148,6 +148,30 @@ def test_what_was_done_before_stays_done_when_a_stroke_is_undone(on_case, settle
     assert session.case("case-03").labelled == (z,) and not session.mask("case-03")[z].any()
 
 
+def test_nothing_happens_to_a_slice_that_is_not_on_the_screen(on_case, settle):
+    """In 3D, in another plane, and where a longer layer of one's own has taken the slider beyond the case."""
+    dock, session, dims = on_case, on_case.session, on_case.viewer.dims
+    paint(dock)
+    settle(dock, lambda: not dock.desk._heard and not dock.desk.dirty and not session.is_saving)
+    before = dock.desk.labels.copy()
+    beyond = dock.desk.count + 3
+    dock.viewer.add_image(np.zeros((2 * dock.desk.count, 8, 8)), scale=dock.desk.layers.mask.scale, visible=False)
+    step = dims.current_step
+    for away in ({"order": (1, 0, 2)}, {"ndisplay": 3}, {"current_step": (beyond, *step[1:])}):
+        dims.update({"order": (0, 1, 2), "ndisplay": 2, "current_step": step} | away)
+        dock.annotate._why.setText("")
+        for key in (Key.Key_N, Key.Key_Return):
+            press(dock, key)
+        dock.annotate.filling.copy_from(-1)
+        dock.annotate.toolbox.shape_wanted.emit("grow")
+        dock.annotate.reopen()
+        assert "Turn back to the slices" in dock.annotate._why.text()
+        assert np.array_equal(dock.desk.labels, before) and not session.is_saving
+    dims.current_step = step
+    press(dock, Key.Key_N)
+    settle(dock, lambda: session.case("case-03").labelled != ())
+
+
 def test_people_count_slices_from_one_and_so_does_the_slider(on_case, settle):
     dock = on_case
     count = dock.desk.count

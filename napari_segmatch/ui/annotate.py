@@ -145,7 +145,7 @@ class AnnotatePanel(Page):
 
     def mark_done(self, labels: np.ndarray | None = None) -> None:
         """Finish the slice on the screen, with these labels if not its own, and go to the next one that is open."""
-        if not self.desk.count:
+        if not self.filling.on_a_slice():
             return
         z = self.desk.z
         done = {*self.desk.done, z}
@@ -158,11 +158,11 @@ class AnnotatePanel(Page):
         self.redraw()
 
     def no_lesion(self) -> None:
-        if self.desk.count:
+        if self.filling.on_a_slice():
             self.mark_done(np.zeros_like(self.desk.labels[0]))
 
     def reopen(self) -> None:
-        if self.desk.count and self.desk.z in self.desk.done:
+        if self.filling.on_a_slice() and self.desk.z in self.desk.done:
             self.desk.save(reopen=(self.desk.z,))
 
     def suggest(self) -> None:
