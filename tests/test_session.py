@@ -129,6 +129,19 @@ def test_live_loop_from_training_to_correction(session):
     assert not session.is_training
 
 
+def test_training_starts_beside_an_import(session):
+    """It waits for what a person has drawn, and for nothing else: the window would stand still for so long."""
+    gate = threading.Event()
+    session._jobs.submit("import", lambda: gate.wait(20), lambda _: None)
+    session._jobs.submit("read", lambda: gate.wait(20), lambda _: None)
+    session.save_slices("c", {1: np.zeros(SHAPE[1:], np.uint8)}, done=[1])
+    session.start_training(_config(steps=1))
+    assert session._jobs.pending("import") and session._jobs.pending("read")
+    assert session.case("c").labelled == (1,) and session.is_training
+    gate.set()
+    _until(session, lambda: session.run_state == "finished")
+
+
 def test_pause_and_resume(session):
     """A paused run takes no steps; resuming goes on with the same run."""
     session.start_training(_config())
