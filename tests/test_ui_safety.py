@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
+from napari_segmatch.errors import ProjectError
 from napari_segmatch.project import journal
 
 pytest.importorskip("napari")
@@ -99,6 +100,24 @@ def test_window_stays_open_while_the_disk_refuses(on_case, settle, monkeypatch, 
         monkeypatch.setattr(f"napari_segmatch.{module}.write_atomic", whole)
     settle(dock, lambda: not dock.session.trouble and not dock.session.is_saving)
     assert (dock.session.project.mask("case-03") == 1).sum() == 100
+
+
+def test_a_case_whose_file_was_away_for_a_moment_can_be_opened_again(on_case, settle, monkeypatch):
+    """A network drive: the failed try is said, what is on the desk stays, and the next try is a new one."""
+    dock, whole = on_case, on_case.session.project.volume
+
+    def away(case):
+        raise ProjectError(f"The images of {case} cannot be read now.")
+
+    monkeypatch.setattr(dock.session.project, "volume", away)
+    dock.annotate_case("case-04")
+    assert "Reading case-04" in dock.annotate._state.text()
+    settle(dock, lambda: "cannot be read" in dock.banner.sentence)
+    assert dock.annotate._state.text().startswith("Slice ") and dock.annotate._case.currentData() == "case-03"
+    assert dock.desk.case_id == "case-03" and not dock.desk._hurry.isActive()
+    monkeypatch.setattr(dock.session.project, "volume", whole)
+    dock.annotate_case("case-04")
+    settle(dock, lambda: dock.desk.case_id == "case-04")
 
 
 @pytest.mark.parametrize("way", ["accept", "correct"])

@@ -246,7 +246,9 @@ class AnnotatePanel(Page):
         self.redraw()
 
     def _opening(self, case: str) -> None:
-        self._state.setText(f"Reading {case} …")
+        self._state.setText(f"Reading {case} …" if case else "")
+        if not case:
+            self._cases_changed()  # the list shows again what is on the desk
 
     def _opened(self) -> None:
         self.filling.forget()
