@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from qtpy.QtWidgets import QLabel
 
+from napari_segmatch.errors import ImportProblem
 from napari_segmatch.events import Examined, PoolChanged, Step
 from napari_segmatch.ledger import Ledger
 from napari_segmatch.ranking import (
@@ -345,6 +346,27 @@ def test_which_masks_are_finished_and_who_is_held_out(tmp_path):
     assert chosen(found, "these: …", 2, "c3, c5") == ["c3", "c5"]
     assert held_out(found, ["c0", "c2"], 2) == ["c4", "c5"]
     assert held_out(found, ["c0"], 0) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("p1_flair", "p1_mask"), ("p1_FLAIR", "p1-flair-label"), ("p1_flair_02", "seg_p1_flair_02"),
+        ("p1", "p1_dseg"), ("flair", "mask"), ("p1", "p1_FlairSegmentation"),
+    ],
+)  # fmt: skip
+def test_a_single_file_that_is_called_like_a_mask_is_no_image(tmp_path, image, mask):
+    """It goes to the image that comes with it, in whatever order; alone, or beside another, it is refused in words."""
+    image, mask = tmp_path / "p1" / f"{image}.nii.gz", tmp_path / "p1" / f"{mask}.nii.gz"
+    other = tmp_path / "p2_flair.nii.gz"
+    for files in ([image, mask, other], [mask, other, image]):
+        first, second = from_files(files, ("flair", "t1"))
+        assert (first.images, first.mask) == ({"flair": image}, mask)
+        assert (second.id, second.mask) == ("p2", None)
+    with pytest.raises(ImportProblem, match=r"is called like a mask, and no image of case p1.* came with it"):
+        from_files([mask, other], ("flair", "t1"))
+    with pytest.raises(ImportProblem, match="would both be the mask of case p1"):
+        from_files([image, mask, mask.with_name(mask.name.replace(".nii.gz", ".nrrd"))], ("flair",))
 
 
 def test_an_unproven_discriminator_is_said_to_be_one():

@@ -9,7 +9,7 @@ import weakref
 
 import numpy as np
 import pytest
-from helpers import small_project
+from helpers import small_project, write_case
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QColor, QMouseEvent
 from qtpy.QtTest import QTest
@@ -284,8 +284,6 @@ def test_interpolate_copy_and_grow(on_case, settle):
 
 
 def test_the_slider_has_the_slices_of_the_case_on_the_screen(dock, tmp_path, settle):
-    from helpers import write_case
-
     from napari_segmatch.io import FoundCase
 
     session = dock.session
@@ -464,6 +462,25 @@ def test_adding_a_folder_previews_first_and_sets_a_broken_file_aside(dock, proje
     assert states["case-09"][2]
     assert sum(validation for _, validation, _ in states.values()) == 1
     assert dock.banner.sentence
+
+
+def test_files_that_are_dropped_bring_their_masks(dock, tmp_path, settle):
+    """As finished labels, and the form says so; a mask without its image is refused in a sentence."""
+    session, files = dock.session, []
+    for name in ("a", "b"):
+        images, mask = write_case(tmp_path / name, ord(name))
+        files += [
+            images["flair"].rename(tmp_path / f"{name}_flair.nii.gz"),
+            mask.rename(tmp_path / f"{name}_mask.nii.gz"),
+        ]
+    session.create_project(tmp_path / "new", ["lesion"], ["flair"])
+    dock.cases.take_in(files[1:2])
+    assert "a_mask.nii.gz is called like a mask" in dock.banner.sentence and not session.adding
+    dock.cases.take_in(files[:3])
+    assert "2 cases, 1 with masks: these are finished" in dock.cases.form._preview.text()
+    settle(dock, lambda: not session.adding and len(session.cases) == 2)
+    assert [(case.id, bool(case.labelled)) for case in session.cases] == [("a", True), ("b", False)]
+    assert (session.mask("a") == 1).any()
 
 
 def test_a_refused_verb_becomes_a_sentence(dock, tmp_path):
