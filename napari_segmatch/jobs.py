@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from .types import Volume
@@ -23,6 +24,7 @@ class Job:
     lane: Lane
     future: Future[Any]
     then: Callable[[Any], None]
+    failed: Callable[[BaseException], None]
 
 
 class Jobs:
@@ -39,9 +41,15 @@ class Jobs:
         self._threads = {lane: ThreadPoolExecutor(1, thread_name_prefix=f"segmatch-{lane}") for lane in LANES}
         self._jobs: list[Job] = []
 
-    def submit(self, lane: Lane, job: Callable[[], Any], then: Callable[[Any], None]) -> Future[Any]:
-        """Queue a job; ``then`` gets its result from :meth:`poll`."""
-        entry = Job(lane, self._threads[lane].submit(job), then)
+    def submit(
+        self,
+        lane: Lane,
+        job: Callable[[], Any],
+        then: Callable[[Any], None],
+        failed: Callable[[BaseException], None] | None = None,
+    ) -> Future[Any]:
+        """Queue a job; from :meth:`poll` ``then`` gets its result, or ``failed`` its exception."""
+        entry = Job(lane, self._threads[lane].submit(job), then, failed or partial(self._failed, lane))
         self._jobs.append(entry)
         return entry.future
 
@@ -59,7 +67,7 @@ class Jobs:
         if error is None:
             entry.then(entry.future.result())
         else:
-            self._failed(entry.lane, error)
+            entry.failed(error)
 
     def pending(self, *lanes: Lane) -> bool:
         return any(entry.lane in (lanes or LANES) for entry in self._jobs)

@@ -10,7 +10,7 @@ from helpers import SHAPE, small_project, write_case
 from napari_segmatch import keeper
 from napari_segmatch.config import configure
 from napari_segmatch.errors import ProjectError
-from napari_segmatch.events import PseudoMask
+from napari_segmatch.events import Proposed, PseudoMask
 from napari_segmatch.io import FoundCase
 from napari_segmatch.session import Session
 from napari_segmatch.types import Region
@@ -45,7 +45,7 @@ def test_saving_is_told_when_it_is_on_disk(session):
     """mask_saved comes after the version is in the store."""
     heard = []
     session.mask_saved.connect(lambda case: heard.append(session.project.case(case).labelled))
-    session.save_mask("c", np.zeros(SHAPE, np.uint8), done=[1])
+    session.save_slices("c", {1: np.zeros(SHAPE[1:], np.uint8)}, done=[1])
     session.wait()
     assert heard == [(1,)]
     assert session.case("c").labelled == (1,)
@@ -81,7 +81,7 @@ def test_the_journal_is_closed_after_the_last_thing_that_it_is_told(session, mon
     monkeypatch.setattr(keeper.Keeper, "saved", slow)
     monkeypatch.setattr(keeper.Keeper, "close", lambda self: (order.append("closed"), close(self)))
     session.journal("c", {1: np.ones(SHAPE[1:], np.uint8)})
-    session.save_mask("c", np.ones(SHAPE, np.uint8))
+    session.save_slices("c", {1: np.ones(SHAPE[1:], np.uint8)})
     session.close_project()
     assert order == ["saved", "closed"]
 
@@ -89,7 +89,7 @@ def test_the_journal_is_closed_after_the_last_thing_that_it_is_told(session, mon
 def test_array_may_change_after_saving(session):
     """The session copies: painting on while the disk works changes nothing that was saved."""
     labels = np.zeros(SHAPE, np.uint8)
-    session.save_mask("c", labels, done=[1])
+    session.save_slices("c", dict(enumerate(labels)), done=[1])
     labels[:] = 1
     session.wait()
     assert session.mask("c")[1].max() == 0
@@ -97,7 +97,7 @@ def test_array_may_change_after_saving(session):
 
 def test_failed_verb_speaks_and_the_list_is_true_again(session):
     """A save that is refused is a sentence, and nothing else."""
-    session.save_mask("c", np.full(SHAPE, 9, np.uint8))
+    session.save_slices("c", {1: np.full(SHAPE[1:], 9, np.uint8)})
     session.wait()
     assert session.said[-1][1]
     assert "label 9" in session.said[-1][0]
@@ -127,6 +127,19 @@ def test_live_loop_from_training_to_correction(session):
     session.stop_training()
     _until(session, lambda: session.run_state == "stopped")
     assert not session.is_training
+
+
+def test_training_starts_beside_an_import(session):
+    """It waits for what a person has drawn, and for nothing else: the window would stand still for so long."""
+    gate = threading.Event()
+    session._jobs.submit("import", lambda: gate.wait(20), lambda _: None)
+    session._jobs.submit("read", lambda: gate.wait(20), lambda _: None)
+    session.save_slices("c", {1: np.zeros(SHAPE[1:], np.uint8)}, done=[1])
+    session.start_training(_config(steps=1))
+    assert session._jobs.pending("import") and session._jobs.pending("read")
+    assert session.case("c").labelled == (1,) and session.is_training
+    gate.set()
+    _until(session, lambda: session.run_state == "finished")
 
 
 def test_pause_and_resume(session):
@@ -202,6 +215,47 @@ def test_decisions_show_at_once_and_can_be_taken_back(session):
     assert session.said[-1] == ("There is no decision to take back.", False)
     assert [item.decision for item in session.proposals] == [None, None]
     assert session.project.case("c").labelled == ()
+
+
+def _propose(project, case):
+    """Let a run that is not ours propose something for a case, and say so."""
+    run = project.run() if project.runs() else project.new_run(_config())
+    masks = [PseudoMask(Region(case, z), np.ones(SHAPE[1:], np.uint8), 0.9, "accepted") for z in (1, 2)]
+    project.add_proposals(run, 1, 1, masks)
+    run.record(Proposed(1, 1, 2, 0))
+
+
+def test_proposals_of_the_project_that_was_left_stay_there(session, tmp_path, monkeypatch):
+    """The last look at its run begins to read them, and ends when the next is open: their numbers mean others there."""
+    (tmp_path / "next").mkdir()
+    with small_project(tmp_path / "next") as other:
+        _propose(other, "c")
+    session.project.new_run(_config())
+    session.open_project(session.project.path)
+    _propose(session.project, "d")
+    facts = session._facts
+    monkeypatch.setattr(session, "_facts", lambda cases: (facts(cases), time.sleep(0.3))[0])
+    session.open_project(other.path)
+    session.wait()
+    assert {item.case for item in session.proposals} == {"c"}
+    item = session.proposals[0]
+    session.decide(item, "rejected")
+    session.wait()
+    assert [(p.case, p.z, p.decision) for p in session.project.proposals() if p.decision] == [("c", item.z, "rejected")]
+
+
+def test_what_cannot_be_read_of_a_project_that_was_left_is_no_trouble_of_the_next(session, tmp_path):
+    """Its thread comes too late: no project is open any more, or another."""
+    gate = threading.Event()
+
+    def late():
+        gate.wait(10)
+        raise ProjectError("No project is open: create one or open one first.")
+
+    session.project_changed.connect(lambda: session.project or (session.read(late, print), gate.set()))
+    session.open_project(session.project.path)
+    session.wait()
+    assert not any(wrong for _, wrong in session.said)
 
 
 def test_reopened_project_shows_its_last_run(session):

@@ -8,6 +8,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
+from napari_segmatch.errors import ImportProblem
 from napari_segmatch.events import Examined, PoolChanged, Step
 from napari_segmatch.ledger import Ledger
 from napari_segmatch.ranking import (
@@ -196,6 +197,24 @@ def test_undo_and_redo_outlive_a_change_of_slice():
     assert not strokes.can_redo
 
 
+def test_no_step_leads_back_over_what_somebody_else_saved():
+    labels = np.zeros((3, 2, 2), np.uint8)
+    strokes = Strokes(labels)
+    labels[:2] = 1
+    strokes.note()
+    labels[0] = 2
+    strokes.note()
+    labels[2] = 1
+    strokes.note()
+    assert strokes.undo() == [2]
+    strokes.accept(0, np.full((2, 2), 3, np.uint8))
+    assert strokes.redo() == [2] and strokes.undo() == [2], "other slices keep their steps"
+    assert strokes.undo() == [1] and not strokes.can_undo
+    assert (labels[0] == 3).all() and not labels[1:].any()
+    strokes.accept(2, labels[2])
+    assert strokes.redo() == [1] and not strokes.can_redo
+
+
 def test_both_of_naparis_ways_to_say_what_changed():
     class Atom:
         slice_key = (slice(2, 3), slice(0, 4), slice(0, 4))
@@ -330,6 +349,27 @@ def test_which_masks_are_finished_and_who_is_held_out(tmp_path):
     assert chosen(found, "these: …", 2, "c3, c5") == ["c3", "c5"]
     assert held_out(found, ["c0", "c2"], 2) == ["c4", "c5"]
     assert held_out(found, ["c0"], 0) == []
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("p1_flair", "p1_mask"), ("p1_FLAIR", "p1-flair-label"), ("p1_flair_02", "seg_p1_flair_02"),
+        ("p1", "p1_dseg"), ("flair", "mask"), ("p1", "p1_FlairSegmentation"),
+    ],
+)  # fmt: skip
+def test_a_single_file_that_is_called_like_a_mask_is_no_image(tmp_path, image, mask):
+    """It goes to the image that comes with it, in whatever order; alone, or beside another, it is refused in words."""
+    image, mask = tmp_path / "p1" / f"{image}.nii.gz", tmp_path / "p1" / f"{mask}.nii.gz"
+    other = tmp_path / "p2_flair.nii.gz"
+    for files in ([image, mask, other], [mask, other, image]):
+        first, second = from_files(files, ("flair", "t1"))
+        assert (first.images, first.mask) == ({"flair": image}, mask)
+        assert (second.id, second.mask) == ("p2", None)
+    with pytest.raises(ImportProblem, match=r"is called like a mask, and no image of case p1.* came with it"):
+        from_files([mask, other], ("flair", "t1"))
+    with pytest.raises(ImportProblem, match="would both be the mask of case p1"):
+        from_files([image, mask, mask.with_name(mask.name.replace(".nii.gz", ".nrrd"))], ("flair",))
 
 
 def test_an_unproven_discriminator_is_said_to_be_one():

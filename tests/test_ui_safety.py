@@ -1,11 +1,15 @@
 """The window and its strokes: in the journal at once, back after a crash, and no second window over them."""
 
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
+from napari_segmatch.errors import ProjectError
 from napari_segmatch.project import journal
 
 pytest.importorskip("napari")
@@ -120,3 +124,97 @@ def test_where_the_rescued_strokes_lie_is_still_said_when_the_project_is_closed(
     dock.banner.dismiss()
     dock.session.open_project(other)
     assert not dock.banner.sentence
+
+
+def test_a_case_whose_file_was_away_for_a_moment_can_be_opened_again(on_case, settle, monkeypatch):
+    """A network drive: the failed try is said, what is on the desk stays, and the next try is a new one."""
+    dock, whole = on_case, on_case.session.project.volume
+
+    def away(case):
+        raise ProjectError(f"The images of {case} cannot be read now.")
+
+    monkeypatch.setattr(dock.session.project, "volume", away)
+    dock.annotate_case("case-04")
+    assert "Reading case-04" in dock.annotate._state.text()
+    settle(dock, lambda: "cannot be read" in dock.banner.sentence)
+    assert dock.annotate._state.text().startswith("Slice ") and dock.annotate._case.currentData() == "case-03"
+    assert dock.desk.case_id == "case-03" and not dock.desk._hurry.isActive()
+    monkeypatch.setattr(dock.session.project, "volume", whole)
+    dock.annotate_case("case-04")
+    settle(dock, lambda: dock.desk.case_id == "case-04")
+
+
+@pytest.mark.parametrize("way", ["accept", "correct"])
+def test_undo_in_annotate_leaves_what_was_decided_in_review(dock, proposed, settle, way):
+    """The strokes of before led to a draft that is gone: undoing them would leave a finished slice without its mask."""
+    session, reviewer = dock.session, dock.review.reviewer
+    session.open_project(proposed)
+    dock.annotate_case("case-02")
+    settle(dock, lambda: dock.desk.case_id == "case-02")
+    item = min(session.proposals.of_case("case-02").values(), key=lambda item: item.z)
+    for z in (item.z, 0):
+        dock.desk.z = z
+        paint(dock)
+        settle(dock, lambda: not dock.desk._heard)
+    settle(dock, lambda: not dock.desk.dirty and not session.is_saving)
+    dock.show_tab("Review")
+    reviewer.show(item)
+    settle(dock, lambda: reviewer.on_screen)
+    if way == "correct":
+        reviewer.correct()
+        paint(dock)
+    reviewer.enter()
+    settle(dock, lambda: item.z in session.case("case-02").labelled)
+    decided = session.mask("case-02")[item.z]
+    dock.annotate_case("case-02")
+    settle(dock, lambda: dock.desk.case_id == "case-02" and not dock.desk._wanted)
+    while dock.desk.strokes.can_undo:
+        dock.annotate.actions["undo"]()
+    dock.desk.save()
+    settle(dock, lambda: not session.is_saving)
+    assert decided.any() and np.array_equal(session.mask("case-02")[item.z], decided)
+
+
+LEAVE = """
+import os, sys, time
+from pathlib import Path
+import napari
+from qtpy.QtWidgets import QApplication
+from napari_segmatch.ui.dock import SegmatchDock
+
+def work(until, seconds=60):
+    end = time.monotonic() + seconds
+    while not until() and time.monotonic() < end:
+        QApplication.processEvents()
+        time.sleep(0.01)
+    return until()
+
+viewer = napari.Viewer(show=True)
+dock = SegmatchDock(viewer)
+holder = viewer.window.add_dock_widget(dock, name="SegMatch")
+dock.session.open_project(Path(sys.argv[1]))
+for case in ("case-04", "case-02"):
+    dock.annotate_case(case)
+    assert work(lambda: dock.desk.case_id == case)
+    work(lambda: False, 0.5)
+dock.show_tab("Review")
+assert work(lambda: dock.review.reviewer.on_screen)
+work(lambda: False, 1)
+dock.show_tab("Cases")
+holder.destroyOnClose() if sys.argv[2] == "dock" else dock.cases._close()
+work(lambda: False, 2)
+assert not viewer.layers
+print("left", flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("way", ["project", "dock"])
+def test_leaving_after_a_review_does_not_end_napari(proposed, tmp_path, way):
+    """With a brush, then without one in another case: napari drew what the brush had left, and the process died."""
+    settings = {"NAPARI_CONFIG": str(tmp_path / "settings.yaml"), "PYTHONFAULTHANDLER": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVE, str(proposed), way],
+        capture_output=True, text=True, timeout=300, env=os.environ | settings,
+    )  # fmt: skip
+    assert done.stdout.strip().endswith("left") and done.returncode == 0, done.stderr[-2000:]

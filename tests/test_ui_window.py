@@ -9,7 +9,7 @@ import weakref
 
 import numpy as np
 import pytest
-from helpers import small_project
+from helpers import small_project, write_case
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QColor, QMouseEvent
 from qtpy.QtTest import QTest
@@ -103,11 +103,73 @@ def test_undo_reaches_back_over_slices(on_case, settle):
     first = dock.desk.z
     paint(dock)
     settle(dock, lambda: dock.desk.strokes.can_undo)
-    dock.desk.step(2)
+    dock.desk.layers.z += 2
     press(dock, Key.Key_Z, Control)
     assert dock.desk.z == first and not dock.desk.drawn[first]
     press(dock, Key.Key_Z, Control | Shift)
     assert dock.desk.drawn[first]
+
+
+@pytest.mark.parametrize("key", [Key.Key_N, Key.Key_Return])
+def test_undo_takes_done_back_as_well(on_case, settle, key):
+    """A draft that a wrong key finished never trains: it comes back as it was, and redo finishes it again."""
+    dock, session = on_case, on_case.session
+    z = dock.desk.z
+    paint(dock)
+    settle(dock, lambda: not dock.desk._heard and not dock.desk.dirty and not session.is_saving)
+    draft = session.mask("case-03")[z]
+    press(dock, key)
+    settle(dock, lambda: session.case("case-03").labelled == (z,))
+    finished = session.mask("case-03")[z]
+    press(dock, Key.Key_Z, Control)
+    assert dock.desk.z == z
+    settle(dock, lambda: session.case("case-03").labelled == () and not session.is_saving)
+    assert np.array_equal(session.mask("case-03")[z], draft) and (draft == 1).any() and (draft == 255).any()
+    press(dock, Key.Key_Z, Control | Shift)
+    settle(dock, lambda: session.case("case-03").labelled == (z,) and not session.is_saving)
+    assert np.array_equal(session.mask("case-03")[z], finished) and finished.any() == (key != Key.Key_N)
+    press(dock, Key.Key_Z, Control, times=2)
+    settle(dock, lambda: not dock.desk.dirty and not session.is_saving)
+    assert session.case("case-03").labelled == ()
+    assert (session.mask("case-03")[z] == 255).all()
+
+
+def test_what_was_done_before_stays_done_when_a_stroke_is_undone(on_case, settle):
+    dock, session = on_case, on_case.session
+    z = dock.desk.z
+    press(dock, Key.Key_N)
+    settle(dock, lambda: session.case("case-03").labelled == (z,) and not session.is_saving)
+    dock.desk.z = z
+    paint(dock)
+    settle(dock, lambda: not dock.desk._heard and not dock.desk.dirty and not session.is_saving)
+    press(dock, Key.Key_Return)
+    press(dock, Key.Key_Z, Control)
+    settle(dock, lambda: not dock.desk.dirty and not session.is_saving)
+    assert session.case("case-03").labelled == (z,) and not session.mask("case-03")[z].any()
+
+
+def test_nothing_happens_to_a_slice_that_is_not_on_the_screen(on_case, settle):
+    """In 3D, in another plane, and where a longer layer of one's own has taken the slider beyond the case."""
+    dock, session, dims = on_case, on_case.session, on_case.viewer.dims
+    paint(dock)
+    settle(dock, lambda: not dock.desk._heard and not dock.desk.dirty and not session.is_saving)
+    before = dock.desk.labels.copy()
+    beyond = dock.desk.count + 3
+    dock.viewer.add_image(np.zeros((2 * dock.desk.count, 8, 8)), scale=dock.desk.layers.mask.scale, visible=False)
+    step = dims.current_step
+    for away in ({"order": (1, 0, 2)}, {"ndisplay": 3}, {"current_step": (beyond, *step[1:])}):
+        dims.update({"order": (0, 1, 2), "ndisplay": 2, "current_step": step} | away)
+        dock.annotate._why.setText("")
+        for key in (Key.Key_N, Key.Key_Return):
+            press(dock, key)
+        dock.annotate.filling.copy_from(-1)
+        dock.annotate.toolbox.shape_wanted.emit("grow")
+        dock.annotate.reopen()
+        assert "Turn back to the slices" in dock.annotate._why.text()
+        assert np.array_equal(dock.desk.labels, before) and not session.is_saving
+    dims.current_step = step
+    press(dock, Key.Key_N)
+    settle(dock, lambda: session.case("case-03").labelled != ())
 
 
 def test_people_count_slices_from_one_and_so_does_the_slider(on_case, settle):
@@ -265,8 +327,6 @@ def test_a_glance_at_review_leaves_the_desk_as_it_was(dock, proposed, settle):
 
 
 def test_the_slider_has_the_slices_of_the_case_on_the_screen(dock, tmp_path, settle):
-    from helpers import write_case
-
     from napari_segmatch.io import FoundCase
 
     session = dock.session
@@ -610,6 +670,25 @@ def test_adding_a_folder_previews_first_and_sets_a_broken_file_aside(dock, proje
     assert dock.banner.sentence
 
 
+def test_files_that_are_dropped_bring_their_masks(dock, tmp_path, settle):
+    """As finished labels, and the form says so; a mask without its image is refused in a sentence."""
+    session, files = dock.session, []
+    for name in ("a", "b"):
+        images, mask = write_case(tmp_path / name, ord(name))
+        files += [
+            images["flair"].rename(tmp_path / f"{name}_flair.nii.gz"),
+            mask.rename(tmp_path / f"{name}_mask.nii.gz"),
+        ]
+    session.create_project(tmp_path / "new", ["lesion"], ["flair"])
+    dock.cases.take_in(files[1:2])
+    assert "a_mask.nii.gz is called like a mask" in dock.banner.sentence and not session.adding
+    dock.cases.take_in(files[:3])
+    assert "2 cases, 1 with masks: these are finished" in dock.cases.form._preview.text()
+    settle(dock, lambda: not session.adding and len(session.cases) == 2)
+    assert [(case.id, bool(case.labelled)) for case in session.cases] == [("a", True), ("b", False)]
+    assert (session.mask("a") == 1).any()
+
+
 def test_a_refused_verb_becomes_a_sentence(dock, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").write_text("x")
@@ -697,7 +776,7 @@ def test_the_table_of_cases_shows_pictures_scores_and_who_drew(dock, proposed, s
     assert cell("case-01", "Case", Qt.ItemDataRole.DecorationRole).cacheKey() == before, "made once, and kept"
     labels = dock.session.mask("case-01")
     labels[8, :30, :30] = 1
-    dock.session.save_mask("case-01", labels, done=[8])
+    dock.session.save_slices("case-01", {8: labels[8]}, done=[8])
     settle(dock, lambda: cell("case-01", "Case", Qt.ItemDataRole.DecorationRole).cacheKey() != before)
     dock.session.decide(waiting[0], "rejected")
     settle(dock, lambda: cell("case-02", "Open") == "3")

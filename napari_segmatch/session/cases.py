@@ -150,7 +150,9 @@ class CaseSession(KeepingSession):
         """Read a case's pixels, or take them from those read lately. Any thread may ask."""
         return self._volumes.get(case)
 
-    def load_case(self, case: str, then: Callable[[Volume, np.ndarray], None]) -> None:
+    def load_case(
+        self, case: str, then: Callable[[Volume, np.ndarray], None], failed: Callable[[], None] = lambda: None
+    ) -> None:
         """Read pixels and labels off the window's thread, the labels after every save of this case."""
         saved = self._last_save.get(case)
 
@@ -159,21 +161,31 @@ class CaseSession(KeepingSession):
                 wait([saved])
             return self.volume(case), self._open().mask(case)
 
-        self.read(job, lambda both: then(*both))
+        self.read(job, lambda both: then(*both), failed)
 
-    def read(self, job: Callable[[], T], then: Callable[[T], None]) -> None:
-        """Run a job that only reads in the reading thread; ``then`` gets its result from :meth:`poll`."""
-        self._jobs.submit("read", job, then)
+    def read(self, job: Callable[[], T], then: Callable[[T], None], failed: Callable[[], None] = lambda: None) -> None:
+        """Run a job that only reads in the reading thread; ``then`` gets its result from :meth:`poll`.
+
+        ``failed`` is called instead when there is none, after a message has said why. What comes of it when its project
+        has been left reaches nobody: the same names and numbers mean others now.
+        """
+        mine = self.project
+
+        def concluded(found: T) -> None:
+            if self.project is mine:
+                then(found)
+
+        def refused(error: BaseException) -> None:
+            if self.project is mine:
+                self._failed("read", error)
+                failed()
+
+        self._jobs.submit("read", job, concluded, refused)
 
     def mask(self, case: str) -> np.ndarray:
         return self._open().mask(case)
 
     # annotating ------------------------------------------------------------------------------------------
-
-    def save_mask(self, case: str, labels: np.ndarray, done: Iterable[int] = (), reopen: Iterable[int] = ()) -> None:
-        """Save in the background; ``mask_saved`` follows once it is on disk. The array is copied."""
-        labels, done, reopen = labels.copy(), tuple(done), tuple(reopen)
-        self._save([case], lambda: self._open().save_mask(case, labels, done, reopen=reopen))
 
     def save_slices(
         self,

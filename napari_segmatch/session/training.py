@@ -79,7 +79,8 @@ class TrainingSession(AddingSession):
             raise ProjectError(reason)
 
     def _train(self, run: Run, mode: Mode, resume: bool) -> None:
-        self.wait()
+        self._jobs.finish("save")  # the run begins with what was drawn; an import or a reading need not be over
+        self.poll()  # the last words of the run before
         run.ask("run")
         self._watch(run)
         self._background = Background(self._open().path, run.id, mode=mode, resume=resume)

@@ -10,10 +10,12 @@ from qtpy.QtCore import QEventLoop, Signal
 from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QFormLayout, QInputDialog, QLineEdit, QSpinBox, QWidget
 
 from ..errors import ImportProblem, Question
-from ..io import SUFFIXES, Found, FoundCase, find_cases, find_dataset, is_dicom, strip_suffix
+from ..io import SUFFIXES, Found, FoundCase, find_cases, find_dataset, is_dicom, looks_like_mask, strip_suffix
 from .style import button, column, count, row, text
 
 FILES = f"Images ({' '.join('*' + suffix for suffix in SUFFIXES)});;All files (*)"
+THE_MASK = "the mask"
+_MASK_WORDS = re.compile(r"[ ._-]*[a-z]*(mask|label|seg)[a-z]*", re.IGNORECASE)
 WHICH = ("the first …", "all of them", "none", "these: …")
 
 
@@ -45,20 +47,38 @@ def suggested_validation(found: Sequence[FoundCase], labelled: int) -> int:
 
 
 def from_files(paths: Iterable[Path], sequences: Sequence[str]) -> list[FoundCase]:
-    """Sort single files into cases: by the sequence's name in the file's name; what is left names the case."""
+    """Sort single files into cases: by the sequence's name in the file's name; what is left names the case.
+
+    A file whose name says that it holds labels is the mask of the case whose images come with it, never an image.
+    """
     cases: dict[str, dict[str, Path]] = {}
     for path in paths:
         if is_dicom(path):
             raise ImportProblem(f"{path.name} is DICOM, of which a volume is many files: choose its folder instead.")
-        stem = strip_suffix(path.name)
-        sequence = next((s for s in sequences if s.lower() in stem.lower()), sequences[0])
-        rest = re.sub(re.escape(sequence), "", stem, flags=re.IGNORECASE).strip(" ._-")
-        case = rest or path.parent.name
-        if sequence in cases.setdefault(case, {}):
-            other = cases[case][sequence].name
-            raise ImportProblem(f"{path.name} and {other} would both be {sequence} of case {case}: rename one.")
-        cases[case][sequence] = path
-    return [FoundCase(case, images) for case, images in sorted(cases.items())]
+        case, what = _place_of(path, sequences)
+        files = cases.setdefault(case, {})
+        if what in files:
+            raise ImportProblem(f"{path.name} and {files[what].name} would both be {what} of case {case}: rename one.")
+        files[what] = path
+    return [_with_mask(case, files) for case, files in sorted(cases.items())]
+
+
+def _place_of(path: Path, sequences: Sequence[str]) -> tuple[str, str]:
+    """Return the case that a file belongs to, and its sequence, or that it is the mask."""
+    stem = _MASK_WORDS.sub("", strip_suffix(path.name))
+    sequence = next((s for s in sequences if s.lower() in stem.lower()), sequences[0])
+    rest = re.sub(re.escape(sequence), "", stem, flags=re.IGNORECASE).strip(" ._-")
+    return rest or path.parent.name, THE_MASK if looks_like_mask(path.name) else sequence
+
+
+def _with_mask(case: str, files: dict[str, Path]) -> FoundCase:
+    mask = files.pop(THE_MASK, None)
+    if mask is not None and not files:
+        raise ImportProblem(
+            f"{mask.name} is called like a mask, and no image of case {case} came with it: choose both at once. "
+            "If it is an image, rename it."
+        )
+    return FoundCase(case, files, mask)
 
 
 def look(
@@ -206,13 +226,16 @@ class AddForm(QWidget):
             self.add_files([Path(name) for name in names])
 
     def add_files(self, paths: Sequence[Path]) -> None:
-        """Add single files, sorted into cases by their names."""
+        """Add single files, sorted into cases by their names. A mask chosen by hand is a finished label."""
         try:
             found = from_files(paths, list(self._patterns))
         except ImportProblem as error:
             self.refused.emit(str(error))
             return
-        self.wanted.emit(found, [], [])
+        labelled = [item.id for item in found if item.mask is not None]
+        words = f"{count(len(found), 'case')}, {len(labelled)} with masks: these are finished labels."
+        self._say(words if labelled else "")
+        self.wanted.emit(found, labelled, [])
 
 
 def ask(parent: QWidget, question: Question, cases: int) -> str | None:

@@ -143,13 +143,13 @@ class AnnotatePanel(Page):
             here = ids.index(self.desk.case_id) if self.desk.case_id in ids else -1
             self.open_case(ids[(here + by) % len(ids)])
 
-    def mark_done(self) -> None:
-        """Finish the slice on the screen and go to the next one that is open."""
-        if not self.desk.count:
+    def mark_done(self, labels: np.ndarray | None = None) -> None:
+        """Finish the slice on the screen, with these labels if not its own, and go to the next one that is open."""
+        if not self.filling.on_a_slice():
             return
         z = self.desk.z
         done = {*self.desk.done, z}
-        self.desk.save(done=(z,))
+        self.desk.finish(z, labels)
         order = [self.desk.from_shown(i) for i in range(self.desk.shown(z) + 1, self.desk.count)]
         follows = next((i for i in order if i not in done), None)
         if follows is not None:
@@ -158,12 +158,11 @@ class AnnotatePanel(Page):
         self.redraw()
 
     def no_lesion(self) -> None:
-        if self.desk.count:
-            self.desk.write({self.desk.z: np.zeros_like(self.desk.labels[0])})
-            self.mark_done()
+        if self.filling.on_a_slice():
+            self.mark_done(np.zeros_like(self.desk.labels[0]))
 
     def reopen(self) -> None:
-        if self.desk.count and self.desk.z in self.desk.done:
+        if self.filling.on_a_slice() and self.desk.z in self.desk.done:
             self.desk.save(reopen=(self.desk.z,))
 
     def suggest(self) -> None:
@@ -247,7 +246,9 @@ class AnnotatePanel(Page):
         self.redraw()
 
     def _opening(self, case: str) -> None:
-        self._state.setText(f"Reading {case} …")
+        self._state.setText(f"Reading {case} …" if case else "")
+        if not case:
+            self._cases_changed()  # the list shows again what is on the desk
 
     def _opened(self) -> None:
         self.filling.forget()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,7 +28,7 @@ class Desk(Editing):
     opened = Signal()
     """Another case is on the desk, or none."""
     opening = Signal(str)
-    """This case is being read."""
+    """This case is being read; "" when it could not be."""
 
     def __init__(self, viewer: Viewer, session: Session, parent: QObject) -> None:
         super().__init__(viewer, session, parent)
@@ -77,7 +78,14 @@ class Desk(Editing):
         self._wanted = case
         self._hurry.start()
         self.opening.emit(case)
-        self.session.load_case(case, lambda volume, labels: self._show(case, volume, labels))
+        self.session.load_case(case, partial(self._show, case), partial(self._forget, case))
+
+    def _forget(self, case: str) -> None:
+        """A case cannot be read: what lies on the desk stays there, and whoever wants it may try again."""
+        if case == self._wanted:
+            self._wanted, self._then = "", []
+            self._hurry.stop()
+            self.opening.emit("")
 
     def _show(self, case: str, volume: Volume, labels: np.ndarray) -> None:
         if case != self._wanted:
@@ -134,7 +142,8 @@ class Desk(Editing):
         def arrived(_: Volume, labels: np.ndarray) -> None:
             if case == self.case_id:
                 for z in set(slices) - self._dirty:
-                    self.put(z, labels[z])
+                    if not np.array_equal(labels[z], self.labels[z]):
+                        self.put(z, labels[z])
 
         self.session.load_case(case, arrived)
 

@@ -96,10 +96,6 @@ class Editing(QObject):
     def from_shown(self, z: int) -> int:
         return self.flip.z_from_view(z, self.count)
 
-    def step(self, by: int) -> None:
-        """Go by so many slices as they follow on the screen."""
-        self.z = self.from_shown(int(np.clip(self.shown(self.z) + by, 0, self.count - 1)))
-
     def _on_step(self) -> None:
         if self.count:
             self.session.remember_place(self.case_id, self.z)
@@ -163,19 +159,30 @@ class Editing(QObject):
         self._changed(self.strokes.note(slices))
         self.layers.refresh_mask()
 
+    def finish(self, z: int, labels: np.ndarray | None = None) -> None:
+        """Mark a slice as done, with these labels (y, x) if not with its own; one step for undo, which reopens it."""
+        self._note_strokes()
+        labels = self.labels[z] if labels is None else labels
+        self.labels[z] = np.where(labels == NOT_ANNOTATED, np.uint8(0), labels)
+        self._changed(self.strokes.note([z], finished={z} - set(self.done)))
+        self.layers.refresh_mask()
+        self.save(done=(z,))
+
     def undo(self) -> bool:
         self._note_strokes()
-        return self._replayed(self.strokes.undo())
+        return self._replayed(self.strokes.undo(), reopen=True)
 
     def redo(self) -> bool:
         self._note_strokes()
-        return self._replayed(self.strokes.redo())
+        return self._replayed(self.strokes.redo(), reopen=False)
 
-    def _replayed(self, slices: list[int]) -> bool:
+    def _replayed(self, slices: list[int], reopen: bool) -> bool:
         if slices and self.z not in slices:
             self.z = slices[0]
         self._changed(slices)
         self.layers.refresh_mask()
+        if marked := tuple(self.strokes.finished):
+            self.save(reopen=marked) if reopen else self.save(done=marked)
         return bool(slices)
 
     def _changed(self, slices: list[int]) -> None:
@@ -189,13 +196,8 @@ class Editing(QObject):
             self.labels_changed.emit()
             self.draft_changed.emit()
 
-    def forget(self, z: int) -> None:
-        """Do not save what was painted on a slice: somebody else takes care of it."""
-        self._dirty.discard(z)
-        self.draft_changed.emit()
-
     def put(self, z: int, labels: np.ndarray) -> None:
-        """Show a slice as somebody else has saved it; not a step of this person's hand."""
+        """Show a slice as somebody else has saved it, or a decision: not a step that undo could take back here."""
         self.strokes.accept(z, labels)
         self._known[z] = labels
         self.drawn[[z]] = painted(self.labels[[z]])
@@ -212,9 +214,6 @@ class Editing(QObject):
         self._timer.stop()
         if not self.case_id or self.session.project is None:
             return
-        for z in done:
-            self.labels[z][self.labels[z] == NOT_ANNOTATED] = 0
-            self.strokes.accept(z, self.labels[z])
         finished = {*self.done, *done} - set(reopen)
         slices = {z: self.labels[z] for z in {*self._dirty, *done}}
         slices = {z: np.where((s == NOT_ANNOTATED) & (z in finished), np.uint8(0), s) for z, s in slices.items()}

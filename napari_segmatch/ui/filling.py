@@ -30,6 +30,13 @@ class Filling:
         """Another case is on the desk: there is no preview any more."""
         self._preview = {}
 
+    def on_a_slice(self) -> bool:
+        """Whether the person sees the slice that would be changed; says what to do if not."""
+        seen = self.desk.count > 0 and self.desk.layers.on_a_slice
+        if self.desk.count and not seen:
+            self._say("No slice of this case is on the screen. Turn back to the slices in two dimensions first.")
+        return seen
+
     def interpolate(self) -> None:
         """Show what would be painted between painted slices; the second time, paint it."""
         if self._preview:
@@ -55,14 +62,14 @@ class Filling:
 
     def reshape(self, name: str) -> None:
         """Smooth, clean, grow or shrink the chosen class on this slice."""
-        if self.desk.count:
+        if self.on_a_slice():
             z = self.desk.z
             fresh = reshape(self.desk.labels[z], self.desk.layers.chosen_class, SHAPES[name][1])
             self.desk.write({z: fresh})
 
     def copy_from(self, by: int) -> None:
         """Copy the mask of the neighbour as it follows on the screen."""
-        if not self.desk.count:
+        if not self.on_a_slice():
             return
         there = self.desk.shown(self.desk.z) + by
         if 0 <= there < self.desk.count:

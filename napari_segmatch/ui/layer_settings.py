@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
+
+if TYPE_CHECKING:
+    from napari.viewer import Viewer
 
 OPACITY = 0.45
 """Of a mask that is not an outline."""
@@ -52,6 +55,16 @@ def polygon_begun(layer: Labels) -> bool:
     """Whether a polygon has corners already; True where napari does not tell (0.9 does)."""
     overlay = getattr(layer, "_overlays", {}).get("polygon")
     return overlay is None or len(overlay.points) > 0
+
+
+def unbox_brush(viewer: Viewer) -> None:
+    """Take away the box behind the brush's circle.
+
+    Napari 0.9 lays one there and forgets it in the scene when the brush is put down; drawing it later ends the process.
+    """
+    brush = getattr(getattr(viewer, "canvas", None), "overlays", {}).get("_brush_circle")
+    if brush is not None and hasattr(brush, "box"):
+        brush.box = False
 
 
 def colormap(colours: Sequence[str]) -> DirectLabelColormap:

@@ -12,7 +12,7 @@ from qtpy.QtCore import QTimer
 
 from ..types import Volume
 from .display import WINDOWS, Flip, window
-from .layer_settings import OPACITY, colormap, drawn_once, lock, outline, polygon_begun, rescale
+from .layer_settings import OPACITY, colormap, drawn_once, lock, outline, polygon_begun, rescale, unbox_brush
 from .style import palette
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ class Layers:
         self._present: list[str] = []
         self._hidden: list[Layer] = []
         viewer.layers.events.removed.connect(self._on_removed)
+        unbox_brush(viewer)
 
     # showing ---------------------------------------------------------------------------------------------
 
@@ -299,16 +300,24 @@ class Layers:
     # place -----------------------------------------------------------------------------------------------
 
     @property
-    def z(self) -> int:
-        """Slice on the screen, in view order."""
-        if self.mask is None:
-            return 0
+    def _index(self) -> int:
+        """Where napari's slider stands, in our slices; other layers may take it beyond the first or the last."""
         point = np.asarray(self.viewer.dims.point)[-3:]
-        index = round(float(self.mask.world_to_data(point)[0]))
-        return int(np.clip(index, 0, self.mask.data.shape[0] - 1))
+        return round(float(self.mask.world_to_data(point)[0])) if self.mask is not None else 0
+
+    @property
+    def z(self) -> int:
+        """Slice on the screen, in view order; the nearest one where there is none."""
+        return int(np.clip(self._index, 0, self.mask.data.shape[0] - 1)) if self.mask is not None else 0
 
     @z.setter
     def z(self, value: int) -> None:
         if self.mask is not None:
             world = self.mask.data_to_world((value, 0, 0))[0]
             self.viewer.dims.set_point(self.viewer.dims.ndim - 3, world)
+
+    @property
+    def on_a_slice(self) -> bool:
+        """Whether a slice is on the screen: not in 3D, nor in another plane, nor beyond the ends of the case."""
+        leafed = self.viewer.dims.ndim - 3 in self.viewer.dims.not_displayed
+        return self.mask is not None and leafed and 0 <= self._index < self.mask.data.shape[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,29 +15,40 @@ STEPS = 200
 
 @dataclass(frozen=True, eq=False)
 class Change:
-    """One slice (y, x) before and after a step."""
+    """One slice (y, x) before and after a step, and whether that step marked it as done."""
 
     z: int
     before: np.ndarray
     after: np.ndarray
+    finished: bool = False
 
 
 class Strokes:
-    """Watches an array that others paint into; :meth:`note` records what changed since it was last called."""
+    """Watches an array that others paint into; :meth:`note` records what changed since it was last called.
+
+    Attributes
+    ----------
+    finished
+        Slices that the step which was undone or made again last had marked as done.
+    """
 
     def __init__(self, labels: np.ndarray) -> None:
         self.labels = labels
         self._seen = labels.copy()
         self._undo: deque[list[Change]] = deque(maxlen=STEPS)
         self._redo: list[list[Change]] = []
+        self.finished: list[int] = []
 
-    def note(self, slices: Iterable[int] | None = None) -> list[int]:
-        """Record changes as one step and return the slices that differ; None looks at all of them."""
+    def note(self, slices: Iterable[int] | None = None, finished: Collection[int] = ()) -> list[int]:
+        """Record changes as one step and return its slices; None looks at all of them.
+
+        ``finished`` are those of them that it marks as done: they belong to the step even if nothing is painted.
+        """
         candidates = range(len(self.labels)) if slices is None else sorted(set(slices))
         changes = [
-            Change(z, self._seen[z].copy(), self.labels[z].copy())
+            Change(z, self._seen[z].copy(), self.labels[z].copy(), z in finished)
             for z in candidates
-            if not np.array_equal(self._seen[z], self.labels[z])
+            if z in finished or self.differs(z)
         ]
         for change in changes:
             self._seen[change.z] = change.after
@@ -66,7 +77,14 @@ class Strokes:
         return taken
 
     def accept(self, z: int, slice_: np.ndarray) -> None:
-        """Take over a slice that was changed elsewhere: not a step of this person's hand."""
+        """Take over a slice that was changed elsewhere; this person's steps on it led to what is gone, and go too."""
+        self._set(z, slice_)
+        for steps in (self._undo, self._redo):
+            left = [[change for change in step if change.z != z] for step in steps]
+            steps.clear()
+            steps.extend(step for step in left if step)
+
+    def _set(self, z: int, slice_: np.ndarray) -> None:
         self.labels[z] = slice_
         self._seen[z] = slice_
 
@@ -78,12 +96,12 @@ class Strokes:
         return self._replay(self._redo, self._undo, "after")
 
     def _replay(self, source: deque | list, target: deque | list, state: str) -> list[int]:
-        if not source:
-            return []
-        changes = source.pop()
-        target.append(changes)
+        changes = source.pop() if source else []
+        if changes:
+            target.append(changes)
         for change in changes:
-            self.accept(change.z, getattr(change, state))
+            self._set(change.z, getattr(change, state))
+        self.finished = [change.z for change in changes if change.finished]
         return [change.z for change in changes]
 
     @property
