@@ -7,6 +7,7 @@ from napari_segmatch.config import SELECTORS, configure
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.losses import consistency_loss, hard, supervised_loss
+from napari_segmatch.engine.schedule import peak_rate
 from napari_segmatch.engine.selectors import Look
 from napari_segmatch.engine.step import draw_views, pseudo_targets
 
@@ -199,12 +200,11 @@ def test_warm_up_of_a_short_run_takes_more_of_it(steps, share):
 @pytest.mark.parametrize(("steps", "rate"), [(20_000, 2e-3), (4000, 2e-3), (2000, 4e-3), (1100, 5e-3), (20, 5e-3)])
 def test_a_short_run_learns_faster(steps, rate):
     """Unless a rate is given; the same however far the run is, and by the clock."""
-    learner = Learner(_config(steps=steps), 1, 1)
-    assert learner.peak_rate(0.0) == pytest.approx(rate)
-    learner = Learner(_config(), 1, 1)  # minutes: how many steps it will be is seen while it runs
-    for learner.step in (1, steps // 2, steps):
-        assert learner.peak_rate(learner.step / steps) == pytest.approx(rate)
-    assert Learner(_config(steps=20, learning_rate=1e-3), 1, 1).peak_rate(0.5) == 1e-3
+    assert peak_rate(_config(steps=steps), 0, 0.0) == pytest.approx(rate)
+    by_the_clock = _config()  # how many steps it will be is seen while it runs
+    for step in (1, steps // 2, steps):
+        assert peak_rate(by_the_clock, step, step / steps) == pytest.approx(rate)
+    assert peak_rate(_config(steps=20, learning_rate=1e-3), 10, 0.5) == 1e-3
 
 
 def test_a_run_without_warm_up_asks_the_teacher_at_once():

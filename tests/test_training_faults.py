@@ -11,7 +11,8 @@ from helpers import small_project
 from napari_segmatch.config import configure
 from napari_segmatch.engine import checkpoint
 from napari_segmatch.engine.checkpoint import best, checkpoints, load_newest
-from napari_segmatch.engine.learner import FASTEST, Learner
+from napari_segmatch.engine.learner import Learner
+from napari_segmatch.engine.schedule import FASTEST
 from napari_segmatch.engine.trainer import train
 from napari_segmatch.errors import ConfigError, TrainingProblem
 from napari_segmatch.events import Checkpointed, Evaluated, Finished, Noted, Step

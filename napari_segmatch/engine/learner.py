@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import TrainConfig
+from . import schedule
 from .calibration import FEW, Report
 from .data import ResidentPool
 from .descent import Follower, adam, descend, switch
@@ -24,15 +25,6 @@ from .recorder import Recorder, moved
 from .school import School, said_in
 from .selectors import DiscriminatorSelector, Look, Selection, build_selector
 from .step import Outcome, Views, algorithm_1, draw_views, labelled_view
-
-WARM_STEPS = 500
-"""So many steps of a run at least are its warm-up, if there is one,"""
-
-MOST_WARM = 0.7
-"""but of a short run no more than this share."""
-
-HASTE, SLOWEST, FASTEST = 8.0, 2e-3, 5e-3
-"""Peak learning rate times steps, and the least and the most that it is: a short run has to learn faster."""
 
 Labelled = tuple[Tensor, Tensor, Views]
 """Labelled slices, their labels and the views drawn for them."""
@@ -65,7 +57,7 @@ class Learner:
         ours = type(self).outcome is Learner.outcome and config.network in NETWORKS
         self.recorder = Recorder(self.device, wanted=ours)  # others may decide what a recording does not see
         self._ahead: dict[tuple[int, Counts], list[tuple[Views, Views | None]]] = {}
-        self.optimiser = adam(self.model.parameters(), SLOWEST, config.weight_decay, self.device)
+        self.optimiser = adam(self.model.parameters(), schedule.SLOWEST, config.weight_decay, self.device)
         self.school = None
         if isinstance(self.selector, DiscriminatorSelector):
             self.school = School(self.selector, config, self.device, self.recorder)
@@ -176,9 +168,8 @@ class Learner:
 
     def _numbers(self, progress: float, ramp: float) -> tuple[float | Tensor, ...]:
         """Return the weight of the consistency loss, the learning rate, and how much of the teacher stays."""
-        warm, left = min(1.0, (self.step + 1) / 50), max(1 - progress, 0.0) ** 0.9
-        keep = min(self.config.ema, (self.step + 1) / (self.step + 10))
-        numbers = ramp, self.peak_rate(progress) * warm * left, keep
+        now = self.config, self.step
+        numbers = ramp, schedule.rate(*now, progress), schedule.kept(*now)
         return tuple(map(torch.tensor, numbers)) if self.device.type == "cuda" else numbers
 
     def _step(self, batches: tuple[Batch, ...], numbers: tuple[float | Tensor, ...]) -> tuple[Outcome, Tensor]:
@@ -215,30 +206,12 @@ class Learner:
             self.config.dice, blend=self.softly,
         )  # fmt: skip
 
-    def _ramp(self, progress: float) -> float:
-        config, warm = self.config, self.warm_share(progress)
-        if config.selector == "none" or progress < warm:
-            return 0.0
-        over = (progress - warm) / config.ramp if config.ramp else 1.0
-        return config.lambda_u * min(1.0, over + 0.05)
-
     def warm_share(self, progress: float) -> float:
-        """Return which share of the run trains on labelled slices alone.
+        """Return which share of the run trains on labelled slices alone."""
+        return schedule.warm_share(self.config, self.step, progress)
 
-        A model that has learnt next to nothing makes pseudo masks that teach next to nothing, at three times the cost.
-        """
-        if not self.config.warmup:
-            return 0.0
-        return max(self.config.warmup, min(MOST_WARM, WARM_STEPS / self._length(progress)))
-
-    def peak_rate(self, progress: float) -> float:
-        """Return the highest learning rate of the run."""
-        given = self.config.learning_rate
-        return min(FASTEST, max(SLOWEST, HASTE / self._length(progress))) if given is None else given
-
-    def _length(self, progress: float) -> float:
-        """Return how many steps the run will have, at the pace until now if it is measured in minutes."""
-        return self.step / progress if self.step and progress else self.config.steps
+    def _ramp(self, progress: float) -> float:
+        return schedule.ramp(self.config, self.step, progress)
 
     # the discriminator -----------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ from ..errors import TrainingProblem
 from .data import ResidentPool
 from .device import is_out_of_memory
 from .learner import Learner
+from .schedule import peak_rate
 from .step import Outcome
 
 PATIENCE = 3
@@ -81,7 +82,7 @@ class Watch:
 
     def _go_back(self, data: ResidentPool, progress: float) -> None:
         learner, (step, tensors) = self._learner, self._good
-        rate, broken_at, learner.step = learner.peak_rate(progress), learner.step, step
+        rate, broken_at, learner.step = peak_rate(learner.config, learner.step, progress), learner.step, step
         learner.load_tensors(tensors)
         suspects = _suspects(learner, data)
         if self._went_back or suspects:
