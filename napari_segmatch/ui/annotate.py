@@ -154,6 +154,7 @@ class AnnotatePanel(Page):
         follows = next((i for i in order if i not in done), None)
         if follows is not None:
             self.desk.z = follows
+        self.filling.drop_preview()
         self._why.setText("")
         self.redraw()
 

@@ -87,6 +87,11 @@ class Desk(Editing):
             self._hurry.stop()
             self.opening.emit("")
 
+    def stay(self) -> None:
+        """Keep the case that is on the desk: one that is still being read is not shown any more."""
+        self._wanted, self._then = "", [None, None]
+        self._hurry.stop()
+
     def _show(self, case: str, volume: Volume, labels: np.ndarray) -> None:
         if case != self._wanted:
             return

@@ -126,8 +126,12 @@ class SegmatchDock(QWidget):
         self.tabs.setCurrentIndex(list(self.panels()).index(name))
 
     def _tab_changed(self) -> None:
-        if self.tabs_name() != "Review":
-            self.review.reviewer.set_aside()
+        if self.tabs_name() != "Annotate":
+            self.annotate.filling.drop_preview()
+        if self.tabs_name() == "Review":
+            self.review.reviewer.active = True
+        else:
+            self.review.reviewer.leave()
             self.desk.show_proposal(None)
         self.overlays.slider.show_cells((), 0)  # the tab that has a use for them shows them again
         panel = self.panels()[self.tabs_name()]

@@ -40,7 +40,9 @@ class Filling:
     def interpolate(self) -> None:
         """Show what would be painted between painted slices; the second time, paint it."""
         if self._preview:
-            self.desk.write(self._preview)
+            done = self.desk.done
+            self.desk.write({z: labels for z, labels in self._preview.items() if z not in done})
+            self.drop_preview()
             return
         filled = fill_gaps(self.desk.labels, self.desk.z, self.desk.done) if self.desk.count else {}
         if not filled:

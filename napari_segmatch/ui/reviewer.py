@@ -31,6 +31,11 @@ class Reviewer:
         Gives the proposals to go through, in order.
     place_of
         Gives where the proposal of a number stands among them, -1 if it does not.
+
+    Attributes
+    ----------
+    active
+        Whether the desk is the review's; else it only remembers which proposal is current.
     """
 
     moved = Signal()
@@ -51,6 +56,7 @@ class Reviewer:
         self.session, self.desk, self.thumbnails, self.items = session, desk, thumbnails, items
         self.place_of = place_of
         self.current: Proposal | None = None
+        self.active = False
         self.correcting = False
         self.outlined = True
         self._before: np.ndarray | None = None
@@ -93,6 +99,8 @@ class Reviewer:
         self.current = item
         self._since = time.monotonic()
         self.moved.emit()
+        if not self.active:
+            return
         self.desk.open(item.case, item.z, then=lambda: self._begin(item))
         self._look_ahead(item)
 
@@ -116,7 +124,7 @@ class Reviewer:
         self._draw(item)
 
     def _draw(self, item: Proposal) -> None:
-        if self.current is None or item.id != self.current.id:
+        if not self.active or self.current is None or item.id != self.current.id:
             return
         preview = self.thumbnails.preview(item)  # if None it is on its way; _previews_arrived draws it
         self.desk.layers.set_proposal_outline(self.outlined)
@@ -261,8 +269,11 @@ class Reviewer:
             self.desk.write({self.current.z: self._before})
             self._leave_correction()
 
-    def set_aside(self) -> None:
-        """Somebody goes elsewhere in the middle of a correction: what they painted stays, as a draft."""
+    def leave(self) -> None:
+        """Somebody goes elsewhere: the desk is theirs, and what they painted for a correction stays, as a draft."""
+        if self.active:
+            self.active = False
+            self.desk.stay()
         if self.correcting:
             self._leave_correction()
             self.session.message.emit("The correction is not finished; what you painted is kept as a draft.", False)
