@@ -45,7 +45,7 @@ def test_saving_is_told_when_it_is_on_disk(session):
     """mask_saved comes after the version is in the store."""
     heard = []
     session.mask_saved.connect(lambda case: heard.append(session.project.case(case).labelled))
-    session.save_mask("c", np.zeros(SHAPE, np.uint8), done=[1])
+    session.save_slices("c", {1: np.zeros(SHAPE[1:], np.uint8)}, done=[1])
     session.wait()
     assert heard == [(1,)]
     assert session.case("c").labelled == (1,)
@@ -81,7 +81,7 @@ def test_the_journal_is_closed_after_the_last_thing_that_it_is_told(session, mon
     monkeypatch.setattr(keeper.Keeper, "saved", slow)
     monkeypatch.setattr(keeper.Keeper, "close", lambda self: (order.append("closed"), close(self)))
     session.journal("c", {1: np.ones(SHAPE[1:], np.uint8)})
-    session.save_mask("c", np.ones(SHAPE, np.uint8))
+    session.save_slices("c", {1: np.ones(SHAPE[1:], np.uint8)})
     session.close_project()
     assert order == ["saved", "closed"]
 
@@ -89,7 +89,7 @@ def test_the_journal_is_closed_after_the_last_thing_that_it_is_told(session, mon
 def test_array_may_change_after_saving(session):
     """The session copies: painting on while the disk works changes nothing that was saved."""
     labels = np.zeros(SHAPE, np.uint8)
-    session.save_mask("c", labels, done=[1])
+    session.save_slices("c", dict(enumerate(labels)), done=[1])
     labels[:] = 1
     session.wait()
     assert session.mask("c")[1].max() == 0
@@ -97,7 +97,7 @@ def test_array_may_change_after_saving(session):
 
 def test_failed_verb_speaks_and_the_list_is_true_again(session):
     """A save that is refused is a sentence, and nothing else."""
-    session.save_mask("c", np.full(SHAPE, 9, np.uint8))
+    session.save_slices("c", {1: np.full(SHAPE[1:], 9, np.uint8)})
     session.wait()
     assert session.said[-1][1]
     assert "label 9" in session.said[-1][0]

@@ -103,7 +103,7 @@ def test_undo_reaches_back_over_slices(on_case, settle):
     first = dock.desk.z
     paint(dock)
     settle(dock, lambda: dock.desk.strokes.can_undo)
-    dock.desk.step(2)
+    dock.desk.layers.z += 2
     press(dock, Key.Key_Z, Control)
     assert dock.desk.z == first and not dock.desk.drawn[first]
     press(dock, Key.Key_Z, Control | Shift)
@@ -570,7 +570,7 @@ def test_the_table_of_cases_shows_pictures_scores_and_who_drew(dock, proposed, s
     assert cell("case-01", "Case", Qt.ItemDataRole.DecorationRole).cacheKey() == before, "made once, and kept"
     labels = dock.session.mask("case-01")
     labels[8, :30, :30] = 1
-    dock.session.save_mask("case-01", labels, done=[8])
+    dock.session.save_slices("case-01", {8: labels[8]}, done=[8])
     settle(dock, lambda: cell("case-01", "Case", Qt.ItemDataRole.DecorationRole).cacheKey() != before)
     dock.session.decide(waiting[0], "rejected")
     settle(dock, lambda: cell("case-02", "Open") == "3")

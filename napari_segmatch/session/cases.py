@@ -187,11 +187,6 @@ class CaseSession(KeepingSession):
 
     # annotating ------------------------------------------------------------------------------------------
 
-    def save_mask(self, case: str, labels: np.ndarray, done: Iterable[int] = (), reopen: Iterable[int] = ()) -> None:
-        """Save in the background; ``mask_saved`` follows once it is on disk. The array is copied."""
-        labels, done, reopen = labels.copy(), tuple(done), tuple(reopen)
-        self._save([case], lambda: self._open().save_mask(case, labels, done, reopen=reopen))
-
     def save_slices(
         self,
         case: str,

@@ -96,10 +96,6 @@ class Editing(QObject):
     def from_shown(self, z: int) -> int:
         return self.flip.z_from_view(z, self.count)
 
-    def step(self, by: int) -> None:
-        """Go by so many slices as they follow on the screen."""
-        self.z = self.from_shown(int(np.clip(self.shown(self.z) + by, 0, self.count - 1)))
-
     def _on_step(self) -> None:
         if self.count:
             self.session.remember_place(self.case_id, self.z)
@@ -199,11 +195,6 @@ class Editing(QObject):
             self.edited.emit()
             self.labels_changed.emit()
             self.draft_changed.emit()
-
-    def forget(self, z: int) -> None:
-        """Do not save what was painted on a slice: somebody else takes care of it."""
-        self._dirty.discard(z)
-        self.draft_changed.emit()
 
     def put(self, z: int, labels: np.ndarray) -> None:
         """Show a slice as somebody else has saved it, or a decision: not a step that undo could take back here."""
