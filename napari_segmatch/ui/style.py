@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QSize, Qt, Signal
+from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QFrame,
@@ -155,13 +155,6 @@ def holder(layout: QLayout) -> QWidget:
     return widget
 
 
-def line() -> QFrame:
-    made = QFrame()
-    made.setFrameShape(QFrame.Shape.HLine)
-    made.setProperty("role", "line")
-    return made
-
-
 class Page(QScrollArea):
     """A tab: a column that scrolls up and down, never sideways. Its width is the same with a scroll bar and without."""
 
@@ -227,8 +220,6 @@ class Fold(QWidget):
 class Banner(QFrame):
     """One sentence above the tabs that says what went wrong; a click takes it away."""
 
-    dismissed = Signal()
-
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("role", "banner")
@@ -240,11 +231,8 @@ class Banner(QFrame):
         self.setLayout(layout)
         self.hide()
 
-    def say(self, sentence: str, calm: bool = False) -> None:
+    def say(self, sentence: str) -> None:
         self._text.setText(sentence)
-        self.setProperty("calm", "true" if calm else "false")
-        self.style().unpolish(self)
-        self.style().polish(self)
         self.show()
 
     @property
@@ -253,7 +241,6 @@ class Banner(QFrame):
 
     def dismiss(self) -> None:
         self.hide()
-        self.dismissed.emit()
 
 
 def ago(seconds: float) -> str:
