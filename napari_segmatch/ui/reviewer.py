@@ -3,166 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import numpy as np
-from psygnal import Signal
 
-from ..columns import Some
-from ..ranking import nearest, threshold
-from ..session import Session
 from ..types import NOT_ANNOTATED, HumanVerdict, Proposal
-from .desk import Desk
-from .strokes import Change
-from .thumbnails import Thumbnails
-
-_PREFETCH = 4
+from .showing import Showing
 
 
-class Reviewer:
-    """Goes through a list that somebody else sorts.
+class Reviewer(Showing):
+    """Judges the proposals of a list that somebody else sorts.
 
     Nobody can accept what is not on the screen yet. A correction is painted on *your mask* and saved as a draft
     like any other stroke; it becomes a label when it is saved as a correction, and is undone when it is cancelled.
-
-    Parameters
-    ----------
-    items
-        Gives the proposals to go through, in order.
-    place_of
-        Gives where the proposal of a number stands among them, -1 if it does not.
-
-    Attributes
-    ----------
-    active
-        Whether the desk is the review's; else it only remembers which proposal is current.
     """
-
-    moved = Signal()
-    """Another proposal is current, or it is on the screen now."""
-    drawn = Signal(object)
-    """A proposal is on the screen: its labels (y, x) as stored are above 0 where it segments something."""
-    mode_changed = Signal()
-    """A correction has begun or ended."""
-
-    def __init__(
-        self,
-        session: Session,
-        desk: Desk,
-        thumbnails: Thumbnails,
-        items: Callable[[], Some],
-        place_of: Callable[[int], int],
-    ) -> None:
-        self.session, self.desk, self.thumbnails, self.items = session, desk, thumbnails, items
-        self.place_of = place_of
-        self.current: Proposal | None = None
-        self.active = False
-        self.correcting = False
-        self.outlined = True
-        self._before: np.ndarray | None = None
-        self._steps: list[Change] = []  # done to the slice before its proposal came to the screen
-        self._since = time.monotonic()
-        thumbnails.arrived.connect(self._previews_arrived)
-
-    def close(self) -> None:
-        self.thumbnails.arrived.disconnect(self._previews_arrived)
-
-    def forget(self) -> None:
-        """Another project is open."""
-        self.current, self.correcting, self._before = None, False, None
-        self.mode_changed.emit()
-
-    def refresh(self) -> None:
-        """Take the current proposal anew from the session, whose list has changed.
-
-        The trainer may have proposed another mask for the slice meanwhile. The person goes on judging the one
-        they see; only when somebody has labelled the slice by hand is there nothing left to judge.
-        """
-        shown = self.current
-        if shown is None:
-            return
-        found = self.session.proposals.get(shown.id)
-        case = self.session.known(shown.case)
-        if found is not None:
-            self.current = found
-        elif shown.decision is None and case is not None and shown.z in case.labelled:
-            self.current = None
-
-    # showing ---------------------------------------------------------------------------------------------
-
-    def show(self, item: Proposal) -> None:
-        """Bring a proposal to the screen."""
-        if self.correcting and (self.current is None or item.id != self.current.id):
-            self.session.message.emit("Save or cancel the correction first.", False)
-            self.moved.emit()
-            return
-        self.current = item
-        self._since = time.monotonic()
-        self.moved.emit()
-        if not self.active:
-            return
-        self.desk.open(item.case, item.z, then=lambda: self._begin(item))
-        self._look_ahead(item)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether the proposal says that there is nothing on this slice."""
-        if self.current is None or not self.thumbnails.has(self.current):
-            return False
-        preview = self.thumbnails.preview(self.current)
-        return preview is not None and not ((preview.labels > 0) & (preview.labels != NOT_ANNOTATED)).any()
-
-    @property
-    def on_screen(self) -> bool:
-        """Whether the person can see what a verdict would be about."""
-        item = self.current
-        return item is not None and self.desk.case_id == item.case and self.thumbnails.has(item)
-
-    def _begin(self, item: Proposal) -> None:
-        """The case of a proposal is on the desk."""
-        self._steps = self.desk.strokes.steps(item.z)
-        self._draw(item)
-
-    def _draw(self, item: Proposal) -> None:
-        if not self.active or self.current is None or item.id != self.current.id:
-            return
-        preview = self.thumbnails.preview(item)  # if None it is on its way; _previews_arrived draws it
-        self.desk.layers.set_proposal_outline(self.outlined)
-        self.desk.show_proposal(item, preview.labels if preview is not None else None)
-        if not self.correcting:
-            self.desk.layers.set_mode("pan_zoom")
-        if preview is not None:
-            self.drawn.emit((preview.labels > 0) & (preview.labels != NOT_ANNOTATED))
-        self.moved.emit()
-
-    def _previews_arrived(self, ids: set[int]) -> None:
-        if self.current is not None and self.current.id in ids and self.desk.case_id == self.current.case:
-            self._draw(self.current)
-
-    def _look_ahead(self, item: Proposal) -> None:
-        """Fetch what comes next while the person looks at this one; reading its preview reads its case as well."""
-        here = self._place(item)
-        for follower in reversed(self.items()[here + 1 : here + 1 + _PREFETCH]):
-            self.thumbnails.preview(follower)
-
-    def _place(self, item: Proposal | None) -> int:
-        return self.place_of(item.id) if item is not None else -1
-
-    # moving ----------------------------------------------------------------------------------------------
-
-    def go(self, by: int) -> None:
-        """Show the next or previous proposal; no decision."""
-        items = self.items()
-        if items and not self.correcting:
-            here = self._place(self.current)
-            self.show(items[0 if here < 0 else (here + by) % len(items)])
-
-    def worth_a_look(self) -> None:
-        """Show the open proposal that lies closest to the threshold."""
-        mine = self.current.id if self.current is not None else None
-        found = nearest(self.items().columns, threshold(self.session.proposals), mine)
-        if found is not None and not self.correcting:
-            self.show(found)
 
     # deciding --------------------------------------------------------------------------------------------
 
@@ -327,7 +180,3 @@ class Reviewer:
             following = self._following(self.current)
             if following is not None:
                 self.show(following)
-
-    def toggle_outline(self) -> None:
-        self.outlined = not self.outlined
-        self.desk.layers.set_proposal_outline(self.outlined)
