@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from dicom_series import series
-from helpers import labels, small_project, write_case
+from helpers import geometry, labels, small_project, write_case
 
 from napari_segmatch.cli import cases as shell_cases
 from napari_segmatch.errors import ImportProblem, ProjectError, Question
@@ -24,6 +25,7 @@ from napari_segmatch.io import (
     read_mask,
     read_volume,
     slicer_table,
+    with_answers,
     write_labels,
 )
 from napari_segmatch.project import Project
@@ -464,7 +466,39 @@ def test_a_medical_decathlon_task_is_read(tmp_path):
     table = read_label_table(tmp_path / "dataset.json")
     assert table.names == ("Anterior", "Posterior")
     lines = find_dataset(tmp_path, ("t1",), ("head", "anterior")).lines
-    assert lines[1] == "Labels that are called like no class here are taken by their numbers: 2 (Posterior)."
+    assert lines[1] == "Labels that are called like no class here are asked about where they occur: 2 (Posterior)."
+    lines = find_dataset(tmp_path, ("t1",), ("head", "body")).lines
+    assert lines[1].startswith("Labels that are called like no class here are taken by their numbers: 1 (Anterior)")
+
+
+@pytest.mark.parametrize("layout", ["nnunet", "bids"])
+def test_a_label_of_a_data_set_that_is_no_class_never_becomes_one_by_its_number(tmp_path, layout):
+    """Edema is 1 there, and tumor, which is 1 here, is 2: edema is asked about, where it occurs."""
+    drawn = labels(3, classes=2)
+    folder = tmp_path / ("in/imagesTr" if layout == "nnunet" else "in/sub-1/anat")
+    mask = tmp_path / (
+        "in/labelsTr/c.nii.gz" if layout == "nnunet" else "in/derivatives/m/sub-1/anat/sub-1_dseg.nii.gz"
+    )
+    images, _ = write_case(tmp_path / "source", 3)
+    for path in (folder, mask.parent):
+        path.mkdir(parents=True)
+    if layout == "nnunet":
+        shutil.copy(images["flair"], folder / "c_0000.nii.gz")
+        about = {"channel_names": {"0": "flair"}, "labels": {"background": 0, "edema": 1, "tumor": 2}}
+        (tmp_path / "in" / "dataset.json").write_text(json.dumps(about))
+    else:
+        shutil.copy(images["flair"], folder / "sub-1_FLAIR.nii.gz")
+        (tmp_path / "in" / "dataset_description.json").write_text("{}")
+        mask.with_name("sub-1_dseg.tsv").write_text("index\tname\n1\tedema\n2\ttumor\n")
+    write_labels(mask, drawn, geometry())
+    (found,) = find_dataset(tmp_path / "in", ("flair",), ("tumor",)).cases
+    with Project.create(tmp_path / "p", ["tumor"], ["flair"]) as project:
+        with pytest.raises(Question, match="edema") as question:
+            project.add_case(found.id, found.images, found.mask, "all", choices=found.choices)
+        assert "1:255" in question.value.options
+        answered = with_answers(found.choices, {"labels": "1:0"})
+        project.add_case(found.id, found.images, found.mask, "all", choices=answered)
+        assert np.array_equal(project.mask(found.id), (drawn == 2).astype(np.uint8))
 
 
 @pytest.mark.parametrize("sequences", ["flair,t2,t1gd", "t2"])

@@ -117,9 +117,10 @@ def _nnunet(root: Path, sequences: Sequence[str], classes: Sequence[str]) -> Fou
         raise ImportProblem(f"{root.name} has a dataset.json but no images in imagesTr: check the folder.")
     used = ", ".join(f"{name} is channel {number} ({channels[number]})" for number, name in names.items())
     lines = [f"An nnU-Net data set of {len(found)} cases; {used}."]
-    known = {name.casefold() for name in (*classes, IGNORE)}
-    if strange := [f"{number} ({name})" for number, name in labels.items() if number and name.casefold() not in known]:
-        lines.append(f"Labels that are called like no class here are taken by their numbers: {', '.join(strange)}.")
+    if strange := [f"{number} ({name})" for number, name in _strange(labels, classes).items()]:
+        known = {name.casefold() for name in classes} & {name.casefold() for name in labels.values()}
+        way = "are asked about where they occur" if known else "are taken by their numbers"
+        lines.append(f"Labels that are called like no class here {way}: {', '.join(strange)}.")
     return Found(tuple(found), tuple(lines))
 
 
@@ -138,7 +139,7 @@ def _matched(channels: Mapping[str, str], sequences: Sequence[str]) -> dict[str,
 
 
 def _renumbering(labels: Mapping[int, str], classes: Sequence[str]) -> dict[str, str]:
-    """Return the answer to the question about labels that names give; none where numbers do."""
+    """Return the answer to the question about labels that names give, and all names if some are no class."""
     plain = {name.casefold(): label for label, name in enumerate(classes, 1)}
     pairs = {}
     for number, name in labels.items():
@@ -147,7 +148,14 @@ def _renumbering(labels: Mapping[int, str], classes: Sequence[str]) -> dict[str,
         elif number and name.casefold() in plain:
             pairs[number] = plain[name.casefold()]
     changed = ",".join(f"{old}:{new}" for old, new in pairs.items() if old != new)
-    return {"labels": changed} if changed else {}
+    choices = {"labels": changed} if changed else {}
+    return choices | ({"names": json.dumps(dict(labels))} if _strange(labels, classes) else {})
+
+
+def _strange(labels: Mapping[int, str], classes: Sequence[str]) -> dict[int, str]:
+    """Return those of a data set's labels that are called like no class."""
+    known = {name.casefold() for name in (*classes, IGNORE)}
+    return {number: name for number, name in labels.items() if number and name.casefold() not in known}
 
 
 # MONAI Label

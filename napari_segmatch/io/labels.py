@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 
@@ -31,13 +32,14 @@ def labels_of(source: Source, choices: Choices) -> np.ndarray:
 
 
 def by_name(source: Source, classes: Sequence[str], choices: Choices) -> tuple[Choices, tuple[str, ...]]:
-    """Add to the answers what a file's names of labels say, and return them with what had to be said.
+    """Add to the answers what names of labels say, the file's or its data set's; return them and what is to be said.
 
     Labels that are called like a class are this class, whatever was answered. If no name is known, labels go by their
     numbers; if some are, the others are asked about.
     """
     known = {name.casefold(): label for label, name in enumerate(classes, 1)}
-    names = {label: name.strip() for label, name in (source.names or {}).items() if label and classes}
+    given = source.names or {int(label): name for label, name in json.loads(choices.get("names", "{}")).items()}
+    names = {label: name.strip() for label, name in given.items() if label and classes}
     called = {label: known[name.casefold()] for label, name in names.items() if name.casefold() in known}
     strange = [label for label in names if label not in called and (source.stored == label).any()]
     answered = {pair.partition(":")[0] for pair in choices.get("labels", "").split(",")}
