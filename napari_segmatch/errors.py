@@ -60,8 +60,8 @@ class Question(ImportProblem):
 
     @property
     def trouble(self) -> tuple[str, ...]:
-        """What is asked and what can be answered: where both are the same, one answer serves many files."""
-        return self.topic, *self.options
+        """What is asked and what an answer means: where both are the same, one answer serves many files."""
+        return self.topic, *(f"{answer}: {meaning}" for answer, meaning in self.options.items())
 
     def __reduce__(self) -> tuple[type, tuple[str, str, dict[str, str]]]:
         """Go from process to process whole."""

@@ -471,6 +471,18 @@ def test_a_medical_decathlon_task_is_read(tmp_path):
     assert lines[1].startswith("Labels that are called like no class here are taken by their numbers: 1 (Anterior)")
 
 
+def test_the_first_nnunet_numbers_its_channels_too(tmp_path):
+    """No channel becomes a case of its own, or every sequence."""
+    touch(tmp_path, *(f"imagesTr/a_{channel:04d}.nii.gz" for channel in (0, 1)), "labelsTr/a.nii.gz")
+    about = {"modality": {"0": "FLAIR", "1": "T1"}, "labels": {"0": "background", "1": "lesion"}}
+    (tmp_path / "dataset.json").write_text(json.dumps(about))
+    (case,) = find_dataset(tmp_path, ("flair", "t1"), ("lesion",)).cases
+    assert case.id == "a" and case.mask is not None and case.choices == {}
+    assert {name: path.name for name, path in case.images.items()} == {
+        "flair": "a_0000.nii.gz", "t1": "a_0001.nii.gz",
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize("layout", ["nnunet", "bids"])
 def test_a_label_of_a_data_set_that_is_no_class_never_becomes_one_by_its_number(tmp_path, layout):
     """Edema is 1 there, and tumor, which is 1 here, is 2: edema is asked about, where it occurs."""

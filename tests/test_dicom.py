@@ -412,6 +412,15 @@ def test_two_series_for_one_sequence_are_asked_about(tmp_path):
         ("T1W_3D_TFE", ("t1", "t2"), "t1"),
         ("PST 1MM", ("t1", "t2"), None),
         ("T10 spine", ("t1w", "t2"), None),
+        ("AX T1 POSTCONTRAST", ("t1", "t1post"), "t1post"),
+        ("T1_POSTGAD", ("t1", "t1gd"), "t1gd"),
+        ("T1wCE", ("t1", "t1ce"), "t1ce"),
+        ("T1 non-FS post GD", ("t1", "post"), "post"),
+        ("T1 w/o contrast", ("t1", "post"), "t1"),
+        ("precontrast T1", ("t1", "post"), "t1"),
+        ("T1 C-spine", ("t1", "t1c"), "t1"),
+        ("phase contrast MRA", ("t1", "post"), None),
+        ("DSC perfusion post contrast", ("t1", "t1ce"), None),
     ],
 )
 def test_a_series_is_of_the_one_sequence_that_fits_best(tmp_path, description, sequences, taken):
@@ -432,6 +441,16 @@ def test_a_series_that_could_be_two_sequences_is_neither(tmp_path, description):
         find_dataset(tmp_path, ("t1", "flair", "pd"), ("lesion",))
     (case,) = find_dataset(tmp_path, ("t1", "flair", "pd"), ("lesion",), {"t1": "*t1*"}).cases
     assert set(case.images) == {"t1"}
+
+
+def test_a_segmentation_of_thicker_slices_is_asked_about(tmp_path):
+    """On the image's slices it would lie on every second one, and the others would count as empty."""
+    fine, thick = series(tmp_path / "fine", n=12, gap=3.0), series(tmp_path / "thick", n=6, gap=6.0)
+    geometry = read_volume(thick[0]).geometry
+    labels = np.zeros(geometry.shape, np.uint8)
+    labels[1:5, 2:5, 2:5] = 1
+    (tmp_path / "s.dcm").write_bytes(encode_segmentation(thick[0], labels, geometry, ["lesion"], "MANUAL"))
+    assert "grid=resample" in problem(read_mask, tmp_path / "s.dcm", read_volume(fine[0]).geometry, ["lesion"])
 
 
 def test_two_segmentations_of_one_series_are_told(tmp_path):

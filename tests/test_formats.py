@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import json
 import logging
 
 import nibabel as nib
@@ -176,9 +177,45 @@ def test_labels_with_names_of_which_some_are_classes_are_asked_about(tmp_path):
     assert np.array_equal(mask.labels, np.array([0, 2, 1])[labels]) and mask.notes == ()
     again = read_mask(path, classes=classes, choices={"labels": "1:2,2:2"})
     assert np.array_equal(again.labels, mask.labels)
+    assert "calls label 2 “edema”, which is a class: it was not made 2." in again.notes[0]
     assert "calls a label “Tumour”" in read_mask(path, classes=["core", "cyst"]).notes[0]
     path.write_bytes(encode_segments(np.where(labels == 1, 0, labels), geometry, ["Tumour", "edema"], {}))
     assert set(np.unique(read_mask(path, classes=classes).labels)) == {0, 1}
+
+
+@pytest.mark.parametrize("kind", ["uint8", "float32"])
+def test_names_are_of_labels_and_not_of_what_a_file_stores(tmp_path, kind):
+    """Masks may be scaled, or floats that are nearly whole; the label of no class is found all the same."""
+    labels = ramp() % 4
+    stored = nib.Nifti1Image((labels + (1e-6 if kind == "float32" else 0)).astype(np.float32), LPS)
+    stored.set_data_dtype(kind)
+    nib.save(stored, tmp_path / "m.nii")  # as 0, 85, 170 and 255 where it is scaled
+    names = json.dumps({1: "tumor", 2: "edema", 3: "cyst"})
+    said = problem(read_mask, tmp_path / "m.nii", classes=["tumor", "cyst"], choices={"names": names, "labels": "3:2"})
+    assert "“edema”" in said
+    mask = read_mask(tmp_path / "m.nii", classes=["tumor", "cyst"], choices={"names": names, "labels": "3:2,2:0"})
+    assert sorted(np.unique(mask.labels)) == [0, 1, 2]
+
+
+def test_one_answer_is_not_for_labels_of_other_names(tmp_path):
+    """Programs number segments as they come: label 2 is a cyst in one file and edema in another."""
+    geometry = read_volume(save(tmp_path / "image.nii", ramp())).geometry
+    labels = (ramp() % 3).T.astype(np.uint8)
+    troubles = set()
+    for name in ("cyst", "edema"):
+        (tmp_path / "m.seg.nrrd").write_bytes(encode_segments(labels, geometry, ["tumor", name], {}))
+        with pytest.raises(Question) as question:
+            read_mask(tmp_path / "m.seg.nrrd", classes=["tumor"])
+        troubles.add(question.value.trouble)
+    assert len(troubles) == 2
+
+
+def test_a_mask_of_nothing_but_ignored_voxels_needs_no_question(tmp_path):
+    """As our own export for nnU-Net writes it where a case is finished and empty but for what nobody judged."""
+    labels = np.where(ramp() % 5 == 0, 2, 0).astype(np.uint8)
+    save(tmp_path / "m.nii", labels)
+    choices = {"labels": "2:255", "names": json.dumps({1: "other", 2: "ignore"})}
+    assert set(np.unique(read_mask(tmp_path / "m.nii", classes=["tumor"], choices=choices).labels)) == {0, 255}
 
 
 def test_slicer_gets_names_and_colours(tmp_path):

@@ -372,6 +372,26 @@ def test_a_single_file_that_is_called_like_a_mask_is_no_image(tmp_path, image, m
         from_files([image, mask, mask.with_name(mask.name.replace(".nii.gz", ".nrrd"))], ("flair",))
 
 
+@pytest.mark.parametrize("name", ["Segovia-3_flair", "segstudy_01_flair", "p1_flair_brainmasked", "Labelle_flair"])
+def test_a_name_that_only_begins_like_a_mask_is_an_image(tmp_path, name):
+    """Patients and studies are called like that, and images without their skull."""
+    path = tmp_path / f"{name}.nii.gz"
+    path.touch()
+    (case,) = from_files([path], ("flair",))
+    assert case.mask is None and case.images == {"flair": path}
+
+
+@pytest.mark.parametrize(
+    "name", ["p1_mask", "p1_flair_seg", "p1-label1", "p1_lesionmask", "p1_dseg", "p1_Segmentation"]
+)
+def test_a_mask_is_known_by_its_name(tmp_path, name):
+    files = [tmp_path / "p1_flair.nii.gz", tmp_path / f"{name}.nii.gz"]
+    for path in files:
+        path.touch()
+    (case,) = from_files(files, ("flair",))
+    assert case.images == {"flair": files[0]} and case.mask == files[1]
+
+
 def test_an_unproven_discriminator_is_said_to_be_one():
     """Until its examination is passed its verdicts are not used, and the person is told why."""
     history = steps(0.5)

@@ -450,10 +450,83 @@ def test_what_is_painted_on_a_proposal_is_never_hidden_by_accepting_it(dock, pro
     both = desk.labels[item.z] == 1
     assert both[mine].all() and both.sum() > max(mine.sum(), proposal)
     reviewer.cancel_correction()
-    assert not desk.drawn[item.z]
+    assert np.array_equal(desk.labels[item.z] == 1, mine), "what was painted before the correction went with it"
+    press(dock, Key.Key_A)
+    assert reviewer.current.id == item.id and "You painted" in dock.status._message.text()
+    for _ in range(3):  # the cancelling, the copy of the proposal, the stroke
+        press(dock, Key.Key_Z, Control)
+    assert not desk.drawn[item.z] and session.proposals.get(item.id).decision is None
     press(dock, Key.Key_A)
     settle(dock, lambda: not session.is_saving)
     assert (session.mask(item.case)[item.z] == 1).sum() == proposal
+
+
+def _row_clicked(dock, item):
+    dock.review._clicked(dock.review.model.index(dock.review.model.row_of(item.id)))
+
+
+def test_a_click_on_the_row_that_is_shown_changes_nothing(dock, proposed, settle):
+    """Review knows what was painted on a proposal since it came, in a correction and outside of one."""
+    session, desk, reviewer = dock.session, dock.desk, dock.review.reviewer
+    session.open_project(proposed)
+    dock.show_tab("Review")
+    settle(dock, lambda: reviewer.on_screen)
+    item, proposal = reviewer.current, int((desk.layers.proposal.data == 1).sum())
+    press(dock, Key.Key_C)
+    paint(dock)
+    _row_clicked(dock, item)
+    reviewer.cancel_correction()
+    press(dock, Key.Key_C)
+    assert (desk.labels[item.z] == 1).sum() == proposal
+    reviewer.cancel_correction()
+    paint(dock)
+    _row_clicked(dock, item)
+    press(dock, Key.Key_A)
+    assert reviewer.current.id == item.id and "You painted" in dock.status._message.text()
+
+
+def test_undo_in_a_correction_ends_where_it_began(dock, proposed, settle):
+    """It never goes on to what was done elsewhere before: a finished slice would be reopened unseen."""
+    session, desk, reviewer = dock.session, dock.desk, dock.review.reviewer
+    session.open_project(proposed)
+    item = min(session.proposals.of_case("case-02").values(), key=lambda item: item.z)
+    dock.annotate_case("case-02")
+    settle(dock, lambda: desk.case_id == "case-02")
+    desk.z = other = item.z + 1
+    paint(dock)
+    press(dock, Key.Key_Return)
+    settle(dock, lambda: not session.is_saving and other in desk.done)
+    dock.show_tab("Review")
+    reviewer.show(item)
+    settle(dock, lambda: reviewer.on_screen and desk.z == item.z)
+    press(dock, Key.Key_C)
+    paint(dock)
+    for correcting in (True, False):
+        press(dock, Key.Key_Z, Control)
+        assert reviewer.correcting == correcting
+    assert other in desk.done and not desk.drawn[item.z]
+
+
+def test_redo_after_a_stroke_makes_the_stroke_again(dock, proposed, settle):
+    """And no decision that was taken back before it."""
+    session, desk, reviewer = dock.session, dock.desk, dock.review.reviewer
+    session.open_project(proposed)
+    dock.show_tab("Review")
+    settle(dock, lambda: reviewer.on_screen)
+    first = reviewer.current
+    press(dock, Key.Key_R)
+    settle(dock, lambda: not session.is_saving)
+    press(dock, Key.Key_Backspace)
+    settle(dock, lambda: reviewer.on_screen and reviewer.current.id == first.id and not session.is_saving)
+    reviewer.go(1)
+    settle(dock, lambda: reviewer.on_screen and reviewer.current.id != first.id)
+    paint(dock)
+    painted = desk.labels[reviewer.current.z].copy()
+    press(dock, Key.Key_Z, Control)
+    press(dock, Key.Key_Z, Control | Shift)
+    settle(dock, lambda: not session.is_saving)
+    assert np.array_equal(desk.labels[reviewer.current.z], painted)
+    assert session.proposals.get(first.id).decision is None
 
 
 @pytest.mark.parametrize("key", [Key.Key_R, Key.Key_D])

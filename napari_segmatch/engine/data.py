@@ -77,6 +77,7 @@ class ResidentPool:
         self._mask_versions: dict[str, int] = {}
         self._images: dict[str, int | None] = {}
         self._broken: set[str] = set()
+        self._lost: dict[str, int] = {}
         self.snapshot = PoolSnapshot(-1, {}, {})
         self.labelled = self.unlabelled = torch.zeros(0, dtype=torch.long)
         self._turns = Turns()
@@ -121,7 +122,8 @@ class ResidentPool:
         old = set(before.regions("labelled"))
         new = {region for region in self.snapshot.regions("labelled") if region.case in self._first}
         if not new and len(self.labelled):
-            self._problems.append("No slice is labelled any more: the run goes on with those that were, until one is.")
+            note = "No slice is labelled any more: the run goes on with those that were, until one is."
+            self._problems += [note] if old else []  # else it was said before
             return Change([], sorted(old), self._told())
         if self.snapshot.labelled and not new and self._problems:
             raise TrainingProblem(f"No labelled case can be read. {self._problems[0]}")
@@ -241,12 +243,13 @@ class ResidentPool:
         labels = torch.from_numpy(np.ascontiguousarray(self._pool.mask(case)))
         small = self.frames[case].shrink_labels(labels, self.classes)
         lost = int((_shows(labels) & ~_shows(small)).sum())
-        if lost:
+        if lost > self._lost.get(case, 0):  # it was not said before
             slices = "1 slice" if lost == 1 else f"{lost} slices"
             self._problems.append(
                 f"Case {case}: all that is marked on {slices} lies outside of the body as training sees it, and is "
                 "not learnt."
             )
+        self._lost[case] = lost
         small = small.to(self._device)
         before = self._labels.get(case, torch.full_like(small, NOT_ANNOTATED))
         self._labels[case] = small

@@ -13,8 +13,9 @@ from typing import Any
 from ..errors import ImportProblem
 from ..types import NOT_ANNOTATED
 from .dicom_cases import find_dicom, means_contrast
+from .labels import IGNORE
 from .patterns import Found, FoundCase, bad_name
-from .tables import IGNORE, label_names
+from .tables import label_names
 
 
 def find_dataset(
@@ -102,7 +103,9 @@ def _nnunet(root: Path, sequences: Sequence[str], classes: Sequence[str]) -> Fou
         if path.name.startswith(".") or not path.name.endswith(ending):
             continue
         stem = path.name.removesuffix(ending)
-        match = re.fullmatch(r"(.+)_(\d{4})", stem) if "channel_names" in about else None
+        match = re.fullmatch(r"(.+)_(\d{4})", stem)
+        if match and "channel_names" not in about and not _is_channel(root, path, str(int(match[2])) in channels):
+            match = None
         case, held = (match[1], {str(int(match[2]))}) if match else (stem, set(channels))
         cases.setdefault(case, {}).update({name: path for channel, name in names.items() if channel in held})
         if len(held) > 1:
@@ -136,6 +139,11 @@ def _matched(channels: Mapping[str, str], sequences: Sequence[str]) -> dict[str,
             f"{', '.join(sequences)}: name the project's sequences after those that are wanted."
         )
     return dict(zip(channels, sequences, strict=True))
+
+
+def _is_channel(root: Path, path: Path, known: bool) -> bool:
+    """Whether a file's number is that of a channel, as in nnU-Net's first version, and not the case's own."""
+    return known and not (root / "labelsTr" / path.name).is_file()
 
 
 def _renumbering(labels: Mapping[int, str], classes: Sequence[str]) -> dict[str, str]:

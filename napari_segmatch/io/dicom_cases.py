@@ -13,9 +13,12 @@ from .patterns import Found, FoundCase
 
 _CONTRAST = {"post", "ce", "gd", "c"}
 """What a sequence's name ends in when it is T1 after contrast: t1ce, t1gd, t1c, post."""
-_ENHANCED = re.compile(r"(?<![a-z])(post|ce|gd|gad[a-z]*|contrast|cm|km|c\+|t1w?c)(?![a-z])|\+ ?c(?![a-z])")
-_NATIVE = re.compile(r"(?<![a-z])(pre|non|no|without|wo|w/o|ohne|nativ)(?![a-z])")
+_AGENT = r"(contrast|kontrast[a-z]*|gad[a-z]*|gd|km|cm|ce)"
+_ENHANCED = re.compile(rf"(?<![a-z])(post[ _-]?{_AGENT}?|{_AGENT}|c\+|t1w?(c|ce|gd))(?![a-z])|\+ ?c(?![a-z])")
+_NATIVE = re.compile(rf"(?<![a-z])(pre|nativ[a-z]*|(non|no|without|wo|w/o|ohne)[ _-]*({_AGENT}|c))(?![a-z])")
 """Words in a series' description that say whether there was contrast."""
+_OTHER = re.compile(r"phase.?contrast|(?<![a-z])(mra|angio|dsc|dce|perf|swi|dwi|diff|ktrans)")
+"""Words for series that are no T1 although there was contrast."""
 
 
 def find_dicom(
@@ -132,7 +135,7 @@ def _fits(name: str, description: str) -> bool:
     """Whether a description has a sequence's name in it; T1 after contrast is described in many words."""
     if not means_contrast(name):
         return _has(description, name)
-    other = _has(description, "t2") or _has(description, "flair")
+    other = _has(description, "t2") or _has(description, "flair") or _OTHER.search(description)
     enhanced = _ENHANCED.search(description) and not _NATIVE.search(description)
     return bool(enhanced) and (_has(description, "t1") or not other)
 

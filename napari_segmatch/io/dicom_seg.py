@@ -180,7 +180,7 @@ def load_segmentation(path: Path, grid: Geometry | None = None) -> Source:
     along = positions @ normal
     offsets = along - along.min()
     stated, thickness = (abs(float(measures.get(name) or 0)) for name in ("SpacingBetweenSlices", "SliceThickness"))
-    gap = _gap(offsets, [_step(grid, positions[0], normal), stated], thickness or 1.0)
+    gap = _gap(offsets, sorted([_step(grid, positions[0], normal), stated], reverse=True), thickness or 1.0)
     if gap is None:
         raise ImportProblem(f"{path.name} has unevenly spaced slices: export it again on the image's own slices.")
     index = np.rint(offsets / gap).astype(int)
@@ -221,7 +221,8 @@ def _step(grid: Geometry | None, position: np.ndarray, normal: np.ndarray) -> fl
 def _gap(offsets: np.ndarray, known: Sequence[float], thickness: float) -> float | None:
     """Return the first distance between slices, in mm, of which all offsets are multiples; None if there is none.
 
-    The smallest offset of two frames is the last that is tried: of slices that are left out it knows nothing.
+    A file that states a larger one than its image's was drawn on thicker slices. The smallest offset of two frames is
+    the last that is tried: of slices that are left out it knows nothing.
     """
     steps = np.diff(np.unique(np.round(offsets, 3)))
     for gap in (*known, float(steps.min()) if len(steps) else thickness):

@@ -12,13 +12,16 @@ from ..errors import ImportProblem, Question
 from ..types import NOT_ANNOTATED
 from .source import Choices, Source, ask, with_answers
 
+IGNORE = "ignore"
+"""The name of nnU-Net's label for what is not annotated: no class."""
+
 _WHOLE = 1e-3  # how far a label stored as a float may be from a whole number
 _SHOWN = 8  # labels that a sentence lists
 
 
-def labels_of(source: Source, choices: Choices) -> np.ndarray:
-    """Return a source's labels as uint8 in the file's own axis order."""
-    values = _mapped(_whole_numbers(source, choices), choices)
+def labels_of(source: Source, values: np.ndarray, choices: Choices) -> np.ndarray:
+    """Return a source's :func:`whole_numbers` as labels, uint8 in the file's own axis order."""
+    values = _mapped(values, choices)
     name, low = source.name, values.min()
     if low < 0:
         meaning = {"255": "not annotated", "0": "background"}
@@ -31,29 +34,36 @@ def labels_of(source: Source, choices: Choices) -> np.ndarray:
     return values.astype(np.uint8)
 
 
-def by_name(source: Source, classes: Sequence[str], choices: Choices) -> tuple[Choices, tuple[str, ...]]:
+def by_name(
+    source: Source, values: np.ndarray, classes: Sequence[str], choices: Choices
+) -> tuple[Choices, tuple[str, ...]]:
     """Add to the answers what names of labels say, the file's or its data set's; return them and what is to be said.
 
-    Labels that are called like a class are this class, whatever was answered. If no name is known, labels go by their
-    numbers; if some are, the others are asked about.
+    Labels that are called like a class are this class, whatever was answered (for files that number otherwise). If no
+    name is known, labels go by their numbers; if some are, the others are asked about.
     """
     known = {name.casefold(): label for label, name in enumerate(classes, 1)}
     given = source.names or {int(label): name for label, name in json.loads(choices.get("names", "{}")).items()}
-    names = {label: name.strip() for label, name in given.items() if label and classes}
+    names = {label: name.strip() for label, name in given.items() if label and classes and name.casefold() != IGNORE}
     called = {label: known[name.casefold()] for label, name in names.items() if name.casefold() in known}
-    strange = [label for label in names if label not in called and (source.stored == label).any()]
-    answered = {pair.partition(":")[0] for pair in choices.get("labels", "").split(",")}
+    strange = [label for label in names if label not in called and (values == label).any()]
+    answered = dict(pair.split(":", 1) for pair in choices.get("labels", "").split(",") if ":" in pair)
     unanswered = [label for label in strange if str(label) not in answered]
     if unanswered and called:
         found = ", ".join(f"{label} “{names[label]}”" for label in unanswered[:_SHOWN])
         sentence = f"{source.name} has labels that are called like no class here ({found}), and others that are"
-        raise Question(sentence, "labels", _targets(unanswered, len(classes)))
+        raise Question(sentence, "labels", _targets(unanswered, len(classes), [names[label] for label in unanswered]))
     if unanswered:
         name = names[unanswered[0]]
         note = f"{source.name} calls a label “{name}”, which is no class here; its labels are taken by their numbers."
         return choices, (note,)
     changed = ",".join(f"{old}:{new}" for old, new in called.items() if old != new or str(old) in answered)
-    return with_answers(choices, {"labels": changed} if changed else {}), ()
+    overruled = [label for label, new in called.items() if answered.get(str(label), str(new)) != str(new)]
+    notes = (
+        f"{source.name} calls label {label} “{names[label]}”, which is a class: it was not made {answered[str(label)]}."
+        for label in overruled
+    )
+    return with_answers(choices, {"labels": changed} if changed else {}), tuple(notes)
 
 
 def check_classes(labels: np.ndarray, classes: int, choices: Choices, name: str) -> None:
@@ -63,10 +73,11 @@ def check_classes(labels: np.ndarray, classes: int, choices: Choices, name: str)
     if unknown:
         found = f"label{'s' * (len(unknown) > 1)} {', '.join(map(str, unknown[:_SHOWN]))}"
         raise Question(f"{name} holds {found}, the project ends at {classes}", "labels", _targets(unknown, classes))
-    if present.tolist() == [0, NOT_ANNOTATED]:
+    answers = choices.get("labels", "").split(",")
+    if present.tolist() == [0, NOT_ANNOTATED] and not any(answer.endswith(f":{NOT_ANNOTATED}") for answer in answers):
         options = {f"255:{label}": _meaning(label) for label in (*range(1, classes + 1), NOT_ANNOTATED)}
         sentence = f"{name} holds only 0 and 255, and 255 means not annotated here"
-        ask(choices, "labels", sentence, options, lambda answer: "255:255" in answer.split(","))
+        raise Question(sentence, "labels", options)
     if len(present) == 1 and 0 < present[0] < NOT_ANNOTATED:
         ask(
             choices,
@@ -76,17 +87,19 @@ def check_classes(labels: np.ndarray, classes: int, choices: Choices, name: str)
         )
 
 
-def _targets(unknown: Sequence[int], classes: int) -> dict[str, str]:
+def _targets(unknown: Sequence[int], classes: int, names: Sequence[str] = ()) -> dict[str, str]:
     """Return what labels that are no class can be taken for; several only all alike."""
     targets = [*range(1, classes + 1), 0, NOT_ANNOTATED] if len(unknown) == 1 else [NOT_ANNOTATED, 0]
-    return {",".join(f"{label}:{target}" for label in unknown): _meaning(target) for target in targets}
+    called = f"“{', '.join(names)}” is " if names else ""
+    return {",".join(f"{label}:{target}" for label in unknown): called + _meaning(target) for target in targets}
 
 
 def _meaning(label: int) -> str:
     return {0: "background", NOT_ANNOTATED: "not annotated"}.get(label, f"class {label}")
 
 
-def _whole_numbers(source: Source, choices: Choices) -> np.ndarray:
+def whole_numbers(source: Source, choices: Choices) -> np.ndarray:
+    """Return what a source stores as whole numbers, in the file's own axis order."""
     stored, name = source.stored, source.name
     if stored.dtype.kind not in "iuf":
         raise ImportProblem(f"{name} holds colours or complex numbers, not labels: export it as whole numbers.")

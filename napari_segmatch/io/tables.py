@@ -11,12 +11,10 @@ from pathlib import Path
 
 from ..errors import ImportProblem
 from .dicom_seg import Code
+from .labels import IGNORE
 
 PALETTE = ("#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6", "#bcf60c", "#fabebe")
 """Colours of classes that have none of their own."""
-
-IGNORE = "ignore"
-"""The name of nnU-Net's label for what is not annotated: no class."""
 
 
 @dataclass(frozen=True)

@@ -281,21 +281,18 @@ class CaseSession(KeepingSession):
     # export ----------------------------------------------------------------------------------------------
 
     def export(self, folder: Path, include_accepted: bool = False, layout: str = "nifti") -> None:
-        def work() -> list[Path] | Exception:
-            try:
-                return self._open().export(folder, include_accepted=include_accepted, layout=layout)
-            except Exception as error:  # whoever waits for the files is told all the same
-                return error
+        def done(files: list[Path]) -> None:
+            self.exported.emit(files)
+            self.message.emit(f"{len(files)} files written to {folder.name}.", False)
 
-        self._jobs.submit("save", work, lambda found: self._exported(folder, found))
-
-    def _exported(self, folder: Path, files: list[Path] | Exception) -> None:
-        if isinstance(files, Exception):
+        def refused(error: BaseException) -> None:
             self.exported.emit([])
-            self._failed("save", files)
-            return
-        self.exported.emit(files)
-        self.message.emit(f"{len(files)} files written to {folder.name}.", False)
+            self._failed("save", error)
+
+        project = self._open()
+        self._jobs.submit(
+            "save", lambda: project.export(folder, include_accepted=include_accepted, layout=layout), done, refused
+        )
 
     # the window's heartbeat ------------------------------------------------------------------------------
 

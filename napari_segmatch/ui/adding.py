@@ -10,12 +10,14 @@ from qtpy.QtCore import QEventLoop, Signal
 from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QFormLayout, QInputDialog, QLineEdit, QSpinBox, QWidget
 
 from ..errors import ImportProblem, Question
-from ..io import SUFFIXES, Found, FoundCase, find_cases, find_dataset, is_dicom, looks_like_mask, strip_suffix
+from ..io import SUFFIXES, Found, FoundCase, find_cases, find_dataset, is_dicom, strip_suffix
 from .style import button, column, count, row, text
 
 FILES = f"Images ({' '.join('*' + suffix for suffix in SUFFIXES)});;All files (*)"
 THE_MASK = "the mask"
-_MASK_WORDS = re.compile(r"[ ._-]*[a-z]*(mask|label|seg)[a-z]*", re.IGNORECASE)
+_MASK_WORD = re.compile(
+    r"[ ._-]*(?<![a-z])([a-z]*masks?|labels?|labelmaps?|d?segs?|[a-z]*segmentations?)(?![a-z])\d*", re.IGNORECASE
+)  # a whole word: Segovia is a name, and a brainmasked image is an image
 WHICH = ("the first …", "all of them", "none", "these: …")
 
 
@@ -65,10 +67,11 @@ def from_files(paths: Iterable[Path], sequences: Sequence[str]) -> list[FoundCas
 
 def _place_of(path: Path, sequences: Sequence[str]) -> tuple[str, str]:
     """Return the case that a file belongs to, and its sequence, or that it is the mask."""
-    stem = _MASK_WORDS.sub("", strip_suffix(path.name))
+    name = strip_suffix(path.name)
+    stem = _MASK_WORD.sub("", name)
     sequence = next((s for s in sequences if s.lower() in stem.lower()), sequences[0])
     rest = re.sub(re.escape(sequence), "", stem, flags=re.IGNORECASE).strip(" ._-")
-    return rest or path.parent.name, THE_MASK if looks_like_mask(path.name) else sequence
+    return rest or path.parent.name, THE_MASK if _MASK_WORD.search(name) else sequence
 
 
 def _with_mask(case: str, files: dict[str, Path]) -> FoundCase:

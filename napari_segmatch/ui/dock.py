@@ -225,7 +225,7 @@ class SegmatchDock(QWidget):
             self.session.open_project(path)
             self.session.message.emit(f"This project lies in {path}.", False)
 
-        self.session.read(make, made)
+        self.session.read(make, made, failed=lambda: self.cases.sample_button.setEnabled(True))
 
     # coming and going ------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..types import NOT_ANNOTATED, HumanVerdict, Proposal
 from .showing import Showing
+from .strokes import Change
 
 
 class Reviewer(Showing):
@@ -16,6 +17,11 @@ class Reviewer(Showing):
     Nobody can accept what is not on the screen yet. A correction is painted on *your mask* and saved as a draft
     like any other stroke; it becomes a label when it is saved as a correction, and is undone when it is cancelled.
     """
+
+    _copied: list[Change] | None = None
+    """The step before the first stroke of a correction."""
+    _stroke_undone: int | None = None
+    """On which proposal a stroke was undone last, not a decision."""
 
     # deciding --------------------------------------------------------------------------------------------
 
@@ -32,7 +38,8 @@ class Reviewer(Showing):
 
     def _painted_over(self, item: Proposal) -> np.ndarray | None:
         """Return the slice as it was when the proposal came, if the person has painted on it since."""
-        later = [step for step in self.desk.strokes.steps(item.z) if step not in self._steps]
+        known = self._begun.get(item.id, [])
+        later = [step for step in self.desk.strokes.steps(item.z) if step not in known]
         if self.desk.case_id != item.case or not later:
             return None
         return None if np.array_equal(later[0].before, self.desk.labels[item.z]) else later[0].before
@@ -110,9 +117,9 @@ class Reviewer(Showing):
         self.desk.save()
         mine = self.desk.labels[item.z].copy()
         shown = self._painted_over(item)
-        self._before = before = mine if shown is None else shown
-        self.correcting = True
-        self.desk.write({item.z: np.where(mine != before, mine, preview.labels)})
+        self._before, self.correcting = mine, True
+        self.desk.write({item.z: preview.labels if shown is None else np.where(mine != shown, mine, preview.labels)})
+        self._copied = self.desk.strokes.last
         self.desk.layers.set_mode("paint")
         self.mode_changed.emit()
 
@@ -161,15 +168,24 @@ class Reviewer(Showing):
             self.desk.refetch(mine)
 
     def undo(self) -> None:
-        """Undo a stroke, or the last decision if nothing was painted on the proposal."""
-        if self.correcting or (self.current is not None and self._painted_over(self.current) is not None):
+        """Undo a stroke; before the first one of a correction this, and without any stroke the last decision."""
+        self.desk.save()
+        if self.correcting and self.desk.strokes.last is self._copied:
+            self.cancel_correction()
+        elif self.correcting or (self.current is not None and self._painted_over(self.current) is not None):
+            self._stroke_undone = self._current_id
             self.desk.undo()
         else:
+            self._stroke_undone = None
             self.take_back()
+
+    @property
+    def _current_id(self) -> int | None:
+        return None if self.current is None else self.current.id
 
     def redo(self) -> None:
         """Redo a stroke, or say again what was taken back last."""
-        if self.correcting:
+        if self.correcting or (self._stroke_undone is not None and self._stroke_undone == self._current_id):
             self.desk.redo()
         else:
             self.session.redo(self._went_on)

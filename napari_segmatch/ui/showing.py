@@ -13,7 +13,7 @@ from ..ranking import nearest, threshold
 from ..session import Session
 from ..types import NOT_ANNOTATED, Proposal
 from .desk import Desk
-from .strokes import Change
+from .strokes import Change, Strokes
 from .thumbnails import Thumbnails
 
 _PREFETCH = 4
@@ -57,7 +57,8 @@ class Showing:
         self.correcting = False
         self.outlined = True
         self._before: np.ndarray | None = None
-        self._steps: list[Change] = []  # done to the slice before its proposal came to the screen
+        self._strokes: Strokes | None = None
+        self._begun: dict[int, list[Change]] = {}  # what had been done to a proposal's slice when it first came
         self._since = time.monotonic()
         thumbnails.arrived.connect(self._previews_arrived)
 
@@ -117,7 +118,9 @@ class Showing:
 
     def _begin(self, item: Proposal) -> None:
         """The case of a proposal is on the desk."""
-        self._steps = self.desk.strokes.steps(item.z)
+        if self._strokes is not self.desk.strokes:
+            self._strokes, self._begun = self.desk.strokes, {}
+        self._begun.setdefault(item.id, self.desk.strokes.steps(item.z))
         self._draw(item)
 
     def _draw(self, item: Proposal) -> None:

@@ -65,6 +65,11 @@ class Strokes:
         """Return what has been done to a slice and not undone, the oldest first."""
         return [change for changes in self._undo for change in changes if change.z == z]
 
+    @property
+    def last(self) -> list[Change] | None:
+        """The step that undo would take back."""
+        return self._undo[-1] if self._undo else None
+
     def protect(self, slices: Iterable[int] | None, label: int) -> bool:
         """Give voxels back to classes other than ``label`` that a stroke has taken; returns whether any was."""
         taken = False
