@@ -1,5 +1,7 @@
 """A large pool is read while the run trains: the first step comes soon, and a resume changes nothing."""
 
+import itertools
+
 import pytest
 import torch
 from helpers import SHAPE, small_project
@@ -119,6 +121,10 @@ def test_what_is_read_before_the_first_step_is_counted_down_and_can_be_stopped(t
         assert next(events) == Noted(0, "10 cases are to be read before the first step.")
         events.close()
         assert len(read) == 13
+        events = train(_counted(project, read), _config(), tmp_path / "other")
+        said = [event.message for event in itertools.takewhile(lambda event: not isinstance(event, Step), events)
+                if isinstance(event, Noted)]  # fmt: skip
+        assert said[2] == "The cases for the first step are read."
 
 
 def test_labelled_cases_that_cannot_be_read_are_named(project, tmp_path):

@@ -142,8 +142,10 @@ def _begin(
     learner: Learner, data: ResidentPool, shelf: Shelf, notes: list[str], memory: Memory
 ) -> Iterator[Noted | Started]:
     """Read what the first step needs, and say what it starts with."""
+    many = False
     for left in data.read_first(memory.get("read", ()) if memory else ()):
         if left and left % 10 == 0:
+            many = True
             yield Noted(learner.step, f"{left} cases are to be read before the first step.")
     change = data.update()
     if memory is not None:
@@ -158,6 +160,7 @@ def _begin(
     )
     if data.waiting:
         notes = [*notes, f"{len(data.waiting)} cases are read while it trains, one at each step."]
+    notes = ["The cases for the first step are read.", *notes] if many else notes
     for note in [*notes, *(change.problems if change else []), *_spilled(data, shelf)]:
         yield Noted(learner.step, note)
 
