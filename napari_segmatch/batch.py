@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Done = TypeVar("Done")
 
 MAX_LABEL = NOT_ANNOTATED - 1
+SCORES = "scores.csv"
 COLUMNS = ("dice", "lesion-slice dice", "hd95 mm", "empty-slice fp")
 
 
@@ -68,7 +69,7 @@ def predict_cases(
     with Project.open(project_path) as project:
         loaded = _loaded(_trained(project, run_id), device, checkpoint)
         jobs = _reading_jobs(project, found, loaded.sequences, choices or {})
-        _refuse_overwriting([out / f"{name}.nii.gz" for name, _ in jobs], project, found)
+        _refuse_overwriting(out, [name for name, _ in jobs], project, found)
         header = ("case", "slice", "score", "verdict", *(f"{name}_score" for name in loaded.classes))
         rows: list[tuple[object, ...]] = []
         try:
@@ -77,6 +78,8 @@ def predict_cases(
                 try:
                     geometry, slices, frame = ready()
                     prediction = predict_slices(loaded.learner, slices, frame)
+                    if not rows:  # the first file tells a prediction, also one that is cut off
+                        write_atomic(out / SCORES, csv_text(header, rows).encode())
                     note = "SegMatch prediction, not reviewed; research use only"
                     write_atomic(out / f"{name}.nii.gz", encode_labels(prediction.labels, geometry, note))
                     rows += scores_rows(name, prediction)
@@ -89,7 +92,7 @@ def predict_cases(
                 yield name, problem, len(jobs)
         finally:  # also of what was done before it was stopped
             if rows:
-                write_atomic(out / "scores.csv", csv_text(header, rows).encode())
+                write_atomic(out / SCORES, csv_text(header, rows).encode())
     if not rows:
         raise ImportProblem("No case could be segmented; the reasons stand above.")
 
@@ -165,12 +168,12 @@ def _trained(project: Project, run_id: int | None) -> Run:
     return runs[-1] if run_id is None and runs else project.run(run_id)
 
 
-def _refuse_overwriting(targets: Sequence[Path], project: Project, found: Sequence[FoundCase] | None) -> None:
-    """Raise if a mask would take the place of somebody's image."""
+def _refuse_overwriting(out: Path, names: Sequence[str], project: Project, found: Sequence[FoundCase] | None) -> None:
+    """Raise if a mask would take the place of somebody's image or mask."""
     files = [path for item in found or () for path in item.images.values()]
     images = project.all_image_paths().union(*map(both_places, files))
-    for target in targets:
-        check_target(target, images)
+    for name in names:
+        check_target(out / f"{name}.nii.gz", images, out / SCORES)
 
 
 def _reading_jobs(

@@ -190,6 +190,23 @@ def test_real_mri_goes_in_and_comes_out_on_its_own_grid(tmp_path):
     assert np.array_equal(np.asarray(exported.dataobj), np.asarray(source.dataobj))
 
 
+def test_nothing_is_written_over_masks_from_elsewhere(world, tmp_path):
+    """A source mask is called as its case is: neither export nor predict takes its place, and both renew their own."""
+    project = world / "project"
+    for command in (("export", project), ("predict", project, "--out")):
+        out = tmp_path / command[0]
+        for _ in range(2):
+            assert segmatch(*command, out).returncode == 0
+        theirs = tmp_path / f"{command[0]}-theirs"
+        theirs.mkdir()
+        for path in out.glob("*.nii.gz"):
+            (theirs / path.name).write_bytes(b"a source mask")
+        for _ in range(2):
+            done = segmatch(*command, theirs)
+            assert done.returncode == 2 and "choose another folder" in done.stderr
+        assert {path.read_bytes() for path in theirs.iterdir()} == {b"a source mask"}
+
+
 def test_prediction_never_takes_an_image_s_place(world, tmp_path):
     """Segmenting a flat folder of scans into itself is refused, and the scans are untouched."""
     scan = tmp_path / "a.nii.gz"

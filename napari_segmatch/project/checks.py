@@ -38,10 +38,28 @@ def both_places(path: Path) -> set[Path]:
     return {own_place(path), path.resolve()}
 
 
-def check_target(target: Path, images: Collection[Path]) -> Path:
-    """Return a file to be written if it takes the place of none of the images, given with all their places."""
+def check_target(target: Path, images: Collection[Path], table: Path) -> Path:
+    """Return a file to be written if it takes the place of nothing that must stay.
+
+    Parameters
+    ----------
+    images
+        Given with all their places.
+    table
+        Where it is, what lies beside it was written by the same command before, and may be written anew.
+
+    Raises
+    ------
+    ProjectError
+        If an image is there, or a file that is somebody else's: a source mask is called as the case is.
+    """
     if not both_places(target).isdisjoint(images):
         raise ProjectError(f"{target.name} would take the place of an image: choose another folder to write to.")
+    if target.exists() and not table.exists():
+        raise ProjectError(
+            f"{target.name} is in {target.parent.name} already, and without {table.name} nobody knows from where: "
+            "choose another folder to write to."
+        )
     return target
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,21 +46,16 @@ def export_project(
     ------
     ProjectError
         If a case cannot be written in this layout, when all others and the tables are written; or at once, if a mask
-        would take the place of an image or of another mask.
+        would take the place of an image, of another mask, or of a file that no export has written.
     """
     if layout not in LAYOUTS:
         raise ProjectError(f"{layout!r} cannot be written; choose one of {', '.join(LAYOUTS)}.")
-    unchecked = project.proposals("accepted", undecided=True) if include_accepted else []
-    images = project.all_image_paths()
-    written: dict[Path, None] = {}
+    images, ids = project.all_image_paths(), tuple(case.id for case in project.cases)
+    written: list[Path] = []
     exported, slices, volumes = [], [], []
     left_out: dict[str, str] = {}
-    cases = project.cases
-    ids = tuple(case.id for case in cases)
-    for case in cases:
-        mine = {item.z: item for item in unchecked if item.case == case.id}
-        if case.problem is not None or not (case.labelled or mine):
-            continue
+    decisions = folder / "decisions.csv"
+    for case, mine in _finished_cases(project, include_accepted):
         labels, note = _labels(project, case, mine), "checked + unchecked proposals" if mine else "checked slices only"
         finished = Finished(case, labels, f"SegMatch: {note}; research use only", bool(mine), ids)
         try:
@@ -68,11 +63,10 @@ def export_project(
         except SegmatchError as error:
             left_out[case.id] = str(error)
             continue
-        for name, data in files:
-            if folder / name in written:
-                raise ProjectError(f"Two cases would be {name}: remove one, or add it again under another name.")
-            write_atomic(check_target(folder / name, images), data)
-            written[folder / name] = None
+        targets = [_target(folder / name, images, written, decisions) for name, _ in files]
+        for target, (_, data) in zip(targets, files, strict=True):
+            write_atomic(target, data)
+        written += targets
         exported.append(case.id)
         slices += [(case.id, z, _origin(z, case, mine)) for z in range(case.shape[0])]
         volumes += _volumes(case, labels, project.classes, note)
@@ -81,15 +75,30 @@ def export_project(
         raise ProjectError(next(iter(left_out.values()), nothing))
     for name, text in descriptions(project, layout, exported).items():
         write_atomic(folder / name, text.encode())
-        written[folder / name] = None
+        written.append(folder / name)
     tables = [
         _write_csv(folder / "slices.csv", ("case", "slice", "labels"), slices),
         _write_csv(folder / "volumes.csv", ("case", "class", "ml", "from"), volumes),
-        _write_csv(folder / "decisions.csv", DECISION_COLUMNS, _decision_rows(project)),
+        _write_csv(decisions, DECISION_COLUMNS, _decision_rows(project)),  # the last one: it tells a whole export
     ]
     if left_out:
         raise ProjectError(_about_left_out(left_out, len(exported) + len(left_out), folder))
     return [*written, *tables]
+
+
+def _finished_cases(project: Project, include_accepted: bool) -> Iterator[tuple[Case, dict[int, Proposal]]]:
+    """Return the cases that something is to be written of, and of each the accepted proposals that nobody checked."""
+    unchecked = project.proposals("accepted", undecided=True) if include_accepted else []
+    for case in project.cases:
+        mine = {item.z: item for item in unchecked if item.case == case.id}
+        if case.problem is None and (case.labelled or mine):
+            yield case, mine
+
+
+def _target(path: Path, images: Collection[Path], written: Collection[Path], table: Path) -> Path:
+    if path in written:
+        raise ProjectError(f"Two cases would be {path.name}: remove one, or add it again under another name.")
+    return check_target(path, images, table)
 
 
 def _labels(project: Project, case: Case, proposals: Mapping[int, Proposal]) -> np.ndarray:
