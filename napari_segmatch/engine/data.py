@@ -16,14 +16,11 @@ from ..types import NOT_ANNOTATED, Pool, PoolSnapshot, Region
 from .folds import divide, folds_of
 from .lacking import lacking
 from .lessons import LessonBook, Lessons
-from .prepare import Frame, to_network
+from .prepare import Frame, to_network, without_some
 from .reading import reading_order
 from .recorder import sent
 from .shelf import Shelf
 from .turns import Turns, draw
-
-SEQUENCE_DROPOUT = 0.25
-"""Chance that a slice goes without one of its sequences in a step, if any case of the pool lacks one."""
 
 
 @dataclass(frozen=True)
@@ -296,11 +293,7 @@ class ResidentPool:
         images = self.slices(rows)
         if not self._gaps or self.channels == 1:
             return images
-        drawn = sent(torch.rand(2, len(rows), self.channels, generator=generator), images.device)
-        there = images.flatten(2).any(2).view(len(rows), -1, self.channels).any(1)
-        stays = torch.where(there, drawn[1], -1.0).argmax(1, keepdim=True)  # one of those that it has
-        keep = (drawn[0] >= SEQUENCE_DROPOUT).scatter(1, stays, True)
-        return images * keep.repeat(1, 1 + 2 * self._neighbours)[:, :, None, None]
+        return without_some(images, sent(torch.rand(2, len(rows), self.channels, generator=generator), images.device))
 
 
 def _shows(labels: Tensor) -> Tensor:

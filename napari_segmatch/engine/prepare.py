@@ -15,6 +15,9 @@ from .losses import hard
 ENOUGH_VOXELS = 2**17
 """So many voxels tell an image's percentiles as well as all of them."""
 
+SEQUENCE_DROPOUT = 0.25
+"""Chance that a slice goes without one of its sequences in a step, if any case of the pool lacks one."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -163,3 +166,15 @@ def with_neighbours(slices: Tensor, count: int) -> Tensor:
     place = torch.arange(len(slices))
     offsets = range(-count, count + 1)
     return torch.cat([slices[(place + offset).clamp(0, len(slices) - 1)] for offset in offsets], 1)
+
+
+def without_some(slices: Tensor, chance: Tensor) -> Tensor:
+    """Make sequences of slices (n, neighbours x c, h, w) all zeros, but never the last one that a slice has.
+
+    ``chance`` (2, n, c) from 0 to 1 says which go, and which of those that are there stays in any case.
+    """
+    n, c = chance.shape[1:]
+    there = slices.flatten(2).any(2).view(n, -1, c).any(1)
+    stays = torch.where(there, chance[1], -1.0).argmax(1, keepdim=True)
+    keep = (chance[0] >= SEQUENCE_DROPOUT).scatter(1, stays, True)
+    return slices * keep.repeat(1, slices.shape[1] // c)[:, :, None, None]
