@@ -56,8 +56,7 @@ def looks(learner, images, masks):
     """SegMatch's passes of every step: both looks, the critics, the student."""
     weak = images[: len(images) // 2]
     with torch.no_grad(), autocast(learner.device):
-        learner.teacher(weak)
-        learner.teacher(weak)
+        learner.teacher(torch.cat([weak, weak]))
         learner.selector.opinion(weak, masks[: len(weak)])
     student(learner, images)
 

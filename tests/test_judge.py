@@ -204,8 +204,8 @@ def test_a_mask_is_met_once(classes, both):
     truth[:, 8:20, 8:16] = 1
     truth[:, 8:20, 16:24] = classes if both else 0
     judge = Judge(configure(size=32), 1, classes).eval()
-    seen = iter([truth, truth.flip(-1)])
-    judge.understudies[0].forward = lambda images: one_hot(next(seen), classes + 1) * 8
+    both_looks = torch.cat([truth, truth.flip(-1)])
+    judge.understudies[0].forward = lambda images: one_hot(both_looks, classes + 1) * 8
     masks, blanks = [], []
     with torch.no_grad():
         judge._ask(0, torch.zeros(7, 1, 32, 32), truth, True, 0.0, masks, blanks)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from napari_segmatch.config import SELECTORS, configure
+from napari_segmatch.engine.device import autocast
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.losses import consistency_loss, hard, supervised_loss
@@ -292,3 +293,16 @@ def test_second_look_averages_the_mirror_image():
         assert torch.equal(look.first, look.second) == (flip == 0)
         mirrored = learner.look(images.flip(-1)).probabilities.flip(-1)
         assert torch.allclose(look.probabilities, mirrored, atol=1e-3) == (flip > 0)
+
+
+def test_both_looks_are_one_pass_and_see_what_two_passes_see():
+    learner, images = Learner(_config(), 1, 1), torch.randn(3, 1, 32, 32)
+    passes = []
+    learner.teacher.register_forward_hook(lambda *given: passes.append(len(given[1][0])))
+    look = learner.look(images)
+    assert passes == [6]
+    with torch.no_grad(), autocast(learner.device):
+        once, again = (learner.teacher(view).float().softmax(1) for view in (images, images.flip(-1)))
+    assert torch.allclose(look.probabilities, (once + again.flip(-1)) / 2, atol=1e-3)
+    assert (look.first == once.argmax(1)).float().mean() > 0.99
+    assert (look.second == again.flip(-1).argmax(1)).float().mean() > 0.99

@@ -15,7 +15,7 @@ from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.device import choose_device
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.losses import hard
-from napari_segmatch.engine.networks import build
+from napari_segmatch.engine.networks import LEAKY, build
 from napari_segmatch.engine.predict import predict_volume, restored
 from napari_segmatch.engine.prepare import Frame, normalise, to_network
 from napari_segmatch.engine.selectors import Look
@@ -527,6 +527,17 @@ def test_networks_by_name_and_by_path(name):
     """Each gives logits of the image's size."""
     network = build(name, 2, 3, 8)
     assert network(torch.zeros(2, 2, 32, 32)).shape == (2, 3, 32, 32)
+
+
+def test_the_unet_is_monais_own():
+    """Its norms are written otherwise, which a CPU computes sooner; weights and answers are those of MONAI's."""
+    from monai.networks.nets import UNet
+
+    ours = build("unet", 1, 2, 8)
+    theirs = UNet(2, 1, 2, [8, 16, 32, 64, 128], [2] * 4, num_res_units=2, norm="instance", act=LEAKY)
+    theirs.load_state_dict(ours.state_dict())
+    images = torch.randn(3, 1, 64, 64)
+    assert torch.allclose(ours(images), theirs(images), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["nonsense", "nonsense:x", "tests_networks:missing"])

@@ -40,7 +40,7 @@ def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
 
 def at_once(device: torch.device) -> int:
     """Return how many slices are looked at together, without learning from them."""
-    return 32 if device.type == "cuda" else 16
+    return 32 if device.type == "cuda" else 8
 
 
 def rows_that(shown: Tensor, most: int | None = None) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..types import NOT_ANNOTATED
 
-_dice = DiceLoss(include_background=False, batch=True, smooth_nr=1.0, smooth_dr=1.0)
+_dice = DiceLoss(batch=True, smooth_nr=1.0, smooth_dr=1.0)
 
 
 def hard(scores: Tensor) -> Tensor:
@@ -84,7 +84,9 @@ def weighted_loss(
     hot = (target if target.ndim == 4 else one_hot(target, likely.shape[1])) * weight
     total = total.clamp_min(1) if isinstance(total, Tensor) else max(total, 1.0)
     entropy = -(hot * likely).sum() / total
-    return entropy + _dice(likely.exp() * weight, hot) * (weight.mean() / share) if dice else entropy
+    if not dice:
+        return entropy
+    return entropy + _dice(likely[:, 1:].exp() * weight, hot[:, 1:]) * (weight.mean() / share)
 
 
 def foreground_dice(logits: Tensor, labels: Tensor) -> Tensor:

@@ -24,10 +24,19 @@ def unet(spatial_dims: int, in_channels: int, out_channels: int, features: int =
         spatial_dims, in_channels, out_channels, channels, [2] * 4, num_res_units=2, norm="instance", act=LEAKY
     )
     if spatial_dims == 2:
+        _norms_as_groups(network)
         last = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
         last.register_forward_pre_hook(_channels_last)
         last.register_forward_hook(_channels_first)
     return network
+
+
+def _norms_as_groups(network: nn.Module) -> None:
+    """Make each channel a group of its own: the same norm, for which a CPU takes half the time on the way back."""
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, nn.InstanceNorm2d):
+                setattr(module, name, nn.GroupNorm(child.num_features, child.num_features, child.eps, affine=False))
 
 
 def _channels_last(layer: nn.Module, inputs: tuple[Tensor]) -> Tensor:

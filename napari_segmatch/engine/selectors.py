@@ -6,7 +6,6 @@ A selector is an ``nn.Module`` that is given weak views and how the teacher sees
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -75,22 +74,17 @@ class Selection:
     class_scores: Tensor | None = None
 
 
-def mask_confidence(probabilities: Tensor, mask: Tensor) -> Tensor:
+def mask_confidence(best: Tensor, mask: Tensor) -> Tensor:
     """Mean confidence (n,) inside and outside of masks (n, h, w) bool, the smaller of both.
 
-    Over all pixels nearly every mask has 0.99, for most of an image is easy background.
+    ``best`` (n, h, w) is the probability of each pixel's likeliest class. Over all pixels nearly every mask has 0.99,
+    for most of an image is easy background.
     """
-    best, mask = probabilities.amax(1), mask.float()
-    inner = (best * mask).flatten(1).sum(1) / mask.flatten(1).sum(1).clamp_min(1)
-    outer = (best * (1 - mask)).flatten(1).sum(1) / (1 - mask).flatten(1).sum(1).clamp_min(1)
-    return torch.minimum(inner, outer)
-
-
-def mask_certainty(probabilities: Tensor) -> Tensor:
-    """1 less the mean entropy (n,) of the pixels that are segmented or nearly so, as a share of the largest."""
-    entropy = -(probabilities * probabilities.clamp_min(1e-6).log()).sum(1) / math.log(probabilities.shape[1])
-    near = (probabilities[:, 0] < 0.9).float()
-    return 1 - (entropy * near).flatten(1).sum(1) / near.flatten(1).sum(1).clamp_min(1)
+    best, mask = best.flatten(1), mask.flatten(1).float()
+    inside = mask.sum(1)
+    inner = (best * mask).sum(1)
+    outer = (best.sum(1) - inner) / (mask.shape[1] - inside).clamp_min(1)
+    return torch.minimum(inner / inside.clamp_min(1), outer)
 
 
 def emptiness(probabilities: Tensor) -> Tensor:
@@ -101,7 +95,9 @@ def emptiness(probabilities: Tensor) -> Tensor:
 
 def balanced_confidence(look: Look) -> Tensor:
     """Mean confidence of a whole mask (n,), or how sure it is that there is nothing."""
-    return torch.where(look.shown, mask_confidence(look.probabilities, look.labels > 0), emptiness(look.probabilities))
+    return torch.where(
+        look.shown, mask_confidence(look.probabilities.amax(1), look.labels > 0), emptiness(look.probabilities)
+    )
 
 
 class NoSelector(nn.Module):
