@@ -93,7 +93,7 @@ def run(bench: Bench, task: Task, changes: Mapping[str, Any]) -> Iterator[dict[s
         outcome, _ = learner.learn(data, learner.step / task.marks[-1])
         if outcome.selection is not None:
             accepted.append(outcome.selection.accepted.float().mean())
-        if learner.step % EXAMINE_EVERY == 0:
+        if learner.step % EXAMINE_EVERY == 0 or learner.step in task.marks:
             learner.examine(data)
         if learner.step in task.marks:
             spent += clock() - since

@@ -44,7 +44,7 @@ from .step import Outcome
 from .validation import Examination
 from .watch import Watch
 
-EXAMINE_EVERY = 100
+EXAMINE_EVERY = 200
 """Steps from one examination of the discriminator to the next."""
 
 CHECKPOINT_SECONDS = 180
