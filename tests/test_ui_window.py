@@ -228,7 +228,7 @@ def test_the_ribbon_along_the_slider_goes_where_it_is_clicked(on_case, settle):
 
 def test_keys_work_whichever_layer_is_active(on_case, settle):
     dock = on_case
-    for layer in [*dock.desk.layers.images.values(), dock.desk.layers.proposal, dock.desk.layers.mask]:
+    for layer in [*dock.desk.layers.pictures.layers.values(), dock.desk.layers.proposal, dock.desk.layers.mask]:
         dock.viewer.layers.selection.active = layer
         before = dock.desk.layers.outlined
         press(dock, Key.Key_W)

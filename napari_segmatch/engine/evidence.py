@@ -31,7 +31,8 @@ def certainty(inside: Tensor) -> Tensor:
     """1 less the mean entropy (n,), in bits, of pixels whose chance (n, h, w) to be inside is a tenth at least."""
     outside = 1 - inside
     near = (outside < 0.9).float().flatten(1)
-    entropy = -sum(share * share.clamp_min(1e-6).log() for share in (inside, outside)).flatten(1) / math.log(2)
+    doubt = inside * inside.clamp_min(1e-6).log() + outside * outside.clamp_min(1e-6).log()
+    entropy = -doubt.flatten(1) / math.log(2)
     return 1 - (entropy * near).sum(1) / near.sum(1).clamp_min(1)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, wait
 from operator import attrgetter
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from psygnal import Signal
@@ -21,8 +21,6 @@ from ..project import Project
 from ..project.place import place_warning
 from ..types import Aside, Case, Proposal, Volume
 from .keeping import KeepingSession
-
-T = TypeVar("T")
 
 Facts = Mapping[str, tuple[Case, list[Proposal]]]
 """What the project says of some cases and their proposals at one moment."""
@@ -162,25 +160,6 @@ class CaseSession(KeepingSession):
             return self.volume(case), self._open().mask(case)
 
         self.read(job, lambda both: then(*both), failed)
-
-    def read(self, job: Callable[[], T], then: Callable[[T], None], failed: Callable[[], None] = lambda: None) -> None:
-        """Run a job that only reads in the reading thread; ``then`` gets its result from :meth:`poll`.
-
-        ``failed`` is called instead when there is none, after a message has said why. What comes of it when its project
-        has been left reaches nobody: the same names and numbers mean others now.
-        """
-        mine = self.project
-
-        def concluded(found: T) -> None:
-            if self.project is mine:
-                then(found)
-
-        def refused(error: BaseException) -> None:
-            if self.project is mine:
-                self._failed("read", error)
-                failed()
-
-        self._jobs.submit("read", job, concluded, refused)
 
     def mask(self, case: str) -> np.ndarray:
         return self._open().mask(case)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from psygnal import Signal
@@ -15,6 +15,8 @@ from ..jobs import Jobs, Lane
 from ..keeper import Keeper, WindowLock
 from ..project import Project
 from ..types import Aside
+
+T = TypeVar("T")
 
 
 class KeepingSession:
@@ -45,6 +47,25 @@ class KeepingSession:
         if self.project is None:
             raise ProjectError("No project is open: create one or open one first.")
         return self.project
+
+    def read(self, job: Callable[[], T], then: Callable[[T], None], failed: Callable[[], None] = lambda: None) -> None:
+        """Run a job that only reads in the reading thread; ``then`` gets its result from :meth:`poll`.
+
+        ``failed`` is called instead when there is none, after a message has said why. What comes of it when its project
+        has been left reaches nobody: the same names and numbers mean others now.
+        """
+        mine = self.project
+
+        def concluded(found: T) -> None:
+            if self.project is mine:
+                then(found)
+
+        def refused(error: BaseException) -> None:
+            if self.project is mine:
+                self._failed("read", error)
+                failed()
+
+        self._jobs.submit("read", job, concluded, refused)
 
     # coming and going ------------------------------------------------------------------------------------
 

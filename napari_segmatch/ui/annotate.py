@@ -201,7 +201,7 @@ class AnnotatePanel(Page):
             self._why.setText(f"Slice {self.desk.shown(found[0]) + 1}: {found[1]}.")
 
     def next_sequence(self) -> None:
-        self.desk.layers.next_sequence()
+        self.desk.layers.pictures.next()
         self.redraw()
 
     def toggle_outline(self) -> None:
@@ -255,7 +255,7 @@ class AnnotatePanel(Page):
         self.filling.forget()
         self._why.setText("")
         self._case.setCurrentIndex(self._case.findData(self.desk.case_id))
-        self._sequence.setVisible(self.desk.layers.several)
+        self._sequence.setVisible(self.desk.layers.pictures.several)
         self.redraw()
 
     def redraw(self) -> None:
@@ -269,7 +269,7 @@ class AnnotatePanel(Page):
         self._reopen.setEnabled(z in done)
         self._undo.setEnabled(self.desk.strokes.can_undo)
         self._redo.setEnabled(self.desk.strokes.can_redo)
-        name = self.desk.layers.sequence
+        name = self.desk.layers.pictures.sequence
         self._sequence.setText(f"Sequence: {name[:10]}   {shown(ANNOTATE, 'sequence')}" if name else "Sequence")
         self._progress.setText(self._progress_text(case, done, drawn))
         cells = [self._cell(self.desk.from_shown(i), done, drawn) for i in range(self.desk.count)]

@@ -13,6 +13,8 @@ from napari.utils.colormaps import DirectLabelColormap
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
+AXES = ("slice", "row", "column")
+
 OPACITY = 0.45
 """Of a mask that is not an outline."""
 
@@ -29,6 +31,11 @@ def drawn_once(layers: Sequence[Layer]) -> Iterator[None]:
         layer.refresh()
     for layer in layers[:1]:
         layer.events.scale()  # the viewer measures its layers anew only when one of them says so
+
+
+def is_in(viewer: Viewer, layer: Layer) -> bool:
+    """Whether the viewer has this very layer."""
+    return any(layer is other for other in viewer.layers)
 
 
 def outline(layer: Labels, thickness: int, opacity: float) -> None:

@@ -6,20 +6,31 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from napari.layers import Image, Labels, Layer
+from napari.layers import Labels, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
 from ..types import Volume
-from .display import WINDOWS, Flip, window
-from .layer_settings import OPACITY, colormap, drawn_once, lock, outline, polygon_begun, rescale, unbox_brush
+from .display import Flip
+from .layer_settings import (
+    AXES,
+    OPACITY,
+    colormap,
+    drawn_once,
+    is_in,
+    lock,
+    outline,
+    polygon_begun,
+    rescale,
+    unbox_brush,
+)
+from .pictures import Pictures
 from .style import palette
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
 MASK, PROPOSAL = "your mask", "proposal"
-_AXES = ("slice", "row", "column")
 
 
 class Layers:
@@ -36,16 +47,14 @@ class Layers:
 
     def __init__(self, viewer: Viewer) -> None:
         self.viewer = viewer
-        self.images: dict[str, Image] = {}
+        self.pictures = Pictures(viewer, self._first_place)
         self.mask: Labels | None = None
         self.proposal: Labels | None = None
         self.outlined = False
-        self._window = WINDOWS["usual greys"]
         self._classes: tuple[str, ...] = ()
         self.colours, self.proposal_colours = palette(("",), {})
         self._thickness = 2
         self._working = False
-        self._present: list[str] = []
         self._hidden: list[Layer] = []
         viewer.layers.events.removed.connect(self._on_removed)
         unbox_brush(viewer)
@@ -75,21 +84,18 @@ class Layers:
         """
         recolour = self._take_colours(classes, colours)
         spacing = volume.geometry.spacing
-        first, visible = not self._ours(), self.sequence
-        self._present = [name for name in names if name in present]
-        visible = visible if visible in self._present else next(iter(self._present), "")
+        first = not self._ours()
         self._working = True
         self._thickness = 1 if max(labels.shape[1:]) <= 160 else 2
         try:
             with drawn_once(self._ours()):
-                for channel, name in enumerate(names):
-                    self._show_image(name, flip.to_view(volume.pixels[channel]), spacing, name == visible)
+                views = {name: flip.to_view(volume.pixels[channel]) for channel, name in enumerate(names)}
+                self.pictures.show(views, present, spacing)
                 empty = np.zeros(labels.shape, np.uint8)
                 self.proposal = self._show_labels(self.proposal, PROPOSAL, flip.to_view(empty), spacing, recolour)
                 self.mask = self._show_labels(self.mask, MASK, flip.to_view(labels), spacing, recolour)
                 self.set_outline(self.outlined)
                 self.set_proposal_outline(True)
-                self._show_only(visible)
         finally:
             self._working = False
         self.viewer.layers.selection.active = self.mask
@@ -110,22 +116,6 @@ class Layers:
             if layer is not None:
                 layer.colormap = colormap(chosen)
 
-    def _show_image(self, name: str, pixels: np.ndarray, spacing: tuple[float, ...], visible: bool) -> None:
-        """A hidden layer costs napari little: it is hidden before it gets other pixels."""
-        layer, limits = self.images.get(name), window(pixels, *self._window)
-        if layer is None or not self._alive(layer):
-            layer = Image(pixels, name=name, scale=spacing, units="mm", axis_labels=_AXES, contrast_limits=limits)
-            layer.visible = visible
-            self.images[name] = layer
-            self.viewer.layers.insert(self._first_place(), layer)
-            lock(layer)
-        else:
-            layer.visible = visible
-            layer.data = pixels
-            rescale(layer, spacing)
-        layer.contrast_limits_range = (min(limits[0], float(pixels.min())), max(limits[1], float(pixels.max())))
-        layer.contrast_limits = limits
-
     def _first_place(self) -> int:
         """Images go below our masks, above whatever the user has."""
         places = [self.viewer.layers.index(x) for x in (self.mask, self.proposal) if x and self._alive(x)]
@@ -143,7 +133,7 @@ class Layers:
             if recolour:
                 layer.colormap = colormap(colours)
             return layer
-        layer = Labels(data, name=name, scale=spacing, units="mm", axis_labels=_AXES, opacity=OPACITY)
+        layer = Labels(data, name=name, scale=spacing, units="mm", axis_labels=AXES, opacity=OPACITY)
         layer.colormap = colormap(colours)
         layer.brush_size = max(4, min(data.shape[1:]) // 24)
         if name == MASK:
@@ -163,7 +153,7 @@ class Layers:
             self._drop(self._ours())
         finally:
             self._working = False
-        self.images, self.mask, self.proposal, self._hidden = {}, None, None, []
+        self.pictures.layers, self.mask, self.proposal, self._hidden = {}, None, None, []
 
     def close(self) -> None:
         self.viewer.layers.events.removed.disconnect(self._on_removed)
@@ -175,60 +165,26 @@ class Layers:
                 self.viewer.layers.remove(layer)
 
     def _ours(self) -> list[Layer]:
-        found = [*self.images.values(), self.proposal, self.mask]
+        found = [*self.pictures.layers.values(), self.proposal, self.mask]
         return [layer for layer in found if layer is not None and self._alive(layer)]
 
     def _alive(self, layer: Layer) -> bool:
-        return any(layer is other for other in self.viewer.layers)
+        return is_in(self.viewer, layer)
 
     def _on_removed(self, event: Any) -> None:
         gone = event.value
-        mine = [*self.images.values(), self.proposal, self.mask]
+        mine = [*self.pictures.layers.values(), self.proposal, self.mask]
         if not self._working and any(gone is layer for layer in mine):
             QTimer.singleShot(0, lambda: self._restore(gone))
 
     def _restore(self, layer: Layer) -> None:
-        if self._alive(layer) or not any(layer is x for x in (*self.images.values(), self.proposal, self.mask)):
+        if self._alive(layer) or not any(
+            layer is x for x in (*self.pictures.layers.values(), self.proposal, self.mask)
+        ):
             return
         place = len(self.viewer.layers) if isinstance(layer, Labels) else self._first_place()
         self.viewer.layers.insert(place, layer)
         self.restored.emit(layer.name)
-
-    def set_window(self, name: str) -> None:
-        """Show other grey values as black and white, in this case and in those to come."""
-        self._window = WINDOWS[name]
-        for layer in self.images.values():
-            if self._alive(layer):
-                layer.contrast_limits = window(np.asarray(layer.data), *self._window)
-
-    # sequences -------------------------------------------------------------------------------------------
-
-    @property
-    def present(self) -> Sequence[str]:
-        """Names of the sequences that this case has."""
-        return self._present
-
-    @property
-    def several(self) -> bool:
-        """Whether there is another sequence to change to."""
-        return len(self._present) > 1
-
-    @property
-    def sequence(self) -> str:
-        """Name of the sequence on the screen."""
-        return next((name for name, layer in self.images.items() if layer.visible), "")
-
-    def next_sequence(self) -> str:
-        names = self._present
-        if names:
-            here = self.sequence
-            self._show_only(names[(names.index(here) + 1) % len(names)] if here in names else names[0])
-        return self.sequence
-
-    def _show_only(self, name: str) -> None:
-        for other, layer in self.images.items():
-            if layer.visible != (other == name):
-                layer.visible = other == name
 
     # masks -----------------------------------------------------------------------------------------------
 

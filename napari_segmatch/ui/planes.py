@@ -133,17 +133,17 @@ class Planes(QWidget):
         self.update()
 
     def _make(self, mask: np.ndarray, proposal: np.ndarray, spacing: Sequence[float]) -> list[Tile]:
-        layers = self.desk.layers
+        layers, pictures = self.desk.layers, self.desk.layers.pictures
         z, y, x = self.point
         both = (mask, layers.colours), (proposal, layers.proposal_colours)
         tiles = []
         for title, cut, axes in (("front", (slice(None), y), (0, 2)), ("side", (slice(None), slice(None), x), (0, 1))):
-            image = layers.images[layers.sequence]
+            image = pictures.layers[pictures.sequence]
             drawn = coloured(np.asarray(image.data)[cut], [(m[cut], c) for m, c in both], image.contrast_limits)
             tiles.append(Tile(title, drawn, (spacing[axes[0]], spacing[axes[1]]), axes))
-        for name in layers.present:
-            if name != layers.sequence:
-                image = layers.images[name]
+        for name in pictures.present:
+            if name != pictures.sequence:
+                image = pictures.layers[name]
                 drawn = coloured(np.asarray(image.data)[z], [(m[z], c) for m, c in both], image.contrast_limits)
                 tiles.append(Tile(name, drawn, (spacing[1], spacing[2]), (1, 2)))
         return tiles

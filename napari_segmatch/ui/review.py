@@ -36,7 +36,7 @@ class ReviewPanel(Page):
             "accept": reviewer.accept, "reject": reviewer.reject, "correct": reviewer.correct,
             "defer": reviewer.defer, "enter": reviewer.enter, "take_back": reviewer.take_back,
             "next": lambda: reviewer.go(1), "previous": lambda: reviewer.go(-1),
-            "worth_a_look": reviewer.worth_a_look, "sequence": desk.layers.next_sequence,
+            "worth_a_look": reviewer.worth_a_look, "sequence": desk.layers.pictures.next,
             "peek": desk.layers.peek, "outline": reviewer.toggle_outline,
             "undo": reviewer.undo, "redo": reviewer.redo, "planes": overlays.planes.toggle,
             "cancel": reviewer.cancel_correction, "accept_case": self.accept_case, "accept_above": self.accept_above,

@@ -51,7 +51,7 @@ class Toolbox(QWidget):
         self.window_ = QComboBox()
         self.window_.addItems(WINDOWS)
         self.window_.setToolTip("Which grey values are black and white; napari's contrast limits go on from there")
-        self.window_.currentTextChanged.connect(layers.set_window)
+        self.window_.currentTextChanged.connect(layers.pictures.set_window)
         self.setLayout(column(self._tool_grid(), self._classes, self.lock, self._shape_row(), spacing=5))
 
     def _tool_grid(self) -> QGridLayout:
