@@ -19,7 +19,6 @@ from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.device import autocast
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.recorder import Recorder
-from napari_segmatch.engine.schedule import lesson_every
 from napari_segmatch.io import find_cases
 from napari_segmatch.sample import write_cases
 
@@ -94,13 +93,13 @@ class Passes:
 
     def own(self):
         self.recorder("looks", lambda *given: looks(self.learner, *given), self.images, self.masks)
-        if next(self.turns) % lesson_every(self.learner.config, 1, 1 / self.learner.config.steps) == 0:
+        if next(self.turns) % self.learner.config.discriminator_every == 0:
             self.recorder("lesson", lambda *given: lesson(self.learner, *given), self.images, self.masks)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=48, help="a multiple of the steps from lesson to lesson")
+    parser.add_argument("--rounds", type=int, default=48, help="a multiple of discriminator_every")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     parser.add_argument("--preset", default="standard")
     given = parser.parse_args()

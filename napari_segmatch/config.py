@@ -56,10 +56,7 @@ class TrainConfig:
     )  # fmt: skip
     ramp: float = _setting(0.1, "Share of the run over which the consistency loss grows to its full weight", 0, 1)
 
-    discriminator_every: int | None = _setting(
-        None, "Steps from one update of the discriminator to the next; empty has 170 in a run, 6 to 24 steps apart",
-        1, 1000, "steps",
-    )  # fmt: skip
+    discriminator_every: int = _setting(6, "Steps from one update of the discriminator to the next", 1, 1000, "steps")
     dice: bool = _setting(True, "Dice is added to cross-entropy in both losses")
 
     # How long, how large
@@ -115,7 +112,6 @@ class TrainConfig:
 _KINDS: dict[str, tuple[type, ...]] = {
     "int": (int,),
     "float": (int, float),
-    "int | None": (int,),
     "float | None": (int, float),
     "bool": (bool,),
     "str": (str,),
@@ -204,6 +200,6 @@ def parse_setting(text: str) -> tuple[str, Any]:
     try:
         if kind == "bool":
             return name, {"true": True, "false": False}[value.lower()]
-        return name, int(value) if kind.startswith("int") else value if kind == "str" else float(value)
+        return name, int(value) if kind == "int" else value if kind == "str" else float(value)
     except (ValueError, KeyError) as error:
         raise ConfigError(f"--set {text}: {name} is of type {kind}.") from error

@@ -8,7 +8,7 @@ from napari_segmatch.engine.device import autocast
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.losses import consistency_loss, hard, supervised_loss
-from napari_segmatch.engine.schedule import lesson_every, peak_rate
+from napari_segmatch.engine.schedule import peak_rate
 from napari_segmatch.engine.selectors import Look
 from napari_segmatch.engine.step import draw_views, pseudo_targets
 
@@ -206,15 +206,6 @@ def test_a_short_run_learns_faster(steps, rate):
     for step in (1, steps // 2, steps):
         assert peak_rate(by_the_clock, step, step / steps) == pytest.approx(rate)
     assert peak_rate(_config(steps=20, learning_rate=1e-3), 10, 0.5) == 1e-3
-
-
-@pytest.mark.parametrize(("steps", "every"), [(20_000, 24), (4000, 24), (2000, 12), (600, 6), (20, 6)])
-def test_the_discriminator_has_about_as_many_lessons_in_a_long_run_as_in_a_short_one(steps, every):
-    """Unless the steps between them are given."""
-    assert lesson_every(_config(steps=steps), 0, 0.0) == every
-    for step in (1, steps // 2, steps):
-        assert lesson_every(_config(), step, step / steps) == every
-    assert lesson_every(_config(steps=steps, discriminator_every=3), 0, 0.0) == 3
 
 
 def test_a_run_without_warm_up_asks_the_teacher_at_once():

@@ -132,7 +132,7 @@ class Learner:
             labelled = batches[-1][0]
             if self.policy.state:
                 self.policy.learn(labelled[2].strong, self._proximity(outcome, labelled))
-            if self.step % schedule.lesson_every(config, self.step, progress) == 0:
+            if self.step % config.discriminator_every == 0:
                 self.judged = self._teach_discriminator(pool, rows, outcome, labelled)
         self.step += 1
         return outcome, self.judged

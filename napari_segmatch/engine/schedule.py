@@ -17,10 +17,6 @@ HASTE, SLOWEST, FASTEST = 8.0, 2e-3, 5e-3
 """Peak learning rate times steps, and the least and the most that it is: a short run has to learn faster."""
 
 
-LESSONS, OFTEN, SELDOM = 170, 6, 24
-"""About so many lessons teach the discriminator of a run, and the least and the most steps from one to the next."""
-
-
 def length(config: TrainConfig, step: int, progress: float) -> float:
     """Return how many steps a run will have, of which ``step`` are over and a share ``progress``."""
     return step / progress if step and progress else config.steps
@@ -54,12 +50,6 @@ def peak_rate(config: TrainConfig, step: int, progress: float) -> float:
 def rate(config: TrainConfig, step: int, progress: float) -> float:
     """Return the learning rate: up in the first fifty steps, then down to nothing."""
     return peak_rate(config, step, progress) * min(1.0, (step + 1) / 50) * max(1 - progress, 0.0) ** 0.9
-
-
-def lesson_every(config: TrainConfig, step: int, progress: float) -> int:
-    """Return after how many steps the discriminator has its next lesson: many more of them teach it no more."""
-    suits = min(SELDOM, max(OFTEN, round(length(config, step, progress) / LESSONS)))
-    return suits if config.discriminator_every is None else config.discriminator_every
 
 
 def kept(config: TrainConfig, step: int) -> float:
