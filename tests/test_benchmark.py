@@ -11,7 +11,7 @@ from helpers import LGG, write_case
 from torch.nn.functional import one_hot
 
 from napari_segmatch.benchmark.cases import load, split, spread
-from napari_segmatch.benchmark.judging import judged_slices, summary
+from napari_segmatch.benchmark.judging import calibration_by_chance, judged_slices, summary
 from napari_segmatch.benchmark.oracles import Oracle, PixelOracle
 from napari_segmatch.benchmark.report import Choice, describe, describe_judge, interval
 from napari_segmatch.benchmark.rivals import METHODS, CrossPseudoSupervision, UniMatch
@@ -241,6 +241,13 @@ def test_interval_covers_seeds_and_patients():
     assert widths[1] > 1.5 * widths[0]
 
 
+def test_few_masks_show_a_calibration_error_even_where_every_chance_holds():
+    """Held against it, an error of 0.06 on 270 masks is none."""
+    few, many = (np.linspace(0, 1, count) for count in (270, 27_000))
+    assert 0.04 < calibration_by_chance(few) < 0.08
+    assert calibration_by_chance(many) < 0.01
+
+
 def test_judge_summary_of_a_perfect_and_a_blind_judge(tmp_path):
     """A score that is the truth has AUROC 1; the promised shares are compared with the found ones."""
     dice = np.linspace(0.5, 1, 40)
@@ -261,6 +268,7 @@ def test_judge_summary_of_a_perfect_and_a_blind_judge(tmp_path):
     assert found["auroc_agreement"] == 0
     assert found["auroc_confidence"] == 0.5
     assert found["calibration_error"] == pytest.approx(0)
+    assert found["calibration_by_chance"] == 0
     alarm = dict(rows[0], lesion=0.0, score=1.0, accepted=1.0)
     with_alarms = summary([*rows, alarm])
     assert with_alarms["auroc_score"] == 1
