@@ -23,7 +23,7 @@ from napari_segmatch.config import configure
 from napari_segmatch.engine.calibration import Judged, Prior, fit_rule
 from napari_segmatch.engine.lessons import Lessons, quality_of, weights_of
 from napari_segmatch.engine.prepare import to_network
-from napari_segmatch.engine.trainer import EXAMINE_EVERY
+from napari_segmatch.engine.trainer import is_examined_at
 from napari_segmatch.io import find_cases
 
 NOTHING_KNOWN = Prior(3.0, 2.0, 1.5, 5.0)
@@ -164,7 +164,7 @@ def main():
         if learner.step in marks:
             for row in measured(learner, data, bench, map(int, given.decided.split(",")), patients):
                 print(append("chances", about | row), flush=True)
-        elif learner.step % EXAMINE_EVERY == 0:
+        elif is_examined_at(learner.step):
             learner.examine(data)
 
 

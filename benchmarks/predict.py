@@ -55,7 +55,7 @@ def round_of(learner, source, target):
     marks.append(time.process_time())
     write_atomic(target, encode_labels(prediction.labels, volume.geometry, ""))
     marks.append(time.process_time())
-    for part in slices.split(at_once(torch.device("cpu"))):
+    for part in slices.split(at_once(torch.device("cpu"), twice=True)):
         learner.look(part)
     alone = time.process_time() - marks[-1]
     read, prepare, segment, write = np.diff(marks)

@@ -197,6 +197,8 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if not equals or name not in types:
         raise ConfigError(f"--set {text}: write NAME=VALUE, where NAME is one of {', '.join(sorted(types))}.")
     kind = str(types[name])
+    if not value and kind.endswith("None"):
+        return name, None
     try:
         if kind == "bool":
             return name, {"true": True, "false": False}[value.lower()]

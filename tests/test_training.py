@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers import SHAPE, small_project
 
-from napari_segmatch.config import configure
+from napari_segmatch.config import configure, parse_setting
 from napari_segmatch.engine.checkpoint import checkpoints, load_newest
 from napari_segmatch.engine.clock import Clock
 from napari_segmatch.engine.data import ResidentPool
@@ -19,7 +19,7 @@ from napari_segmatch.engine.networks import LEAKY, build
 from napari_segmatch.engine.predict import predict_volume, restored
 from napari_segmatch.engine.prepare import Frame, normalise, to_network
 from napari_segmatch.engine.selectors import Look
-from napari_segmatch.engine.trainer import train
+from napari_segmatch.engine.trainer import is_examined_at, train
 from napari_segmatch.engine.turns import Turns
 from napari_segmatch.errors import ConfigError, TrainingProblem
 from napari_segmatch.events import (
@@ -529,6 +529,12 @@ def test_networks_by_name_and_by_path(name):
     assert network(torch.zeros(2, 2, 32, 32)).shape == (2, 3, 32, 32)
 
 
+def test_a_setting_that_may_be_empty_is_emptied_from_the_shell():
+    assert parse_setting("tau=") == ("tau", None)
+    with pytest.raises(ConfigError, match="batch is of type int"):
+        parse_setting("batch=")
+
+
 def test_the_unet_is_monais_own():
     """Its norms are written otherwise, which a CPU computes sooner; weights and answers are those of MONAI's."""
     from monai.networks.nets import UNet
@@ -538,6 +544,17 @@ def test_the_unet_is_monais_own():
     theirs.load_state_dict(ours.state_dict())
     images = torch.randn(3, 1, 64, 64)
     assert torch.allclose(ours(images), theirs(images), atol=1e-5)
+    assert ours.to("meta")(images.to("meta")).shape == (
+        3,
+        2,
+        64,
+        64,
+    )  # elsewhere than on a CPU the norms are MONAI's too
+
+
+def test_the_discriminator_is_examined_more_often_while_a_run_is_young():
+    """The first proposals come at step 100: a person's word on them counts only if there was an examination before."""
+    assert [step for step in range(1, 1300) if is_examined_at(step)] == [100, 200, 300, 400, 500, 600, 800, 1000, 1200]
 
 
 @pytest.mark.parametrize("name", ["nonsense", "nonsense:x", "tests_networks:missing"])

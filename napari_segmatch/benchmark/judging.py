@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from ..engine.calibration import auroc
+from ..engine.device import at_once
 from ..engine.discriminator import GOOD, dice_of
 from ..engine.evidence import signs
 from ..engine.learner import Learner
@@ -34,7 +35,8 @@ def judged_slices(learner: Learner, slices: Tensor, frame: Frame, truth: np.ndar
     rows, selector = [], cast(DiscriminatorSelector, learner.selector)
     images = with_neighbours(slices, learner.config.neighbours)
     wanted = frame.shrink_labels(torch.from_numpy(np.ascontiguousarray(truth)), learner.classes)
-    for part, target in zip(images.split(16), wanted.split(16), strict=True):
+    together = at_once(learner.device, learner.looks_twice)
+    for part, target in zip(images.split(together), wanted.split(together), strict=True):
         look = learner.look(part.to(learner.device))
         said = learner.select(part.to(learner.device), look)
         for label in range(1, learner.classes + 1):

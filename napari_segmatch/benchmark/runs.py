@@ -18,7 +18,7 @@ from ..engine.learner import Learner
 from ..engine.metrics import class_dice
 from ..engine.predict import predict_slices
 from ..engine.prepare import to_network
-from ..engine.trainer import EXAMINE_EVERY
+from ..engine.trainer import is_examined_at
 from .cases import BenchmarkPool, Material, Split
 from .judging import judged_slices, summary
 from .oracles import Oracle
@@ -93,7 +93,7 @@ def run(bench: Bench, task: Task, changes: Mapping[str, Any]) -> Iterator[dict[s
         outcome, _ = learner.learn(data, learner.step / task.marks[-1])
         if outcome.selection is not None:
             accepted.append(outcome.selection.accepted.float().mean())
-        if learner.step % EXAMINE_EVERY == 0 or learner.step in task.marks:
+        if is_examined_at(learner.step) or learner.step in task.marks:
             learner.examine(data)
         if learner.step in task.marks:
             spent += clock() - since

@@ -202,7 +202,7 @@ class Judge(DiscriminatorSelector):
             rows = pool.labelled[pool.folds[pool.labelled] == 1 - fold]
             rows = rows[torch.randperm(len(rows), generator=generator)[: EXAMINED // 2]]
             lead = self._lead(fold, his, mirror) if len(rows) else 0.0
-            for part in rows.split(at_once(pool.device)) if len(rows) else ():
+            for part in rows.split(at_once(pool.device, mirror)) if len(rows) else ():
                 self._ask(fold, pool.slices(part), pool.labels_of(part).long(), mirror, lead, masks, blanks)
         usual = [self._evidence(images, look, (0, 1)).cpu() for images, look in his] or [known for known, _ in masks]
         if usual:
@@ -220,7 +220,7 @@ class Judge(DiscriminatorSelector):
         """Return unlabelled slices on which the teacher sees something, and how he sees them."""
         rows = pool.unlabelled[torch.randperm(len(pool.unlabelled), generator=generator)[:COMPARED]]
         looks = []
-        for part in rows.split(at_once(pool.device)) if len(rows) else ():
+        for part in rows.split(at_once(pool.device, mirror)) if len(rows) else ():
             images = pool.slices(part)
             his = look_with(teacher, images, mirror)
             if his.shown.any():

@@ -24,19 +24,26 @@ def unet(spatial_dims: int, in_channels: int, out_channels: int, features: int =
         spatial_dims, in_channels, out_channels, channels, [2] * 4, num_res_units=2, norm="instance", act=LEAKY
     )
     if spatial_dims == 2:
-        _norms_as_groups(network)
+        for module in network.modules():
+            if type(module) is nn.InstanceNorm2d:
+                module.__class__ = _ChannelNorm
         last = [module for module in network.modules() if isinstance(module, nn.Conv2d)][-1]
         last.register_forward_pre_hook(_channels_last)
         last.register_forward_hook(_channels_first)
     return network
 
 
-def _norms_as_groups(network: nn.Module) -> None:
-    """Make each channel a group of its own: the same norm, for which a CPU takes half the time on the way back."""
-    for module in list(network.modules()):
-        for name, child in module.named_children():
-            if isinstance(child, nn.InstanceNorm2d):
-                setattr(module, name, nn.GroupNorm(child.num_features, child.num_features, child.eps, affine=False))
+class _ChannelNorm(nn.InstanceNorm2d):
+    """An instance norm that a CPU computes as one of groups, each of one channel.
+
+    Its result is no view of another tensor, so that an activation may follow in place without copies on the way back: a
+    tenth of a step. A GPU would compute groups in float32 where an instance norm stays in bfloat16.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if input.device.type != "cpu":
+            return super().forward(input)
+        return nn.functional.group_norm(input, self.num_features, eps=self.eps)
 
 
 def _channels_last(layer: nn.Module, inputs: tuple[Tensor]) -> Tensor:

@@ -37,7 +37,7 @@ def predict_slices(learner: Learner, images: Tensor, frame: Frame) -> Prediction
     """Predict all prepared slices of one case, (z, c, size, size), on the case's own grid."""
     images = with_neighbours(images, learner.config.neighbours)
     labels, scores, accepted, by_class = [], [], [], []
-    for part in images.split(at_once(learner.device)):
+    for part in images.split(at_once(learner.device, learner.looks_twice)):
         part = part.to(learner.device)
         look = learner.look(part)
         selection = learner.select(part, look)
@@ -77,7 +77,7 @@ def propose(learner: Learner, pool: ResidentPool, count: int) -> tuple[PseudoMas
     seen = [pool.row(region) for region in watched(pool.snapshot.unlabelled) if region.case in pool.frames]
     rows = torch.tensor([*seen, *(row for row in pool.unlabelled[order].tolist() if row not in set(seen))])
     found, shows = [], []
-    for part in rows.split(at_once(learner.device)):
+    for part in rows.split(at_once(learner.device, learner.looks_twice)):
         images = pool.slices(part)
         look = learner.look(images)
         selection = learner.select(images, look)

@@ -82,9 +82,9 @@ def mask_confidence(best: Tensor, mask: Tensor) -> Tensor:
     """
     best, mask = best.flatten(1), mask.flatten(1).float()
     inside = mask.sum(1)
-    inner = (best * mask).sum(1)
-    outer = (best.sum(1) - inner) / (mask.shape[1] - inside).clamp_min(1)
-    return torch.minimum(inner / inside.clamp_min(1), outer)
+    inner = (best * mask).sum(1) / inside.clamp_min(1)
+    outer = (best * (1 - mask)).sum(1) / (mask.shape[1] - inside).clamp_min(1)
+    return torch.minimum(inner, outer)
 
 
 def emptiness(probabilities: Tensor) -> Tensor:

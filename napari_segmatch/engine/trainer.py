@@ -44,8 +44,8 @@ from .step import Outcome
 from .validation import Examination
 from .watch import Watch
 
-EXAMINE_EVERY = 200
-"""Steps from one examination of the discriminator to the next."""
+EXAMINE_EVERY, YOUNG = 200, 600
+"""Steps from one examination of the discriminator to the next; half as many while a run is young."""
 
 CHECKPOINT_SECONDS = 180
 """A checkpoint is written after this much work even if its number of steps is not over."""
@@ -121,7 +121,7 @@ def _events(
             yield _step(learner, clock, data, *result)
             if _due(learner.step, config.evaluate_every, clock):
                 yield from examination.hold(learner)
-            if _due(learner.step, EXAMINE_EVERY, clock):
+            if is_examined_at(learner.step) or clock.progress >= 1:
                 yield from _examine(learner, data)
             if _due(learner.step, config.propose_every, clock):
                 yield _propose(
@@ -227,6 +227,11 @@ def _threads(spare_core: bool) -> int:
         return int(asked)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, cores - int(spare_core))
+
+
+def is_examined_at(step: int) -> bool:
+    """Whether the discriminator is examined after so many steps. It takes as long as ten of them."""
+    return step % (EXAMINE_EVERY if step > YOUNG else EXAMINE_EVERY // 2) == 0
 
 
 def _due(step: int, every: int, clock: Clock) -> bool:

@@ -88,7 +88,7 @@ def _get(control: QWidget, spec: dataclasses.Field[Any]) -> Any:
     if not isinstance(control, QLineEdit):
         return control.value()
     words = control.text().strip()
-    if spec.type != "float | None":
+    if spec.default is not None:
         return words
     try:
         return float(words) if words else None

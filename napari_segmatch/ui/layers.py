@@ -153,7 +153,8 @@ class Layers:
             self._drop(self._ours())
         finally:
             self._working = False
-        self.pictures.layers, self.mask, self.proposal, self._hidden = {}, None, None, []
+        self.pictures.forget()
+        self.mask, self.proposal, self._hidden = None, None, []
 
     def close(self) -> None:
         self.viewer.layers.events.removed.disconnect(self._on_removed)
@@ -165,22 +166,24 @@ class Layers:
                 self.viewer.layers.remove(layer)
 
     def _ours(self) -> list[Layer]:
-        found = [*self.pictures.layers.values(), self.proposal, self.mask]
-        return [layer for layer in found if layer is not None and self._alive(layer)]
+        return [layer for layer in self._made if self._alive(layer)]
+
+    @property
+    def _made(self) -> list[Layer]:
+        """Our layers, with those that somebody has just deleted."""
+        made = [*self.pictures.layers.values(), self.proposal, self.mask]
+        return [layer for layer in made if layer is not None]
 
     def _alive(self, layer: Layer) -> bool:
         return is_in(self.viewer, layer)
 
     def _on_removed(self, event: Any) -> None:
         gone = event.value
-        mine = [*self.pictures.layers.values(), self.proposal, self.mask]
-        if not self._working and any(gone is layer for layer in mine):
+        if not self._working and any(gone is layer for layer in self._made):
             QTimer.singleShot(0, lambda: self._restore(gone))
 
     def _restore(self, layer: Layer) -> None:
-        if self._alive(layer) or not any(
-            layer is x for x in (*self.pictures.layers.values(), self.proposal, self.mask)
-        ):
+        if self._alive(layer) or not any(layer is other for other in self._made):
             return
         place = len(self.viewer.layers) if isinstance(layer, Labels) else self._first_place()
         self.viewer.layers.insert(place, layer)

@@ -33,6 +33,10 @@ class Pictures:
             self._show_one(name, pixels, spacing, name == visible)
         self._show_only(visible)
 
+    def forget(self) -> None:
+        """Know of no layer any more; that they leave the viewer is somebody else's work."""
+        self.layers, self.present = {}, ()
+
     def _show_one(self, name: str, pixels: np.ndarray, spacing: Sequence[float], visible: bool) -> None:
         """A hidden layer costs napari little: it is hidden before it gets other pixels."""
         layer, limits = self.layers.get(name), window(pixels, *self._window)
