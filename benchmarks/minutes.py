@@ -17,8 +17,8 @@ from common import RESULTS, ROOT
 from napari_segmatch.benchmark.report import _canvas, _line, _save, cases, interval, per_seed
 
 STEPS = {
-    "segmatch": (600, 1100), "supervised": (1050, 2650), "confidence-map": (700, 1300), "mean-teacher": (700, 1300),
-    "unimatch": (520, 950), "bcp": (480, 1200), "cps": (400, 850),
+    "segmatch": (600, 800, 1100, 1500), "supervised": (1050, 2650), "confidence-map": (700, 850, 1300, 1700),
+    "mean-teacher": (850, 1700), "unimatch": (520, 950), "bcp": (480, 1200), "cps": (400, 850),
 }  # fmt: skip
 LONG = "2000 4000"
 FOLDER = RESULTS / "lgg"
