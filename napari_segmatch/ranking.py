@@ -75,27 +75,37 @@ def gain_per_second(item: Proposal, pace: Pace = Pace()) -> float:
     return float(_gains(rows["area"], rows["score"], pace)[0])
 
 
-def gain_in(proposals: Iterable[Proposal], pace: Pace = Pace()) -> dict[str, float]:
+Labelled = Mapping[str, int]
+"""How many slices of each case have a label, drawn by hand or judged; cases without may be left out."""
+
+
+def gain_in(proposals: Iterable[Proposal], pace: Pace = Pace(), labelled: Labelled | None = None) -> dict[str, float]:
     """Return the sum over the open proposals of each case that segment something; cases without are left out."""
     items = Columns.of(proposals)
     rows = items.rows[(items.rows["decision"] == 0) & (items.rows["area"] != 0)]
-    gain = _among_others(_gains(rows["area"], rows["score"], pace), rows, _judged(items))
+    gain = _among_others(_gains(rows["area"], rows["score"], pace), rows, _judged(items, labelled))
     total = np.bincount(rows["case"], gain, len(items.cases))
     return {items.cases[code]: float(total[code]) for code in np.unique(rows["case"]).tolist()}
 
 
-def _judged(items: Columns) -> np.ndarray:
-    """Return how many proposals of each case that segment something are judged; what is put off is not."""
+def _judged(items: Columns, labelled: Labelled | None) -> np.ndarray:
+    """Return how many slices of each case a person has judged or drawn; what is put off is not.
+
+    Of proposals those count that segment something.
+    """
     rows = items.rows
     judged = ~np.isin(rows["decision"], (0, WORDS.index("deferred"))) & (rows["area"] != 0)
-    return np.bincount(rows["case"][judged], minlength=len(items.cases))
+    counts = np.bincount(rows["case"][judged], minlength=len(items.cases))
+    if not labelled:
+        return counts
+    return np.maximum(counts, [labelled.get(case, 0) for case in items.cases])
 
 
 def _among_others(gain: np.ndarray, rows: np.ndarray, judged: np.ndarray) -> np.ndarray:
     """Return what proposals teach, (n,), in view of the others: slices of a case are alike.
 
     Of each case the :data:`VISIT` that teach most count in full, the next so many half, the next a third. Those that
-    are judged come first. (Slices drawn by hand have no proposals and are not counted.)
+    are judged come first, and slices that were drawn by hand.
     """
     waiting = np.flatnonzero(rows["decision"] == 0)
     case = rows["case"][waiting]
@@ -168,19 +178,23 @@ def belongs(item: Proposal, choice: Choice) -> bool:
     return _inside(choice, item.verdict, item.decision, is_spot_check(item))
 
 
-def select(proposals: Iterable[Proposal], choice: Choice, pace: Pace = Pace()) -> list[Proposal]:
+def select(
+    proposals: Iterable[Proposal], choice: Choice, pace: Pace = Pace(), labelled: Labelled | None = None
+) -> list[Proposal]:
     """Filter and sort."""
     columns = Columns.of(proposals)
-    return list(columns.take(_arranged(columns, choice, pace)))
+    return list(columns.take(_arranged(columns, choice, pace, labelled)))
 
 
-def selected(proposals: Iterable[Proposal], choice: Choice, pace: Pace = Pace()) -> Some:
+def selected(
+    proposals: Iterable[Proposal], choice: Choice, pace: Pace = Pace(), labelled: Labelled | None = None
+) -> Some:
     """Do so, and make an object of none."""
     table = Columns.of(proposals).by_id()
-    return Some(table, table.ids[_arranged(table, choice, pace)])
+    return Some(table, table.ids[_arranged(table, choice, pace, labelled)])
 
 
-def _arranged(items: Columns, choice: Choice, pace: Pace) -> np.ndarray:
+def _arranged(items: Columns, choice: Choice, pace: Pace, labelled: Labelled | None) -> np.ndarray:
     """Return the places of the proposals that belong to a list, in its order."""
     kinds = np.array([[[_inside(choice, said, word, spot) for spot in (False, True)] for word in WORDS]
                       for said in ("rejected", "accepted")])  # fmt: skip
@@ -189,7 +203,7 @@ def _arranged(items: Columns, choice: Choice, pace: Pace) -> np.ndarray:
     places = np.flatnonzero(kinds[rows["accepted"].astype(int), rows["decision"], spot.astype(int)])
     line = threshold(items) if choice.order == "worth a look" else 0.5
     if choice.order == "best use of time":
-        return places[_by_gain(items.take(places), spot[places], _judged(items), pace)]
+        return places[_by_gain(items.take(places), spot[places], _judged(items, labelled), pace)]
     return places[_sorted(items.take(places), spot[places], choice.order, line)]
 
 

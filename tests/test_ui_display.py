@@ -478,6 +478,9 @@ def test_other_cases_have_their_turn_before_a_fourth_slice_of_one():
     judged = [of(20 + z, "a", 20 + z, "corrected") for z in range(3)]
     assert "".join(item.case for item in select([*waiting, *judged], Choice())) == "bbaaaaa"
     assert gain_in([*waiting, *judged])["a"] < gain_in(waiting)["a"]
+    assert "".join(item.case for item in select(waiting, Choice(), labelled={"a": 3})) == "bbaaaaa"
+    assert "".join(item.case for item in select([*waiting, *judged], Choice(), labelled={"a": 3, "b": 0})) == "bbaaaaa"
+    assert gain_in(waiting, labelled={"a": 3})["a"] < gain_in(waiting)["a"]
 
 
 @pytest.mark.parametrize("proven", [True, False])

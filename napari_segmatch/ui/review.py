@@ -95,7 +95,7 @@ class ReviewPanel(Page):
     def refill(self) -> None:
         """Fill the list anew, in order; the proposal on the screen stays selected if it is still in it."""
         choice = self.filter.choice
-        items = selected(self.session.proposals, choice, self.session.pace)
+        items = selected(self.session.proposals, choice, self.session.pace, self.session.slices_labelled)
         self.model.show(items, grouped=choice.order == "by case")
         self._stale, self._newcomers = False, 0
         self._after_change()
