@@ -172,7 +172,14 @@ def _refuse_overwriting(out: Path, names: Sequence[str], project: Project, found
     """Raise if a mask would take the place of somebody's image or mask."""
     files = [path for item in found or () for path in item.images.values()]
     images = project.all_image_paths().union(*map(both_places, files))
+    first: dict[str, str] = {}
     for name in names:
+        twin = first.setdefault(name.casefold(), name)
+        if twin != name:
+            raise ImportProblem(
+                f"The cases {twin} and {name} differ in capital letters alone: on many disks their masks would be one "
+                "file, so predict one of them into another folder."
+            )
         check_target(out / f"{name}.nii.gz", images, out / SCORES)
 
 

@@ -222,6 +222,16 @@ def test_prediction_never_takes_an_image_s_place(world, tmp_path):
     assert (tmp_path / "links" / "a.nii.gz").is_symlink()
 
 
+def test_two_new_cases_that_differ_in_capital_letters_alone_are_not_predicted_into_one_folder(world, tmp_path):
+    """On the disks of Windows and macOS the second mask would replace the first."""
+    for name in ("scan-a", "Scan-A"):
+        (tmp_path / f"{name}.nii.gz").write_bytes((world / "images" / "a" / "flair.nii.gz").read_bytes())
+    out = tmp_path / "out"
+    done = segmatch("predict", world / "project", tmp_path, "--image", "flair={case}.nii.gz", "--out", out)
+    assert done.returncode == 2 and "capital letters alone" in done.stderr
+    assert not out.exists()
+
+
 def test_wrong_device_leaves_no_empty_run_behind(world, tmp_path):
     """After a typo `predict` still finds the run that was trained."""
     assert segmatch("train", world / "project", "--device", "abacus").returncode == 2

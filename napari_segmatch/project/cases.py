@@ -189,6 +189,12 @@ class CaseFolder(ProjectFolder):
                     f"The case {id!r} was removed from {self.path.name}: `segmatch restore` brings it back."
                 )
             raise ProjectError(f"There is already a case {id!r} in {self.path.name}.")
+        twin = self.store.row('SELECT id FROM "case" WHERE lower(id) = lower(?) AND id <> ?', id, id)
+        if twin:
+            raise ProjectError(
+                f"{id!r} and the case {twin['id']!r} of {self.path.name} differ in capital letters alone: on many "
+                "disks their masks would be one file, so give it another name."
+            )
 
     def is_in_use(self, id: str) -> bool:
         """Whether a case has labels or proposals. One that has none may be added again, with other files."""
