@@ -373,6 +373,14 @@ def test_a_busy_database_is_not_taken_for_a_damaged_one(project, monkeypatch, lo
     assert repair(project.path) == []
 
 
+def test_nothing_is_left_in_a_folder_that_is_no_project(tmp_path):
+    """Whoever names the folder of the scans instead of the project's."""
+    (tmp_path / "scan.nii").write_bytes(b"a scan")
+    with pytest.raises(ProjectError, match="holds neither an audit trail nor masks of SegMatch"):
+        repair(tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["scan.nii"]
+
+
 def test_a_project_that_a_window_has_open_is_not_repaired(session):
     """The window would go on writing to the database that was put away."""
     path = session.project.path

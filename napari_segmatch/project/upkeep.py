@@ -14,6 +14,7 @@ from ..fsio import TEMPORARY, move
 from ..locks import WINDOW, FileLock
 from ..types import Case
 from . import Project
+from .audit import LEDGER
 from .doctor import checkpoint_is_whole, database_problems, trail_problems
 from .folder import DATABASE
 from .rebuild import rebuild, renew_ledger
@@ -39,6 +40,11 @@ def repair(path: str | Path, search: Sequence[Path] = ()) -> list[str]:
     path = Path(path)
     if not path.is_dir():
         raise ProjectError(f"There is no project folder {path.name}: check the path.")
+    if not any((path / name).exists() for name in (DATABASE, LEDGER, "objects")):  # a lock would be left in it
+        raise ProjectError(
+            f"{path.resolve().name} holds neither an audit trail nor masks of SegMatch: check the path, or restore a "
+            "backup."
+        )
     window = FileLock(path / WINDOW)
     if not window.acquire(patience=1.0) and os.access(path / WINDOW, os.W_OK):
         raise ProjectError(f"{path.resolve().name} is open in a window: close it there, then repair the project.")
