@@ -64,7 +64,7 @@ class Robot:
 
 def walk(robot, scratch):
     dock, session = robot.dock, robot.session
-    dock.open_sample(scratch)
+    dock.cases.open_sample(scratch)
     robot.wait(60, lambda: session.project is not None)
     robot.picture("cases")
     dock.annotate_case("case-03")

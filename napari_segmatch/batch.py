@@ -58,7 +58,6 @@ def predict_cases(
     tuple
         Case, what was wrong with it or None, and how many cases there are.
     """
-    from .engine.device import is_out_of_memory
     from .engine.predict import predict_slices, scores_rows
     from .engine.prepare import to_network
 
@@ -83,18 +82,25 @@ def predict_cases(
                     note = "SegMatch prediction, not reviewed; research use only"
                     write_atomic(out / f"{name}.nii.gz", encode_labels(prediction.labels, geometry, note))
                     rows += scores_rows(name, prediction)
-                except ImportProblem as error:
-                    problem = str(error)
-                except (RuntimeError, MemoryError) as error:
-                    if not is_out_of_memory(error):
-                        raise
-                    problem = "It does not fit into memory: close other programs, or predict it with --device cpu."
+                except (ImportProblem, RuntimeError, MemoryError) as error:
+                    problem = _sentence(error)
                 yield name, problem, len(jobs)
         finally:  # also of what was done before it was stopped
             if rows:
                 write_atomic(out / SCORES, csv_text(header, rows).encode())
     if not rows:
         raise ImportProblem("No case could be segmented; the reasons stand above.")
+
+
+def _sentence(error: ImportProblem | RuntimeError | MemoryError) -> str:
+    """Say why a case cannot be segmented; a mistake of ours goes on as it is."""
+    from .engine.device import is_out_of_memory
+
+    if isinstance(error, ImportProblem):
+        return str(error)
+    if not is_out_of_memory(error):
+        raise error
+    return "It does not fit into memory: close other programs, or predict it with --device cpu."
 
 
 def _ahead(jobs: Iterable[tuple[str, Callable[[], Done]]]) -> Iterator[tuple[str, Callable[[], Done]]]:

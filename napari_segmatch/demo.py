@@ -108,15 +108,17 @@ def _picture(project: Project, path: Path) -> None:
 
 
 def _shown(project: Project) -> Iterator[tuple[np.ndarray, np.ndarray, str]]:
-    """Twelve proposals that the discriminator accepted and twelve that it rejected, best first."""
+    """Twelve proposals that were accepted and twelve that were not, best first, and before them those with a mask."""
     newest = project.run().id
-    items = sorted((item for item in project.proposals() if item.run == newest), key=lambda item: -item.score)
+    items = [item for item in project.proposals() if item.run == newest]
+    items.sort(key=lambda item: (item.area == 0, -item.score))
     accepted = [item for item in items if item.verdict == "accepted"][:12]
     rejected = [item for item in items if item.verdict == "rejected"][:12]
     for item in accepted + rejected:
         image = read_volume(project.image_paths(item.case)["flair"]).pixels[0, item.z]
         number = project.case(item.case).geometry.slice_number(item.z)
-        yield image, project.proposal_mask(item), f"{item.case} slice {number}\n{item.score:.2f} {item.verdict}"
+        word = "sure" if item.verdict == "accepted" else "unsure"  # as in the window: it may not be able to tell yet
+        yield image, project.proposal_mask(item), f"{item.case} slice {number}\n{item.score:.0%}, {word}"
 
 
 if __name__ == "__main__":

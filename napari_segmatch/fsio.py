@@ -226,11 +226,9 @@ class GrowingFile:
             When the disk refuses; the file is as it was.
         """
         try:
-            if self._handle is None:
-                self._start()
-            assert self._handle is not None  # noqa: S101  for the type checker
-            _write_all(self._handle, data)
-            _fsync(self._handle)
+            handle = self._start() if self._handle is None else self._handle
+            _write_all(handle, data)
+            _fsync(handle)
             self._size += len(data)
         except OSError as error:
             self._stop()
@@ -243,13 +241,14 @@ class GrowingFile:
                 _truncate(handle, size)
                 _fsync(handle)
 
-    def _start(self) -> None:
+    def _start(self) -> int:
         fresh = not self.path.exists()
         made = _make_folders(self.path.parent)
-        self._handle = _open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NOFOLLOW)
-        self._size = os.fstat(self._handle).st_size
+        handle = self._handle = _open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _NOFOLLOW)
+        self._size = os.fstat(handle).st_size
         for folder in (self.path.parent, *made) if fresh else ():
             sync_folder(folder)
+        return handle
 
     def _stop(self) -> None:
         """Take a half record out and let go of the file: the next record opens it anew."""

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from .columns import WORDS, Columns, Some
-from .types import Decision, HumanVerdict, Proposal, Verdict
+from .types import Case, Decision, HumanVerdict, Proposal, Verdict
 
 Which = Literal["all", "accepted", "rejected", "mine"]
 Order = Literal["best use of time", "worth a look", "disagreement", "surest first", "least sure first", "by case",
@@ -77,6 +77,10 @@ def gain_per_second(item: Proposal, pace: Pace = Pace()) -> float:
 
 Labelled = Mapping[str, int]
 """How many slices of each case have a label, drawn by hand or judged; cases without may be left out."""
+
+
+def labelled_in(cases: Iterable[Case]) -> Labelled:
+    return {case.id: len(case.labelled) for case in cases if case.labelled}
 
 
 def gain_in(proposals: Iterable[Proposal], pace: Pace = Pace(), labelled: Labelled | None = None) -> dict[str, float]:

@@ -20,7 +20,7 @@ from .errors import ConfigError
 from .events import Evaluated, Failed, Proposed
 from .io import FoundCase, read_mask
 from .project import Project
-from .ranking import Choice, Pace, select
+from .ranking import Choice, Pace, labelled_in, select
 from .runner import training
 from .types import NOT_ANNOTATED, Proposal, Region
 
@@ -183,7 +183,7 @@ def _correct(project: Project, annotator: Annotator) -> Iterator[None]:
 
 
 def _queue(project: Project, annotator: Annotator) -> Iterator[None]:
-    for item in select(project.proposals(), Choice(), Pace()):
+    for item in select(project.proposals(), Choice(), Pace(), labelled_in(project.cases)):
         annotator.judge(project, item, may_reject=True)
         yield
 

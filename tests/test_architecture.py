@@ -45,7 +45,8 @@ TABLE = {
         VOCABULARY | {"batch", "benchmark", "io", "progress", "project", "runner", "sample", "simulate", ""},
         QT | {"torch", "monai", "nibabel", "psygnal"},
     ),
-    "sample": (VOCABULARY | {"io", "project"}, QT | {"torch", "monai", "psygnal"}),
+    "phantom": (set(), QT | {"torch", "monai", "psygnal", "nibabel"}),
+    "sample": (VOCABULARY | {"io", "phantom", "project"}, QT | {"torch", "monai", "psygnal"}),
     "ui": (VOCABULARY | {"io", "session", "sample", "pictures", "ranking"}, {"torch", "monai", "nibabel", "sqlite3"}),
     "_napari": (VOCABULARY | {"io", "sample"}, QT | {"torch", "monai", "psygnal"}),
 }

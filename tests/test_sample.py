@@ -3,8 +3,12 @@
 import numpy as np
 import pytest
 
-from napari_segmatch import sample
+from napari_segmatch import Project, sample
+from napari_segmatch.config import configure
+from napari_segmatch.demo import _shown
+from napari_segmatch.events import PseudoMask
 from napari_segmatch.io import read_mask, read_volume
+from napari_segmatch.types import Region
 
 
 @pytest.fixture(scope="module")
@@ -85,3 +89,17 @@ def test_a_project_of_phantoms_has_labelled_and_unlabelled_cases(tmp_path):
         assert all(project.image_paths(case.id)["flair"].is_file() for case in project.cases)
     masks = {path.parent.name: read_mask(path) for path in sorted(tmp_path.rglob("mask.nii.gz"))}
     assert labelled == [case for case, mask in masks.items() if mask.labels.any()][:2]
+
+
+def test_the_demo_s_picture_shows_masks_before_empty_slices(project):
+    """An empty slice of which the model is sure has the highest score, and tells nothing."""
+    with Project.open(project) as opened:
+        shape = opened.case("case-02").shape[1:]
+        mask = np.zeros(shape, np.uint8)
+        mask[30:40, 30:40] = 1
+        shown = [(0.99, mask * 0), (0.3, mask), (0.98, mask * 0), (0.6, mask)]
+        run = opened.new_run(configure("quick"))
+        masks = [PseudoMask(Region("case-02", z), m, s, "rejected") for z, (s, m) in enumerate(shown)]
+        opened.add_proposals(run, 100, 1, masks)
+        captions = [caption.split("\n")[1] for _, _, caption in _shown(opened)]
+    assert captions == ["60%, unsure", "30%, unsure", "99%, unsure", "98%, unsure"]

@@ -81,7 +81,8 @@ def test_the_queue_knows_what_has_been_judged():
     seen = []
     annotator = Mock(seconds=0.0, judge=lambda project, item, may_reject: seen.append(item.case))
     everything = [*judged, *waiting]
-    work(Mock(proposals=lambda undecided=False: waiting if undecided else everything), annotator, "queue", math.inf)
+    project = Mock(proposals=lambda undecided=False: waiting if undecided else everything, cases=[])
+    work(project, annotator, "queue", math.inf)
     assert seen == ["b", "a"]
 
 

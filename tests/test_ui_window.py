@@ -55,6 +55,19 @@ def test_nothing_is_open_and_the_next_step_is_said(dock):
     assert dock.status.words == "no project"
 
 
+def test_the_sample_project_is_made_and_opened(dock, settle, tmp_path):
+    """Its button is off while it is made, and on again where the folder refuses."""
+    (tmp_path / "full" / "sample").mkdir(parents=True)
+    (tmp_path / "full" / "sample" / "a file").touch()
+    dock.cases.open_sample(tmp_path / "full")
+    assert not dock.cases.sample_button.isEnabled()
+    settle(dock, dock.cases.sample_button.isEnabled)
+    assert dock.session.project is None and dock.banner.sentence
+    dock.cases.open_sample(tmp_path)
+    settle(dock, lambda: dock.session.project is not None)
+    assert len(dock.session.cases) == 12 and str(tmp_path) in dock.status.words
+
+
 def test_a_painted_slice_is_saved_by_itself_and_trains_once_done(on_case, settle):
     dock, session = on_case, on_case.session
     z = dock.desk.z

@@ -60,7 +60,7 @@ class ResidentPool:
     def __init__(self, pool: Pool, size: int, device: torch.device, neighbours: int = 0,
                  fold_of: dict[str, int] | None = None, shelf: Shelf | None = None,
                  at_once: int | None = None) -> None:  # fmt: skip
-        self._pool, self._size, self._device, self._neighbours = pool, size, device, neighbours
+        self._pool, self._size, self.device, self._neighbours = pool, size, device, neighbours
         self._shelf = Shelf(device) if shelf is None else shelf
         self.classes = len(pool.classes)
         self.channels = len(pool.sequences)
@@ -84,10 +84,6 @@ class ResidentPool:
         self._at_once = at_once
         self.waiting: list[str] = []
         self._problems: list[str] = []
-
-    @property
-    def device(self) -> torch.device:
-        return self._device
 
     @property
     def version(self) -> int:
@@ -191,7 +187,7 @@ class ResidentPool:
 
     def labels_of(self, rows: Tensor) -> Tensor:
         """Return labels (n, size, size) uint8; where nobody has annotated a case, all is ``NOT_ANNOTATED``."""
-        blank = torch.full((self._size, self._size), NOT_ANNOTATED, dtype=torch.uint8, device=self._device)
+        blank = torch.full((self._size, self._size), NOT_ANNOTATED, dtype=torch.uint8, device=self.device)
         places = [self.regions[row] for row in rows.tolist()]
         found = [self._labels[place.case][place.z] if place.case in self._labels else blank for place in places]
         return torch.stack(found) if found else blank[None][:0]
@@ -247,7 +243,7 @@ class ResidentPool:
                 "not learnt."
             )
         self._lost[case] = lost
-        small = small.to(self._device)
+        small = small.to(self.device)
         before = self._labels.get(case, torch.full_like(small, NOT_ANNOTATED))
         self._labels[case] = small
         return (before != small).flatten(1).any(1).nonzero()[:, 0].tolist()

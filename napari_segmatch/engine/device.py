@@ -29,6 +29,15 @@ def choose_device(name: str) -> torch.device:
     return device
 
 
+def device_name(device: torch.device) -> str:
+    """Say in words what a run computes on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    threads = torch.get_num_threads()
+    cpu = f"CPU, {threads} {'thread' if threads == 1 else 'threads'}"
+    return {"cpu": cpu, "mps": "Apple GPU"}.get(device.type, str(device))
+
+
 def autocast(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Compute in bfloat16 where the device is good at it."""
     if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):

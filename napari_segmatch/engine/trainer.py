@@ -35,6 +35,7 @@ from ..types import Pool
 from .checkpoint import checkpoints, load_newest, save_checkpoint
 from .clock import Clock
 from .data import Change, ResidentPool
+from .device import device_name
 from .foreign import take_weights
 from .learner import Learner
 from .predict import propose
@@ -152,7 +153,7 @@ def _begin(
         data.recall(memory)
     yield Started(
         step=learner.step,
-        device=_device_name(learner.device),
+        device=device_name(learner.device),
         parameters=sum(parameter.numel() for parameter in learner.model.parameters()),
         labelled=len(data.labelled),
         unlabelled=data.unlabelled_slices,
@@ -290,14 +291,3 @@ def _refuse_broken_weights(learner: Learner) -> None:
             f"The model's weights are not numbers any more at step {learner.step}: lower the learning rate; the last "
             "checkpoint is whole."
         )
-
-
-def _cpu_name() -> str:
-    threads = torch.get_num_threads()
-    return f"CPU, {threads} {'thread' if threads == 1 else 'threads'}"
-
-
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return {"cpu": _cpu_name(), "mps": "Apple GPU"}.get(device.type, str(device))

@@ -229,11 +229,10 @@ def _fits(one: Slice, other: Slice) -> bool:
 
 def _by_time(stack: Stack) -> list[Stack]:
     """Split a stack in which each position stands equally often, more than once: it is a series in time."""
-    if any(item.position is None for item in stack.slices):
-        return [stack]
     places: dict[tuple[float, ...], list[Slice]] = {}
     for item in sorted(stack.slices, key=lambda item: item.order):
-        assert item.position is not None  # noqa: S101  for the type checker
+        if item.position is None:
+            return [stack]
         places.setdefault(tuple(np.round(item.position, 2)), []).append(item)
     times = {len(items) for items in places.values()}
     if len(times) > 1 or times == {1} or len(places) == 1:

@@ -194,8 +194,7 @@ def insert_decision(project: Project, word: Word, version: int | None, batch: in
     fields = {"proposal": word.item.id, "verdict": word.verdict, "actor": actor(), "at": now(), "mask_version": version,
               "seconds": word.seconds, "reason": word.reason, "batch": batch, "reverts": reverts}  # fmt: skip
     (id,) = project.store.add("decision", [fields])
-    row = project.store.row("SELECT * FROM decision WHERE id = ?", id)
-    assert row is not None  # noqa: S101  for the type checker
+    (row,) = project.store.rows("SELECT * FROM decision WHERE id = ?", id)
     return to_decision(row)
 
 

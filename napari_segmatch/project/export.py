@@ -52,8 +52,7 @@ def export_project(
         raise ProjectError(f"{layout!r} cannot be written; choose one of {', '.join(LAYOUTS)}.")
     images, ids = project.all_image_paths(), tuple(case.id for case in project.cases)
     written: list[Path] = []
-    exported, slices, volumes = [], [], []
-    left_out: dict[str, str] = {}
+    exported, slices, volumes, left_out = [], [], [], dict[str, str]()
     decisions = folder / "decisions.csv"
     for case, mine in _finished_cases(project, include_accepted):
         labels, note = _labels(project, case, mine), "checked + unchecked proposals" if mine else "checked slices only"
@@ -63,10 +62,7 @@ def export_project(
         except SegmatchError as error:
             left_out[case.id] = str(error)
             continue
-        targets = [_target(folder / name, images, written, decisions) for name, _ in files]
-        for target, (_, data) in zip(targets, files, strict=True):
-            write_atomic(target, data)
-        written += targets
+        written += _written(folder, files, images, written, decisions)
         exported.append(case.id)
         slices += [(case.id, z, _origin(z, case, mine)) for z in range(case.shape[0])]
         volumes += _volumes(case, labels, project.classes, note)
@@ -93,6 +89,16 @@ def _finished_cases(project: Project, include_accepted: bool) -> Iterator[tuple[
         mine = {item.z: item for item in unchecked if item.case == case.id}
         if case.problem is None and (case.labelled or mine):
             yield case, mine
+
+
+def _written(
+    folder: Path, files: Sequence[tuple[str, bytes]], images: Collection[Path], before: Collection[Path], table: Path
+) -> list[Path]:
+    """Write all files of a case, or none if one of them would take the place of something that must stay."""
+    targets = [_target(folder / name, images, before, table) for name, _ in files]
+    for target, (_, data) in zip(targets, files, strict=True):
+        write_atomic(target, data)
+    return targets
 
 
 def _target(path: Path, images: Collection[Path], written: Collection[Path], table: Path) -> Path:

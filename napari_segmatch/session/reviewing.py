@@ -30,11 +30,6 @@ class Session(TrainingSession):
         super()._opened(project)
         self.pace = Pace.of(project.decisions(last=400))
 
-    @property
-    def slices_labelled(self) -> dict[str, int]:
-        """How many slices of each case have a label."""
-        return {case.id: len(case.labelled) for case in self.cases if case.labelled}
-
     def proposal_mask(self, proposal: Proposal) -> np.ndarray:
         return self._open().proposal_mask(proposal)
 

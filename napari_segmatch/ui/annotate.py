@@ -7,14 +7,13 @@ from collections.abc import Callable
 import numpy as np
 from qtpy.QtWidgets import QComboBox, QGridLayout, QPushButton, QWidget
 
-from ..ranking import VISIT
 from ..session import Session
 from ..types import Case
 from .desk import Desk
 from .filling import Filling
 from .keys import ANNOTATE, shown
 from .overlays import Overlays
-from .slices import worth_a_look
+from .slices import advice, worth_a_look
 from .strip import Cell, SliceStrip
 from .style import GOOD, OWN, UNSURE, Page, button, holder, palette, row, text
 from .suggest import Suggester
@@ -271,28 +270,11 @@ class AnnotatePanel(Page):
         self._redo.setEnabled(self.desk.strokes.can_redo)
         name = self.desk.layers.pictures.sequence
         self._sequence.setText(f"Sequence: {name[:10]}   {shown(ANNOTATE, 'sequence')}" if name else "Sequence")
-        self._progress.setText(self._progress_text(case, done, drawn))
+        said = f"{len(done)} of {self.desk.count} slices done. {advice(case, self._cases(), done, drawn)}"
+        self._progress.setText(said.strip())
         cells = [self._cell(self.desk.from_shown(i), done, drawn) for i in range(self.desk.count)]
         for strip in (self._strip, self.overlays.slider):
             strip.show_cells(cells, self.desk.shown(z))
-
-    def _progress_text(self, case: Case, done: set[int], drawn: np.ndarray) -> str:
-        words = f"{len(done)} of {self.desk.count} slices done."
-        if case.validation:
-            return words + " Held out for validation: its labels judge the model and never train it."
-        others = [other for other in self._cases() if other.id != case.id and not other.validation]
-        if not done and not any(other.labelled for other in others):
-            return words + " The trainer needs at least one; two or three in each of several cases are a good start."
-        if not VISIT <= len(done) < self.desk.count:
-            return words
-        shown_on = sum(bool(drawn[z]) for z in done)
-        if not shown_on:
-            return words + " Slices that show the lesion teach most."
-        if shown_on == len(done) < 2 * VISIT:
-            return words + f" Mark one without a lesion as well, if there is one ({shown(ANNOTATE, 'no_lesion')})."
-        if not all(other.labelled for other in others):
-            return words + f" Another case now teaches more than the rest of this one ({shown(ANNOTATE, 'suggest')})."
-        return words
 
     def _cell(self, z: int, done: set[int], drawn: np.ndarray) -> Cell:
         if z in done:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,7 +43,6 @@ class CasesPanel(Page):
     """``opened`` carries a case that somebody wants to annotate."""
 
     opened = Signal(str)
-    sample_wanted = Signal()
 
     def __init__(self, session: Session, desk: Desk, thumbnails: Thumbnails) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class CasesPanel(Page):
         form.addRow(self.create_button)
         form.addRow(button("Open a project …", "Go on with a project that exists", self._open))
         self.sample_button = button("Try it with a sample project", "Twelve made-up scans, nothing to download",
-                                    self.sample_wanted.emit)  # fmt: skip
+                                    self.open_sample)  # fmt: skip
         form.addRow(self.sample_button)
         return form
 
@@ -190,6 +190,26 @@ class CasesPanel(Page):
         folder = QFileDialog.getExistingDirectory(self, "Folder of the project")
         if folder:
             self._try(self.session.open_project, Path(folder))
+
+    def open_sample(self, folder: Path | None = None) -> None:
+        """Make the sample project in the reading thread, then open it."""
+        where = Path(folder or tempfile.mkdtemp(prefix="segmatch-")) / "sample"
+        self.session.message.emit("Making a sample project …", False)
+        self.sample_button.setEnabled(False)
+
+        def make() -> Path:
+            from ..sample import make_project
+
+            make_project(where).close()
+            return where
+
+        def made(path: Path) -> None:
+            self.sample_button.setEnabled(True)
+            self.desk.save()
+            self.session.open_project(path)
+            self.session.message.emit(f"This project lies in {path}.", False)
+
+        self.session.read(make, made, failed=lambda: self.sample_button.setEnabled(True))
 
     def _close(self) -> None:
         self._try(self.session.close_project)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QSize, QTimer
@@ -77,7 +75,6 @@ class SegmatchDock(QWidget):
         for signal, slot in self._links:
             signal.connect(slot)
         self.cases.opened.connect(self.annotate_case)
-        self.cases.sample_wanted.connect(self.open_sample)
         app = QApplication.instance()
         if app is not None:
             app.aboutToQuit.connect(self.end)
@@ -204,28 +201,6 @@ class SegmatchDock(QWidget):
         theme = self.viewer.theme
         self.setStyleSheet(stylesheet(theme))
         self.train.show_theme(theme)
-
-    # the sample ------------------------------------------------------------------------------------------
-
-    def open_sample(self, folder: Path | None = None) -> None:
-        """Make the sample project in the reading thread, then open it."""
-        where = Path(folder or tempfile.mkdtemp(prefix="segmatch-")) / "sample"
-        self.status.say("Making a sample project …")
-        self.cases.sample_button.setEnabled(False)
-
-        def make() -> Path:
-            from ..sample import make_project
-
-            make_project(where).close()
-            return where
-
-        def made(path: Path) -> None:
-            self.cases.sample_button.setEnabled(True)
-            self.desk.save()
-            self.session.open_project(path)
-            self.session.message.emit(f"This project lies in {path}.", False)
-
-        self.session.read(make, made, failed=lambda: self.cases.sample_button.setEnabled(True))
 
     # coming and going ------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from functools import partial
 
 from qtpy.QtCore import QModelIndex
 
-from ..ranking import belongs, is_blind, selected
+from ..ranking import belongs, is_blind, labelled_in, selected
 from ..session import Session
 from ..types import REASONS, Proposal
 from .contact_sheet import ContactSheet
@@ -95,7 +95,7 @@ class ReviewPanel(Page):
     def refill(self) -> None:
         """Fill the list anew, in order; the proposal on the screen stays selected if it is still in it."""
         choice = self.filter.choice
-        items = selected(self.session.proposals, choice, self.session.pace, self.session.slices_labelled)
+        items = selected(self.session.proposals, choice, self.session.pace, labelled_in(self.session.cases))
         self.model.show(items, grouped=choice.order == "by case")
         self._stale, self._newcomers = False, 0
         self._after_change()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from itertools import pairwise
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt
 
-from ..types import NOT_ANNOTATED
+from ..ranking import VISIT
+from ..types import NOT_ANNOTATED, Case
+from .keys import ANNOTATE, shown
 
 
 def painted(labels: np.ndarray) -> np.ndarray:
@@ -96,6 +98,28 @@ def worth_a_look(
         if near:
             return min(near, key=lambda i: abs(i - z)), "next to a slice that you painted"
     return far, "far from every finished slice"
+
+
+def advice(case: Case, cases: Iterable[Case], done: Collection[int], drawn: np.ndarray) -> str:
+    """Say what would teach the trainer most, after so many finished slices of a case; empty if there is nothing to say.
+
+    ``drawn`` (z,) bool says on which slices something is painted.
+    """
+    if case.validation:
+        return "Held out for validation: its labels judge the model and never train it."
+    others = [other for other in cases if other.id != case.id and not other.validation]
+    if not done and not any(other.labelled for other in others):
+        return "The trainer needs at least one; two or three in each of several cases are a good start."
+    if not VISIT <= len(done) < len(drawn):
+        return ""
+    shown_on = sum(bool(drawn[z]) for z in done)
+    if not shown_on:
+        return "Slices that show the lesion teach most."
+    if shown_on == len(done) < 2 * VISIT:
+        return f"Mark one without a lesion as well, if there is one ({shown(ANNOTATE, 'no_lesion')})."
+    if not all(other.labelled for other in others):
+        return f"Another case now teaches more than the rest of this one ({shown(ANNOTATE, 'suggest')})."
+    return ""
 
 
 def _after(z: int, candidates: list[int], count: int) -> int:

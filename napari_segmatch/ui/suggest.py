@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ..errors import SegmatchError
-from ..ranking import Pace, gain_in
+from ..ranking import Pace, gain_in, labelled_in
 from ..session import Session
 from ..types import Case, Proposal, Region
 
@@ -55,7 +55,7 @@ def next_case(
     usable = [case for case in cases if case.problem is None and not case.validation and case.id != here]
     free = [case.id for case in usable if len(case.labelled) < case.shape[0]]
     taken = [case.id for case in cases if case.labelled and not case.validation] + ([here] if here else [])
-    waiting = gain_in(proposals, pace, {case.id: len(case.labelled) for case in cases})
+    waiting = gain_in(proposals, pace, labelled_in(cases))
     if len(set(taken)) >= FIRST or not known:
         unsure = max((case for case in free if case in waiting), key=lambda case: waiting[case], default=None)
         if unsure is not None:
