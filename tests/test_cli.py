@@ -1,6 +1,7 @@
 """The shell: every verb, and one sentence for every mistake."""
 
 import csv
+import shutil
 import signal
 import subprocess
 import sys
@@ -230,6 +231,15 @@ def test_two_new_cases_that_differ_in_capital_letters_alone_are_not_predicted_in
     done = segmatch("predict", world / "project", tmp_path, "--image", "flair={case}.nii.gz", "--out", out)
     assert done.returncode == 2 and "capital letters alone" in done.stderr
     assert not out.exists()
+
+
+def test_an_empty_setting_takes_the_preset_s_place(world, tmp_path):
+    """The preset paper has a learning rate of its own; an empty one suits the run's length, as the help says."""
+    own = shutil.copytree(world, tmp_path / "own") / "project"
+    made = segmatch("train", own, "--preset", "paper", "--set", "learning_rate=", *SMALL, "--steps", "1")
+    assert made.returncode == 0, made.stderr
+    with Project.open(own) as project:
+        assert project.run().config.learning_rate is None
 
 
 def test_wrong_device_leaves_no_empty_run_behind(world, tmp_path):

@@ -84,6 +84,10 @@ def test_the_queue_knows_what_has_been_judged():
     project = Mock(proposals=lambda undecided=False: waiting if undecided else everything, cases=[])
     work(project, annotator, "queue", math.inf)
     assert seen == ["b", "a"]
+    seen.clear()
+    project = Mock(proposals=lambda undecided=False: waiting, cases=[Mock(id="a", labelled=(0, 1, 2))])
+    work(project, annotator, "queue", math.inf)
+    assert seen == ["b", "a"], "slices drawn by hand count as well"
 
 
 def test_classes_that_are_swapped_are_not_accepted(tmp_path):

@@ -38,7 +38,7 @@ def train(
         raise ConfigError("Give --steps or --minutes, not both.")
     flags = {"selector": selector, "objective": objective, "steps": steps, "minutes": minutes, "device": device,
              "seed": seed, "size": size}  # fmt: skip
-    config = configure(preset, **(flags | dict(parse_setting(text) for text in set or [])))
+    config = configure(preset, **flags).replace(**dict(map(parse_setting, set or [])))
     with Project.open(project) as opened:
         check_settings(config)
         run = opened.new_run(config)

@@ -189,10 +189,11 @@ class CaseFolder(ProjectFolder):
                     f"The case {id!r} was removed from {self.path.name}: `segmatch restore` brings it back."
                 )
             raise ProjectError(f"There is already a case {id!r} in {self.path.name}.")
-        twin = self.store.row('SELECT id FROM "case" WHERE lower(id) = lower(?) AND id <> ?', id, id)
-        if twin:
+        others = {row["id"] for row in self.store.rows('SELECT id FROM "case"')}  # with those that may be restored
+        twin = next((other for other in others if other.casefold() == id.casefold()), id)
+        if id not in others and twin != id:
             raise ProjectError(
-                f"{id!r} and the case {twin['id']!r} of {self.path.name} differ in capital letters alone: on many "
+                f"{id!r} and the case {twin!r} of {self.path.name} differ in capital letters alone: on many "
                 "disks their masks would be one file, so give it another name."
             )
 
