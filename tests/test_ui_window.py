@@ -63,9 +63,11 @@ def test_the_sample_project_is_made_and_opened(dock, settle, tmp_path):
     assert not dock.cases.sample_button.isEnabled()
     settle(dock, dock.cases.sample_button.isEnabled)
     assert dock.session.project is None and dock.banner.sentence
+    said = []
+    dock.session.message.connect(lambda sentence, wrong: said.append(sentence))
     dock.cases.open_sample(tmp_path)
     settle(dock, lambda: dock.session.project is not None)
-    assert len(dock.session.cases) == 12 and str(tmp_path) in dock.status.words
+    assert len(dock.session.cases) == 12 and str(tmp_path) in said[-1]
 
 
 def test_a_painted_slice_is_saved_by_itself_and_trains_once_done(on_case, settle):
@@ -401,6 +403,19 @@ def test_the_review_loop_by_keys(dock, proposed, settle):
     settle(dock, lambda: not session.is_saving)
     assert {item.id: item.decision for item in session.proposals}[third.id] == "corrected"
     assert sum(session.agreement().values()) == 3
+
+
+def test_cases_of_which_somebody_has_drawn_slices_come_after_others_in_the_queue(dock, proposed, settle):
+    session = dock.session
+    session.open_project(proposed)
+    dock.show_tab("Review")
+    settle(dock, lambda: dock.review.model.items)
+    first = dock.review.model.items[0].case
+    drawn = np.zeros(session.case(first).shape[1:], np.uint8)
+    session.save_slices(first, dict.fromkeys(range(12, 16), drawn), done=range(12, 16))
+    settle(dock, lambda: len(session.case(first).labelled) == 4)
+    dock.review.refill()
+    assert dock.review.model.items[0].case != first
 
 
 def test_a_correction_can_be_cancelled(dock, proposed, settle):
