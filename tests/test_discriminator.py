@@ -1,8 +1,10 @@
 """The discriminator: what it is asked, what it learns from, what it sees."""
 
+import numpy as np
 import torch
+from scipy.ndimage import binary_dilation
 
-from napari_segmatch.engine.corruptions import corrupted
+from napari_segmatch.engine.corruptions import corrupted, wider
 from napari_segmatch.engine.discriminator import (
     SIDE,
     Discriminator,
@@ -86,6 +88,12 @@ def test_two_empty_masks_agree():
     nothing, something = torch.zeros(1, 8, 8, dtype=torch.bool), torch.ones(1, 8, 8, dtype=torch.bool)
     assert dice_of(nothing, nothing) == 1
     assert dice_of(nothing, something) == 0
+
+
+def test_a_mask_grows_by_a_pixel_on_all_sides():
+    masks = torch.rand(3, 20, 17) < 0.05
+    grown = [torch.from_numpy(binary_dilation(mask.numpy(), np.ones((3, 3)))) for mask in masks]
+    assert torch.equal(wider(masks), torch.stack(grown))
 
 
 def test_corrupted_masks_are_near_misses_and_plain_wrongs():

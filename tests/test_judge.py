@@ -130,8 +130,8 @@ def test_nobody_in_a_fold_learns_from_the_other():
     judge = Judge(configure(), 1, 1)
     images, labels = torch.randn(2, 1, 32, 32), torch.zeros(2, 32, 32, dtype=torch.long)
     labels[:, 4:20, 4:20] = 1
-    loss = judge.loss(images, labels, torch.tensor([1, 1]), labels.roll(2, 1), _generator(), dice=True)
-    loss.backward()
+    (scores,), folds = judge.understudies_on(images), torch.tensor([1, 1])
+    judge.loss(images, labels, folds, scores, labels.roll(2, 1), _generator(), dice=True).backward()
     assert _touched(judge.understudies) == _touched(judge.critics) == [False, True]
 
 
@@ -151,7 +151,7 @@ def test_decisions_and_unlabelled_slices_keep_to_the_fold_of_their_case():
         assert _touched(judge.critics) == expected
         judge = Judge(configure(), 1, 1).eval()
         look = Look(hot, masks.long(), masks.long())
-        scores = judge.understudies_on(images)
+        (scores,) = judge.understudies_on(images)
         judge.unlabelled_loss(images, scores, look, folds, _generator()).backward()
         assert _touched(judge.critics) == expected
         assert _touched(judge.understudies) == [False, False]
@@ -173,7 +173,8 @@ def test_critics_learn_from_unlabelled_slices_only_where_the_teacher_agrees_with
     images, labels = torch.randn(4, 1, 32, 32), torch.zeros(4, 32, 32, dtype=torch.long)
     labels[:, 4:20, 4:20] = 1
     hot = torch.nn.functional.one_hot(labels, 2).movedim(-1, 1).float()
-    scores, nobody, unsure = judge.understudies_on(images), torch.full((4,), -1), Look(hot, labels, labels.roll(12, 2))
+    (scores,), nobody = judge.understudies_on(images), torch.full((4,), -1)
+    unsure = Look(hot, labels, labels.roll(12, 2))
     assert judge.unlabelled_loss(images, scores, unsure, nobody, _generator()) == 0
     judge.unlabelled_loss(images, scores, Look(hot, labels, labels), nobody, _generator()).backward()
     assert all(any(p.grad is not None for p in critic.parameters()) for critic in judge.critics)

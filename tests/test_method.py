@@ -304,5 +304,6 @@ def test_both_looks_are_one_pass_and_see_what_two_passes_see():
     with torch.no_grad(), autocast(learner.device):
         once, again = (learner.teacher(view).float().softmax(1) for view in (images, images.flip(-1)))
     assert torch.allclose(look.probabilities, (once + again.flip(-1)) / 2, atol=1e-3)
-    assert (look.first == once.argmax(1)).float().mean() > 0.99
-    assert (look.second == again.flip(-1).argmax(1)).float().mean() > 0.99
+    for labels, seen in ((look.first, once), (look.second, again.flip(-1))):
+        clear = (seen[:, 0] - 0.5).abs() > 0.01  # bfloat16 decides the rest
+        assert clear.any() and torch.equal(labels[clear], seen.argmax(1).byte()[clear])

@@ -108,7 +108,7 @@ def one_question(truth: Tensor, predicted: Tensor, classes: int, source: Source)
     for label in range(1, classes + 1):
         there = (truth == label).flatten(1).any(1) | (predicted == label).flatten(2).any(2).any(0)
         wish[:, label] = torch.where(there & (classes > 1), wish[:, label], -1.0)
-    chosen = wish.argmax(1)[:, None, None]
+    chosen = wish.argmax(1)[:, None, None].to(truth.dtype)
     everything = chosen == 0
     return (
         torch.where(everything, truth > 0, truth == chosen),

@@ -120,18 +120,20 @@ class Judge(DiscriminatorSelector):
 
     # learning --------------------------------------------------------------------------------------------
 
-    def loss(self, images: Tensor, labels: Tensor, folds: Tensor, predicted: Tensor, source: Source,
-             dice: bool) -> Tensor:  # fmt: skip
+    def loss(self, images: Tensor, labels: Tensor, folds: Tensor, scores: Sequence[Tensor], predicted: Tensor,
+             source: Source, dice: bool) -> Tensor:  # fmt: skip
         """Return the loss of understudies and critics on labelled views (n, c, h, w).
 
         Parameters
         ----------
         folds
             (n,): 0 or 1.
+        scores
+            What either understudy sees there.
         predicted
             The student's own labels (n, h, w): masks of the kind that will be judged.
         """
-        total, scores = images.new_zeros(()), self.understudies_on(images)
+        total = images.new_zeros(())
         for fold in (0, 1):
             mine = folds == fold
             guesses = torch.stack([hard(scores[1 - fold].detach()), predicted])
@@ -139,9 +141,10 @@ class Judge(DiscriminatorSelector):
             total = total + self._critic_loss(fold, images, labels, guesses, mine & annotated(labels), source)
         return total
 
-    def understudies_on(self, images: Tensor) -> list[Tensor]:
-        """Return what either understudy sees: logits (n, classes + 1, h, w)."""
-        return [understudy(images) for understudy in self.understudies]
+    def understudies_on(self, *kinds: Tensor) -> list[tuple[Tensor, ...]]:
+        """Return what either understudy sees of some batches, all in one pass: of each (n, classes + 1, h, w)."""
+        together, sizes = torch.cat(kinds), [len(kind) for kind in kinds]
+        return list(zip(*(understudy(together).split(sizes) for understudy in self.understudies), strict=True))
 
     def following_loss(self, scores: Sequence[Tensor], look: Look, folds: Tensor) -> Tensor:
         """Return the loss of understudies that follow the teacher on weak views of n unlabelled slices.
@@ -203,7 +206,7 @@ class Judge(DiscriminatorSelector):
             rows = rows[torch.randperm(len(rows), generator=generator)[: EXAMINED // 2]]
             lead = self._lead(fold, his, mirror) if len(rows) else 0.0
             for part in rows.split(at_once(pool.device, mirror)) if len(rows) else ():
-                self._ask(fold, pool.slices(part), pool.labels_of(part).long(), mirror, lead, masks, blanks)
+                self._ask(fold, pool.slices(part), pool.labels_of(part), mirror, lead, masks, blanks)
         usual = [self._evidence(images, look, (0, 1)).cpu() for images, look in his] or [known for known, _ in masks]
         if usual:
             self.usual.fill_(float(torch.cat(usual).mean()))

@@ -12,18 +12,19 @@ _dice = DiceLoss(batch=True, smooth_nr=1.0, smooth_dr=1.0)
 
 
 def hard(scores: Tensor) -> Tensor:
-    """Argmax over the classes of (n, k, h, w), as (n, h, w) int64; many times faster on a CPU than torch's own."""
+    """Argmax over the classes of (n, k, h, w), as (n, h, w) uint8; many times faster on a CPU than torch's own."""
     best, *others = scores.unbind(1)
     label = torch.zeros_like(best, dtype=torch.uint8)
     for index, other in enumerate(others, 1):
         label = torch.maximum(label, (other > best).byte() * index)
         best = torch.maximum(best, other)
-    return label.long()
+    return label
 
 
 def one_hot(labels: Tensor, count: int) -> Tensor:
     """Return 1 where a pixel of (n, h, w) has a label less than ``count``, (n, count, h, w) float32."""
-    return (labels[:, None] == torch.arange(count, device=labels.device).view(1, -1, 1, 1)).float()
+    kinds = torch.arange(count, dtype=labels.dtype, device=labels.device)
+    return (labels[:, None] == kinds.view(1, -1, 1, 1)).float()
 
 
 def supervised_loss(logits: Tensor, labels: Tensor, dice: bool = True, counted: Tensor | None = None) -> Tensor:
@@ -34,7 +35,7 @@ def supervised_loss(logits: Tensor, labels: Tensor, dice: bool = True, counted: 
     logits
         (n, classes + 1, h, w).
     labels
-        (n, h, w) int64; 255 is ignored.
+        (n, h, w) whole numbers; 255 is ignored.
     counted
         (n,) bool: slices that are there at all; every one by default.
     """
@@ -56,7 +57,7 @@ def consistency_loss(
     logits
         (n, classes + 1, h, w), in the weak view's frame.
     pseudo
-        (n, h, w) int64, or probabilities (n, classes + 1, h, w).
+        (n, h, w) whole numbers, or probabilities (n, classes + 1, h, w).
     weight
         (n, h, w); 0 where the selector said no or the strong view saw nothing.
     counted
@@ -97,7 +98,7 @@ def foreground_dice(logits: Tensor, labels: Tensor) -> Tensor:
     logits
         (n, classes + 1, h, w).
     labels
-        (n, h, w) int64; 255 is ignored.
+        (n, h, w) whole numbers; 255 is ignored.
     """
     known = (labels != NOT_ANNOTATED).float()
     truth = ((labels > 0) * known).flatten(1)

@@ -67,12 +67,12 @@ class School:
     ) -> Tensor:
         images, labels, folds, logits = known
         with autocast(self._device):
-            loss = judge.loss(images, labels, folds, hard(logits), source, self._config.dice)
+            scores, *others = judge.understudies_on(images, *(() if seen is None else seen[:1]))
+            loss = judge.loss(images, labels, folds, scores, hard(logits), source, self._config.dice)
             if seen is not None:
                 views, look, folds = seen
-                scores = judge.understudies_on(views)
-                loss = loss + judge.following_loss(scores, look, folds)
-                loss = loss + judge.unlabelled_loss(views, scores, look, folds, source) if twice else loss
+                loss = loss + judge.following_loss(others[0], look, folds)
+                loss = loss + judge.unlabelled_loss(views, others[0], look, folds, source) if twice else loss
             loss = loss + self._loss_on(said)
         return self._follow(loss)
 

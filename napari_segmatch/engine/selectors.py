@@ -223,7 +223,7 @@ def gated(chances: Tensor, look: Look, gate: str, tau: Tensor | float) -> Tensor
     """
     kind, _, sureness = gate.partition("-")
     of_masks = (chances > tau).float() if kind == "hard" else chances
-    believed = of_masks.gather(1, look.labels.flatten(1)).view_as(look.labels)
+    believed = of_masks.gather(1, look.labels.flatten(1).long()).view_as(look.labels)
     sure = sure_ones(look)
     return {"": believed, "and-sure": believed * sure, "or-sure": torch.maximum(believed, sure)}[sureness]
 

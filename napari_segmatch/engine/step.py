@@ -92,7 +92,7 @@ class Outcome:
 def placed(images: Tensor, labels: Tensor, views: Views, strong: bool) -> tuple[Tensor, Tensor]:
     """Return labelled slices and labels where the views have them; pixels from outside are not annotated."""
     matrix = views.beyond @ views.weak if strong else views.weak
-    moved = warp(labels[:, None].float(), matrix, mode="nearest")[:, 0].long()
+    moved = warp(labels[:, None].float(), matrix, mode="nearest")[:, 0].byte()
     known = inside(matrix, images.shape[-1], images.device) > 0
     return warp(images, matrix), torch.where(known, moved, NOT_ANNOTATED)
 
@@ -146,7 +146,7 @@ def mix(
     if paste is not None:
         rows = partner % len(labelled[0])
         known = labelled[1][rows] != NOT_ANNOTATED
-        theirs = torch.where(known, labelled[1][rows], 0).long()
+        theirs = torch.where(known, labelled[1][rows], 0)
         if target.ndim == 4:
             theirs = one_hot(theirs, target.shape[1])
         donors = torch.where(paste[:, None, None, None], labelled[0][rows], donors)
