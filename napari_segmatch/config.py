@@ -7,6 +7,8 @@ fields below; each carries its unit, its range and a sentence of help.
 from __future__ import annotations
 
 import dataclasses
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -62,7 +64,10 @@ class TrainConfig:
     # How long, how large
     steps: int = _setting(4000, "Length of the run, unless minutes are given", 1, 10_000_000, "steps")
     minutes: float = _setting(0.0, "Length of the run by the clock; 0 counts steps instead", 0, 100_000, "min")
-    size: int = _setting(128, "Slices are scaled to fit a square of this side", 32, 1024, "pixels", multiple=16)
+    size: int = _setting(
+        128, "Slices are scaled to fit a square of this side; smaller ones are not enlarged to it", 32, 1024, "pixels",
+        multiple=16,
+    )  # fmt: skip
     batch: int = _setting(8, "Labelled slices in a step", 1, 1024, "slices")
 
     # Network and optimiser
@@ -182,6 +187,13 @@ def configure(preset: str = "standard", **changes: Any) -> TrainConfig:
         raise ConfigError(f"There is no preset {preset!r}; choose one of {', '.join(PRESETS)}.")
     given = {name: value for name, value in changes.items() if value is not None}
     return from_dict({**PRESETS[preset], **given})
+
+
+def fitted(config: TrainConfig, shapes: Iterable[Sequence[int]]) -> TrainConfig:
+    """Return the configuration for cases of such shapes (z, y, x): enlarged, small slices cost more, show no more."""
+    largest = max((max(shape[1:]) for shape in shapes), default=config.size)
+    enough = max(32, math.ceil(largest / 16) * 16)
+    return config if config.size <= enough else config.replace(size=enough)
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from .events import Evaluated, Examined, Failed, Noted, PoolChanged, Proposed, Started, Step, TrainEvent
+from .events import Evaluated, Examined, Failed, Finished, Noted, PoolChanged, Proposed, Started, Step, TrainEvent
 
 
 @dataclass
@@ -56,6 +56,8 @@ def sentence(event: TrainEvent) -> tuple[str, bool]:
         return "The trainer has seen your decisions.", False
     if isinstance(event, Noted):
         return event.message, False
+    if isinstance(event, Finished):
+        return "The training has finished; its last proposals are in the tab Review.", False
     if isinstance(event, Failed):
         return event.message, True
     return "", False

@@ -30,6 +30,13 @@ def _propose(project, case="c", z=2, score=0.9, verdict="accepted", mask=None):
     return project.proposals()[-1]
 
 
+def test_a_run_does_not_enlarge_small_slices(project):
+    """Slices of 32 x 40 pixels fill a square of 48; a size below that is kept, and each run keeps its own."""
+    for asked, taken in ((128, 48), (48, 48), (32, 32)):
+        assert project.new_run(configure(size=asked)).config.size == taken
+    assert [run.config.size for run, _ in project.runs()] == [48, 48, 32]
+
+
 def test_project_reopens_with_everything_in_it(project):
     """Classes, sequences, cases and masks are on disk, not in the object."""
     with Project.open(project.path) as again:

@@ -9,7 +9,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
 from napari_segmatch.errors import ImportProblem
-from napari_segmatch.events import Examined, PoolChanged, Step
+from napari_segmatch.events import Examined, Finished, PoolChanged, Step
+from napari_segmatch.history import sentence
 from napari_segmatch.ledger import Ledger
 from napari_segmatch.ranking import (
     Choice,
@@ -172,7 +173,7 @@ def test_where_to_look_next():
     assert worth_a_look(3, labels, (3,), {})[0] in (2, 4)
     labels[4, 0, 0] = 1
     place, why = worth_a_look(4, labels, (3, 4), {})
-    assert place in (6, 7) and "without a lesion" in why
+    assert place in (6, 7) and "shows nothing" in why
     assert worth_a_look(7, labels, (3, 4, 7), {})[0] == 5
     labels[:, 0, 0] = 1
     assert "far from" not in worth_a_look(4, labels, range(1, 8), {})[1], (
@@ -410,6 +411,12 @@ def test_people_are_told_that_their_decisions_move_the_chances():
     assert seen_sentence(session) == before, "it has not taken these up yet"
     history.add(Examined(200, 12, 5, 0.8, 0.75, 0.6, True, words=9))
     assert seen_sentence(session).endswith("What people said of 9 proposals moves its chances.")
+
+
+def test_the_end_of_a_training_is_said():
+    """What its first steps had to say is not the last word."""
+    words, wrong = sentence(Finished(4000))
+    assert "finished" in words and not wrong
 
 
 def test_no_colour_stands_for_two_things():

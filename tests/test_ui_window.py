@@ -1,6 +1,7 @@
 """The window itself, driven by real keys on a real (Xvfb) screen."""
 
 import gc
+import itertools
 import subprocess
 import sys
 import threading
@@ -24,7 +25,7 @@ from napari_segmatch.types import Region
 pytest.importorskip("napari")
 
 from napari_segmatch.ui.cases_model import COLUMNS
-from napari_segmatch.ui.style import CLASS_COLOURS, GOOD, UNSURE
+from napari_segmatch.ui.style import CLASS_COLOURS, GOOD, UNSURE, palette
 
 Key, Control, Shift = Qt.Key, Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
 
@@ -971,7 +972,7 @@ def test_a_person_learns_which_slices_teach_more(on_case, settle):
         return said.text()
 
     assert done(1, True)[-5:] == done(2, True)[-5:] == "done."
-    assert "without a lesion" in done(3, True)
+    assert "shows nothing" in done(3, True)
     press(dock, Key.Key_G)
     assert "far from what you painted" in dock.annotate._why.text()
     assert "Another case" in done(4, False) and "⇧J" in said.text()
@@ -979,7 +980,7 @@ def test_a_person_learns_which_slices_teach_more(on_case, settle):
     dock.annotate_case("case-04")
     settle(dock, lambda: dock.desk.case_id == "case-04")
     assert done(1, False)[-5:] == done(2, False)[-5:] == "done."
-    assert "show the lesion" in done(3, False)
+    assert "show something" in done(3, False)
 
 
 def test_the_class_in_the_hand_is_the_one_that_is_marked(dock, tmp_path, settle):
@@ -995,6 +996,18 @@ def test_the_class_in_the_hand_is_the_one_that_is_marked(dock, tmp_path, settle)
     assert (box.class_group.checkedId(), layers.mask.selected_label, box.lock.isChecked()) == (2, 2, False)
     box.class_group.button(1).click()
     assert layers.mask.selected_label == 1
+
+
+def test_review_says_which_colour_is_which_class(dock, tmp_path):
+    """On your mask and on a proposal, whoever chose the colour; one class alone needs no word on it."""
+    legend, session = dock.review._legend, dock.session
+    session.open_project(small_project(tmp_path / "one", cases=1).path)
+    assert legend.isHidden()
+    session.open_project(small_project(tmp_path / "two", cases=1, classes=("core", "a&b")).path)
+    session.set_colour("core", "#123456")
+    assert not legend.isHidden() and "core" in legend.text() and "a&amp;b" in legend.text()
+    colours = itertools.chain(*palette(("core", "a&b"), {"core": "#123456"}))
+    assert all(colour in legend.text() for colour in colours)
 
 
 def test_a_click_on_the_ribbon_leaves_the_canvas_alone(on_case, settle):

@@ -10,7 +10,7 @@ from typing import get_args
 import numpy as np
 
 from ..columns import Columns
-from ..config import TrainConfig
+from ..config import TrainConfig, fitted
 from ..errors import ProjectError
 from ..events import PseudoMask
 from ..fsio import inside
@@ -180,7 +180,11 @@ class Project(MaskFolder):
     # runs and export -------------------------------------------------------------------------------------
 
     def new_run(self, config: TrainConfig) -> Run:
-        """Make the folder and the row of a training run, which has not started yet."""
+        """Make the folder and the row of a training run, which has not started yet.
+
+        Its size suits the project's slices: small ones are not enlarged.
+        """
+        config = fitted(config, (case.shape for case in self.cases if case.problem is None))
         with self.store.atomic():
             (id,) = self.store.add("run", [{"config": repr(config), "state": "created", "created_at": now()}])
             run = Run(id, self.path / "runs" / f"{id:04d}")

@@ -91,7 +91,7 @@ class AnnotatePanel(Page):
         pairs = QGridLayout()
         pairs.setSpacing(4)
         items: tuple[QWidget, ...] = (
-            make("No lesion here", "no_lesion", "Nothing on this slice: an empty slice is a label too"), self._reopen,
+            make("Nothing here", "no_lesion", "No class is on this slice: an empty slice is a label too"), self._reopen,
             make("Suggest a slice", "worth_a_look", "Go to the slice where your time helps most, and say why"),
             make("Interpolate", "interpolate", "Show what fills the slices between painted ones; once more paints it"),
             above, below, self._undo, self._redo, self._outline, self._sequence,

@@ -49,7 +49,7 @@ class Key:
 
 KEYS = (
     Key("Return", ANNOTATE, "done", "slice done, next"),
-    Key("N", ANNOTATE, "no_lesion", "no lesion on this slice"),
+    Key("N", ANNOTATE, "no_lesion", "nothing on this slice"),
     Key("J", ANNOTATE, "next", "next case"),
     Key("K", ANNOTATE, "previous", "previous case"),
     Key("G", ANNOTATE, "worth_a_look", "next slice worth a look"),

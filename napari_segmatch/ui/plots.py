@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from html import escape
 
 import numpy as np
 import pyqtgraph as pg
@@ -109,7 +110,7 @@ class RunPlots(QWidget):
 
 
 def _legend(title: str, entries: Sequence[tuple[str, str]]) -> str:
-    dots = "".join(f"&nbsp; <span style='color:{colour}'>●</span>&nbsp;{name}" for name, colour in entries)
+    dots = "".join(f"&nbsp; <span style='color:{colour}'>●</span>&nbsp;{escape(name)}" for name, colour in entries)
     return f"<b>{title}</b><span style='font-size:8pt; font-weight:400'>{dots}</span>"
 
 

@@ -12,6 +12,7 @@ from ..session import Session
 from ..types import REASONS, Proposal
 from .contact_sheet import ContactSheet
 from .desk import Desk
+from .legend import Legend
 from .overlays import Overlays
 from .queue import HEADING_ROLE, PROPOSAL_ROLE, SCORE_TIP, QueueModel, score_words, verdict_words
 from .queue_filter import QueueFilter
@@ -46,6 +47,7 @@ class ReviewPanel(Page):
         self._stale, self._newcomers = False, 0
         self._facts = text("", "section")
         self._facts.setToolTip(SCORE_TIP)
+        self._legend = Legend()
         self._ribbon = SliceStrip("Proposals along the slices of this case: the higher, the surer")
         self._ribbon.clicked.connect(lambda index: setattr(desk, "z", desk.from_shown(index)))
         self.board = Scoreboard()
@@ -55,7 +57,9 @@ class ReviewPanel(Page):
         self.verdicts = Verdicts(lambda action: self.actions[action]())
         self.view = QueueView(self.model, thumbnails)
         self.view.clicked.connect(self._clicked)
-        self._body = holder(column(self.filter, self.view, self._facts, self._ribbon, self.verdicts, self.board))
+        self._body = holder(
+            column(self.filter, self.view, self._facts, self._legend, self._ribbon, self.verdicts, self.board)
+        )
         self.arrange(self._empty, self._body)
         self.link(
             (session.project_changed, self._project_changed),
@@ -63,6 +67,7 @@ class ReviewPanel(Page):
             (session.decided, self._decided),
             (session.cases_changed, self._redraw_facts),
             (session.run_changed, self._redraw_board),
+            (session.colours_changed, lambda: self._legend.show_classes(session)),
             (thumbnails.arrived, self._repaint_rows),
             (desk.slice_changed, self._redraw_ribbon),
             (reviewer.moved, self._moved),
@@ -85,6 +90,7 @@ class ReviewPanel(Page):
 
     def _project_changed(self) -> None:
         self.reviewer.forget()
+        self._legend.show_classes(self.session)
         self.model.show(())
         self._stale = True
         if not self.isHidden():

@@ -92,7 +92,7 @@ def worth_a_look(
         return min(offered, key=lambda i: abs(proposals[i] - 0.5)), "a proposal waits here"
     lesions, far = np.flatnonzero(drawn), max(open_, key=lambda i: _loneliness(i, done, count))
     if 1 < len(done) < 5 and all(drawn[i] for i in done):
-        return far, "far from what you painted: a slice without a lesion teaches too"
+        return far, "far from what you painted: a slice that shows nothing teaches too"
     if lesions.size:
         near = [i for i in open_ if np.abs(lesions - i).min() == 1]
         if near:
@@ -114,9 +114,9 @@ def advice(case: Case, cases: Iterable[Case], done: Collection[int], drawn: np.n
         return ""
     shown_on = sum(bool(drawn[z]) for z in done)
     if not shown_on:
-        return "Slices that show the lesion teach most."
+        return "Slices that show something to segment teach most."
     if shown_on == len(done) < 2 * VISIT:
-        return f"Mark one without a lesion as well, if there is one ({shown(ANNOTATE, 'no_lesion')})."
+        return f"Mark one that shows nothing as well, if there is one ({shown(ANNOTATE, 'no_lesion')})."
     if not all(other.labelled for other in others):
         return f"Another case now teaches more than the rest of this one ({shown(ANNOTATE, 'suggest')})."
     return ""

@@ -9,6 +9,7 @@ from typing import Any
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QComboBox, QFormLayout, QProgressBar, QWidget
 
+from ..config import fitted
 from ..errors import SegmatchError
 from ..events import Step
 from ..session import History, Session
@@ -222,11 +223,13 @@ class TrainPanel(Page):
         project = self.session.project
         if project is None:
             return
-        slices = sum(case.shape[0] for case in self.session.cases if case.problem is None and not case.validation)
         try:
             config = self.form.config(PRESETS[self.preset.currentText()], self.device.currentText())
         except SegmatchError:
             return
+        sound = [case for case in self.session.cases if case.problem is None]
+        config = fitted(config, (case.shape for case in sound))
+        slices = sum(case.shape[0] for case in sound if not case.validation)
         self._need.setText(sentence(config, slices, len(project.sequences)))
 
     def _pictures_came(self, *_: Any) -> None:

@@ -1,0 +1,35 @@
+"""Which colour is which class: it has one on your mask and another on a proposal."""
+
+from __future__ import annotations
+
+from html import escape
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QLabel
+
+from ..session import Session
+from .style import palette
+
+_MOST = 12
+
+
+class Legend(QLabel):
+    """A line of class names with their colours; hidden where there is only one class to tell apart."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("role", "hint")
+        self.setWordWrap(True)
+        self.setTextFormat(Qt.TextFormat.RichText)
+        self.setToolTip("Filled: your mask. Outline: the proposal.")
+
+    def show_classes(self, session: Session) -> None:
+        """Show the classes of a project, with the colours that they have on masks and on proposals."""
+        names = session.project.classes if session.project is not None else ()
+        shown = zip(names[:_MOST], *palette(names, session.colours), strict=False)
+        entries = [
+            f"<span style='color:{mask}'>■</span><span style='color:{proposal}'>□</span>&nbsp;{escape(name)}"
+            for name, mask, proposal in shown
+        ]
+        self.setText(" &nbsp; ".join(entries) + (" …" if len(names) > _MOST else ""))
+        self.setVisible(len(names) > 1)
