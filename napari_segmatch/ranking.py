@@ -17,7 +17,7 @@ Which = Literal["all", "accepted", "rejected", "mine"]
 Order = Literal["best use of time", "worth a look", "disagreement", "surest first", "least sure first", "by case",
                 "random"]  # fmt: skip
 ORDERS: dict[Order, str] = {
-    "best use of time": "What the model would learn from it, for each second of yours; a few of each case at a time",
+    "best use of time": "What the model would learn, for each second of yours; a few slices of a case, then another's",
     "worth a look": "Closest to the discriminator's threshold first",
     "disagreement": "Where the discriminator and the model's own mirrored view disagree most",
     "surest first": "The most likely to be right first: quick accepts",
@@ -30,7 +30,9 @@ BLIND = 5
 """One proposal in this many is put before the person without its verdict and score."""
 
 VISIT = 3
-"""Slices of a case that a person judges before another case teaches more."""
+"""Slices of a case that a person judges before going on to another one."""
+
+Pair = tuple[np.ndarray, np.ndarray]
 
 ROUGH_AREA = 200
 """Voxels to assume for a proposal whose size was not written down."""
@@ -52,6 +54,8 @@ class Pace:
     accept: float = 3.0
     correct: float = 5.0
     measured: bool = False
+    another_case: float = 3.0
+    """To open another case and to find one's way in it."""
 
     @classmethod
     def of(cls, decisions: Iterable[Decision], few: int = 5) -> Pace:
@@ -63,16 +67,6 @@ class Pace:
         if any(len(values) < few for values in took.values()):
             return cls()
         return cls(median(took["accepted"]), median(took["corrected"]), measured=True)
-
-
-def gain_per_second(item: Proposal, pace: Pace = Pace()) -> float:
-    """Return what judging a proposal is expected to teach, for each second that it is expected to take.
-
-    What it teaches is taken as its chance of being wrong times the square root of its area, as large mistakes teach
-    more; the time as that of an accept or of a correction, by the same chance, the latter longer for a longer edge.
-    """
-    rows = Columns.of([item]).rows
-    return float(_gains(rows["area"], rows["score"], pace)[0])
 
 
 Labelled = Mapping[str, int]
@@ -87,7 +81,8 @@ def gain_in(proposals: Iterable[Proposal], pace: Pace = Pace(), labelled: Labell
     """Return the sum over the open proposals of each case that segment something; cases without are left out."""
     items = Columns.of(proposals)
     rows = items.rows[(items.rows["decision"] == 0) & (items.rows["area"] != 0)]
-    gain = _among_others(_gains(rows["area"], rows["score"], pace), rows, _judged(items, labelled))
+    gain = _gains(rows["area"], rows["score"], pace)
+    gain = gain / (1 + _visits(gain, rows, _judged(items, labelled)))
     total = np.bincount(rows["case"], gain, len(items.cases))
     return {items.cases[code]: float(total[code]) for code in np.unique(rows["case"]).tolist()}
 
@@ -105,29 +100,38 @@ def _judged(items: Columns, labelled: Labelled | None) -> np.ndarray:
     return np.maximum(counts, [labelled.get(case, 0) for case in items.cases])
 
 
-def _among_others(gain: np.ndarray, rows: np.ndarray, judged: np.ndarray) -> np.ndarray:
-    """Return what proposals teach, (n,), in view of the others: slices of a case are alike.
+def _visits(gain: np.ndarray, rows: np.ndarray, judged: np.ndarray) -> np.ndarray:
+    """Return in which visit to its case a person would judge each proposal, from 0; (n,).
 
-    Of each case the :data:`VISIT` that teach most count in full, the next so many half, the next a third. Those that
-    are judged come first, and slices that were drawn by hand.
+    Of each case the :data:`VISIT` that teach most are one visit, the next so many another. What is judged, or was drawn
+    by hand, came before.
     """
     waiting = np.flatnonzero(rows["decision"] == 0)
     case = rows["case"][waiting]
     order, many = np.lexsort((-gain[waiting], case)), np.bincount(case, minlength=len(judged))
     place = np.empty(len(waiting), np.int64)
     place[order] = np.arange(len(waiting))
-    before = place - (np.cumsum(many) - many)[case] + judged[case]
-    result = gain.copy()
-    result[waiting] /= 1 + before // VISIT
-    return result
+    visits = np.zeros(len(rows), np.int64)
+    visits[waiting] = (place - (np.cumsum(many) - many)[case] + judged[case]) // VISIT
+    return visits
 
 
 def _gains(area: np.ndarray, score: np.ndarray, pace: Pace) -> np.ndarray:
+    teaches, seconds = _worth(area, score, pace)
+    return teaches / seconds
+
+
+def _worth(area: np.ndarray, score: np.ndarray, pace: Pace) -> Pair:
+    """Return what judging proposals is expected to teach, and the seconds that it is expected to take.
+
+    The first is taken as the chance of being wrong times the square root of the area, as large mistakes teach more; the
+    other as the time of an accept or of a correction, by the same chance, the latter longer for a longer edge.
+    """
     area = np.where(area < 0, ROUGH_AREA, area)
     wrong = 1 - score
     edge = 2 * np.sqrt(np.pi * area)
     seconds = (1 - wrong) * pace.accept + wrong * (pace.accept + pace.correct + edge / 25)
-    return np.asarray((0.05 + wrong) * np.sqrt(1 + area) / seconds)
+    return np.asarray((0.05 + wrong) * np.sqrt(1 + area)), np.asarray(seconds)
 
 
 def is_blind(proposal: Proposal) -> bool:
@@ -212,10 +216,36 @@ def _arranged(items: Columns, choice: Choice, pace: Pace, labelled: Labelled | N
 
 
 def _by_gain(items: Columns, spot: np.ndarray, judged: np.ndarray, pace: Pace) -> np.ndarray:
-    """Return the places of proposals, those first from which the model learns most for each second."""
+    """Return the places of proposals, those visits first in which the model learns most for each second.
+
+    To open a case takes time as well. Slices of one case are alike, so that the next visit to it counts half, the one
+    after it a third. In a visit slices keep their order.
+    """
     rows = items.rows
-    gain = _among_others(_gains(rows["area"], _shown_score(rows, spot), pace), rows, judged)
-    return np.lexsort((rows["z"], rows["case"], -_bands(gain)))
+    teaches, seconds = _worth(rows["area"], _shown_score(rows, spot), pace)
+    visits = _visits(teaches / seconds, rows, judged)
+    place = np.lexsort((-teaches / seconds, rows["decision"] != 0, visits, rows["case"]))
+    case, visits, waits = rows["case"][place], visits[place], rows["decision"][place] == 0
+    fresh = (np.diff(visits, prepend=-1) != 0) | (np.diff(case, prepend=-1) != 0) | ~waits
+    first, worth = _together(teaches[place], seconds[place], fresh, pace.another_case)
+    return place[np.lexsort((rows["z"][place], first, -worth / (1 + visits)))]
+
+
+def _together(teaches: np.ndarray, seconds: np.ndarray, fresh: np.ndarray, opening: float) -> Pair:
+    """Return with which first one each slice is worth seeing, and what all of them teach a second.
+
+    Slices (n,) come visit by visit, the best first, which is ``fresh``. Another joins while it teaches more a second
+    than those before it with the opening of the case; one that does not would be a visit of its own.
+    """
+    first = np.maximum.accumulate(np.where(fresh, np.arange(len(fresh)), 0))
+    total, spent = teaches.copy(), opening + seconds
+    for rank in range(1, VISIT):
+        at = np.flatnonzero(np.arange(len(first)) - first == rank)
+        joins = teaches[at] / seconds[at] > (total / spent)[first[at]]
+        total[first[at[joins]]] += teaches[at[joins]]
+        spent[first[at[joins]]] += seconds[at[joins]]
+        first[at[~joins]] = at[~joins]
+    return first, (total / spent)[first]
 
 
 def _shown_score(rows: np.ndarray, spot: np.ndarray) -> np.ndarray:
@@ -239,11 +269,6 @@ def _sorted(items: Columns, spot: np.ndarray, order: Order, line: float) -> np.n
         "random": _shuffle((rows["id"] + 7919).astype(np.uint64)),
     }
     return np.argsort(keys[order], kind="stable")
-
-
-def _bands(gain: np.ndarray) -> np.ndarray:
-    """Put gains within about a quarter of each other into one band: inside it the person stays in a case."""
-    return np.rint(3 * np.log2(np.maximum(gain, 1e-9)))
 
 
 Counts = Mapping[tuple[Verdict, HumanVerdict | None, bool], int]

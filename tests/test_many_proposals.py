@@ -25,7 +25,6 @@ from napari_segmatch.ranking import (
     Pace,
     belongs,
     gain_in,
-    gain_per_second,
     is_blind,
     is_spot_check,
     nearest,
@@ -107,24 +106,34 @@ def _slow_select(items, choice, pace):
     def score_of(item):
         return shuffle(item.id + 104729) % 1000 / 1000 if is_blind(item) else item.score
 
-    def gain(item):
+    def worth(item):
         area = ROUGH_AREA if item.area is None else item.area
         wrong = 1 - score_of(item)
         edge = 2 * math.sqrt(math.pi * area)
         seconds = (1 - wrong) * pace.accept + wrong * (pace.accept + pace.correct + edge / 25)
-        return (0.05 + wrong) * math.sqrt(1 + area) / seconds
+        return (0.05 + wrong) * math.sqrt(1 + area), seconds
+
+    def gain(item):
+        return worth(item)[0] / worth(item)[1]
 
     listed = [item for item in items if belongs(item, choice)]
-    before, seen = Counter(), judged_in(items)
+    seen, rate = judged_in(items), {}
+    parties = {}
     for item in sorted((item for item in listed if item.decision is None), key=gain, reverse=True):
-        before[item.id] = seen[item.case]
-        seen[item.case] += 1
+        visit, seen[item.case] = seen[item.case] // VISIT, seen[item.case] + 1
+        party = parties.setdefault((item.case, visit), [])
+        teaches, seconds = (sum(values) for values in zip(*map(worth, party), strict=True)) if party else (0.0, 0.0)
+        if party and gain(item) <= teaches / (pace.another_case + seconds):
+            party = parties.setdefault((item.case, visit, item.id), [])
+        party.append(item)
+    for key, party in [*parties.items(), *(((item.case, 0), [item]) for item in listed if item.decision is not None)]:
+        teaches, seconds = (sum(values) for values in zip(*map(worth, party), strict=True))
+        rate |= {item.id: teaches / (pace.another_case + seconds) / (1 + key[1]) for item in party}
 
     def key(item):
         agreement = None if is_blind(item) else item.agreement
-        worth = gain(item) / (1 + before[item.id] // VISIT)
         return {
-            "best use of time": (-round(3 * math.log2(worth)), item.case, item.z),
+            "best use of time": (-round(rate[item.id], 9), item.case, item.z),
             "worth a look": abs(score_of(item) - line),
             "disagreement": 1.0 if agreement is None else -abs(score_of(item) - agreement),
             "surest first": -score_of(item),
@@ -152,8 +161,9 @@ def test_what_a_case_can_teach_is_the_sum_over_its_open_proposals():
     items, pace = many(), Pace()
     waiting = [item for item in items if item.decision is None and item.area != 0]
     expected, before = {}, judged_in(items)
-    for item in sorted(waiting, key=gain_per_second, reverse=True):
-        gain = gain_per_second(item, pace) / (1 + before[item.case] // VISIT)
+    alone = {item.id: gain_in([item], pace)[item.case] for item in waiting}
+    for item in sorted(waiting, key=lambda item: alone[item.id], reverse=True):
+        gain = alone[item.id] / (1 + before[item.case] // VISIT)
         expected[item.case] = expected.get(item.case, 0) + gain
         before[item.case] += 1
     assert gain_in(items, pace) == pytest.approx(expected) and gain_in([], pace) == {}

@@ -16,7 +16,6 @@ from napari_segmatch.ranking import (
     Choice,
     Pace,
     gain_in,
-    gain_per_second,
     how_many,
     interval,
     is_blind,
@@ -258,9 +257,9 @@ def test_the_best_use_of_time_is_a_likely_mistake_of_some_size_and_follows_the_p
     def item(score, area):
         return Proposal(1, 1, Region("a", 1), score, "accepted", 1, 1, area=area)
 
-    assert gain_per_second(item(0.3, 400)) > gain_per_second(item(0.9, 400))
-    assert gain_per_second(item(0.3, 400)) > gain_per_second(item(0.3, 4))
-    assert gain_per_second(item(0.3, 400), Pace(accept=30, correct=60)) < gain_per_second(item(0.3, 400))
+    assert gain_in([item(0.3, 400)])["a"] > gain_in([item(0.9, 400)])["a"]
+    assert gain_in([item(0.3, 400)])["a"] > gain_in([item(0.3, 4)])["a"]
+    assert gain_in([item(0.3, 400)], Pace(accept=30, correct=60))["a"] < gain_in([item(0.3, 400)])["a"]
 
 
 def test_among_equals_the_list_stays_in_a_case():
