@@ -91,6 +91,9 @@ class TrainConfig:
     paste: float = _setting(
         0.0, "Strong view: chance that such a box comes from a labelled slice, with its labels", 0, 1
     )
+    labelled_cutmix: float = _setting(
+        0.0, "Labelled slices: chance that a box comes from another one, with its labels", 0, 1
+    )
     labelled_strong: bool = _setting(True, "Labelled slices are trained on their strong view, not only the weak one")
     lesion_share: float = _setting(0.5, "Share of a labelled batch that shows a labelled structure", 0, 1)
 

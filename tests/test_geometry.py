@@ -1,6 +1,7 @@
 """Views: exactness of T1, composition, and the alignment that the consistency loss rests on."""
 
 import dataclasses
+from functools import partial
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from napari_segmatch.engine.geometry import identity, inside, seen_after, warp, 
 from napari_segmatch.engine.losses import consistency_loss, hard
 from napari_segmatch.engine.policy import GEOMETRIC, Drawn, RandAugment
 from napari_segmatch.engine.selectors import Identity, Look, Selection
-from napari_segmatch.engine.step import algorithm_1, draw_views, in_boxes, mix
+from napari_segmatch.engine.step import algorithm_1, draw_views, in_boxes, kept_apart, mix, placed
 
 SIZE = 64
 
@@ -173,6 +174,23 @@ def test_verdicts_travel_with_mixed_pixels():
     assert box.any(2).any(1).all()
     assert torch.equal(seen[0][0] > 0, ~box[0])
     assert torch.equal(seen[0][1] > 0, box[1])
+
+
+def test_labelled_slices_are_mixed_only_where_that_is_wanted_and_within_their_fold():
+    """A box takes image and labels of its partner along; from the other fold none comes: nobody may learn from both."""
+    images, labels = torch.randn(4, 1, SIZE, SIZE), torch.randint(0, 2, (4, SIZE, SIZE), dtype=torch.uint8)
+    drawn = partial(draw_views, 4, policy=Geometry(), generator=_generator(2), unlabelled=False)
+    plain = drawn(config=configure(size=SIZE))
+    assert not len(plain.box) and kept_apart(plain, torch.tensor([0, 0, 1, 1])) is plain
+    views = dataclasses.replace(
+        drawn(config=configure(size=SIZE, labelled_cutmix=1.0)), weak=identity(4), partner=torch.tensor([1, 2, 3, 2])
+    )
+    views = kept_apart(views, torch.tensor([0, 0, 1, 1]))
+    box = in_boxes(views.box, SIZE)
+    assert box.flatten(1).any(1).tolist() == [True, False, True, True]
+    seen, moved = placed(images, labels, views, strong=False)
+    torch.testing.assert_close(seen, torch.where(box[:, None], images[views.partner], images))
+    assert torch.equal(moved, torch.where(box, labels[views.partner], labels))
 
 
 def test_rejected_slices_count_in_the_denominator():

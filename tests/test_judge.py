@@ -125,6 +125,16 @@ def test_a_run_whose_slices_are_all_labelled_keeps_the_folds_apart():
     assert set(pool.folds[learner.drawn].tolist()) <= {0, 1}
 
 
+def test_no_labelled_slice_of_a_step_has_a_box_from_the_other_fold():
+    learner, pool = _learner(labelled_cutmix=1.0, batch=8), _pool(4)
+    rows = learner.labelled_rows(pool)
+    ((_, _, views), _), *_ = learner._batches(pool, rows)
+    folds = pool.folds[rows]
+    mixed = views.box[:, 1] > views.box[:, 0]
+    assert torch.equal(mixed, folds == folds[views.partner]) and 0 < mixed.sum() < 8
+    learner.learn(pool, 0.5)
+
+
 def test_nobody_in_a_fold_learns_from_the_other():
     """Understudy and critic 0 get no gradient from slices of fold 1: otherwise the examination would prove nothing."""
     judge = Judge(configure(), 1, 1)

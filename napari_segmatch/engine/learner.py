@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -24,7 +25,7 @@ from .policy import POLICIES
 from .recorder import Recorder, moved
 from .school import School, said_in
 from .selectors import DiscriminatorSelector, Look, Selection, build_selector
-from .step import Outcome, Views, algorithm_1, draw_views, labelled_view
+from .step import Outcome, Views, algorithm_1, draw_views, kept_apart, labelled_view
 
 Labelled = tuple[Tensor, Tensor, Views]
 """Labelled slices, their labels and the views drawn for them."""
@@ -145,7 +146,7 @@ class Learner:
         chances = self.generator(7), self.generator(7)
         return tuple(
             (
-                (pool.pictures(mine, chances[0]), pool.labels_of(mine), drawn),
+                (pool.pictures(mine, chances[0]), pool.labels_of(mine), kept_apart(drawn, pool.folds[mine])),
                 (pool.pictures(theirs, chances[1]), others) if others else None,
             )
             for (mine, theirs), (drawn, others) in zip(parts, views, strict=True)
@@ -234,7 +235,7 @@ class Learner:
     ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Return true and predicted masks on weak views: another kind of view on one side would give it away."""
         images, labels, views = moved(labelled, self.device)
-        x_l, y_l = labelled_view(images, labels, views, self.policy, strong=False)
+        x_l, y_l = labelled_view(images, labels, replace(views, box=views.box[:0]), self.policy, strong=False)
         rows = pool.sample_unlabelled(len(x_l), chance)
         x_u = warp(pool.slices(rows), weak(len(rows), self.config.size, self.config.flip, self.config.shift, chance))
         look = self.look(x_u)

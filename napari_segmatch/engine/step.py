@@ -25,7 +25,8 @@ class Views:
     """All that chance decides about one batch of slices: T1, T2 and the boxes of CutMix.
 
     The strong view starts from the weak one: T2 = ``beyond`` T1, hence T1 T2^-1 = ``beyond``^-1. Mixing happens
-    in the weak frame, between the two, so that a pseudo mask and its verdict travel with their pixels.
+    in the weak frame, between the two, so that a pseudo mask and its verdict travel with their pixels; labelled slices
+    are mixed before T1, if at all: then they have boxes.
     """
 
     weak: Tensor
@@ -42,14 +43,24 @@ def draw_views(n: int, config: TrainConfig, policy: Policy, generator: torch.Gen
     Unlabelled ones are mixed; labelled ones are the probes that the policy learns from.
     """
     strong = policy.draw(n, generator, probe=not unlabelled)
+    chance = config.cutmix if unlabelled else config.labelled_cutmix
+    box = _boxes(n, config.size, chance, generator)
     return Views(
         weak=weak(n, config.size, config.flip, config.shift, generator),
         strong=strong,
         beyond=policy.matrix(strong),
-        box=_boxes(n, config.size, config.cutmix if unlabelled else 0.0, generator),
+        box=box if unlabelled or chance else box[:0],
         partner=torch.randperm(n, generator=generator),
         paste=torch.rand(n, generator=generator) < config.paste if unlabelled and config.paste else None,
     )
+
+
+def kept_apart(views: Views, folds: Tensor) -> Views:
+    """Return views of labelled slices without the boxes from the other fold (n,): nobody may learn from both."""
+    if not len(views.box):
+        return views
+    same = (folds == folds[views.partner])[:, None].to(views.box.device)
+    return replace(views, box=torch.where(same, views.box, 0.0))
 
 
 def _boxes(n: int, size: int, chance: float, generator: torch.Generator) -> Tensor:
@@ -90,7 +101,11 @@ class Outcome:
 
 
 def placed(images: Tensor, labels: Tensor, views: Views, strong: bool) -> tuple[Tensor, Tensor]:
-    """Return labelled slices and labels where the views have them; pixels from outside are not annotated."""
+    """Return labelled slices and labels, mixed, where the views have them; pixels from outside are not annotated."""
+    if len(views.box):
+        box = in_boxes(views.box, images.shape[-1])
+        images = torch.where(box[:, None], images[views.partner], images)
+        labels = torch.where(box, labels[views.partner], labels)
     matrix = views.beyond @ views.weak if strong else views.weak
     moved = warp(labels[:, None].float(), matrix, mode="nearest")[:, 0].byte()
     known = inside(matrix, images.shape[-1], images.device) > 0
