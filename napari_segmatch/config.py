@@ -65,8 +65,8 @@ class TrainConfig:
     steps: int = _setting(4000, "Length of the run, unless minutes are given", 1, 10_000_000, "steps")
     minutes: float = _setting(0.0, "Length of the run by the clock; 0 counts steps instead", 0, 100_000, "min")
     size: int = _setting(
-        128, "Slices are scaled to fit a square of this side; smaller ones are not enlarged to it", 32, 1024, "pixels",
-        multiple=16,
+        128, "Slices are scaled to fit a square of this side, or a smaller one that holds all of a project", 32, 1024,
+        "pixels", multiple=16,
     )  # fmt: skip
     batch: int = _setting(8, "Labelled slices in a step", 1, 1024, "slices")
 
@@ -92,7 +92,7 @@ class TrainConfig:
         0.0, "Strong view: chance that such a box comes from a labelled slice, with its labels", 0, 1
     )
     labelled_cutmix: float = _setting(
-        0.0, "Labelled slices: chance that a box comes from another one, with its labels", 0, 1
+        0.0, "Labelled slices: chance that a box comes from another one in the batch, with its labels", 0, 1
     )
     labelled_strong: bool = _setting(True, "Labelled slices are trained on their strong view, not only the weak one")
     lesion_share: float = _setting(0.5, "Share of a labelled batch that shows a labelled structure", 0, 1)

@@ -57,7 +57,7 @@ def sentence(event: TrainEvent) -> tuple[str, bool]:
     if isinstance(event, Noted):
         return event.message, False
     if isinstance(event, Finished):
-        return "The training has finished; its last proposals are in the tab Review.", False
+        return "The training has finished; what it proposed is in the tab Review.", False
     if isinstance(event, Failed):
         return event.message, True
     return "", False

@@ -32,8 +32,6 @@ BLIND = 5
 VISIT = 3
 """Slices of a case that a person judges before going on to another one."""
 
-Pair = tuple[np.ndarray, np.ndarray]
-
 ROUGH_AREA = 200
 """Voxels to assume for a proposal whose size was not written down."""
 
@@ -55,7 +53,7 @@ class Pace:
     correct: float = 5.0
     measured: bool = False
     another_case: float = 3.0
-    """To open another case and to find one's way in it."""
+    """To open another case and to find one's way in it: an assumption in any case."""
 
     @classmethod
     def of(cls, decisions: Iterable[Decision], few: int = 5) -> Pace:
@@ -81,7 +79,8 @@ def gain_in(proposals: Iterable[Proposal], pace: Pace = Pace(), labelled: Labell
     """Return the sum over the open proposals of each case that segment something; cases without are left out."""
     items = Columns.of(proposals)
     rows = items.rows[(items.rows["decision"] == 0) & (items.rows["area"] != 0)]
-    gain = _gains(rows["area"], rows["score"], pace)
+    teaches, seconds = _worth(rows["area"], rows["score"], pace)
+    gain = teaches / seconds
     gain = gain / (1 + _visits(gain, rows, _judged(items, labelled)))
     total = np.bincount(rows["case"], gain, len(items.cases))
     return {items.cases[code]: float(total[code]) for code in np.unique(rows["case"]).tolist()}
@@ -112,16 +111,11 @@ def _visits(gain: np.ndarray, rows: np.ndarray, judged: np.ndarray) -> np.ndarra
     place = np.empty(len(waiting), np.int64)
     place[order] = np.arange(len(waiting))
     visits = np.zeros(len(rows), np.int64)
-    visits[waiting] = (place - (np.cumsum(many) - many)[case] + judged[case]) // VISIT
+    visits[waiting] = (place - (np.cumsum(many) - many)[case]) // VISIT + judged[case] // VISIT
     return visits
 
 
-def _gains(area: np.ndarray, score: np.ndarray, pace: Pace) -> np.ndarray:
-    teaches, seconds = _worth(area, score, pace)
-    return teaches / seconds
-
-
-def _worth(area: np.ndarray, score: np.ndarray, pace: Pace) -> Pair:
+def _worth(area: np.ndarray, score: np.ndarray, pace: Pace) -> tuple[np.ndarray, np.ndarray]:
     """Return what judging proposals is expected to teach, and the seconds that it is expected to take.
 
     The first is taken as the chance of being wrong times the square root of the area, as large mistakes teach more; the
@@ -231,20 +225,23 @@ def _by_gain(items: Columns, spot: np.ndarray, judged: np.ndarray, pace: Pace) -
     return place[np.lexsort((rows["z"][place], first, -worth / (1 + visits)))]
 
 
-def _together(teaches: np.ndarray, seconds: np.ndarray, fresh: np.ndarray, opening: float) -> Pair:
+def _together(
+    teaches: np.ndarray, seconds: np.ndarray, fresh: np.ndarray, opening: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return with which first one each slice is worth seeing, and what all of them teach a second.
 
     Slices (n,) come visit by visit, the best first, which is ``fresh``. Another joins while it teaches more a second
     than those before it with the opening of the case; one that does not would be a visit of its own.
     """
-    first = np.maximum.accumulate(np.where(fresh, np.arange(len(fresh)), 0))
+    first = np.arange(len(fresh))
+    rank = first - np.maximum.accumulate(np.where(fresh, first, 0))
     total, spent = teaches.copy(), opening + seconds
-    for rank in range(1, VISIT):
-        at = np.flatnonzero(np.arange(len(first)) - first == rank)
-        joins = teaches[at] / seconds[at] > (total / spent)[first[at]]
-        total[first[at[joins]]] += teaches[at[joins]]
-        spent[first[at[joins]]] += seconds[at[joins]]
-        first[at[~joins]] = at[~joins]
+    for number in range(1, VISIT):
+        at = np.flatnonzero(rank == number)
+        at = at[teaches[at] / seconds[at] > (total / spent)[first[at - 1]]]
+        first[at] = first[at - 1]
+        total[first[at]] += teaches[at]
+        spent[first[at]] += seconds[at]
     return first, (total / spent)[first]
 
 

@@ -182,12 +182,11 @@ def test_labelled_slices_are_mixed_only_where_that_is_wanted_and_within_their_fo
     drawn = partial(draw_views, 4, policy=Geometry(), generator=_generator(2), unlabelled=False)
     plain = drawn(config=configure(size=SIZE))
     assert not len(plain.box) and kept_apart(plain, torch.tensor([0, 0, 1, 1])) is plain
-    views = dataclasses.replace(
-        drawn(config=configure(size=SIZE, labelled_cutmix=1.0)), weak=identity(4), partner=torch.tensor([1, 2, 3, 2])
-    )
-    views = kept_apart(views, torch.tensor([0, 0, 1, 1]))
+    views = dataclasses.replace(drawn(config=configure(size=SIZE, labelled_cutmix=1.0)), weak=identity(4))
+    views = kept_apart(views, torch.tensor([0, 1, 1, 0]))
+    assert views.partner.tolist() == [3, 2, 1, 0]
     box = in_boxes(views.box, SIZE)
-    assert box.flatten(1).any(1).tolist() == [True, False, True, True]
+    assert box.flatten(1).any(1).all()
     seen, moved = placed(images, labels, views, strong=False)
     torch.testing.assert_close(seen, torch.where(box[:, None], images[views.partner], images))
     assert torch.equal(moved, torch.where(box, labels[views.partner], labels))

@@ -117,14 +117,15 @@ def _slow_select(items, choice, pace):
         return worth(item)[0] / worth(item)[1]
 
     listed = [item for item in items if belongs(item, choice)]
-    seen, rate = judged_in(items), {}
-    parties = {}
+    judged, seen, rate = judged_in(items), Counter(), {}
+    parties, last = {}, {}
     for item in sorted((item for item in listed if item.decision is None), key=gain, reverse=True):
-        visit, seen[item.case] = seen[item.case] // VISIT, seen[item.case] + 1
-        party = parties.setdefault((item.case, visit), [])
+        visit = seen[item.case] // VISIT, judged[item.case] // VISIT
+        seen[item.case] += 1
+        party = last.get((item.case, visit), [])
         teaches, seconds = (sum(values) for values in zip(*map(worth, party), strict=True)) if party else (0.0, 0.0)
-        if party and gain(item) <= teaches / (pace.another_case + seconds):
-            party = parties.setdefault((item.case, visit, item.id), [])
+        if not party or gain(item) <= teaches / (pace.another_case + seconds):
+            party = last[item.case, visit] = parties[item.case, sum(visit), item.id] = []
         party.append(item)
     for key, party in [*parties.items(), *(((item.case, 0), [item]) for item in listed if item.decision is not None)]:
         teaches, seconds = (sum(values) for values in zip(*map(worth, party), strict=True))
@@ -160,10 +161,10 @@ def test_the_queue_s_order_is_that_of_one_proposal_after_the_other(order, which)
 def test_what_a_case_can_teach_is_the_sum_over_its_open_proposals():
     items, pace = many(), Pace()
     waiting = [item for item in items if item.decision is None and item.area != 0]
-    expected, before = {}, judged_in(items)
+    expected, before, judged = {}, Counter(), judged_in(items)
     alone = {item.id: gain_in([item], pace)[item.case] for item in waiting}
     for item in sorted(waiting, key=lambda item: alone[item.id], reverse=True):
-        gain = alone[item.id] / (1 + before[item.case] // VISIT)
+        gain = alone[item.id] / (1 + judged[item.case] // VISIT + before[item.case] // VISIT)
         expected[item.case] = expected.get(item.case, 0) + gain
         before[item.case] += 1
     assert gain_in(items, pace) == pytest.approx(expected) and gain_in([], pace) == {}

@@ -14,7 +14,7 @@ from ..events import Failed
 from ..progress import Progress
 from ..project import Project, Run
 from ..runner import check_settings, training
-from .common import Device, Folder, app
+from .common import Device, Folder, app, say
 
 
 @app.command()
@@ -42,6 +42,8 @@ def train(
     with Project.open(project) as opened:
         check_settings(config)
         run = opened.new_run(config)
+    if run.config.size < config.size:
+        say(f"The slices are small: they are scaled to fit {run.config.size} pixels, not {config.size}.")
     _follow(project, run, resume=False, quiet=quiet)
 
 

@@ -67,7 +67,7 @@ class School:
     ) -> Tensor:
         images, labels, folds, logits = known
         with autocast(self._device):
-            scores, *others = judge.understudies_on(images, *(() if seen is None else seen[:1]))
+            scores, *others = judge.understudies_on(*((images,) if seen is None else (images, seen[0])))
             loss = judge.loss(images, labels, folds, scores, hard(logits), source, self._config.dice)
             if seen is not None:
                 views, look, folds = seen

@@ -56,11 +56,14 @@ def draw_views(n: int, config: TrainConfig, policy: Policy, generator: torch.Gen
 
 
 def kept_apart(views: Views, folds: Tensor) -> Views:
-    """Return views of labelled slices without the boxes from the other fold (n,): nobody may learn from both."""
+    """Return views of labelled slices whose boxes come from their own fold (n,): no understudy may learn from both."""
     if not len(views.box):
         return views
-    same = (folds == folds[views.partner])[:, None].to(views.box.device)
-    return replace(views, box=torch.where(same, views.box, 0.0))
+    partner = torch.arange(len(folds))
+    for fold in (0, 1):
+        mine = (folds == fold).nonzero()[:, 0]
+        partner[mine] = mine.roll(1)
+    return replace(views, partner=partner)
 
 
 def _boxes(n: int, size: int, chance: float, generator: torch.Generator) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QLabel
+from qtpy.QtWidgets import QLabel, QSizePolicy
 
 from ..session import Session
 from .style import palette
@@ -20,6 +20,7 @@ class Legend(QLabel):
         super().__init__()
         self.setProperty("role", "hint")
         self.setWordWrap(True)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.setTextFormat(Qt.TextFormat.RichText)
         self.setToolTip("Filled: your mask. Outline: the proposal.")
 
@@ -31,5 +32,5 @@ class Legend(QLabel):
             f"<span style='color:{mask}'>■</span><span style='color:{proposal}'>□</span>&nbsp;{escape(name)}"
             for name, mask, proposal in shown
         ]
-        self.setText(" &nbsp; ".join(entries) + (" …" if len(names) > _MOST else ""))
+        self.setText(f"■ yours, □ proposed: {'  '.join(entries)}{' …' if len(names) > _MOST else ''}")
         self.setVisible(len(names) > 1)

@@ -228,9 +228,10 @@ class TrainPanel(Page):
         except SegmatchError:
             return
         sound = [case for case in self.session.cases if case.problem is None]
-        config = fitted(config, (case.shape for case in sound))
+        taken = fitted(config, (case.shape for case in sound))
         slices = sum(case.shape[0] for case in sound if not case.validation)
-        self._need.setText(sentence(config, slices, len(project.sequences)))
+        small = f" The slices are small: trained at {taken.size} pixels." if taken.size < config.size else ""
+        self._need.setText(sentence(taken, slices, len(project.sequences)) + small)
 
     def _pictures_came(self, *_: Any) -> None:
         if self.isVisible():
