@@ -124,7 +124,7 @@ def test_what_is_read_before_the_first_step_is_counted_down_and_can_be_stopped(t
         events = train(_counted(project, read), _config(), tmp_path / "other")
         said = [event.message for event in itertools.takewhile(lambda event: not isinstance(event, Step), events)
                 if isinstance(event, Noted)]  # fmt: skip
-        assert said[2] == "The cases for the first step are read."
+        assert said[2] == "The training has begun."
 
 
 def test_labelled_cases_that_cannot_be_read_are_named(project, tmp_path):

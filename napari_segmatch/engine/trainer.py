@@ -161,7 +161,7 @@ def _begin(
     )
     if data.waiting:
         notes = [*notes, f"{len(data.waiting)} cases are read while it trains, one at each step."]
-    notes = ["The cases for the first step are read.", *notes] if many else notes
+    notes = ["The training has begun.", *notes] if many else notes
     for note in [*notes, *(change.problems if change else []), *_spilled(data, shelf)]:
         yield Noted(learner.step, note)
 
