@@ -13,6 +13,7 @@ import pytest
 from helpers import LGG, geometry, labels, small_project, write_case
 
 from napari_segmatch import Project
+from napari_segmatch.cli import training
 from napari_segmatch.config import configure
 from napari_segmatch.events import PseudoMask
 from napari_segmatch.io import encode_segments
@@ -43,6 +44,15 @@ def world(tmp_path_factory):
     trained = segmatch("train", project, "--steps", 12, *SMALL, "--seed", 1)
     assert trained.returncode == 0, trained.stderr
     return root
+
+
+def test_the_shell_says_that_small_slices_are_not_enlarged(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(training, "_follow", lambda *_, **__: None)
+    for name, size, said in (("small", 128, True), ("smaller", 32, False)):
+        project = small_project(tmp_path / name)
+        project.close()
+        training.train(project.path, size=size)
+        assert ("fit 48 pixels, not 128" in capsys.readouterr().out) == said
 
 
 def test_whole_way_through_the_shell(world, tmp_path):

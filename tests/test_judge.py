@@ -149,6 +149,17 @@ def _touched(parts):
     return [any(p.grad is not None and bool(p.grad.any()) for p in part.parameters()) for part in parts]
 
 
+def test_understudies_see_two_batches_in_one_pass_as_in_two():
+    judge, batches = Judge(configure(), 1, 1).eval(), (torch.randn(2, 1, 32, 32), torch.randn(3, 1, 32, 32))
+    passes = []
+    judge.understudies[0].register_forward_hook(lambda *given: passes.append(len(given[1][0])))
+    together = judge.understudies_on(*batches)
+    assert passes == [5]
+    for seen, batch in zip(together, batches, strict=True):
+        for logits, understudy in zip(seen, judge.understudies, strict=True):
+            torch.testing.assert_close(logits, understudy(batch), atol=1e-4, rtol=1e-4)
+
+
 def test_decisions_and_unlabelled_slices_keep_to_the_fold_of_their_case():
     """A proposal of a case with labels must teach neither critic nor understudy that will be examined on that case."""
     images, masks = torch.randn(2, 1, 32, 32), torch.zeros(2, 32, 32, dtype=torch.bool)

@@ -998,6 +998,12 @@ def test_the_class_in_the_hand_is_the_one_that_is_marked(dock, tmp_path, settle)
     assert layers.mask.selected_label == 1
 
 
+def test_the_train_tab_says_that_small_slices_are_not_enlarged(dock, tmp_path, settle):
+    dock.session.open_project(small_project(tmp_path, cases=2).path)
+    dock.show_tab("Train")
+    settle(dock, lambda: "trained at 48 pixels" in dock.train._need.text())
+
+
 def test_review_says_which_colour_is_which_class(dock, tmp_path):
     """On your mask and on a proposal, whoever chose the colour; one class alone needs no word on it."""
     legend, session = dock.review._legend, dock.session

@@ -25,7 +25,9 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ConfigError(f"The device {name!r} is not available here; choose auto, cpu, cuda or mps.") from error
+        there = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        choice = " or ".join(kind for kind, is_there in there.items() if is_there)
+        raise ConfigError(f"The device {name!r} is not available here; choose {choice}.") from error
     return device
 
 
