@@ -1,5 +1,6 @@
 """The quality critic: honest lessons, examinations on slices it has not met, and chances that hold."""
 
+import dataclasses
 import itertools
 import math
 
@@ -28,6 +29,7 @@ from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.losses import hard, one_hot
 from napari_segmatch.engine.selectors import Look, rows_of
+from napari_segmatch.engine.step import placed
 from napari_segmatch.types import PoolSnapshot
 
 
@@ -133,6 +135,16 @@ def test_no_labelled_slice_of_a_step_has_a_box_from_the_other_fold():
     assert (views.box[:, 1] > views.box[:, 0]).all() and len(set(views.partner.tolist())) == 8
     assert torch.equal(folds, folds[views.partner]) and set(folds.tolist()) == {0, 1}
     learner.learn(pool, 0.5)
+
+
+def test_equation_1_compares_slices_without_boxes_on_either_side():
+    """A box in people's slices alone would tell them from predicted ones."""
+    learner, pool = _learner(labelled_cutmix=1.0, objective="equation-1"), _pool(4)
+    ((labelled, _), *_) = learner._batches(pool, learner.labelled_rows(pool))
+    images, labels, views = labelled
+    (seen, _), _ = learner._both_kinds(pool, labelled, _generator())
+    plain, _ = placed(images, labels, dataclasses.replace(views, box=views.box[:0]), strong=False)
+    assert torch.equal(seen, plain) and not torch.equal(seen, placed(images, labels, views, strong=False)[0])
 
 
 def test_nobody_in_a_fold_learns_from_the_other():
