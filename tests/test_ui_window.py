@@ -658,6 +658,18 @@ def test_what_training_says_is_shown(dock, proposed, settle):
     settle(dock, lambda: "Dice 0.800 (n = 1)" in dock.status.words)
 
 
+def test_why_a_run_failed_is_said_until_the_next_one_begins(dock, tmp_path, settle):
+    small_project(tmp_path).close()
+    session = dock.session
+    session.open_project(tmp_path / "project")
+    session.start_training(configure("quick", device="cuda:7", size=32))
+    settle(dock, lambda: "cuda:7" in dock.banner.sentence and not session.is_training)
+    session.start_training(configure("quick", device="cpu", size=32, batch=2, features=8))
+    assert not dock.banner.sentence
+    session.stop_training()
+    settle(dock, lambda: not session.is_training)
+
+
 def test_who_clicks_stop_twice_starts_no_run(dock, proposed, monkeypatch):
     """One button ends a training and begins none; the one that begins another run stands elsewhere."""
     with Project.open(proposed) as opened:

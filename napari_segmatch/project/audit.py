@@ -71,7 +71,7 @@ def sound(entries: Iterable[Entry | Row]) -> Iterator[Entry]:
         seq, prev = seq + 1, entry["hash"]
 
 
-class Ledger:
+class AuditFile:
     """``audit.jsonl``: one entry a line. Whoever writes to the database brings it up to date afterwards."""
 
     def __init__(self, folder: Path) -> None:

@@ -67,7 +67,7 @@ def rebuild(folder: Path, database: str) -> str:
 
 def renew_ledger(folder: Path, database: str) -> None:
     """Write ``audit.jsonl`` as the database tells it; one that tells another story goes to ``backups/``."""
-    ledger = audit.Ledger(folder)
+    ledger = audit.AuditFile(folder)
     with contextlib.closing(_plain(folder / database)) as db:
         rows = [{name: row[name] for name in audit.COLUMNS} for row in db.execute(f"{audit.ENTRIES} ORDER BY seq")]
         if ledger.path.exists() and list(ledger.entries()) != rows[: _lines(ledger.path)]:
@@ -88,7 +88,7 @@ def _plain(path: Path) -> sqlite3.Connection:
 
 def _longest_trail(folder: Path, database: str) -> list[audit.Entry]:
     """Return the audit trail as far as its chain holds, from the file or from the old database."""
-    from_file = list(audit.Ledger(folder).entries())
+    from_file = list(audit.AuditFile(folder).entries())
     from_database: list[audit.Entry] = []
     if (folder / database).exists():
         with contextlib.suppress(*DAMAGE), contextlib.closing(_plain(folder / database)) as db:

@@ -96,7 +96,7 @@ class Store:
         self._lock = threading.RLock()
         self._depth = 0
         self.readonly = readonly
-        self._ledger = audit.Ledger(path.parent)
+        self._ledger = audit.AuditFile(path.parent)
         if not path.is_file() or path.is_symlink():
             raise ProjectError(f"{path.parent.name} is not a SegMatch project: it holds no {path.name}.")
         try:

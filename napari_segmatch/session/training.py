@@ -24,6 +24,8 @@ class TrainingSession(AddingSession):
 
     run_changed = Signal()
     """The run's state or history changed."""
+    run_began = Signal()
+    """A training begins, or goes on."""
     run_ended = Signal(str)
     """The training that this session started is over: the run's state."""
 
@@ -85,6 +87,7 @@ class TrainingSession(AddingSession):
         self._watch(run)
         self._background = Background(self._open().path, run.id, mode=mode, resume=resume)
         self.run_state = "running"
+        self.run_began.emit()
         self.run_changed.emit()
 
     def pause_training(self) -> None:

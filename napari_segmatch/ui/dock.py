@@ -68,6 +68,7 @@ class SegmatchDock(QWidget):
         self._links: tuple[tuple[Any, Callable[..., None]], ...] = (
             (self.session.message, self._say),
             (self.session.project_changed, self._project_changed),
+            (self.session.run_began, self.banner.dismiss),  # whatever went wrong with the run before
             (self.session.proposals_changed, self._count_review),
             (self.session.decided, self._count_review),
             (napari_viewer.events.theme, self._show_theme),
