@@ -1,24 +1,22 @@
-"""Segmenting and judging whole folders: what a trained run is for. Torch is imported inside the functions."""
+"""Segmenting cases: what a trained run is for. Torch is imported inside the functions."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, TypeVar
 
 from .errors import ConfigError, ImportProblem, ProjectError
-from .events import Evaluated
+from .events import Evaluated, PseudoMask
 from .fsio import write_atomic
-from .io import Choices, FoundCase, encode_labels, read_apart, read_mask, read_sequences, with_answers
-from .project import Project, Run
+from .io import Choices, FoundCase, encode_labels, read_apart, read_sequences, with_answers
+from .project import Project, ProjectPool, Run
 from .project.checks import both_places, check_target
 from .texts import csv_text
-from .types import NOT_ANNOTATED, Geometry, Mask, Volume
+from .types import Geometry, Volume
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,9 +26,7 @@ if TYPE_CHECKING:
 
 Done = TypeVar("Done")
 
-MAX_LABEL = NOT_ANNOTATED - 1
 SCORES = "scores.csv"
-COLUMNS = ("dice", "lesion-slice dice", "hd95 mm", "empty-slice fp")
 
 
 def predict_cases(
@@ -90,6 +86,46 @@ def predict_cases(
                 write_atomic(out / SCORES, csv_text(header, rows).encode())
     if not rows:
         raise ImportProblem("No case could be segmented; the reasons stand above.")
+
+
+def propose_case(project: Project, case: str, wanted: Callable[[], bool] = lambda: True) -> int:
+    """Propose a mask for every slice of a case that nobody has finished or rejected, by the newest trained run.
+
+    Parameters
+    ----------
+    wanted
+        Asked after each slice; once it says no, nothing is proposed.
+
+    Returns
+    -------
+    int
+        How many slices there are proposals for now.
+
+    Raises
+    ------
+    ProjectError
+        If nothing was trained, or there is no such slice.
+    TrainingProblem, ImportProblem
+        If the run's checkpoints or the case's images cannot be read, or do not fit into memory.
+    """
+    from .engine.predict import propose_case as propose
+
+    pool, run = ProjectPool(project), _trained(project, None)
+    snapshot = pool.snapshot()
+    slices = snapshot.unlabelled.get(case, ())
+    if not slices:
+        raise ProjectError(f"No slice of {case} is open: all are done, or it is held out for validation.")
+    loaded = _loaded(run, None, "best")
+    found: list[PseudoMask] = []
+    try:
+        for mask in propose(loaded.learner, case, project.volume(case).pixels, slices):
+            found.append(mask)
+            if not wanted():
+                return 0
+    except (RuntimeError, MemoryError) as error:
+        raise ImportProblem(f"{case} cannot be segmented. {_sentence(error)}") from error
+    project.add_proposals(run, loaded.learner.step, snapshot.version, found)
+    return len(found)
 
 
 def _sentence(error: ImportProblem | RuntimeError | MemoryError) -> str:
@@ -211,68 +247,3 @@ def _reading_jobs(
     if not cases:
         raise ProjectError(f"Every case of {project.path.name} is labelled: name a folder of new cases.")
     return [(case, partial(project.volume, case)) for case in cases]
-
-
-def evaluate_folder(folder: Path, truths: Mapping[str, Path]) -> Iterator[str]:
-    """Compare ``{case}.nii.gz`` in ``folder`` with true masks; yields a table's lines.
-
-    Also writes ``evaluation.csv`` and ``evaluation_means.csv``. A case that has no prediction, or whose masks cannot
-    be compared, is named and left out of the means.
-
-    Raises
-    ------
-    ImportProblem
-        If no case could be compared.
-    """
-    from .engine.metrics import score_case
-
-    shown: dict[str, set[int]] = {}
-    for case, path in sorted(truths.items()):
-        try:
-            shown[case] = _labels_in(*_pair(folder, case, path))
-        except ImportProblem as error:
-            yield f"{case}: left out. {error}"
-    if not shown:
-        raise ImportProblem(f"{folder.name} holds no mask of a case that can be compared with a true one.")
-    labels = sorted(set.union(*shown.values())) or [1]
-    rows: list[tuple[object, ...]] = []
-    yield f"{'case':<28} {'class':>5}  " + "  ".join(f"{column:>17}" for column in COLUMNS)
-    for case in shown:
-        prediction, truth = _pair(folder, case, truths[case])  # again: a cohort of masks does not fit into memory
-        for label in labels:
-            scores = score_case(prediction.labels, truth.labels, label, truth.geometry.spacing)
-            values = (scores.dice, scores.slice_dice, scores.hd95, scores.false_positive)
-            rows.append((case, label, *values))
-            yield f"{case:<28} {label:>5}  " + "  ".join(_cell(value) for value in values)
-    header = ("case", "class", "dice", "lesion_slice_dice", "hd95_mm", "empty_slice_fp")
-    write_atomic(folder / "evaluation.csv", csv_text(header, rows).encode())
-    yield from _means(folder, rows, labels)
-
-
-def _means(folder: Path, rows: Sequence[tuple[Any, ...]], labels: Sequence[int]) -> Iterator[str]:
-    from .engine.metrics import confidence_interval
-
-    means: list[tuple[object, ...]] = []
-    for label in labels:
-        for index, column in enumerate(COLUMNS, 2):
-            known = [row[index] for row in rows if row[1] == label and row[index] is not None]
-            if known:
-                mean, low, high = confidence_interval(known)
-                means.append((label, column, mean, low, high, len(known)))
-                yield f"class {label}: mean {column} {mean:.3f} (95 % CI {low:.3f} to {high:.3f}, n={len(known)})"
-    header = ("class", "metric", "mean", "ci95_low", "ci95_high", "cases")
-    write_atomic(folder / "evaluation_means.csv", csv_text(header, means).encode())
-
-
-def _pair(folder: Path, case: str, truth: Path) -> tuple[Mask, Mask]:
-    """Read a case's prediction and its true mask, on the prediction's grid."""
-    prediction = read_mask(folder / f"{case}.nii.gz")
-    return prediction, read_mask(truth, prediction.geometry, MAX_LABEL)
-
-
-def _labels_in(*masks: Mask) -> set[int]:
-    return {int(label) for mask in masks for label in np.unique(mask.labels)} - {0, NOT_ANNOTATED}
-
-
-def _cell(value: float | None) -> str:
-    return f"{'-' if value is None else format(value, '.3f'):>17}"

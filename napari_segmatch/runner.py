@@ -45,7 +45,7 @@ def training(project_path: Path, run_id: int, *, resume: bool = False, courteous
         run = project.run(run_id)
         project.set_run_state(run_id, "running")
         if courteous:
-            _give_way()
+            give_way()
         state: RunState = "stopped"  # unless it says how it ended
         try:
             for event in _guarded(project, run, resume, courteous):
@@ -123,7 +123,7 @@ def _pause(project: Project, run: Run, step: int) -> Iterator[TrainEvent]:
     project.set_run_state(run.id, "running")
 
 
-def _give_way() -> None:
+def give_way() -> None:
     """Let the window's thread go first: on Linux niceness belongs to a thread, and its children inherit it."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):

@@ -31,6 +31,7 @@ TABLE = {
     "project": (VOCABULARY | {"io"}, QT | {"torch", "monai", "psygnal"}),
     "runner": (VOCABULARY | {"io", "project", "engine"}, QT | {"psygnal"}),
     "batch": (VOCABULARY | {"io", "project", "engine"}, QT | {"psygnal"}),
+    "evaluation": (VOCABULARY | {"io", "engine"}, QT | {"psygnal"}),
     "benchmark": (VOCABULARY | {"io", "engine", ""}, QT | {"psygnal", "nibabel", "sqlite3"}),
     "simulate": (VOCABULARY | {"io", "project", "ranking", "runner"}, QT | {"torch", "monai", "psygnal"}),
     "progress": (VOCABULARY, QT | {"torch", "nibabel"}),
@@ -38,11 +39,12 @@ TABLE = {
     "ledger": ({"columns", "ranking", "types"}, QT | {"torch", "nibabel"}),
     "keeper": (VOCABULARY | {"project"}, QT | {"torch", "monai", "nibabel", "psygnal"}),
     "session": (
-        VOCABULARY | {"history", "io", "jobs", "keeper", "ledger", "project", "ranking", "runner"},
+        VOCABULARY | {"batch", "history", "io", "jobs", "keeper", "ledger", "project", "ranking", "runner"},
         QT | {"torch", "monai", "nibabel"},
     ),
     "cli": (
-        VOCABULARY | {"batch", "benchmark", "io", "progress", "project", "runner", "sample", "simulate", ""},
+        VOCABULARY
+        | {"batch", "benchmark", "evaluation", "io", "progress", "project", "runner", "sample", "simulate", ""},
         QT | {"torch", "monai", "nibabel", "psygnal"},
     ),
     "phantom": (set(), QT | {"torch", "monai", "psygnal", "nibabel"}),
@@ -92,7 +94,7 @@ def test_every_room_keeps_to_the_dependency_table(path):
         assert outer not in never, f"{room} imports {outer}"
 
 
-@pytest.mark.parametrize("module", ["runner", "batch"])
+@pytest.mark.parametrize("module", ["runner", "batch", "evaluation"])
 def test_engine_is_imported_only_inside_functions(module):
     """The window and the shell open without torch, so it may be loaded only when a job starts."""
     tree = ast.parse((PACKAGE / f"{module}.py").read_text("utf-8"))

@@ -180,7 +180,7 @@ def test_labelled_slices_are_mixed_only_where_that_is_wanted_and_within_their_fo
     """A box takes image and labels of its partner along; from the other fold none comes: nobody may learn from both."""
     images, labels = torch.randn(4, 1, SIZE, SIZE), torch.randint(0, 2, (4, SIZE, SIZE), dtype=torch.uint8)
     drawn = partial(draw_views, 4, policy=Geometry(), generator=_generator(2), unlabelled=False)
-    plain = drawn(config=configure(size=SIZE))
+    plain = drawn(config=configure(size=SIZE, labelled_cutmix=0.0))
     assert not len(plain.box) and kept_apart(plain, torch.tensor([0, 0, 1, 1])) is plain
     views = dataclasses.replace(drawn(config=configure(size=SIZE, labelled_cutmix=1.0)), weak=identity(4))
     views = kept_apart(views, torch.tensor([0, 1, 1, 0]))

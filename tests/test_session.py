@@ -2,13 +2,17 @@
 
 import threading
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from helpers import SHAPE, small_project, write_case
 
-from napari_segmatch import keeper
+from napari_segmatch import batch, keeper
 from napari_segmatch.config import configure
+from napari_segmatch.engine import predict
+from napari_segmatch.engine.checkpoint import load_newest
+from napari_segmatch.engine.predict import predict_volume
 from napari_segmatch.errors import ProjectError
 from napari_segmatch.events import Proposed, PseudoMask
 from napari_segmatch.io import FoundCase
@@ -50,6 +54,46 @@ def test_saving_is_told_when_it_is_on_disk(session):
     assert heard == [(1,)]
     assert session.case("c").labelled == (1,)
     assert session.saved_at is not None
+
+
+def test_the_model_segments_a_case_for_whoever_asks(session, tmp_path):
+    """Every open slice gets a proposal, empty ones too, with the mask that a prediction of the case has."""
+    with pytest.raises(ProjectError, match="start the training first"):
+        session.propose("c")
+    session.save_slices("c", {1: np.ones(SHAPE[1:], np.uint8)}, done=[1])
+    session.start_training(_config(proposals=0, checkpoint_every=1))
+    _until(session, lambda: any(session.run.checkpoints.glob("[0-9]*")))
+    session.stop_training()
+    _until(session, lambda: not session.is_training and session.run_state == "stopped")
+    session.propose("c")
+    session.propose("c")  # once is enough
+    assert session.proposing == ["c"]
+    _until(session, lambda: session.proposals.of_case("c"))
+    found = session.proposals.of_case("c")
+    assert sorted(found) == [z for z in range(SHAPE[0]) if z != 1]
+    assert session.wished == "c" and (f"c: masks of {SHAPE[0] - 1} slices wait in Review.", False) in session.said
+    loaded = load_newest(session.run.checkpoints, best_first=True)
+    expected = predict_volume(loaded.learner, session.project.volume("c").pixels)
+    for z, proposal in found.items():
+        np.testing.assert_array_equal(session.proposal_mask(proposal), expected.labels[z])
+        assert proposal.step == loaded.learner.step and proposal.run == session.run.id
+
+
+def test_what_nobody_waits_for_any_more_is_not_proposed(session, monkeypatch):
+    """Stopping is heard at the next slice, and a case without open slices says so."""
+    project, masks = (
+        session.project,
+        [PseudoMask(Region("c", z), np.zeros(SHAPE[1:], np.uint8), 0.5, "rejected") for z in (0, 1)],
+    )
+    monkeypatch.setattr(batch, "_loaded", lambda *_: SimpleNamespace(learner=SimpleNamespace(step=1)))
+    monkeypatch.setattr(batch, "_trained", lambda *_: project.new_run(_config()))
+    monkeypatch.setattr(predict, "propose_case", lambda *_: iter(masks))
+    assert batch.propose_case(project, "c", lambda: False) == 0 and not project.proposals()
+    assert batch.propose_case(project, "c") == 2 and len(project.proposals()) == 2
+    session.save_slices("c", {z: np.zeros(SHAPE[1:], np.uint8) for z in range(SHAPE[0])}, done=range(SHAPE[0]))
+    session.wait()
+    with pytest.raises(ProjectError, match="No slice of c is open"):
+        batch.propose_case(project, "c")
 
 
 def test_nothing_is_written_when_the_project_is_let_go(session, monkeypatch):

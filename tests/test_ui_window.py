@@ -658,6 +658,23 @@ def test_what_training_says_is_shown(dock, proposed, settle):
     settle(dock, lambda: "Dice 0.800 (n = 1)" in dock.status.words)
 
 
+def test_the_model_is_asked_for_a_case_and_review_begins_there(dock, proposed, settle):
+    """A run without a checkpoint says so; when masks have come, Review opens with the case that was asked for."""
+    session = dock.session
+    session.open_project(proposed)
+    dock.show_tab("Annotate")
+    settle(dock, lambda: dock.desk.case_id)
+    dock.annotate.actions["propose"]()
+    settle(dock, lambda: "no checkpoint yet" in dock.banner.sentence and not session.proposing)
+    dock.show_tab("Review")
+    settle(dock, lambda: dock.review.reviewer.current is not None)
+    other = {"case-02": "case-03", "case-03": "case-02"}[dock.review.reviewer.current.case]
+    session.wished = other
+    dock.show_tab("Annotate")
+    dock.show_tab("Review")
+    settle(dock, lambda: dock.review.reviewer.current.case == other and not session.wished)
+
+
 def test_why_a_run_failed_is_said_until_the_next_one_begins(dock, tmp_path, settle):
     small_project(tmp_path).close()
     session = dock.session

@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from ..batch import evaluate_folder, predict_cases
+from ..batch import predict_cases
+from ..evaluation import evaluate_folder
 from ..io import find_cases, find_dataset
 from ..project import Project
 from .common import Choose, Device, Folder, answers, app, pairs, patterns, say

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..events import PseudoMask
-from ..types import Verdict, watched
+from ..types import Region, Verdict, watched
 from .data import ResidentPool
 from .device import at_once
 from .discriminator import dice_of
@@ -76,23 +76,37 @@ def propose(learner: Learner, pool: ResidentPool, count: int) -> tuple[PseudoMas
     order = torch.randperm(len(pool.unlabelled), generator=learner.generator(2))[: 3 * count]
     seen = [pool.row(region) for region in watched(pool.snapshot.unlabelled) if region.case in pool.frames]
     rows = torch.tensor([*seen, *(row for row in pool.unlabelled[order].tolist() if row not in set(seen))])
-    found, shows = [], []
+    found: list[PseudoMask] = []
     for part in rows.split(at_once(learner.device, learner.looks_twice)):
-        images = pool.slices(part)
-        look = learner.look(images)
-        selection = learner.select(images, look)
-        margins = learner.margins(selection)
-        agreement = dice_of(look.first > 0, look.second > 0) if learner.looks_twice else None
-        for index, row in enumerate(part.tolist()):
-            region = pool.regions[row]
-            labels = restored(rows_of(look, torch.tensor([index], device=pool.device)), pool.frames[region.case])[0]
-            verdict: Verdict = "accepted" if bool(selection.accepted[index]) else "rejected"
-            agreed = None if agreement is None else round(float(agreement[index]), 4)
-            score = float(selection.score[index])
-            found.append(PseudoMask(region, labels.numpy(), score, verdict, agreed, margins[index]))
-            shows.append(bool(labels.any()))
-    ranked = sorted(range(len(found)), key=lambda index: (index >= len(seen), not shows[index]))[:count]
+        regions = [pool.regions[row] for row in part.tolist()]
+        found += _pseudo_masks(learner, pool.slices(part), regions, [pool.frames[region.case] for region in regions])
+    ranked = sorted(range(len(found)), key=lambda index: (index >= len(seen), not found[index].labels.any()))[:count]
     return tuple(found[index] for index in sorted(ranked))
+
+
+@torch.no_grad()
+def propose_case(learner: Learner, case: str, pixels: np.ndarray, slices: Sequence[int]) -> Iterator[PseudoMask]:
+    """Make pseudo masks of some slices of a case, from its pixels (channel, z, y, x): a few slices at a time."""
+    images, frame = to_network(pixels, learner.config.size)
+    images = with_neighbours(images, learner.config.neighbours)
+    for part in torch.tensor(slices, dtype=torch.long).split(at_once(learner.device, learner.looks_twice)):
+        regions = [Region(case, z) for z in part.tolist()]
+        yield from _pseudo_masks(learner, images[part].to(learner.device), regions, [frame] * len(regions))
+
+
+def _pseudo_masks(
+    learner: Learner, images: Tensor, regions: Sequence[Region], frames: Sequence[Frame]
+) -> Iterator[PseudoMask]:
+    """Segment and judge prepared slices (n, c, size, size); masks are on the grids of their own cases."""
+    look = learner.look(images)
+    selection = learner.select(images, look)
+    margins = learner.margins(selection)
+    agreement = dice_of(look.first > 0, look.second > 0) if learner.looks_twice else None
+    for index, (region, frame) in enumerate(zip(regions, frames, strict=True)):
+        labels = restored(rows_of(look, torch.tensor([index], device=images.device)), frame)[0]
+        verdict: Verdict = "accepted" if bool(selection.accepted[index]) else "rejected"
+        agreed = None if agreement is None else round(float(agreement[index]), 4)
+        yield PseudoMask(region, labels.numpy(), float(selection.score[index]), verdict, agreed, margins[index])
 
 
 def scores_rows(case: str, prediction: Prediction) -> Sequence[tuple[str | int, ...]]:

@@ -287,5 +287,5 @@ class CaseSession(KeepingSession):
 
     def _failed(self, lane: Lane, error: BaseException) -> None:
         super()._failed(lane, error)
-        if self.project is not None and lane not in ("journal", "read"):
+        if self.project is not None and lane not in ("journal", "read", "propose"):
             self._reload()

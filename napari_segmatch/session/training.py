@@ -6,12 +6,13 @@ from typing import Any
 
 from psygnal import Signal
 
+from ..batch import propose_case
 from ..config import TrainConfig
 from ..errors import DiskProblem, ProjectError
 from ..events import Paused, Proposed, Started, Step, TrainEvent
 from ..history import History, sentence
 from ..project import Project, Run
-from ..runner import Background, Mode
+from ..runner import Background, Mode, give_way
 from ..types import Proposal, RunState
 from .adding import AddingSession
 
@@ -38,6 +39,10 @@ class TrainingSession(AddingSession):
         self._offset = 0
         self._last_proposal = 0
         self._others: dict[int, History] = {}
+        self.proposing: list[str] = []
+        """Cases that the model segments just now, or will when it is their turn."""
+        self.wished = ""
+        """The case that was segmented last because somebody asked for it, until they have come to see it."""
 
     def _opened(self, project: Project) -> None:
         super()._opened(project)
@@ -49,6 +54,7 @@ class TrainingSession(AddingSession):
         if self._background is not None and self._background.is_alive() and self.run is not None:
             self.stop_training()
             self._background.join(timeout)
+        self.stop_proposing()
         super().close_project(timeout)
         self.run, self.run_state, self._background, self.history = None, None, None, History()
         self._others.clear()
@@ -89,6 +95,41 @@ class TrainingSession(AddingSession):
         self.run_state = "running"
         self.run_began.emit()
         self.run_changed.emit()
+
+    def propose(self, case: str) -> None:
+        """Have the newest model propose a mask for each slice of a case that nobody has finished, beside the window."""
+        project = self._open()
+        self._check_may_train()
+        if self.run is None:
+            raise ProjectError("Nothing is trained yet that could propose masks: start the training first.")
+        if case in self.proposing:
+            return
+
+        def done(count: int) -> None:
+            if case in self.proposing:
+                self.proposing.remove(case)
+                self.wished = case
+                self._fetch_proposals()
+                self.message.emit(f"{case}: masks of {count} slices wait in Review.", False)
+
+        def failed(error: BaseException) -> None:
+            if case in self.proposing:
+                self.proposing.remove(case)
+                self._failed("propose", error)
+
+        def job() -> int:
+            give_way()
+            return propose_case(project, case, lambda: case in self.proposing)
+
+        self.proposing.append(case)
+        self.message.emit(f"The model segments {case} …", False)
+        self._jobs.submit("propose", job, done, failed)
+
+    def stop_proposing(self) -> None:
+        """Leave out the cases whose turn has not come, and the one that is under way."""
+        self._jobs.cancel("propose")
+        self.proposing.clear()
+        self.wished = ""
 
     def pause_training(self) -> None:
         self._ask("pause")

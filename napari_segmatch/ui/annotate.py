@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from qtpy.QtWidgets import QComboBox, QGridLayout, QPushButton, QWidget
 
+from ..errors import SegmatchError
 from ..session import Session
 from ..types import Case
 from .desk import Desk
@@ -53,6 +54,7 @@ class AnnotatePanel(Page):
             "sequence": self.next_sequence, "peek": desk.layers.peek, "outline": self.toggle_outline,
             "interpolate": self.filling.interpolate, "undo": desk.undo, "redo": desk.redo, "suggest": self.suggest,
             "planes": overlays.planes.toggle, "anywhere": self.anywhere,
+            "propose": self.propose,
         }  # fmt: skip
         self.link(
             (session.project_changed, self._project_changed),
@@ -98,6 +100,7 @@ class AnnotatePanel(Page):
             make("Planes", "planes", "Show the two other planes, and the other sequences, beside the picture"),
             make("Suggest a case", "suggest", "Open the case that teaches the model most, and say why"),
             make("Random slice", "anywhere", "Go to an unfinished slice of any case, drawn by chance"),
+            make("Propose masks", "propose", "The newest model segments this case; Review shows what it proposes"),
         )  # fmt: skip
         for index, item in enumerate(items):
             pairs.addWidget(item, index // 2, index % 2)
@@ -134,6 +137,13 @@ class AnnotatePanel(Page):
 
     def open_case(self, case: str) -> None:
         self.desk.open(case, then=lambda: self.desk.layers.set_mode("paint"))
+
+    def propose(self) -> None:
+        """Have the newest model segment this case."""
+        try:
+            self.session.propose(self.desk.case_id)
+        except SegmatchError as error:
+            self.session.message.emit(str(error), True)
 
     def go(self, by: int) -> None:
         """Open the next or the previous case."""

@@ -189,10 +189,12 @@ class ReviewPanel(Page):
         self.model.repaint(ids)
 
     def shown_for_work(self) -> None:
-        """The tab was opened: go to the first proposal, with the mouse free to move the picture."""
+        """The tab was opened: go to the first proposal, or the first of a case that somebody had segmented."""
         if self._stale:
             self.refill()
-        item = self.reviewer.current or next(iter(self.model.items), None)
+        wished, self.session.wished = self.session.wished, ""
+        item = next((item for item in self.model.items if item.case == wished), None) if wished else None
+        item = item or self.reviewer.current or next(iter(self.model.items), None)
         if item is not None:
             self.reviewer.show(item)
 
