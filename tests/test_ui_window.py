@@ -658,13 +658,13 @@ def test_what_training_says_is_shown(dock, proposed, settle):
     settle(dock, lambda: "Dice 0.800 (n = 1)" in dock.status.words)
 
 
-def test_the_model_is_asked_for_a_case_and_review_begins_there(dock, proposed, settle):
+def test_the_model_is_asked_for_a_case_and_review_begins_there(dock, proposed, settle, monkeypatch):
     """A run without a checkpoint says so; when masks have come, Review opens with the case that was asked for."""
     session = dock.session
     session.open_project(proposed)
     dock.show_tab("Annotate")
     settle(dock, lambda: dock.desk.case_id)
-    dock.annotate.actions["propose"]()
+    dock.annotate.actions["segment"]()
     settle(dock, lambda: "no checkpoint yet" in dock.banner.sentence and not session.proposing)
     dock.show_tab("Review")
     settle(dock, lambda: dock.review.reviewer.current is not None)
@@ -673,6 +673,14 @@ def test_the_model_is_asked_for_a_case_and_review_begins_there(dock, proposed, s
     dock.show_tab("Annotate")
     dock.show_tab("Review")
     settle(dock, lambda: dock.review.reviewer.current.case == other and not session.wished)
+    dock.show_tab("Annotate")
+    for touched, tab in ((True, "Annotate"), (False, "Review")):  # who paints on is not interrupted
+        monkeypatch.setattr(session, "propose", lambda case: None)
+        dock.annotate.actions["segment"]()
+        if touched:
+            dock.desk.edited.emit()
+        session.segmented.emit(dock.desk.case_id)
+        assert dock.tabs_name() == tab
 
 
 def test_why_a_run_failed_is_said_until_the_next_one_begins(dock, tmp_path, settle):

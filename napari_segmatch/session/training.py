@@ -29,6 +29,8 @@ class TrainingSession(AddingSession):
     """A training begins, or goes on."""
     run_ended = Signal(str)
     """The training that this session started is over: the run's state."""
+    segmented = Signal(str)
+    """The masks that :meth:`propose` was asked for are there: the case."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -111,6 +113,7 @@ class TrainingSession(AddingSession):
                 self.wished = case
                 self._fetch_proposals()
                 self.message.emit(f"{case}: masks of {count} slices wait in Review.", False)
+                self.segmented.emit(case)
 
         def failed(error: BaseException) -> None:
             if case in self.proposing:

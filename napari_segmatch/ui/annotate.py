@@ -7,16 +7,16 @@ from collections.abc import Callable
 import numpy as np
 from qtpy.QtWidgets import QComboBox, QGridLayout, QPushButton, QWidget
 
-from ..errors import SegmatchError
 from ..session import Session
 from ..types import Case
+from .asking import Asking
 from .desk import Desk
 from .filling import Filling
 from .keys import ANNOTATE, shown
 from .overlays import Overlays
 from .slices import advice, worth_a_look
 from .strip import Cell, SliceStrip
-from .style import GOOD, OWN, UNSURE, Page, button, holder, palette, row, text
+from .style import GOOD, LATER, OWN, UNSURE, Page, button, holder, palette, row, text
 from .suggest import Suggester
 from .toolbox import Toolbox
 
@@ -43,6 +43,7 @@ class AnnotatePanel(Page):
         self._progress = text("", "hint")
         self._why = text("", "hint")
         self.filling = Filling(desk, self._why.setText)
+        self.asking = Asking(session, desk)
         self.toolbox.shape_wanted.connect(self.filling.reshape)
         self._strip = SliceStrip("Slices of this case: done, painted, proposed or empty")
         self._strip.clicked.connect(lambda index: setattr(desk, "z", desk.from_shown(index)))
@@ -54,7 +55,7 @@ class AnnotatePanel(Page):
             "sequence": self.next_sequence, "peek": desk.layers.peek, "outline": self.toggle_outline,
             "interpolate": self.filling.interpolate, "undo": desk.undo, "redo": desk.redo, "suggest": self.suggest,
             "planes": overlays.planes.toggle, "anywhere": self.anywhere,
-            "propose": self.propose,
+            "segment": self.asking.ask,
         }  # fmt: skip
         self.link(
             (session.project_changed, self._project_changed),
@@ -67,6 +68,7 @@ class AnnotatePanel(Page):
             (desk.slice_changed, self.redraw),
             (desk.labels_changed, self.redraw),
             (desk.edited, self.filling.drop_preview),
+            (desk.edited, self.asking.wait_no_more),
             (desk.layers.mode_changed, self.toolbox.show_mode),
         )
         self._project_changed()
@@ -100,7 +102,7 @@ class AnnotatePanel(Page):
             make("Planes", "planes", "Show the two other planes, and the other sequences, beside the picture"),
             make("Suggest a case", "suggest", "Open the case that teaches the model most, and say why"),
             make("Random slice", "anywhere", "Go to an unfinished slice of any case, drawn by chance"),
-            make("Propose masks", "propose", "The newest model segments this case; Review shows what it proposes"),
+            make("Segment case", "segment", "The newest model proposes masks for all open slices; Review shows them"),
         )  # fmt: skip
         for index, item in enumerate(items):
             pairs.addWidget(item, index // 2, index % 2)
@@ -137,13 +139,6 @@ class AnnotatePanel(Page):
 
     def open_case(self, case: str) -> None:
         self.desk.open(case, then=lambda: self.desk.layers.set_mode("paint"))
-
-    def propose(self) -> None:
-        """Have the newest model segment this case."""
-        try:
-            self.session.propose(self.desk.case_id)
-        except SegmatchError as error:
-            self.session.message.emit(str(error), True)
 
     def go(self, by: int) -> None:
         """Open the next or the previous case."""
@@ -282,13 +277,14 @@ class AnnotatePanel(Page):
         self._sequence.setText(f"Sequence: {name[:10]}   {shown(ANNOTATE, 'sequence')}" if name else "Sequence")
         said = f"{len(done)} of {self.desk.count} slices done. {advice(case, self._cases(), done, drawn)}"
         self._progress.setText(said.strip())
-        cells = [self._cell(self.desk.from_shown(i), done, drawn) for i in range(self.desk.count)]
+        open_ = {z for z, item in self.session.proposals.of_case(case.id).items() if item.decision is None}
+        cells = [self._cell(self.desk.from_shown(i), done, drawn, open_) for i in range(self.desk.count)]
         for strip in (self._strip, self.overlays.slider):
             strip.show_cells(cells, self.desk.shown(z))
 
-    def _cell(self, z: int, done: set[int], drawn: np.ndarray) -> Cell:
+    def _cell(self, z: int, done: set[int], drawn: np.ndarray, proposed: set[int]) -> Cell:
         if z in done:
             return Cell(GOOD, "done, with a mask") if drawn[z] else Cell(OWN, "done, nothing to see")
         if drawn[z]:
             return Cell(UNSURE, "painted, not done yet")
-        return Cell("", "not annotated")
+        return Cell(LATER, "a proposal waits in Review", 0.25) if z in proposed else Cell("", "not annotated")

@@ -71,6 +71,7 @@ class SegmatchDock(QWidget):
             (self.session.run_began, self.banner.dismiss),  # whatever went wrong with the run before
             (self.session.proposals_changed, self._count_review),
             (self.session.decided, self._count_review),
+            (self.session.segmented, self._segmented),
             (napari_viewer.events.theme, self._show_theme),
         )
         for signal, slot in self._links:
@@ -197,6 +198,10 @@ class SegmatchDock(QWidget):
     def _count_review(self, *_: object) -> None:
         waiting = self.session.proposals.undecided
         self.tabs.setTabText(list(self.panels()).index("Review"), f"Review {waiting}" if waiting else "Review")
+
+    def _segmented(self, case: str) -> None:
+        if self.tabs_name() == "Annotate" and self.annotate.asking.waits_for == self.desk.case_id == case:
+            self.show_tab("Review")
 
     def _show_theme(self) -> None:
         theme = self.viewer.theme

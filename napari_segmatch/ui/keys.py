@@ -59,7 +59,7 @@ KEYS = (
     Key("I", ANNOTATE, "interpolate", "interpolate between painted slices: preview, again applies"),
     Key("Shift+J", ANNOTATE, "suggest", "open the case that is worth it"),
     Key("Shift+G", ANNOTATE, "anywhere", "an unfinished slice of any case, drawn by chance"),
-    Key("M", ANNOTATE, "propose", "the model proposes masks for this case"),
+    Key("S", ANNOTATE, "segment", "the model segments this case, for review"),
     Key("O", ANNOTATE, "planes", "other planes and sequences"),
     Key("Ctrl+Z", ANNOTATE, "undo", "undo, over slices"),
     Key("Ctrl+Shift+Z", ANNOTATE, "redo", "redo"),
