@@ -92,7 +92,7 @@ class TrainConfig:
         0.0, "Strong view: chance that such a box comes from a labelled slice, with its labels", 0, 1
     )
     labelled_cutmix: float = _setting(
-        0.5, "Labelled slices: chance that a box comes from another one in the batch, with its labels", 0, 1
+        0.0, "Labelled slices: chance that a box comes from another one in the batch, with its labels", 0, 1
     )
     labelled_strong: bool = _setting(True, "Labelled slices are trained on their strong view, not only the weak one")
     lesion_share: float = _setting(0.5, "Share of a labelled batch that shows a labelled structure", 0, 1)
@@ -152,9 +152,9 @@ PRESETS: dict[str, dict[str, Any]] = {
     "overnight": {"steps": 20_000, "size": 256, "features": 32, "batch": 16, "propose_every": 500},
     "paper": {
         "objective": "equation-1", "steps": 11_100, "size": 256, "features": 32, "batch": 16, "mu": 1.0,
-        "warmup": 0.0, "ramp": 0.0, "ema": 0.0, "learning_rate": 1e-4, "cutmix": 0.0, "labelled_cutmix": 0.0,
-        "labelled_strong": False, "lesion_share": 0.0, "dice": False, "discriminator_every": 1, "second_look": False,
-        "augment": "ctaugment", "rejected": "ignored",
+        "warmup": 0.0, "ramp": 0.0, "ema": 0.0, "learning_rate": 1e-4, "cutmix": 0.0, "labelled_strong": False,
+        "lesion_share": 0.0, "dice": False, "discriminator_every": 1, "second_look": False, "augment": "ctaugment",
+        "rejected": "ignored",
     },
 }  # fmt: skip
 """Named starting points. *quick* takes no soft targets: the doubt of a model that has hardly learnt teaches no good.

@@ -16,6 +16,10 @@ class Asking:
 
     def ask(self) -> None:
         """Have the newest model segment the case on the screen."""
+        if not self.desk.case_id:
+            self.session.message.emit("Open a case first.", False)
+            return
+        self.desk.save()
         try:
             self.session.propose(self.desk.case_id)
         except SegmatchError as error:
