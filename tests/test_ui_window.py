@@ -658,6 +658,18 @@ def test_what_training_says_is_shown(dock, proposed, settle):
     settle(dock, lambda: "Dice 0.800 (n = 1)" in dock.status.words)
 
 
+def test_what_the_model_can_do_with_a_new_case_is_said_once_it_has_learnt(dock, proposed, settle):
+    """Cases that were added after the training have no proposals, and no other screen would tell how to get them."""
+    dock.session.open_project(proposed)
+    dock.show_tab("Cases")
+    dock.cases.redraw()
+    assert "press S" in dock.cases._next.text()
+    for case in dock.session.cases:
+        dock.session.proposals.open_in[case.id] = 1
+    dock.cases.redraw()
+    assert "press S" not in dock.cases._next.text()
+
+
 def test_the_model_is_asked_for_a_case_and_review_begins_there(dock, proposed, settle, monkeypatch):
     """A run without a checkpoint says so; when masks have come, Review opens with the case that was asked for."""
     session = dock.session

@@ -23,7 +23,7 @@ from qtpy.QtWidgets import (
 from ..errors import Question, SegmatchError
 from ..session import Session
 from .adding import AddForm, ask
-from .cases_model import CASE_ROLE, STATES, CasesFilter, CasesModel, elision, summary
+from .cases_model import CASE_ROLE, STATES, CasesFilter, CasesModel, elision, kind, summary
 from .desk import Desk
 from .style import Fold, Page, button, column, holder, row, text
 from .thumbnails import CASE_SIDE, Thumbnails
@@ -285,4 +285,7 @@ def _next_step(session: Session) -> str:
         return "Next: double click a case and annotate two or three slices; then the same in several other cases."
     if session.run is None:
         return "Next: start the training; it proposes masks for everything else."
+    waiting = session.proposals.open_in
+    if not session.is_training and any(kind(case, waiting[case.id]) == "new" for case in session.cases):
+        return "The model can segment a new case: open it, then press S."
     return ""
