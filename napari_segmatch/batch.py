@@ -16,7 +16,7 @@ from .io import Choices, FoundCase, encode_labels, read_apart, read_sequences, w
 from .project import Project, ProjectPool, Run
 from .project.checks import both_places, check_target
 from .texts import csv_text
-from .types import Geometry, Volume
+from .types import NOT_ANNOTATED, Geometry, Volume
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,44 +88,58 @@ def predict_cases(
         raise ImportProblem("No case could be segmented; the reasons stand above.")
 
 
-def propose_case(project: Project, case: str, wanted: Callable[[], bool] = lambda: True) -> int:
-    """Propose a mask for every slice of a case that nobody has finished or rejected, by the newest trained run.
+def segment_case(
+    project: Project, case: str, run_id: int, volume: Callable[[str], Volume], wanted: Callable[[], bool]
+) -> str:
+    """Propose a mask for every slice of a case that nobody has worked on; returns a sentence about them.
 
     Parameters
     ----------
+    volume
+        Reads the case's pixels.
     wanted
-        Asked after each slice; once it says no, nothing is proposed.
-
-    Returns
-    -------
-    int
-        How many slices there are proposals for now.
+        Asked from time to time; once it says no, nothing is proposed, and nothing said.
 
     Raises
     ------
     ProjectError
-        If nothing was trained, or there is no such slice.
+        If there is no such slice.
     TrainingProblem, ImportProblem
         If the run's checkpoints or the case's images cannot be read, or do not fit into memory.
     """
-    from .engine.predict import propose_case as propose
+    slices = _open_slices(project, case)
+    from .engine.device import is_lost, is_out_of_memory
+    from .engine.predict import propose_case
 
-    pool, run = ProjectPool(project), _trained(project, None)
-    snapshot = pool.snapshot()
-    slices = snapshot.unlabelled.get(case, ())
-    if not slices:
-        raise ProjectError(f"No slice of {case} is open: all are done, or it is held out for validation.")
-    loaded = _loaded(run, None, "best")
-    found: list[PseudoMask] = []
     try:
-        for mask in propose(loaded.learner, case, project.volume(case).pixels, slices):
-            found.append(mask)
-            if not wanted():
-                return 0
+        run = project.run(run_id)
+        loaded = _loaded(run, None, "best")
+        step = loaded.learner.step
+        known = {item.z for item in project.proposals(case=case) if (item.run, item.step) == (run_id, step)}
+        masks: list[PseudoMask] = []
+        if wanted():
+            for mask in propose_case(loaded.learner, case, volume(case).pixels, [z for z in slices if z not in known]):
+                masks.append(mask)
+                if not wanted():
+                    return ""
     except (RuntimeError, MemoryError) as error:
-        raise ImportProblem(f"{case} cannot be segmented. {_sentence(error)}") from error
-    project.add_proposals(run, loaded.learner.step, snapshot.version, found)
-    return len(found)
+        if is_out_of_memory(error):
+            raise ImportProblem(f"{case} does not fit into memory beside all else: close other programs.") from error
+        if is_lost(error):
+            raise ImportProblem("The graphics processor was lost: restart the program.") from error
+        raise
+    project.add_proposals(run, step, loaded.pool_version, masks)
+    return f"masks of {len(slices)} slices wait in Review, by run {run_id} after {step} steps."
+
+
+def _open_slices(project: Project, case: str) -> list[int]:
+    """Return the slices of a case that nobody has finished, rejected a mask of, or painted on."""
+    labels = project.mask(case)
+    painted = ((labels > 0) & (labels != NOT_ANNOTATED)).any((1, 2))
+    slices = [z for z in ProjectPool(project).snapshot().unlabelled.get(case, ()) if not painted[z]]
+    if not slices:
+        raise ProjectError(f"No slice of {case} is open: all are done, judged or painted on, or it is held out.")
+    return slices
 
 
 def _sentence(error: ImportProblem | RuntimeError | MemoryError) -> str:

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from .types import Volume
 
-Lane = Literal["journal", "save", "import", "read", "propose"]
-LANES: tuple[Lane, ...] = ("journal", "save", "import", "read", "propose")
+Lane = Literal["journal", "save", "import", "read", "segment"]
+LANES: tuple[Lane, ...] = ("journal", "save", "import", "read", "segment")
 
 VOLUME_BYTES, VOLUMES = 64 * 2**20, 3
 """Pixels of cases opened lately that are kept, so that going back and forth reads no file: so many, or a few cases."""

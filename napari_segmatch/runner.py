@@ -75,13 +75,14 @@ def _guarded(project: Project, run: Run, resume: bool, courteous: bool) -> Itera
 def _sentence(error: Exception) -> str:
     if isinstance(error, SegmatchError):
         return str(error)
-    words = f"{type(error).__name__}: {error}"
-    if any(sign in words for sign in ("CUDA error", "AcceleratorError", "device-side", "driver")):
+    from .engine.device import is_lost
+
+    if is_lost(error):
         return (
             "Training stopped because the graphics processor was lost: restart the program, then resume from the last "
             "checkpoint; viewing, painting and reviewing go on without it."
         )
-    return f"Training stopped on an internal error ({words})."
+    return f"Training stopped on an internal error ({type(error).__name__}: {error})."
 
 
 def _obedient(project: Project, run: Run, resume: bool, courteous: bool) -> Iterator[TrainEvent]:

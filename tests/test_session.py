@@ -2,13 +2,12 @@
 
 import threading
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from helpers import SHAPE, small_project, write_case
 
-from napari_segmatch import batch, keeper
+from napari_segmatch import keeper
 from napari_segmatch.config import configure
 from napari_segmatch.engine import predict
 from napari_segmatch.engine.checkpoint import load_newest
@@ -16,6 +15,7 @@ from napari_segmatch.engine.predict import predict_volume
 from napari_segmatch.errors import ProjectError
 from napari_segmatch.events import Proposed, PseudoMask
 from napari_segmatch.io import FoundCase
+from napari_segmatch.project import Project
 from napari_segmatch.session import Session
 from napari_segmatch.types import Region
 
@@ -56,44 +56,87 @@ def test_saving_is_told_when_it_is_on_disk(session):
     assert session.saved_at is not None
 
 
-def test_the_model_segments_a_case_for_whoever_asks(session, tmp_path):
-    """Every open slice gets a proposal, empty ones too, with the mask that a prediction of the case has."""
-    with pytest.raises(ProjectError, match="start the training first"):
-        session.propose("c")
-    session.save_slices("c", {1: np.ones(SHAPE[1:], np.uint8)}, done=[1])
+def _trained(session):
+    """Train for a moment and stop; returns the run's model."""
     session.start_training(_config(proposals=0, checkpoint_every=1))
     _until(session, lambda: any(session.run.checkpoints.glob("[0-9]*")))
     session.stop_training()
     _until(session, lambda: not session.is_training and session.run_state == "stopped")
-    session.propose("c")
-    session.propose("c")  # once is enough
-    assert session.proposing == ["c"]
-    _until(session, lambda: session.proposals.of_case("c"))
+    return load_newest(session.run.checkpoints, best_first=True)
+
+
+def test_the_model_segments_a_case_for_whoever_asks(session):
+    """Every open slice gets a proposal, empty ones too, with the mask that a prediction of the case has."""
+    with pytest.raises(ProjectError, match="start the training first"):
+        session.segment("c")
+    session.save_slices("c", {1: np.ones(SHAPE[1:], np.uint8)}, done=[1])
+    session.save_slices("c", {2: np.ones(SHAPE[1:], np.uint8)})
+    loaded = _trained(session)
+    there = []
+    session.segmented.connect(lambda case: there.append((case, len(session.proposals.of_case(case)))))
+    session.segment("c")
+    session.segment("c")  # once is enough
+    assert session.segmenting == ["c"]
+    _until(session, lambda: not session.segmenting)
     found = session.proposals.of_case("c")
-    assert sorted(found) == [z for z in range(SHAPE[0]) if z != 1]
-    assert session.wished == "c" and (f"c: masks of {SHAPE[0] - 1} slices wait in Review.", False) in session.said
-    loaded = load_newest(session.run.checkpoints, best_first=True)
+    assert sorted(found) == [z for z in range(SHAPE[0]) if z not in (1, 2)]  # neither what is done nor what is begun
+    assert there == [("c", len(found))]  # it is told when they can be seen
+    words = f"c: masks of {SHAPE[0] - 2} slices wait in Review, by run 1 after {loaded.learner.step} steps."
+    assert session.said[-1] == (words, False)
     expected = predict_volume(loaded.learner, session.project.volume("c").pixels)
     for z, proposal in found.items():
         np.testing.assert_array_equal(session.proposal_mask(proposal), expected.labels[z])
-        assert proposal.step == loaded.learner.step and proposal.run == session.run.id
+        assert (proposal.step, proposal.run) == (loaded.learner.step, session.run.id)
+        assert proposal.pool_version == loaded.pool_version
+    session.segment("c")
+    _until(session, lambda: not session.segmenting)
+    assert session.proposals.of_case("c") == found  # the same model has nothing else to say
 
 
-def test_what_nobody_waits_for_any_more_is_not_proposed(session, monkeypatch):
-    """Stopping is heard at the next slice, and a case without open slices says so."""
-    project, masks = (
-        session.project,
-        [PseudoMask(Region("c", z), np.zeros(SHAPE[1:], np.uint8), 0.5, "rejected") for z in (0, 1)],
-    )
-    monkeypatch.setattr(batch, "_loaded", lambda *_: SimpleNamespace(learner=SimpleNamespace(step=1)))
-    monkeypatch.setattr(batch, "_trained", lambda *_: project.new_run(_config()))
-    monkeypatch.setattr(predict, "propose_case", lambda *_: iter(masks))
-    assert batch.propose_case(project, "c", lambda: False) == 0 and not project.proposals()
-    assert batch.propose_case(project, "c") == 2 and len(project.proposals()) == 2
-    session.save_slices("c", {z: np.zeros(SHAPE[1:], np.uint8) for z in range(SHAPE[0])}, done=range(SHAPE[0]))
-    session.wait()
-    with pytest.raises(ProjectError, match="No slice of c is open"):
-        batch.propose_case(project, "c")
+def test_what_nobody_waits_for_any_more_is_not_proposed(session, tmp_path, monkeypatch):
+    """Stopping is heard at the next slice; leaving the project stops it as well."""
+    _trained(session)
+    begun, go_on, propose = threading.Event(), threading.Event(), predict.propose_case
+
+    def slow(*given):
+        for mask in propose(*given):
+            begun.set()
+            go_on.wait(30)
+            yield mask
+
+    monkeypatch.setattr(predict, "propose_case", slow)
+    for leave in (session.stop_segmenting, session.close_project):
+        begun.clear(), go_on.clear()
+        session.segment("c")
+        assert begun.wait(60)
+        threading.Timer(0.3, go_on.set).start()
+        leave()
+        session.wait()
+        assert not session.segmenting
+    with Project.open(tmp_path / "project") as project:
+        assert not project.proposals()
+
+
+def test_what_cannot_be_segmented_says_why(session, monkeypatch):
+    """Held-out and finished cases, too little memory, a run without a checkpoint: a sentence each."""
+    _trained(session)
+    every = range(SHAPE[0])
+    session.save_slices("d", {z: np.zeros(SHAPE[1:], np.uint8) for z in every}, done=every)
+    session.segment("d")
+    _until(session, lambda: not session.segmenting)
+    assert session.said[-1][0].startswith("No slice of d is open")
+    monkeypatch.setattr(predict, "propose_case", _out_of_memory)
+    session.segment("c")
+    _until(session, lambda: not session.segmenting)
+    assert session.said[-1] == ("c does not fit into memory beside all else: close other programs.", True)
+    session._watch(session.project.new_run(_config()))
+    session.segment("c")
+    _until(session, lambda: not session.segmenting)
+    assert "no checkpoint yet" in session.said[-1][0] and not session.proposals
+
+
+def _out_of_memory(*_):
+    raise MemoryError
 
 
 def test_nothing_is_written_when_the_project_is_let_go(session, monkeypatch):

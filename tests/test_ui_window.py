@@ -670,29 +670,40 @@ def test_what_the_model_can_do_with_a_new_case_is_said_once_it_has_learnt(dock, 
     assert "press S" not in dock.cases._next.text()
 
 
-def test_the_model_is_asked_for_a_case_and_review_begins_there(dock, proposed, settle, monkeypatch):
-    """A run without a checkpoint says so; when masks have come, Review opens with the case that was asked for."""
-    session = dock.session
-    session.open_project(proposed)
+def test_the_model_is_asked_for_a_case_and_review_begins_there(dock, tmp_path, settle):
+    """Whoever waits is taken to the masks of a case that had none; who paints on is not; a second press stops it."""
+    small_project(tmp_path).close()
+    session, ask = dock.session, dock.annotate.actions["segment"]
+    ask()
+    assert dock.status._message.text() == "Open a case first."
+    session.open_project(tmp_path / "project")
     dock.show_tab("Annotate")
-    settle(dock, lambda: dock.desk.case_id)
-    dock.annotate.actions["segment"]()
-    settle(dock, lambda: "no checkpoint yet" in dock.banner.sentence and not session.proposing)
-    dock.show_tab("Review")
-    settle(dock, lambda: dock.review.reviewer.current is not None)
-    other = {"case-02": "case-03", "case-03": "case-02"}[dock.review.reviewer.current.case]
-    session.wished = other
-    dock.show_tab("Annotate")
-    dock.show_tab("Review")
-    settle(dock, lambda: dock.review.reviewer.current.case == other and not session.wished)
-    dock.show_tab("Annotate")
-    for touched, tab in ((True, "Annotate"), (False, "Review")):  # who paints on is not interrupted
-        monkeypatch.setattr(session, "propose", lambda case: None)
-        dock.annotate.actions["segment"]()
-        if touched:
-            dock.desk.edited.emit()
-        session.segmented.emit(dock.desk.case_id)
-        assert dock.tabs_name() == tab
+    dock.desk.open("d")
+    settle(dock, lambda: dock.desk.case_id == "d" and dock.desk.count)
+    ask()
+    assert "start the training first" in dock.banner.sentence
+    session.start_training(configure("quick", steps=2, device="cpu", size=32, batch=2, features=8, proposals=0))
+    settle(dock, lambda: session.run_state == "finished")
+    ask()
+    assert session.segmenting == ["d"]
+    dock.status.redraw()
+    assert "segmenting d" in dock.status.words
+    ask()
+    assert not session.segmenting
+    ask()
+    dock.desk.edited.emit()
+    settle(dock, lambda: session.proposals.of_case("d") and not session.segmenting)
+    assert dock.tabs_name() == "Annotate"
+    dock.desk.open("c")
+    settle(dock, lambda: dock.desk.case_id == "c" and dock.desk.count)
+    ask()
+    settle(dock, lambda: dock.tabs_name() == "Review")
+    first = min(session.proposals.of_case("c"))
+    current = dock.review.reviewer.current
+    assert current.case == "c" and dock.review.filter.choice.order == "by case"
+    assert abs(current.z - first) in (0, len(session.proposals.of_case("c")) - 1)
+    dock.review.reviewer.go(1)
+    assert dock.review.reviewer.current.case == "c"
 
 
 def test_why_a_run_failed_is_said_until_the_next_one_begins(dock, tmp_path, settle):

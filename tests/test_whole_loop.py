@@ -27,7 +27,7 @@ def settle(settle):
 @pytest.fixture(autouse=True)
 def _impolite(monkeypatch):
     """The trainer does not step behind the window here: on a busy machine it would never get its turn."""
-    monkeypatch.setattr("napari_segmatch.runner._give_way", lambda: None)
+    monkeypatch.setattr("napari_segmatch.runner.give_way", lambda: None)
 
 
 def click(widget):

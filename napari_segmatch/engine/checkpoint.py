@@ -140,6 +140,7 @@ class Loaded:
     sequences: tuple[str, ...]
     skipped: tuple[str, ...]
     memory: Mapping[str, Any] | None
+    pool_version: int
 
 
 def load_newest(
@@ -201,4 +202,4 @@ def _load(path: Path, device: str | None, optimisers: bool, skipped: tuple[str, 
     learner.load_tensors(load(data), optimisers)
     learner.step, learner.elapsed = state["step"], state["elapsed"]
     learner.fold_of = state.get("folds", {})
-    return Loaded(learner, classes, sequences, skipped, state.get("memory"))
+    return Loaded(learner, classes, sequences, skipped, state.get("memory"), state["pool_version"])

@@ -77,6 +77,12 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, kinds) or "out of memory" in words or "can't allocate memory" in words
 
 
+def is_lost(error: Exception) -> bool:
+    """Whether an error says that the graphics processor is gone."""
+    words = f"{type(error).__name__}: {error}"
+    return any(sign in words for sign in ("CUDA error", "AcceleratorError", "device-side", "driver"))
+
+
 def _cpu_has_bfloat16() -> bool:
     asked = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # private, and not in every build
     return torch.backends.mkldnn.is_available() and any(getattr(torch.cpu, name, bool)() for name in asked)

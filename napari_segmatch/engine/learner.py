@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from dataclasses import replace
 from functools import partial
 
@@ -37,6 +38,10 @@ Counts = tuple[tuple[int, int], ...]
 """How many labelled and unlabelled slices each part of a step has."""
 
 
+_CHANCE = threading.RLock()
+"""Torch has one source of chance for all threads: while one trains, another may load a model for somebody."""
+
+
 class Learner:
     """The networks of a run and one step of their training.
 
@@ -48,7 +53,7 @@ class Learner:
         self.config, self.channels, self.classes = config, channels, classes
         self.device = choose_device(config.device)
         inputs = channels * (2 * config.neighbours + 1)
-        with torch.random.fork_rng(devices=[]):
+        with _CHANCE, torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.model = build(config.network, inputs, classes + 1, config.features).to(self.device)
             self.selector = build_selector(config, inputs, classes).to(self.device)
@@ -112,7 +117,7 @@ class Learner:
 
     def learn(self, pool: ResidentPool, progress: float) -> tuple[Outcome, float]:
         """Take one step at ``progress`` (0 to 1) of the run. Returns its losses and the discriminator's."""
-        with torch.random.fork_rng(devices=[]):
+        with _CHANCE, torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed * 1_000_003 + self.step)  # for networks that drop out
             return self._learn(pool, progress)
 

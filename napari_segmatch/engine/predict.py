@@ -88,6 +88,7 @@ def propose(learner: Learner, pool: ResidentPool, count: int) -> tuple[PseudoMas
 def propose_case(learner: Learner, case: str, pixels: np.ndarray, slices: Sequence[int]) -> Iterator[PseudoMask]:
     """Make pseudo masks of some slices of a case, from its pixels (channel, z, y, x): a few slices at a time."""
     images, frame = to_network(pixels, learner.config.size)
+    del pixels  # as large as the case is
     images = with_neighbours(images, learner.config.neighbours)
     for part in torch.tensor(slices, dtype=torch.long).split(at_once(learner.device, learner.looks_twice)):
         regions = [Region(case, z) for z in part.tolist()]

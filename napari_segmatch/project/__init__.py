@@ -22,7 +22,7 @@ from .export import export_project
 from .listing import listed
 from .masks import MaskFolder
 from .pool import ProjectPool
-from .proposals import read_pseudo_mask, write_pseudo_masks
+from .proposals import packed, read_pseudo_mask, write_pseudo_masks
 from .records import PROPOSALS, to_decision, to_proposal
 from .runs import Run
 from .store import Store
@@ -100,8 +100,9 @@ class Project(MaskFolder):
         """Store a batch of pseudo masks: pixels first, then the rows that name them."""
         if not masks:
             return []
+        data, members = packed(masks)  # the window, which may wait for the store, need not wait for this
         with self.store.atomic():
-            file, members = write_pseudo_masks(run.folder / "proposals", step, masks)
+            file = write_pseudo_masks(run.folder / "proposals", step, data)
             relative = file.relative_to(self.path).as_posix()
             rows = [
                 {"run": run.id, "case_id": item.region.case, "z": item.region.z, "score": item.score,

@@ -18,15 +18,20 @@ _MOST = 2**28
 """Bytes that one slice may take when it is unpacked: a project may come from anywhere."""
 
 
-def write_pseudo_masks(folder: Path, step: int, masks: Sequence[PseudoMask]) -> tuple[Path, list[str]]:
-    """Write a batch into a new file; returns it and the name of each mask in it."""
+def packed(masks: Sequence[PseudoMask]) -> tuple[bytes, list[str]]:
+    """Pack a batch into the bytes of a file; returns them and the name of each mask in it."""
     members = [f"{index:05d}" for index in range(len(masks))]
     buffer = io.BytesIO()
     arrays = {name: item.labels.astype(np.uint8) for name, item in zip(members, masks, strict=True)}
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue(), members
+
+
+def write_pseudo_masks(folder: Path, step: int, data: bytes) -> Path:
+    """Write a packed batch into a new file."""
     path = folder / f"{step:08d}-{uuid.uuid4().hex[:8]}.npz"
-    write_atomic(path, buffer.getvalue())
-    return path, members
+    write_atomic(path, data)
+    return path
 
 
 def read_pseudo_mask(path: Path, member: str) -> np.ndarray:

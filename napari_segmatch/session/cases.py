@@ -232,15 +232,16 @@ class CaseSession(KeepingSession):
         for case in facts:
             self.mask_saved.emit(case)
 
-    def _refresh(self, cases: Iterable[str]) -> None:
-        """Read these cases and their proposals again, in the reading thread."""
+    def _refresh(self, cases: Iterable[str], then: Callable[[], None] = lambda: None) -> None:
+        """Read these cases and their proposals again, in the reading thread; ``then`` comes when they are taken up."""
         cases, before = list(cases), self._clock
 
         def learn(facts: Facts) -> None:
             if self._clock == before and not self.is_saving:
                 self._take_up(facts)
+                then()
             else:  # something was saved meanwhile: before or after the reading, who knows
-                self._refresh(cases)
+                self._refresh(cases, then)
 
         self.read(lambda: self._facts(cases), learn)
 
@@ -287,5 +288,5 @@ class CaseSession(KeepingSession):
 
     def _failed(self, lane: Lane, error: BaseException) -> None:
         super()._failed(lane, error)
-        if self.project is not None and lane not in ("journal", "read", "propose"):
+        if self.project is not None and lane not in ("journal", "read", "segment"):
             self._reload()

@@ -11,10 +11,10 @@ from ..project import Project
 from ..ranking import Pace
 from ..types import HumanVerdict, Proposal, Verdict
 from .cases import Facts
-from .training import TrainingSession
+from .segmenting import SegmentingSession
 
 
-class Session(TrainingSession):
+class Session(SegmentingSession):
     """One window's work on one project.
 
     Policy: closing asks a running training to stop (it writes a checkpoint), waits for it and for every

@@ -6,13 +6,12 @@ from typing import Any
 
 from psygnal import Signal
 
-from ..batch import propose_case
 from ..config import TrainConfig
 from ..errors import DiskProblem, ProjectError
 from ..events import Paused, Proposed, Started, Step, TrainEvent
 from ..history import History, sentence
 from ..project import Project, Run
-from ..runner import Background, Mode, give_way
+from ..runner import Background, Mode
 from ..types import Proposal, RunState
 from .adding import AddingSession
 
@@ -25,12 +24,10 @@ class TrainingSession(AddingSession):
 
     run_changed = Signal()
     """The run's state or history changed."""
-    run_began = Signal()
-    """A training begins, or goes on."""
+    run_begins = Signal()
+    """A training is about to begin, anew or from a checkpoint; what goes wrong from here on is its own."""
     run_ended = Signal(str)
     """The training that this session started is over: the run's state."""
-    segmented = Signal(str)
-    """The masks that :meth:`propose` was asked for are there: the case."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,10 +38,6 @@ class TrainingSession(AddingSession):
         self._offset = 0
         self._last_proposal = 0
         self._others: dict[int, History] = {}
-        self.proposing: list[str] = []
-        """Cases that the model segments just now, or will when it is their turn."""
-        self.wished = ""
-        """The case that was segmented last because somebody asked for it, until they have come to see it."""
 
     def _opened(self, project: Project) -> None:
         super()._opened(project)
@@ -56,7 +49,6 @@ class TrainingSession(AddingSession):
         if self._background is not None and self._background.is_alive() and self.run is not None:
             self.stop_training()
             self._background.join(timeout)
-        self.stop_proposing()
         super().close_project(timeout)
         self.run, self.run_state, self._background, self.history = None, None, None, History()
         self._others.clear()
@@ -89,50 +81,14 @@ class TrainingSession(AddingSession):
             raise ProjectError(reason)
 
     def _train(self, run: Run, mode: Mode, resume: bool) -> None:
+        self.run_begins.emit()
         self._jobs.finish("save")  # the run begins with what was drawn; an import or a reading need not be over
         self.poll()  # the last words of the run before
         run.ask("run")
         self._watch(run)
         self._background = Background(self._open().path, run.id, mode=mode, resume=resume)
         self.run_state = "running"
-        self.run_began.emit()
         self.run_changed.emit()
-
-    def propose(self, case: str) -> None:
-        """Have the newest model propose a mask for each slice of a case that nobody has finished, beside the window."""
-        project = self._open()
-        self._check_may_train()
-        if self.run is None:
-            raise ProjectError("Nothing is trained yet that could propose masks: start the training first.")
-        if case in self.proposing:
-            return
-
-        def done(count: int) -> None:
-            if case in self.proposing:
-                self.proposing.remove(case)
-                self.wished = case
-                self._fetch_proposals()
-                self.message.emit(f"{case}: masks of {count} slices wait in Review.", False)
-                self.segmented.emit(case)
-
-        def failed(error: BaseException) -> None:
-            if case in self.proposing:
-                self.proposing.remove(case)
-                self._failed("propose", error)
-
-        def job() -> int:
-            give_way()
-            return propose_case(project, case, lambda: case in self.proposing)
-
-        self.proposing.append(case)
-        self.message.emit(f"The model segments {case} …", False)
-        self._jobs.submit("propose", job, done, failed)
-
-    def stop_proposing(self) -> None:
-        """Leave out the cases whose turn has not come, and the one that is under way."""
-        self._jobs.cancel("propose")
-        self.proposing.clear()
-        self.wished = ""
 
     def pause_training(self) -> None:
         self._ask("pause")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
+
 from ..errors import SegmatchError
 from ..session import Session
 from .desk import Desk
@@ -12,20 +15,28 @@ class Asking:
 
     def __init__(self, session: Session, desk: Desk) -> None:
         self.session, self.desk = session, desk
-        self.waits_for = ""
+        self._waits_for = ""
 
     def ask(self) -> None:
-        """Have the newest model segment the case on the screen."""
-        if not self.desk.case_id:
+        """Have the case on the screen segmented; asked once more while that is under way, leave it."""
+        case = self.desk.case_id
+        if not case:
             self.session.message.emit("Open a case first.", False)
-            return
-        self.desk.save()
-        try:
-            self.session.propose(self.desk.case_id)
-        except SegmatchError as error:
-            self.session.message.emit(str(error), True)
+        elif case in self.session.segmenting:
+            self.session.stop_segmenting()
+            self.session.message.emit("Stopped: nothing was proposed.", False)
         else:
-            self.waits_for = self.desk.case_id
+            self.desk.save()
+            try:
+                self.session.segment(case)
+                self._waits_for = case
+            except SegmatchError as error:
+                self.session.message.emit(str(error), True)
 
     def wait_no_more(self, *_: object) -> None:
-        self.waits_for = ""
+        self._waits_for = ""
+
+    def waits_for(self, case: str) -> bool:
+        """Whether somebody asked for this case and has not begun anything else since."""
+        idle = QApplication.mouseButtons() == Qt.MouseButton.NoButton
+        return idle and self._waits_for == self.desk.case_id == case

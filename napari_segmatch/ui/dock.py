@@ -68,7 +68,7 @@ class SegmatchDock(QWidget):
         self._links: tuple[tuple[Any, Callable[..., None]], ...] = (
             (self.session.message, self._say),
             (self.session.project_changed, self._project_changed),
-            (self.session.run_began, self.banner.dismiss),  # whatever went wrong with the run before
+            (self.session.run_begins, self.banner.dismiss),  # whatever went wrong with the run before
             (self.session.proposals_changed, self._count_review),
             (self.session.decided, self._count_review),
             (self.session.segmented, self._segmented),
@@ -200,7 +200,8 @@ class SegmatchDock(QWidget):
         self.tabs.setTabText(list(self.panels()).index("Review"), f"Review {waiting}" if waiting else "Review")
 
     def _segmented(self, case: str) -> None:
-        if self.tabs_name() == "Annotate" and self.annotate.asking.waits_for == self.desk.case_id == case:
+        self.review.wished = case
+        if self.tabs_name() == "Annotate" and self.annotate.asking.waits_for(case):
             self.show_tab("Review")
 
     def _show_theme(self) -> None:

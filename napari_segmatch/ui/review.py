@@ -44,6 +44,8 @@ class ReviewPanel(Page):
             **{f"reason_{n}": partial(reviewer.reject, reason) for n, reason in enumerate(REASONS, 1)},
         }  # fmt: skip
         self._sheet: ContactSheet | None = None
+        self.wished = ""
+        """A case that somebody had segmented, until they have come to see it."""
         self._stale, self._newcomers = False, 0
         self._facts = text("", "section")
         self._facts.setToolTip(SCORE_TIP)
@@ -192,9 +194,11 @@ class ReviewPanel(Page):
         """The tab was opened: go to the first proposal, or the first of a case that somebody had segmented."""
         if self._stale:
             self.refill()
-        wished, self.session.wished = self.session.wished, ""
-        item = next((item for item in self.model.items if item.case == wished), None) if wished else None
-        item = item or self.reviewer.current or next(iter(self.model.items), None)
+        wished, self.wished = self.wished, ""
+        if wished:
+            self.filter.order.setCurrentText("by case")  # any other order would go on to other cases
+        mine = next((item for item in self.model.items if item.case == wished), None)
+        item = mine or self.reviewer.current or next(iter(self.model.items), None)
         if item is not None:
             self.reviewer.show(item)
 

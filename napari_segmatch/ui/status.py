@@ -35,7 +35,7 @@ class StatusLine(QWidget):
         self._message.setVisible(bool(sentence))
 
     def redraw(self) -> None:
-        words = " · ".join(part for part in (self._training(), self._dice(), self._saved()) if part)
+        words = " · ".join(part for part in (self._training(), self._segmenting(), self._dice(), self._saved()) if part)
         if words != self._facts.text():
             self._facts.setText(words)
 
@@ -56,6 +56,10 @@ class StatusLine(QWidget):
             if session.is_training and session.run_state == "running":
                 words.append(f"{duration(step.seconds_left)} left")
         return ", ".join(words)
+
+    def _segmenting(self) -> str:
+        cases = self.session.segmenting
+        return f"segmenting {cases[0]}" + (f", then {len(cases) - 1} more" if cases[1:] else "") if cases else ""
 
     def _dice(self) -> str:
         evaluations = self.session.history.evaluations

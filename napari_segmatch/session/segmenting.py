@@ -1,0 +1,67 @@
+"""A part of a session: whoever asks for it gets the model's masks of one case, beside the window."""
+
+from __future__ import annotations
+
+from concurrent.futures import wait
+
+from psygnal import Signal
+
+from ..batch import segment_case
+from ..errors import ProjectError
+from ..runner import give_way
+from .training import TrainingSession
+
+
+class SegmentingSession(TrainingSession):
+    """Has cases segmented, one after another. See :class:`napari_segmatch.session.Session`."""
+
+    segmented = Signal(str)
+    """The masks that :meth:`segment` was asked for are in ``proposals``: the case."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.segmenting: list[str] = []
+        """Cases that the model segments just now, or will when it is their turn."""
+
+    def close_project(self, timeout: float = 30) -> None:
+        """Have no case segmented any more, then close."""
+        self.stop_segmenting()
+        super().close_project(timeout)
+
+    def segment(self, case: str) -> None:
+        """Have the model of the run on the screen propose a mask for each open slice of a case."""
+        project, run, saved = self._open(), self.run, self._last_save.get(case)
+        self._check_may_train()
+        if run is None:
+            raise ProjectError("Nothing is trained yet that could segment it: start the training first.")
+        if case in self.segmenting:
+            return
+
+        def job() -> str:
+            give_way()
+            if saved is not None:
+                wait([saved])
+            return segment_case(project, case, run.id, self.volume, lambda: case in self.segmenting)
+
+        def done(words: str) -> None:
+            if case in self.segmenting:
+                self._refresh([case], lambda: arrived(words))
+
+        def arrived(words: str) -> None:
+            if case in self.segmenting:
+                self.segmenting.remove(case)
+                self.message.emit(f"{case}: {words}", False)
+                self.segmented.emit(case)
+
+        def failed(error: BaseException) -> None:
+            if case in self.segmenting:
+                self.segmenting.remove(case)
+                self._failed("segment", error)
+
+        self.segmenting.append(case)
+        self._jobs.submit("segment", job, done, failed)
+
+    def stop_segmenting(self) -> None:
+        """Leave out the cases whose turn has not come, and what is under way: nothing of it is kept."""
+        self._jobs.cancel("segment")
+        self.segmenting.clear()
