@@ -102,7 +102,7 @@ class AnnotatePanel(Page):
             make("Planes", "planes", "Show the two other planes, and the other sequences, beside the picture"),
             make("Suggest a case", "suggest", "Open the case that teaches the model most, and say why"),
             make("Random slice", "anywhere", "Go to an unfinished slice of any case, drawn by chance"),
-            make("Segment case", "segment", "The model proposes masks for all slices that nobody worked on; Review shows them"),
+            make("Segment case", "segment", "The model proposes masks for all slices not begun; Review shows them"),
         )  # fmt: skip
         for index, item in enumerate(items):
             pairs.addWidget(item, index // 2, index % 2)
