@@ -129,7 +129,7 @@ def segment_case(
             raise ImportProblem("The graphics processor was lost: restart the program.") from error
         raise
     project.add_proposals(run, step, loaded.pool_version, masks)
-    return f"masks of {len(slices)} slices wait in Review, by run {run_id} after {step} steps."
+    return f"masks of {len(slices)} slices by run {run_id}, step {step}."
 
 
 def _open_slices(project: Project, case: str) -> list[int]:

@@ -81,7 +81,7 @@ def test_the_model_segments_a_case_for_whoever_asks(session):
     found = session.proposals.of_case("c")
     assert sorted(found) == [z for z in range(SHAPE[0]) if z not in (1, 2)]  # neither what is done nor what is begun
     assert there == [("c", len(found))]  # it is told when they can be seen
-    words = f"c: masks of {SHAPE[0] - 2} slices wait in Review, by run 1 after {loaded.learner.step} steps."
+    words = f"c: masks of {SHAPE[0] - 2} slices by run 1, step {loaded.learner.step}."
     assert session.said[-1] == (words, False)
     expected = predict_volume(loaded.learner, session.project.volume("c").pixels)
     for z, proposal in found.items():

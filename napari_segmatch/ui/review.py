@@ -191,14 +191,16 @@ class ReviewPanel(Page):
         self.model.repaint(ids)
 
     def shown_for_work(self) -> None:
-        """The tab was opened: go to the first proposal, or the first of a case that somebody had segmented."""
+        """The tab was opened: go to the first proposal, or where they are in a case that somebody had segmented."""
         if self._stale:
             self.refill()
         wished, self.wished = self.wished, ""
         if wished:
             self.filter.order.setCurrentText("by case")  # any other order would go on to other cases
-        mine = next((item for item in self.model.items if item.case == wished), None)
-        item = mine or self.reviewer.current or next(iter(self.model.items), None)
+        here = self.desk.z if self.desk.case_id == wished else 0
+        mine = [item for item in self.model.items if item.case == wished]
+        near = min(mine, key=lambda item: abs(item.z - here), default=None)
+        item = near or self.reviewer.current or next(iter(self.model.items), None)
         if item is not None:
             self.reviewer.show(item)
 

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QLabel, QWidget
 
 from ..session import Session
 from .desk import Desk
-from .style import ago, column, duration
+from .style import ago, column, count, duration
 from .train import validation_count
 
 
@@ -58,8 +58,8 @@ class StatusLine(QWidget):
         return ", ".join(words)
 
     def _segmenting(self) -> str:
-        cases = self.session.segmenting
-        return f"segmenting {cases[0]}" + (f", then {len(cases) - 1} more" if cases[1:] else "") if cases else ""
+        cases = len(self.session.segmenting)
+        return f"segmenting {count(cases, 'case')}" if cases else ""
 
     def _dice(self) -> str:
         evaluations = self.session.history.evaluations
