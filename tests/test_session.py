@@ -93,6 +93,19 @@ def test_the_model_segments_a_case_for_whoever_asks(session):
     assert session.proposals.of_case("c") == found  # the same model has nothing else to say
 
 
+def test_a_case_is_segmented_while_a_run_trains(session):
+    """Whoever asks waits for a step at most, and the training goes on."""
+    session.start_training(_config(proposals=0, checkpoint_every=1))
+    _until(session, lambda: any(session.run.checkpoints.glob("[0-9]*")))
+    for case in ("c", "d"):
+        session.segment(case)
+    _until(session, lambda: not session.segmenting)
+    assert all(len(session.proposals.of_case(case)) == SHAPE[0] for case in ("c", "d"))
+    step = session.history.steps[-1].step
+    _until(session, lambda: session.history.steps[-1].step > step)
+    assert session.is_training
+
+
 def test_what_nobody_waits_for_any_more_is_not_proposed(session, tmp_path, monkeypatch):
     """Stopping is heard at the next slice; leaving the project stops it as well."""
     _trained(session)
