@@ -21,6 +21,8 @@ STEPS = {
     "mean-teacher": (850, 1700), "unimatch": (520, 950), "bcp": (480, 1200), "cps": (400, 850),
 }  # fmt: skip
 LONG = "2000 4000"
+BOXES = "labelled_cutmix=0.5"
+"""What labels alone gain by: drawn, not carried out."""
 FOLDER = RESULTS / "lgg"
 PICTURE = ROOT / "docs" / "images" / "lgg-clock.png"
 
@@ -35,13 +37,16 @@ def measure(root, seeds):
             subprocess.run(command, check=True)
 
 
-def rows_of(method):
+def rows_of(method, settings=""):
     """Return the rows of a method, run length by run length."""
     with (FOLDER / "runs.csv").open(newline="") as file:
         mine = [
             row
             for row in csv.DictReader(file)
-            if row["method"] == method and row["labelled"] == "5" and row["size"] == "128" and not row["settings"]
+            if row["method"] == method
+            and row["labelled"] == "5"
+            and row["size"] == "128"
+            and row["settings"] == settings
         ]
     for marks in (*map(str, STEPS[method]), LONG):
         last = marks.split()[-1]
@@ -59,16 +64,17 @@ def main():
     if not given.draw:
         measure(given.root, given.seeds)
     figure, axes = _canvas()
-    for method in STEPS:
+    for method, settings in [*((method, "") for method in STEPS), ("supervised", BOXES)]:
+        name = f"{method} {settings}".strip()
         places, dice = [], []
-        for steps, rows in rows_of(method):
+        for steps, rows in rows_of(method, settings):
             seconds = np.mean([float(row["cpu_seconds"]) for row in rows])
             mean, low, high = interval(np.array([cases(row) for row in rows]))
             each = " ".join(f"{float(row['test_dice']):.3f}" for row in rows)
-            print(f"| {method} | {steps} | {seconds:.0f} | {mean:.3f} ({low:.3f} to {high:.3f}) | {each} |")
+            print(f"| {name} | {steps} | {seconds:.0f} | {mean:.3f} ({low:.3f} to {high:.3f}) | {each} |")
             places.append(seconds / 60)
             dice.append([float(row["test_dice"]) for row in rows])
-        _line(axes, places, dice, method)
+        _line(axes, places, dice, name)
     axes.set_xscale("log")
     axes.set_xticks([2, 5, 10, 15, 25], ["2", "5", "10", "15", "25"])
     axes.minorticks_off()

@@ -117,11 +117,12 @@ def segment_case(
         step = loaded.learner.step
         known = {item.z for item in project.proposals(case=case) if (item.run, item.step) == (run_id, step)}
         masks: list[PseudoMask] = []
-        if wanted():
-            for mask in propose_case(loaded.learner, case, volume(case).pixels, [z for z in slices if z not in known]):
-                masks.append(mask)
-                if not wanted():
-                    return ""
+        if not wanted():
+            return ""
+        for mask in propose_case(loaded.learner, case, volume(case).pixels, [z for z in slices if z not in known]):
+            masks.append(mask)
+            if not wanted():
+                return ""
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             raise ImportProblem(f"{case} does not fit into memory beside all else: close other programs.") from error

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -76,8 +77,8 @@ def test_the_model_segments_a_case_for_whoever_asks(session):
     session.segmented.connect(lambda case: there.append((case, len(session.proposals.of_case(case)))))
     session.segment("c")
     session.segment("c")  # once is enough
-    assert session.segmenting == ["c"]
-    _until(session, lambda: not session.segmenting)
+    assert list(session.segmenting) == ["c"]
+    _until(session, lambda: there)
     found = session.proposals.of_case("c")
     assert sorted(found) == [z for z in range(SHAPE[0]) if z not in (1, 2)]  # neither what is done nor what is begun
     assert there == [("c", len(found))]  # it is told when they can be seen
@@ -89,7 +90,7 @@ def test_the_model_segments_a_case_for_whoever_asks(session):
         assert (proposal.step, proposal.run) == (loaded.learner.step, session.run.id)
         assert proposal.pool_version == loaded.pool_version
     session.segment("c")
-    _until(session, lambda: not session.segmenting)
+    _until(session, lambda: len(there) == 2)
     assert session.proposals.of_case("c") == found  # the same model has nothing else to say
 
 
@@ -97,9 +98,11 @@ def test_a_case_is_segmented_while_a_run_trains(session):
     """Whoever asks waits for a step at most, and the training goes on."""
     session.start_training(_config(proposals=0, checkpoint_every=1))
     _until(session, lambda: any(session.run.checkpoints.glob("[0-9]*")))
+    there = []
+    session.segmented.connect(there.append)
     for case in ("c", "d"):
         session.segment(case)
-    _until(session, lambda: not session.segmenting)
+    _until(session, lambda: there == ["c", "d"])
     assert all(len(session.proposals.of_case(case)) == SHAPE[0] for case in ("c", "d"))
     step = session.history.steps[-1].step
     _until(session, lambda: session.history.steps[-1].step > step)
@@ -118,7 +121,7 @@ def test_what_nobody_waits_for_any_more_is_not_proposed(session, tmp_path, monke
             yield mask
 
     monkeypatch.setattr(predict, "propose_case", slow)
-    for leave in (session.stop_segmenting, session.close_project):
+    for leave in (partial(session.stop_segmenting, "c"), session.close_project):
         begun.clear(), go_on.clear()
         session.segment("c")
         assert begun.wait(60)
@@ -128,6 +131,28 @@ def test_what_nobody_waits_for_any_more_is_not_proposed(session, tmp_path, monke
         assert not session.segmenting
     with Project.open(tmp_path / "project") as project:
         assert not project.proposals()
+
+
+def test_a_case_that_is_stopped_and_asked_for_again_is_segmented_once(session, monkeypatch):
+    """The wish that was taken back proposes nothing, however late it hears of that; other cases have their turn."""
+    _trained(session)
+    go_on, propose, there = threading.Event(), predict.propose_case, []
+
+    def slow(*given):
+        go_on.wait(30)
+        yield from propose(*given)
+
+    monkeypatch.setattr(predict, "propose_case", slow)
+    session.segmented.connect(there.append)
+    session.segment("c")
+    session.segment("d")
+    session.stop_segmenting("c")
+    session.segment("c")
+    go_on.set()
+    _until(session, lambda: len(there) == 2)
+    session.wait()
+    assert there == ["d", "c"] and not session.segmenting
+    assert session.project.last_proposal() == 2 * SHAPE[0]
 
 
 def test_what_cannot_be_segmented_says_why(session, monkeypatch):

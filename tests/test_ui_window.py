@@ -685,7 +685,7 @@ def test_the_model_is_asked_for_a_case_and_review_begins_there(dock, tmp_path, s
     session.start_training(configure("quick", steps=2, device="cpu", size=32, batch=2, features=8, proposals=0))
     settle(dock, lambda: session.run_state == "finished")
     ask()
-    assert session.segmenting == ["d"]
+    assert list(session.segmenting) == ["d"]
     dock.status.redraw()
     assert "segmenting 1 case" in dock.status.words
     ask()

@@ -20,12 +20,12 @@ class SegmentingSession(TrainingSession):
 
     def __init__(self) -> None:
         super().__init__()
-        self.segmenting: list[str] = []
-        """Cases that the model segments just now, or will when it is their turn."""
+        self.segmenting: dict[str, object] = {}
+        """Cases that the model segments just now, or will when it is their turn, each with its wish."""
 
     def close_project(self, timeout: float = 30) -> None:
         """Have no case segmented any more, then close."""
-        self.stop_segmenting()
+        self.segmenting.clear()
         super().close_project(timeout)
 
     def segment(self, case: str) -> None:
@@ -36,32 +36,33 @@ class SegmentingSession(TrainingSession):
             raise ProjectError("Nothing is trained yet that could segment it: start the training first.")
         if case in self.segmenting:
             return
+        wish = self.segmenting[case] = object()  # stopped and asked for once more, it is another wish
+
+        def wanted() -> bool:
+            return self.segmenting.get(case) is wish
 
         def job() -> str:
             give_way()
             if saved is not None:
                 wait([saved])
-            return segment_case(project, case, run.id, self.volume, lambda: case in self.segmenting)
+            return segment_case(project, case, run.id, self.volume, wanted) if wanted() else ""
 
         def done(words: str) -> None:
-            if case in self.segmenting:
+            if wanted():
+                del self.segmenting[case]
                 self._refresh([case], lambda: arrived(words))
 
         def arrived(words: str) -> None:
-            if case in self.segmenting:
-                self.segmenting.remove(case)
-                self.message.emit(f"{case}: {words}", False)
-                self.segmented.emit(case)
+            self.message.emit(f"{case}: {words}", False)
+            self.segmented.emit(case)
 
         def failed(error: BaseException) -> None:
-            if case in self.segmenting:
-                self.segmenting.remove(case)
+            if wanted():
+                del self.segmenting[case]
                 self._failed("segment", error)
 
-        self.segmenting.append(case)
         self._jobs.submit("segment", job, done, failed)
 
-    def stop_segmenting(self) -> None:
-        """Leave out the cases whose turn has not come, and what is under way: nothing of it is kept."""
-        self._jobs.cancel("segment")
-        self.segmenting.clear()
+    def stop_segmenting(self, case: str) -> None:
+        """Leave a case out whose turn has not come; if it is under way, nothing of it is kept."""
+        self.segmenting.pop(case, None)

@@ -23,8 +23,8 @@ class Asking:
         if not case:
             self.session.message.emit("Open a case first.", False)
         elif case in self.session.segmenting:
-            self.session.stop_segmenting()
-            self.session.message.emit("Stopped: nothing was proposed.", False)
+            self.session.stop_segmenting(case)
+            self.session.message.emit(f"{case}: stopped, nothing was proposed.", False)
         else:
             self.desk.save()
             try:

@@ -195,7 +195,7 @@ class ReviewPanel(Page):
         if self._stale:
             self.refill()
         wished, self.wished = self.wished, ""
-        if wished:
+        if any(item.case == wished for item in self.model.items):
             self.filter.order.setCurrentText("by case")  # any other order would go on to other cases
         here = self.desk.z if self.desk.case_id == wished else 0
         mine = [item for item in self.model.items if item.case == wished]
