@@ -33,7 +33,7 @@ class SegmentingSession(TrainingSession):
         project, run, saved = self._open(), self.run, self._last_save.get(case)
         self._check_may_train()
         if run is None:
-            raise ProjectError("Nothing is trained yet that could segment it: start the training first.")
+            raise ProjectError("Nothing is trained yet that could segment this case: start the training first.")
         if case in self.segmenting:
             return
         wish = self.segmenting[case] = object()  # stopped and asked for once more, it is another wish
