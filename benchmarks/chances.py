@@ -43,6 +43,7 @@ def arguments():
     parser.add_argument("--preset", default="quick")
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--marks", default="100,200,300,400", help="steps; the last ends the run")
+    parser.add_argument("--methods", default="segmatch", help="for parts.py")
     parser.add_argument("--decided", default="0", help="numbers of decisions")
     return parser.parse_args()
 

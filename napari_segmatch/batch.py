@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from .config import PARTS
 from .errors import ConfigError, ImportProblem, ProjectError
 from .events import Evaluated, PseudoMask
 from .fsio import write_atomic
@@ -19,6 +20,7 @@ from .texts import csv_text
 from .types import NOT_ANNOTATED, Geometry, Volume
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
 
     from .engine.checkpoint import Loaded
@@ -37,6 +39,7 @@ def predict_cases(
     device: str | None = None,
     choices: Choices | None = None,
     checkpoint: str = "best",
+    parts: str | None = None,
 ) -> Iterator[tuple[str, str | None, int]]:
     """Segment cases with a trained run; writes ``{case}.nii.gz`` and ``scores.csv`` into ``out``.
 
@@ -48,6 +51,8 @@ def predict_cases(
         Answers to questions that new cases' files raise.
     checkpoint
         "best": the one with the highest validation Dice, the newest if none was measured; or "last": the newest.
+    parts
+        As the setting of that name; None takes the run's own.
 
     Yields
     ------
@@ -63,16 +68,17 @@ def predict_cases(
 
     with Project.open(project_path) as project:
         loaded = _loaded(_trained(project, run_id), device, checkpoint)
+        single = _in_one_part(project, loaded.learner.config.parts if parts is None else parts)
         jobs = _reading_jobs(project, found, loaded.sequences, choices or {})
         _refuse_overwriting(out, [name for name, _ in jobs], project, found)
-        header = ("case", "slice", "score", "verdict", *(f"{name}_score" for name in loaded.classes))
+        header = ("case", "slice", "score", "verdict", *(f"{name}_score" for name in loaded.classes), "left_out")
         rows: list[tuple[object, ...]] = []
         try:
             for name, ready in _ahead((name, partial(prepared, read)) for name, read in jobs):
                 problem = None
                 try:
                     geometry, slices, frame = ready()
-                    prediction = predict_slices(loaded.learner, slices, frame)
+                    prediction = predict_slices(loaded.learner, slices, frame, single)
                     if not rows:  # the first file tells a prediction, also one that is cut off
                         write_atomic(out / SCORES, csv_text(header, rows).encode())
                     note = "SegMatch prediction, not reviewed; research use only"
@@ -107,7 +113,8 @@ def segment_case(
     TrainingProblem, ImportProblem
         If the run's checkpoints or the case's images cannot be read, or do not fit into memory.
     """
-    slices = _open_slices(project, case)
+    labels = project.mask(case)
+    slices = _open_slices(project, case, labels)
     from .engine.device import is_lost, is_out_of_memory
     from .engine.predict import propose_case
 
@@ -116,11 +123,15 @@ def segment_case(
         loaded = _loaded(run, None, "best")
         step = loaded.learner.step
         known = {item.z for item in project.proposals(case=case) if (item.run, item.step) == (run_id, step)}
-        masks: list[PseudoMask] = []
+        asked = [] if known.issuperset(slices) else slices  # this model has nothing else to say
+        masks: dict[int, PseudoMask] = {}
+        changed: set[int] = set()
         if not wanted():
             return ""
-        for mask in propose_case(loaded.learner, case, volume(case).pixels, [z for z in slices if z not in known]):
-            masks.append(mask)
+        pixels, single = volume(case).pixels, _in_one_part(project, loaded.learner.config.parts)
+        for mask in propose_case(loaded.learner, case, pixels, labels, asked, single):
+            changed |= {mask.region.z} & masks.keys()
+            masks[mask.region.z] = mask
             if not wanted():
                 return ""
     except (RuntimeError, MemoryError) as error:
@@ -129,13 +140,27 @@ def segment_case(
         if is_lost(error):
             raise ImportProblem("The graphics processor was lost: restart the program.") from error
         raise
-    project.add_proposals(run, step, loaded.pool_version, masks)
-    return f"masks of {len(slices)} slices by run {run_id}, step {step}."
+    project.add_proposals(run, step, loaded.pool_version, [mask for z, mask in masks.items() if z not in known])
+    told = f" Smaller parts that it doubts were left out on {len(changed)} of them." if changed else ""
+    return f"masks of {len(slices)} slices by run {run_id}, step {step}.{told}"
 
 
-def _open_slices(project: Project, case: str) -> list[int]:
+def _in_one_part(project: Project, parts: str) -> Collection[int]:
+    """Return the labels of structures of which smaller parts are left out: see ``parts`` of the settings."""
+    if parts not in PARTS:
+        raise ConfigError(f"There is no choice of parts {parts!r}; choose one of {', '.join(PARTS)}.")
+    if parts == "all":
+        return ()
+    if parts == "one":
+        return range(1, len(project.classes) + 1)
+    from .engine.parts import MANY, in_one_part
+
+    whole = [case.id for case in project.cases if case.problem is None and len(case.labelled) == case.shape[0]]
+    return in_one_part(map(project.mask, whole[:MANY]))
+
+
+def _open_slices(project: Project, case: str, labels: np.ndarray) -> list[int]:
     """Return the slices of a case that nobody has finished, rejected a mask of, or painted on."""
-    labels = project.mask(case)
     painted = ((labels > 0) & (labels != NOT_ANNOTATED)).any((1, 2))
     slices = [z for z in ProjectPool(project).snapshot().unlabelled.get(case, ()) if not painted[z]]
     if not slices:

@@ -19,6 +19,7 @@ OBJECTIVES = ("quality", "equation-1")
 REJECTED = ("soft", "ignored")
 GATES = ("soft-or-sure", "hard-or-sure", "soft-and-sure", "hard-and-sure", "soft", "hard")
 POLICIES = ("randaugment", "ctaugment")
+PARTS = ("auto", "one", "all")
 
 
 def _setting(default: Any, help: str, low: float | None = None, high: float | None = None, unit: str = "",
@@ -96,6 +97,13 @@ class TrainConfig:
     )
     labelled_strong: bool = _setting(True, "Labelled slices are trained on their strong view, not only the weak one")
     lesion_share: float = _setting(0.5, "Share of a labelled batch that shows a labelled structure", 0, 1)
+
+    # Masks of whole cases
+    parts: str = _setting(
+        "auto", "Smaller parts of a structure that the discriminator doubts are left out: if labelled cases show it in "
+        "one part, always (one) or never (all)",
+        choices=PARTS,
+    )  # fmt: skip
 
     # Manners
     seed: int = _setting(0, "Same seed, same data, same machine: same result", 0, 2**31 - 1)

@@ -65,7 +65,7 @@ def test_whole_way_through_the_shell(world, tmp_path):
         assert mask.shape == image.shape
         assert np.allclose(mask.affine, image.affine)
     rows = list(csv.DictReader((out / "scores.csv").open()))
-    assert list(rows[0]) == ["case", "slice", "score", "verdict", "lesion_score"]
+    assert list(rows[0]) == ["case", "slice", "score", "verdict", "lesion_score", "left_out"]
     assert len(rows) == 20
     evaluated = segmatch("evaluate", out, world / "images", "--mask", "{case}/mask.nii.gz")
     assert "mean dice" in evaluated.stdout

@@ -36,6 +36,13 @@ def predict(
     checkpoint: Annotated[
         str, typer.Option(help="best (by Dice on the validation cases; the last if there are none) or last.")
     ] = "best",
+    parts: Annotated[
+        str | None,
+        typer.Option(
+            help="Smaller parts of a structure that the discriminator doubts: auto leaves them out if at least three "
+            "labelled cases show it in one part, one in any case, all never; the run's setting if left out."
+        ),
+    ] = None,
     series: Annotated[
         list[str] | None, typer.Option("--series", help="NAME=DESCRIPTION of a DICOM series, with * for anything.")
     ] = None,
@@ -53,7 +60,7 @@ def predict(
         for line in dataset.lines:
             say(line)
         found = list(dataset.cases)
-    for name, problem in _shown(predict_cases(project, found, out, run, device, answers(choose), checkpoint)):
+    for name, problem in _shown(predict_cases(project, found, out, run, device, answers(choose), checkpoint, parts)):
         if problem:
             typer.echo(f"{name}: {problem}", err=True)
     say(f"Masks and scores.csv are in {out}.")

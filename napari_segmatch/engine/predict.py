@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..events import PseudoMask
-from ..types import Region, Verdict, watched
+from ..types import NOT_ANNOTATED, Region, Verdict, watched
 from .data import ResidentPool
 from .device import at_once
 from .discriminator import dice_of
 from .learner import Learner
+from .parts import Part, alone, in_doubt, strays
 from .prepare import Frame, to_network, with_neighbours
 from .selectors import Look, rows_of
 
@@ -24,29 +26,71 @@ class Prediction:
     """Labels (z, y, x) uint8, and for each slice the selector's score and verdict.
 
     ``class_scores`` (z, classes) has the score of each class; NaN where it is not segmented, or not judged by itself.
+    ``left_out`` (z,) counts the voxels of parts that were left out.
     """
 
     labels: np.ndarray
     scores: np.ndarray
     accepted: np.ndarray
     class_scores: np.ndarray
+    left_out: np.ndarray
 
 
 @torch.no_grad()
-def predict_slices(learner: Learner, images: Tensor, frame: Frame) -> Prediction:
-    """Predict all prepared slices of one case, (z, c, size, size), on the case's own grid."""
+def predict_slices(learner: Learner, images: Tensor, frame: Frame, single: Collection[int] = ()) -> Prediction:
+    """Predict all prepared slices of one case, (z, c, size, size), on the case's own grid.
+
+    Of ``single`` structures, which come in one part, smaller parts are left out unless the selector accepts them.
+    """
     images = with_neighbours(images, learner.config.neighbours)
-    labels, scores, accepted, by_class = [], [], [], []
+    labels, said = [], []
     for part in images.split(at_once(learner.device, learner.looks_twice)):
         part = part.to(learner.device)
         look = learner.look(part)
-        selection = learner.select(part, look)
         labels.append(restored(look, frame))
-        scores.append(selection.score.float().cpu())
-        accepted.append(selection.accepted.cpu())
-        nobody = torch.full((len(part), learner.classes), torch.nan)
-        by_class.append(nobody if selection.class_scores is None else selection.class_scores.float().cpu())
-    return Prediction(*(torch.cat(parts).numpy() for parts in (labels, scores, accepted, by_class)))
+        said.append(_said(learner, part, look))
+    whole = torch.cat(labels).numpy()
+    scores, accepted, by_class = (torch.cat(parts) for parts in zip(*said, strict=True))
+    stray = strays(whole, single, partial(_believed, learner, images, frame))
+    for rows, part, look in _looked_again(learner, images, frame, stray):
+        scores[rows], accepted[rows], by_class[rows] = _said(learner, part, look)
+    whole[stray] = 0
+    return Prediction(whole, scores.numpy(), accepted.numpy(), by_class.numpy(), stray.sum((1, 2)))
+
+
+def _said(learner: Learner, images: Tensor, look: Look) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the selector's score, verdict (n,) and score of each class (n, classes)."""
+    selection = learner.select(images, look)
+    by_class = selection.class_scores
+    if by_class is None:
+        by_class = torch.full((len(images), learner.classes), torch.nan)
+    return selection.score.float().cpu(), selection.accepted.cpu(), by_class.float().cpu()
+
+
+def _believed(learner: Learner, images: Tensor, frame: Frame, part: Part) -> bool:
+    """Whether the selector accepts a part of a structure by itself, on any of its slices."""
+    z, *plane = part.box
+    mask = np.zeros((z.stop - z.start, frame.height, frame.width), bool)
+    mask[(slice(None), *plane)] = part.inside
+    shown = frame.shrink_labels(torch.from_numpy(mask).byte(), 1).bool().to(learner.device)
+    together = at_once(learner.device, learner.looks_twice)
+    for seen, inside in zip(images[z].split(together), shown.split(together), strict=True):
+        seen = seen.to(learner.device)
+        look = alone(learner.look(seen), inside)
+        if (learner.select(seen, look).accepted & look.shown).any():
+            return True
+    return False
+
+
+def _looked_again(
+    learner: Learner, images: Tensor, frame: Frame, stray: np.ndarray
+) -> Iterator[tuple[Tensor, Tensor, Look]]:
+    """Look once more at the slices with stray voxels (z, y, x) bool, these in doubt; yields rows, slices and looks."""
+    touched = torch.from_numpy(np.flatnonzero(stray.any((1, 2))))
+    for rows in touched.split(at_once(learner.device, learner.looks_twice)) if len(touched) else ():
+        some = images[rows].to(learner.device)
+        small = frame.shrink_labels(torch.from_numpy(stray[rows.numpy()]).byte(), 1).bool()
+        yield rows, some, in_doubt(learner.look(some), small.to(learner.device))
 
 
 def restored(look: Look, frame: Frame) -> Tensor:
@@ -57,10 +101,10 @@ def restored(look: Look, frame: Frame) -> Tensor:
     return labels
 
 
-def predict_volume(learner: Learner, pixels: np.ndarray) -> Prediction:
+def predict_volume(learner: Learner, pixels: np.ndarray, single: Collection[int] = ()) -> Prediction:
     """Predict a whole case from its pixels (channel, z, y, x), channels in the order of training."""
     images, frame = to_network(pixels, learner.config.size)
-    return predict_slices(learner, images, frame)
+    return predict_slices(learner, images, frame, single)
 
 
 @torch.no_grad()
@@ -79,27 +123,50 @@ def propose(learner: Learner, pool: ResidentPool, count: int) -> tuple[PseudoMas
     found: list[PseudoMask] = []
     for part in rows.split(at_once(learner.device, learner.looks_twice)):
         regions = [pool.regions[row] for row in part.tolist()]
-        found += _pseudo_masks(learner, pool.slices(part), regions, [pool.frames[region.case] for region in regions])
+        images, frames = pool.slices(part), [pool.frames[region.case] for region in regions]
+        found += _pseudo_masks(learner, images, learner.look(images), regions, frames)
     ranked = sorted(range(len(found)), key=lambda index: (index >= len(seen), not found[index].labels.any()))[:count]
     return tuple(found[index] for index in sorted(ranked))
 
 
 @torch.no_grad()
-def propose_case(learner: Learner, case: str, pixels: np.ndarray, slices: Sequence[int]) -> Iterator[PseudoMask]:
-    """Make pseudo masks of some slices of a case, from its pixels (channel, z, y, x): a few slices at a time."""
+def propose_case(
+    learner: Learner, case: str, pixels: np.ndarray, labels: np.ndarray, slices: Sequence[int],
+    single: Collection[int] = (),
+) -> Iterator[PseudoMask]:  # fmt: skip
+    """Make pseudo masks of some slices of a case, from its pixels (channel, z, y, x): a few slices at a time.
+
+    Of ``single`` structures smaller parts are left out, as :func:`predict_slices` does, unless people's ``labels``
+    (z, y, x) of other slices are among them: the masks of such slices come once more, as they are to be.
+    """
     images, frame = to_network(pixels, learner.config.size)
     del pixels  # as large as the case is
     images = with_neighbours(images, learner.config.neighbours)
+    whole = np.where(labels == NOT_ANNOTATED, 0, labels)
     for part in torch.tensor(slices, dtype=torch.long).split(at_once(learner.device, learner.looks_twice)):
-        regions = [Region(case, z) for z in part.tolist()]
-        yield from _pseudo_masks(learner, images[part].to(learner.device), regions, [frame] * len(regions))
+        regions, some = [Region(case, z) for z in part.tolist()], images[part].to(learner.device)
+        for mask in _pseudo_masks(learner, some, learner.look(some), regions, [frame] * len(regions)):
+            whole[mask.region.z] = mask.labels
+            yield mask
+    drawn = np.setdiff1d(np.arange(len(whole)), slices)
+
+    def believed(part: Part) -> bool:
+        z = part.box[0]
+        by_people = part.inside[drawn[(drawn >= z.start) & (drawn < z.stop)] - z.start]
+        return bool(by_people.any()) or _believed(learner, images, frame, part)
+
+    stray = strays(whole, single, believed)
+    for rows, some, look in _looked_again(learner, images, frame, stray):
+        regions = [Region(case, z) for z in rows.tolist()]
+        for mask in _pseudo_masks(learner, some, look, regions, [frame] * len(regions)):
+            z = mask.region.z
+            yield replace(mask, labels=np.where(stray[z], 0, whole[z]))
 
 
 def _pseudo_masks(
-    learner: Learner, images: Tensor, regions: Sequence[Region], frames: Sequence[Frame]
+    learner: Learner, images: Tensor, look: Look, regions: Sequence[Region], frames: Sequence[Frame]
 ) -> Iterator[PseudoMask]:
-    """Segment and judge prepared slices (n, c, size, size); masks are on the grids of their own cases."""
-    look = learner.look(images)
+    """Judge what is seen on prepared slices (n, c, size, size); masks are on the grids of their own cases."""
     selection = learner.select(images, look)
     margins = learner.margins(selection)
     agreement = dice_of(look.first > 0, look.second > 0) if learner.looks_twice else None
@@ -111,11 +178,11 @@ def _pseudo_masks(
 
 
 def scores_rows(case: str, prediction: Prediction) -> Sequence[tuple[str | int, ...]]:
-    """Return a line for each slice: case, slice, score, verdict, and the score of each class that is there."""
+    """Return a line for each slice: case, slice, score, verdict, score of each class that is there, voxels left out."""
     return [
         (case, z, f"{score:.4f}", "accepted" if accepted else "rejected",
-         *("" if each != each else f"{each:.4f}" for each in by_class))
-        for z, (score, accepted, by_class) in enumerate(
-            zip(prediction.scores, prediction.accepted, prediction.class_scores, strict=True)
+         *("" if each != each else f"{each:.4f}" for each in by_class), int(left_out))
+        for z, (score, accepted, by_class, left_out) in enumerate(
+            zip(prediction.scores, prediction.accepted, prediction.class_scores, prediction.left_out, strict=True)
         )
     ]  # fmt: skip

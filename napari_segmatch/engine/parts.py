@@ -1,0 +1,112 @@
+"""Parts of a structure in a whole case: where cases show it in one, smaller parts stay only if they are believed.
+
+A network that sees slices marks an island here and there. That it lies apart from all else, the whole case shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from skimage.measure import label, regionprops
+from torch import Tensor
+
+from .selectors import Look
+
+SPECK = 0.05
+"""A part with less than this share of the largest part's voxels is no part of its own."""
+
+ENOUGH, MANY = 3, 30
+"""So many whole cases have to show a structure before anything is expected of others; so many are looked at."""
+
+
+Box = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True)
+class Part:
+    """A connected part of a structure: its label, and its voxels (z, y, x) bool within a box of the case."""
+
+    label: int
+    box: Box
+    inside: np.ndarray
+
+    @property
+    def voxels(self) -> int:
+        return int(self.inside.sum())
+
+
+def parts_of(labels: np.ndarray) -> dict[int, list[Part]]:
+    """Return the connected parts of each structure in a case's labels (z, y, x), the largest first; corners connect."""
+    found: dict[int, list[Part]] = {}
+    for whole in regionprops(labels):
+        parts = [
+            Part(whole.label, _within(whole.slice, part.slice), part.image)
+            for part in regionprops(label(whole.image, connectivity=3))
+        ]
+        found[whole.label] = sorted(parts, key=lambda part: -part.voxels)
+    return found
+
+
+def _within(outer: Box, inner: Box) -> Box:
+    """Return the place in a case of a box that lies within another."""
+    z, y, x = (slice(o.start + i.start, o.start + i.stop) for o, i in zip(outer, inner, strict=True))
+    return z, y, x
+
+
+def in_one_part(cases: Iterable[np.ndarray]) -> frozenset[int]:
+    """Return the structures that come in one part, as far as ``ENOUGH`` labelled cases show; specks do not count.
+
+    Parameters
+    ----------
+    cases
+        Labels (z, y, x) of cases of which every slice is labelled.
+    """
+    times: dict[int, int] = {}
+    several = set()
+    for labels in cases:
+        for structure, (largest, *others) in parts_of(labels).items():
+            times[structure] = times.get(structure, 0) + 1
+            if others and others[0].voxels >= SPECK * largest.voxels:
+                several.add(structure)
+    return frozenset(structure for structure, count in times.items() if count >= ENOUGH) - several
+
+
+def strays(labels: np.ndarray, single: Collection[int], believed: Callable[[Part], bool]) -> np.ndarray:
+    """Mark what belongs to no structure, (z, y, x) bool: specks, and smaller parts that are not ``believed``.
+
+    Parameters
+    ----------
+    single
+        Structures that come in one part; others are left as they are.
+    """
+    stray = np.zeros(labels.shape, bool)
+    for largest, *others in parts_of(np.where(np.isin(labels, list(single)), labels, 0)).values() if single else ():
+        for part in others:
+            if part.voxels < SPECK * largest.voxels or not believed(part):
+                stray[part.box] |= part.inside
+    return stray
+
+
+def alone(look: Look, mask: Tensor) -> Look:
+    """Return a look in which nothing is there but what masks (n, h, w) bool show."""
+    nothing = torch.zeros_like(look.probabilities)
+    nothing[:, 0] = 1
+    return _kept(look, mask, nothing)
+
+
+def in_doubt(look: Look, stray: Tensor) -> Look:
+    """Return a look in which stray pixels (n, h, w) bool are background, but by a hair: the doubt counts."""
+    there = 1 - look.probabilities[:, :1]
+    doubt = look.probabilities * (0.49 / there.clamp_min(0.49))
+    doubt[:, :1] = 1 - there.clamp_max(0.49)
+    return _kept(look, ~stray, doubt)
+
+
+def _kept(look: Look, mask: Tensor, others: Tensor) -> Look:
+    """Return a look that is as it is where masks (n, h, w) bool say so, with other probabilities elsewhere."""
+    probabilities = torch.where(mask[:, None], look.probabilities, others)
+    first, second = (torch.where(mask, labels, 0) for labels in (look.first, look.second))
+    return replace(look, probabilities=probabilities, first=first, second=second)
