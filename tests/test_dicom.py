@@ -22,6 +22,7 @@ from napari_segmatch.io import (
     read_sequences,
     read_volume,
     scan_dicom,
+    write_image,
 )
 from napari_segmatch.io.dicom_stack import load_dicom, sort_slices
 from napari_segmatch.project import Project
@@ -544,6 +545,49 @@ def test_segments_are_matched_to_classes_by_name(tmp_path):
     strange = read_mask(tmp_path / "seg.dcm", geometry, ["c", "d"])
     assert np.array_equal(strange.labels, labels)
     assert "calls a label “a”" in strange.notes[0]
+
+
+def test_a_segmentation_refers_to_the_sequence_that_was_drawn_on(tmp_path):
+    """Never to one that was resampled onto it, whatever the sequences are called, and if a case has no first one."""
+    t1, t2 = (series(tmp_path / name, SeriesDescription=name) for name in ("t1", "t2"))
+    flair = series(tmp_path / "flair", origin=(-14, -30, 5), SeriesDescription="flair")
+    pixels, grid = read_volume(t1[0]).pixels[0], read_volume(t1[0]).geometry
+    write_image(tmp_path / "t1.nii.gz", pixels, grid)  # the same voxels in another order of axes
+    stored = nib.load(tmp_path / "t1.nii.gz")
+    turned = stored.affine @ np.array([[0, 0, 1, 0], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 0, 1.0]])
+    nib.save(nib.Nifti1Image(np.asarray(stored.dataobj).transpose(1, 2, 0), turned), tmp_path / "turned.nii.gz")
+    wanted = {
+        "both": ({"t1": t1[0], "flair": flair[0]}, "t1"),
+        "file": ({"t1": tmp_path / "t1.nii.gz", "flair": flair[0], "t2": t2[0]}, "t2"),
+        "turned": ({"t1": tmp_path / "turned.nii.gz", "t2": t2[0]}, "t2"),
+        "first": ({"flair": flair[0], "t2": t2[0]}, "flair"),
+    }
+    with Project.create(tmp_path / "p", ["lesion"], ["t1", "flair", "t2"]) as project:
+        for id, (images, _) in wanted.items():
+            case = project.add_case(id, images, choices={"sequences": "resample", "twin": "add"})
+            drawn = np.zeros(case.shape, np.uint8)
+            drawn[2, 3, 4] = drawn[4, 1, 7] = 1
+            project.save_mask(id, drawn, done=range(len(drawn)))
+        project.export(tmp_path / "out", layout="dicom-seg")
+        for id, (images, name) in wanted.items():
+            mask = read_mask(tmp_path / "out" / f"{id}.dcm", project.case(id).geometry)
+            assert np.array_equal(mask.labels, project.mask(id)), id
+            series_of = pydicom.dcmread(tmp_path / "out" / f"{id}.dcm").ReferencedSeriesSequence[0].SeriesInstanceUID
+            assert series_of == pydicom.dcmread(images[name], stop_before_pixels=True).SeriesInstanceUID, id
+
+
+def test_a_segmentation_is_not_put_where_its_mask_does_not_lie(tmp_path):
+    """Of equal size is not enough: the files of another place, or of another sequence, are refused in one sentence."""
+    flair = series(tmp_path / "flair", origin=(-14, -30, 5))
+    grid = read_volume(series(tmp_path / "t1")[0]).geometry
+    write_image(tmp_path / "t1.nii.gz", np.zeros(grid.shape, np.float32), grid)
+    with Project.create(tmp_path / "p", ["lesion"], ["t1", "flair"]) as project:
+        images = {"t1": tmp_path / "t1.nii.gz", "flair": flair[0]}
+        case = project.add_case("a", images, choices={"sequences": "resample"})
+        project.save_mask("a", np.ones(case.shape, np.uint8), done=range(case.shape[0]))
+        with pytest.raises(ProjectError, match=r"does not lie on the grid that the mask was drawn on.*export NIfTI"):
+            project.export(tmp_path / "out", layout="dicom-seg")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("source", ["series", "enhanced"])

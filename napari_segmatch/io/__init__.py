@@ -4,7 +4,7 @@ from .apart import end_child, read_apart
 from .datasets import find_dataset
 from .dicom_files import holds_dicom, scan_dicom
 from .dicom_headers import is_dicom
-from .dicom_seg import Code, encode_segmentation, is_segmentation
+from .dicom_seg import Code, encode_segmentation, is_segmentation, lies_on
 from .nifti import decode_labels
 from .orientation import unknown_geometry
 from .patterns import Found, FoundCase, bad_name, find_cases, parse_image_option
@@ -38,6 +38,7 @@ __all__ = [
     "is_dicom",
     "is_segmentation",
     "itksnap_table",
+    "lies_on",
     "looks_like_mask",
     "of_sequence",
     "parse_image_option",

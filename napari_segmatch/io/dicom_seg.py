@@ -16,7 +16,8 @@ from ..errors import ImportProblem
 from ..types import Geometry
 from .dicom_files import stacks_of_file
 from .dicom_headers import SEGMENTATIONS, is_dicom, read_header
-from .dicom_stack import find_stack, read_file_pixels, sort_slices
+from .dicom_stack import Sorted, find_stack, read_file_pixels, sort_slices
+from .orientation import source_geometry
 from .source import Choices, FilePath, Source, check_size
 
 LABELMAP = SEGMENTATIONS[1]
@@ -60,7 +61,7 @@ def encode_segmentation(
     image
         A file of the volume, or its folder. The segmentation refers to its slices, and names the same patient.
     geometry
-        The volume's, as it was read.
+        Of the labels: the volume's own grid.
     names
         Of labels 1, 2, ...
     algorithm
@@ -71,13 +72,16 @@ def encode_segmentation(
     Raises
     ------
     ImportProblem
-        If the images are not there any more, or have other slices.
+        If the images are not there any more, or do not lie where the labels do.
     """
-    placed = sort_slices(find_stack(Path(image), choices or {}), Path(image).name, choices or {})
-    stored = labels.transpose(geometry.back)
+    placed, grid = _placed(Path(image), choices or {})
+    if not grid.same_grid(geometry):
+        raise ImportProblem(
+            f"{Path(image).name} does not lie on the grid that the mask was drawn on, so no DICOM segmentation can "
+            "refer to it: export NIfTI, or put the old files back if they were changed."
+        )
     rows, columns = placed.slices[0].size
-    if stored.shape != (columns, rows, len(placed.slices)):
-        raise ImportProblem(f"{Path(image).name} has other slices than when it was added: put the old files back.")
+    stored = labels.transpose(grid.back)
     planes = np.stack([stored[:, ::-1, index].T for index in range(stored.shape[2])])
     headers = [_whole_header(path) for path in dict.fromkeys(item.path for item in placed.slices)]
     if len(headers) == 1:  # frames of one file, in the file's order
@@ -91,6 +95,17 @@ def encode_segmentation(
         planes = frames
     gap = float(np.linalg.norm(placed.affine[:3, 2]))
     return _segmentation(headers, planes, gap, names, algorithm, codes or {})
+
+
+def lies_on(image: FilePath, geometry: Geometry, choices: Choices | None = None) -> bool:
+    """Whether a DICOM volume has the grid of a mask, so that a segmentation of its slices can hold the mask."""
+    return _placed(Path(image), choices or {})[1].same_grid(geometry)
+
+
+def _placed(path: Path, choices: Choices) -> tuple[Sorted, Geometry]:
+    placed = sort_slices(find_stack(path, choices), path.name, choices)
+    rows, columns = placed.slices[0].size
+    return placed, source_geometry((columns, rows, len(placed.slices)), placed.affine, placed.known, path.name)
 
 
 def _segmentation(

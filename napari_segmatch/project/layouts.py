@@ -23,6 +23,7 @@ from ..io import (
     encode_segments,
     is_dicom,
     itksnap_table,
+    lies_on,
     of_sequence,
     slicer_table,
 )
@@ -76,17 +77,18 @@ def _nrrd(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
 
 
 def _dicom_seg(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
-    case = item.case
-    images = project.image_paths(case.id)
-    name = next((name for name, path in images.items() if is_dicom(path)), None)
-    if name is None:
+    """A segmentation of the slices that the mask was drawn on; a sequence that was resampled has others."""
+    case, images = item.case, project.image_paths(item.case.id)
+    said, names = project.reading(case.id).choices, [name for name in project.sequences if name in images]
+    choices = {name: of_sequence(said, name) for name in names if is_dicom(images[name])}
+    if not choices:
         raise ProjectError(f"Case {case.id} is not from DICOM, so no DICOM segmentation can refer to it: export NIfTI.")
     rows = project.store.rows("SELECT DISTINCT origin FROM mask_version WHERE case_id = ?", case.id)
     machine = item.proposed or any(row["origin"] == "proposal" for row in rows)
     algorithm = ("SEMIAUTOMATIC" if case.labelled else "AUTOMATIC") if machine else "MANUAL"
-    choices = of_sequence(project.reading(case.id).choices, name)
+    name = next((name for name in choices if lies_on(images[name], case.geometry, choices[name])), next(iter(choices)))
     labels = item.filled()
-    data = encode_segmentation(images[name], labels, case.geometry, project.classes, algorithm, codes, choices)  # type: ignore[arg-type]
+    data = encode_segmentation(images[name], labels, case.geometry, project.classes, algorithm, codes, choices[name])  # type: ignore[arg-type]
     yield f"{case.id}.dcm", data
 
 
