@@ -193,21 +193,22 @@ def _ahead(jobs: Iterable[tuple[str, Callable[[], Done]]]) -> Iterator[tuple[str
 def package_run(
     project_path: Path, out: Path, kind: str, run_id: int | None = None, checkpoint: str = "best"
 ) -> list[Path]:
-    """Write a run's network for other programs, with a model card; returns the files. See :func:`predict_cases`."""
+    """Write a run's network for other programs, with a model card; returns the files. See :func:`predict_cases`.
+
+    Raises
+    ------
+    ProjectError
+        If one of the files is there already: a README may be somebody's own.
+    """
     from .engine.package import package
 
     with Project.open(project_path) as project:
         run = _trained(project, run_id)
         loaded = _loaded(run, "cpu", checkpoint)
-        cases = [case for case in project.cases if case.problem is None]
-        trained = [case for case in cases if case.labelled and not case.validation]
-        facts = {
-            "labelled": f"{sum(len(case.labelled) for case in trained)} slices of {len(trained)} cases",
-            "unlabelled": f"the other slices of {sum(not case.validation for case in cases)} cases",
-            "validation": f"{sum(case.validation and bool(case.labelled) for case in cases)} cases held out",
-            **_measured(run, loaded.learner.step),
-        }
-        files = package(loaded, kind, facts)
+        files = package(loaded, kind, {**_learnt_from(loaded), **_measured(run, loaded.learner.step)})
+    there = next((name for name in files if (out / name).exists()), None)
+    if there is not None:
+        raise ProjectError(f"{there} is in {out.name} already: choose another folder to write to.")
     for name, data in files.items():
         write_atomic(out / name, data)
     return [out / name for name in files]
@@ -238,10 +239,24 @@ def _loaded(run: Run, device: str | None, checkpoint: str) -> Loaded:
     return load_newest(run.checkpoints, device, optimisers=False, best_first=checkpoint == "best")
 
 
+def _learnt_from(loaded: Loaded) -> dict[str, str]:
+    """Return what the run had to learn from when the checkpoint was written; the project may have grown since."""
+    if loaded.memory is None:  # the first checkpoints had none
+        return {"learnt from": "not recorded"}
+    cases = {case for case, _ in loaded.memory["labelled"]}
+    return {
+        "labelled": f"{len(loaded.memory['labelled'])} slices of {len(cases)} cases",
+        "unlabelled": f"the other slices of {len(loaded.memory['read'])} cases",
+    }
+
+
 def _measured(run: Run, step: int) -> dict[str, str]:
     """Return the run's last look at its validation cases up to a step."""
     looks = [event for event, _ in run.events() if isinstance(event, Evaluated) and event.step <= step]
-    return {f"Dice of {name}": f"{dice:.3f}" for name, dice in looks[-1].dice.items()} if looks else {}
+    if not looks:
+        return {"validation": "not measured"}
+    dice = {f"Dice of {name}": f"{dice:.3f}" for name, dice in looks[-1].dice.items()}
+    return {"validation": f"{len(looks[-1].cases)} cases held out", **dice}
 
 
 def _trained(project: Project, run_id: int | None) -> Run:

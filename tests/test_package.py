@@ -14,7 +14,7 @@ from napari_segmatch.batch import package_run, predict_cases
 from napari_segmatch.config import configure
 from napari_segmatch.engine.checkpoint import checkpoints, load_newest
 from napari_segmatch.engine.evidence import look_with
-from napari_segmatch.errors import ConfigError, ImportProblem
+from napari_segmatch.errors import ConfigError, ImportProblem, ProjectError
 from napari_segmatch.io import find_dataset, read_mask, read_volume
 from napari_segmatch.project import Project
 from napari_segmatch.runner import training
@@ -98,6 +98,25 @@ def test_another_kind_is_refused(trained, tmp_path):
     """The three that there are, are named."""
     with pytest.raises(ConfigError, match="torchscript, onnx, monai-bundle"):
         package_run(trained[0], tmp_path, "keras")
+
+
+def test_a_card_says_what_the_run_learnt_from_and_replaces_nothing(tmp_path):
+    """Not what the project holds since; a README that stands in the folder is somebody's, and nothing is written."""
+    with small_project(tmp_path) as project:
+        run = project.new_run(configure(steps=2, size=32, batch=2, features=8, proposals=0, device="cpu"))
+        for _ in training(project.path, run.id):
+            pass
+        project.save_mask("c", project.mask("a"), done=range(4))
+        package_run(project.path, tmp_path / "out", "torchscript")
+        card = (tmp_path / "out" / "README.md").read_text()
+        assert "- labelled: 8 slices of 2 cases\n" in card and "- unlabelled: the other slices of 4 cases\n" in card
+        assert "- validation: not measured\n" in card
+        (tmp_path / "paper").mkdir()
+        (tmp_path / "paper" / "README.md").write_text("three weeks of work")
+        with pytest.raises(ProjectError, match=r"^README\.md is in paper already: choose another folder"):
+            package_run(project.path, tmp_path / "paper", "torchscript")
+        assert {path.name for path in (tmp_path / "paper").iterdir()} == {"README.md"}
+        assert (tmp_path / "paper" / "README.md").read_text() == "three weeks of work"
 
 
 def test_best_checkpoint_is_taken_unless_the_last_is_asked_for(trained, tmp_path):
