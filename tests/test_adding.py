@@ -369,6 +369,16 @@ def test_exports_are_what_the_others_read(tmp_path, layout):
         assert np.array_equal(again.volume("a").pixels, image.pixels)
 
 
+def test_a_case_without_the_first_sequence_leaves_with_the_one_that_it_has(tmp_path):
+    """Of MONAI Label, which takes one image a case; an empty one would be of no use."""
+    images, _ = write_case(tmp_path / "in", 1, sequences=("flair", "t1"))
+    with Project.create(tmp_path / "p", ["lesion"], ["flair", "t1"]) as project:
+        project.add_case("a", {"t1": images["t1"]})
+        project.save_mask("a", labels(1), done=[1])
+        project.export(tmp_path / "out", layout="monai-label")
+    assert np.array_equal(read_volume(tmp_path / "out" / "a.nii.gz").pixels, read_volume(images["t1"]).pixels)
+
+
 def test_no_two_cases_share_a_name_in_bids(tmp_path):
     """Ids that differ only in what BIDS does not allow, runs of one session, and ids without a single Latin letter."""
     ids = ["case-1-1", "case-11", "solo-1", "sub-01_run-1", "sub-01_run-2", "sub-02_ses-a_T1w", "sub-02_ses-a_b",

@@ -25,7 +25,7 @@ from napari_segmatch.ranking import (
     threshold,
 )
 from napari_segmatch.session import History
-from napari_segmatch.types import Case, Geometry, Proposal, Region
+from napari_segmatch.types import Case, Geometry, Proposal, Region, Volume
 from napari_segmatch.ui.adding import chosen, from_files, held_out
 from napari_segmatch.ui.cases_model import elision
 from napari_segmatch.ui.contact_sheet import UNPROVEN, ContactSheet
@@ -38,6 +38,7 @@ from napari_segmatch.ui.slices import between, fill_gaps, painted, worth_a_look
 from napari_segmatch.ui.strokes import Strokes, touched
 from napari_segmatch.ui.style import GOOD, LATER, palette
 from napari_segmatch.ui.suggest import features, next_case
+from napari_segmatch.ui.thumbnails import _make, _picture_of
 
 
 def affine(z, y, x):
@@ -161,6 +162,20 @@ def test_the_first_cases_differ_from_each_other_and_later_the_model_decides():
     assert next_case([case("a", (0, 1, 2, 3))], [], {}, "", Pace()) is None
     flat = features(np.zeros((1, 5, 16, 16), np.float32))
     assert flat.shape == (192,) and np.isfinite(flat).all()
+
+
+def test_a_case_without_the_first_sequence_is_no_black_picture():
+    """What is drawn of it, and what it is compared by, is the first sequence that it has."""
+    pixels = np.random.default_rng(0).normal(100, 20, (2, 5, 16, 16)).astype(np.float32)
+    assert np.array_equal(features(pixels[1:]), features(pixels * np.array([0, 1], np.float32).reshape(2, 1, 1, 1)))
+    pixels[0] = 0
+    one = Case("a", "a", ("t1",), Geometry((5, 16, 16), affine(S, A, R)))
+    session = Mock(project=None, colours={}, volume=lambda case: Volume(pixels, one.geometry),
+                   mask=lambda case: np.zeros(one.shape, np.uint8),
+                   proposal_mask=lambda item: np.zeros((16, 16), np.uint8))  # fmt: skip
+    made = _make(session, [Proposal(1, 1, Region("a", 2), 0.9, "accepted", 1, 1)])
+    assert made[1].picture.max() > 200
+    assert _picture_of(session, one).max() > 200
 
 
 def test_where_to_look_next():

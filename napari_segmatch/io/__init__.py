@@ -9,7 +9,7 @@ from .nifti import decode_labels
 from .orientation import unknown_geometry
 from .patterns import Found, FoundCase, bad_name, find_cases, parse_image_option
 from .reading import SUFFIXES, looks_like_mask, read_mask, read_volume, strip_suffix
-from .sequences import describe, read_sequences
+from .sequences import describe, first_present, read_sequences
 from .source import Choices, ask, of_sequence, with_answers
 from .tables import LabelTable, bids_table, itksnap_table, read_codes, read_label_table, slicer_table
 from .writing import WRITABLE, encode_image, encode_labels, encode_segments, write_image, write_labels
@@ -34,6 +34,7 @@ __all__ = [
     "end_child",
     "find_cases",
     "find_dataset",
+    "first_present",
     "holds_dicom",
     "is_dicom",
     "is_segmentation",

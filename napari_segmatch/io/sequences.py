@@ -63,6 +63,11 @@ def read_sequences(
     return Volume(channels, first.geometry, tuple(notes))
 
 
+def first_present(pixels: np.ndarray) -> np.ndarray:
+    """Return (z, y, x) of the first channel that holds anything: that of the first sequence that a case has."""
+    return next((channel for channel in pixels if channel.any()), pixels[0])
+
+
 def _read(images: Mapping[str, str | Path], name: str, choices: Choices) -> Volume:
     """Read one sequence; which part of a file it is, is asked of each of the sequences that share the file."""
     try:

@@ -21,6 +21,7 @@ from ..io import (
     encode_labels,
     encode_segmentation,
     encode_segments,
+    first_present,
     is_dicom,
     itksnap_table,
     lies_on,
@@ -132,7 +133,8 @@ def _bids(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
 
 
 def _monai_label(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
-    yield f"{item.case.id}.nii.gz", encode_image(project.volume(item.case.id).pixels[0], item.case.geometry)
+    image = first_present(project.volume(item.case.id).pixels)
+    yield f"{item.case.id}.nii.gz", encode_image(image, item.case.geometry)
     yield f"labels/final/{item.case.id}.nii.gz", encode_labels(item.filled(), item.case.geometry, item.note)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ..errors import SegmatchError
+from ..io import first_present
 from ..ranking import Pace, gain_in, labelled_in
 from ..session import Session
 from ..types import Case, Proposal, Region
@@ -18,7 +19,7 @@ FIRST, COMPARED = 6, 40
 
 def features(pixels: np.ndarray, side: int = 8) -> np.ndarray:
     """Describe a volume (channel, z, y, x) by the grey values of three slices, each shrunk to ``side`` squared."""
-    first = pixels[0]
+    first = first_present(pixels)
     found = []
     for share in (0.35, 0.5, 0.65):
         image = first[int(share * (len(first) - 1))]

@@ -12,6 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtGui import QColor, QImage, QPixmap
 
 from ..errors import SegmatchError
+from ..io import first_present
 from ..session import Session
 from ..types import NOT_ANNOTATED, Case, Proposal
 from .display import Flip, window
@@ -192,7 +193,7 @@ def _make(session: Session, proposals: Iterable[Proposal]) -> dict[int, Preview]
         except SegmatchError:
             continue
         flip = Flip.of(volume.geometry)
-        image = flip.to_view(volume.pixels[0, item.z])
+        image = flip.to_view(first_present(volume.pixels)[item.z])
         drawn = picture(image, flip.to_view(labels), volume.geometry.spacing[1:], _palette(session)[1])
         made[item.id] = Preview(labels, drawn)
     return made
@@ -207,7 +208,7 @@ def _picture_of(session: Session, case: Case) -> np.ndarray | None:
     z = case.labelled[len(case.labelled) // 2] if case.labelled else case.shape[0] // 2
     flip = Flip.of(volume.geometry)
     spacing = volume.geometry.spacing[1:]
-    image, mine = flip.to_view(volume.pixels[0, z]), _palette(session)[0]
+    image, mine = flip.to_view(first_present(volume.pixels)[z]), _palette(session)[0]
     return picture(image, flip.to_view(labels[z]), spacing, mine, CASE_SIDE)
 
 
