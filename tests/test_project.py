@@ -585,6 +585,19 @@ def test_export_says_where_each_slice_is_from(project, tmp_path):
     assert "unchecked" in str(nib.load(tmp_path / "all" / "d.nii.gz").header["descrip"])
 
 
+def test_volumes_of_leaning_voxels_are_true(tmp_path):
+    """After a gantry tilt a voxel is smaller than the product of its three edges."""
+    affine = np.diag([1.0, 1, 5, 1])
+    affine[1, 2] = 5 * np.tan(np.radians(20))
+    pixels = np.random.default_rng(0).normal(100, 9, (40, 32, 6)).astype(np.float32)
+    nib.save(nib.Nifti1Image(pixels, affine), tmp_path / "tilted.nii.gz")
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        case = project.add_case("a", {"flair": tmp_path / "tilted.nii.gz"}, choices={"shear": "keep"})
+        project.save_mask("a", np.ones(case.shape, np.uint8), done=range(6))
+        project.export(tmp_path / "out")
+    assert "a,lesion,38.400," in (tmp_path / "out" / "volumes.csv").read_text()
+
+
 def test_nothing_to_export_is_said(tmp_path):
     """An empty project exports nothing, in a sentence."""
     with small_project(tmp_path, labelled=0) as project, pytest.raises(ProjectError, match="nothing to export"):

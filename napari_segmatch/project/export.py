@@ -137,7 +137,7 @@ def _origin(z: int, case: Case, proposals: dict[int, Any]) -> str:
 
 
 def _volumes(case: Case, labels: np.ndarray, classes: Sequence[str], note: str) -> list[tuple[Any, ...]]:
-    millilitre = float(np.prod(case.geometry.spacing)) / 1000
+    millilitre = float(abs(np.linalg.det(case.geometry.affine[:3, :3]))) / 1000  # not of the spacings: axes may lean
     return [
         (case.id, name, f"{np.count_nonzero(labels == label) * millilitre:.3f}", note)
         for label, name in enumerate(classes, 1)
