@@ -11,6 +11,7 @@ from napari_segmatch import Project
 from napari_segmatch.config import configure
 from napari_segmatch.errors import ImportProblem, ProjectError
 from napari_segmatch.events import PseudoMask
+from napari_segmatch.project import cases
 from napari_segmatch.project.doctor import examine
 from napari_segmatch.project.pool import ProjectPool
 from napari_segmatch.types import Region
@@ -488,6 +489,23 @@ def test_no_split_cuts_through_a_patient(tmp_path):
         snapshot = ProjectPool(project).snapshot()
         assert set(snapshot.labelled) == set(snapshot.unlabelled) == {"b1"}
         assert snapshot.validation == ("a2",)
+
+
+def test_others_write_while_an_image_is_hashed(project, tmp_path, monkeypatch):
+    """Large files on a slow disk take seconds each: the window's saves, or another program's, do not wait for them."""
+    whole, written = cases.file_hash, []
+
+    def hashing(path):
+        assert not project.store._db.in_transaction
+        with Project.open(project.path) as other:
+            written.append(other.save_mask("c", labels(len(written)), done=[len(written)]))
+        return whole(path)
+
+    monkeypatch.setattr(cases, "file_hash", hashing)
+    images, mask = write_case(tmp_path / "z", 9)
+    project.add_case("z", images, mask, "all")
+    assert project.case("c").version == written[-1]
+    assert project.store.row("SELECT sha256 FROM image WHERE case_id = 'z'")["sha256"] == whole(images["flair"])
 
 
 def test_broken_file_is_refused_in_a_sentence_and_can_be_set_aside(project, tmp_path):

@@ -100,10 +100,11 @@ class CaseFolder(ProjectFolder):
         geometry, fingerprint = volume.geometry, _fingerprint(volume)
         labels, done, said = self._import_labels(id, mask, labelled, geometry, choices)
         notes = (*volume.notes, *said, *self._twins(id, fingerprint, choices))
+        rows = self._image_rows(id, images)  # hashing takes seconds, and nobody may write during a transaction
         with self.store.atomic():
             self._clear(id)
             self._insert(id, {"patient": patient or id, "validation": int(validation),
-                              "geometry": geometry_text(geometry), "fingerprint": fingerprint}, images)  # fmt: skip
+                              "geometry": geometry_text(geometry), "fingerprint": fingerprint}, rows)  # fmt: skip
             self._keep_reading(id, choices, notes)
             if labels is not None:
                 self.save_version(self.case(id), labels, done, "import")
@@ -152,19 +153,21 @@ class CaseFolder(ProjectFolder):
         self._check_new_id(id)
         with self.store.atomic():
             self._clear(id)
-            self._insert(id, {"patient": id, "problem": problem}, {})
+            self._insert(id, {"patient": id, "problem": problem}, [])
 
-    def _insert(self, id: str, fields: Mapping[str, object], images: Mapping[str, str | Path]) -> None:
+    def _image_rows(self, id: str, images: Mapping[str, str | Path]) -> list[dict[str, str | None]]:
+        return [
+            {"case_id": id, "sequence": name, "path": self.relative(Path(path)), "sha256": file_hash(Path(path))}
+            for name, path in images.items()
+        ]
+
+    def _insert(self, id: str, fields: Mapping[str, object], images: Sequence[Mapping[str, str | None]]) -> None:
         last = self.store.row(
             "SELECT max(coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'case'), 0), "
             'coalesce((SELECT max(number) FROM "case"), 0)) AS number'
         )
         number = (last["number"] if last else 0) + 1
-        rows = [
-            {"case_id": id, "sequence": name, "path": self.relative(Path(path)), "sha256": file_hash(Path(path))}
-            for name, path in images.items()
-        ]
-        self.store.tell("case", {"case": {"number": number, "id": id, **fields, "added_at": now()}, "images": rows})
+        self.store.tell("case", {"case": {"number": number, "id": id, **fields, "added_at": now()}, "images": images})
 
     def save_version(
         self, case: Case, labels: np.ndarray, done: Collection[int], origin: str, proposal: int | None = None
