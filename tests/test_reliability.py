@@ -18,7 +18,7 @@ from helpers import SHAPE, small_project, version_1, write_case
 
 from napari_segmatch import Project, fsio
 from napari_segmatch.config import configure
-from napari_segmatch.errors import Conflict, DiskProblem, ProjectError
+from napari_segmatch.errors import Conflict, DiskProblem, ImportProblem, ProjectError
 from napari_segmatch.events import PseudoMask
 from napari_segmatch.io import encode_labels
 from napari_segmatch.project import journal, sources
@@ -928,6 +928,31 @@ def test_project_moved_without_its_images_finds_them(tmp_path):
     live.open_project(tmp_path / "far" / "away" / "renamed")
     assert live.project.volume("a").pixels.shape[1:] == SHAPE
     live.close()
+
+
+def test_images_that_were_away_when_a_moved_project_was_opened_are_found_later(tmp_path):
+    """A drive was not plugged in: where the project lay is not forgotten before all is found. Then it is."""
+    small_project(tmp_path / "old").close()
+    live = Session()
+    live.open_project(tmp_path / "old" / "project")
+    live.close()
+    places = [tmp_path / "far" / name / "project" for name in ("one", "two")]
+    (tmp_path / "old" / "images" / "a").rename(tmp_path / "away")
+    for before, place in zip([tmp_path / "old" / "project", places[0]], places, strict=True):
+        place.parent.mkdir(parents=True)
+        shutil.move(before, place)
+        live.open_project(place)
+        with pytest.raises(ImportProblem):
+            live.project.volume("a")
+        assert live.project.volume("b").pixels.shape[1:] == SHAPE
+        live.close()
+    (tmp_path / "away").rename(tmp_path / "old" / "images" / "a")
+    live.open_project(places[1])
+    assert live.project.volume("a").pixels.shape[1:] == SHAPE
+    home = live.project.store.row("SELECT value FROM meta WHERE key = 'home'")["value"]
+    assert home == places[1].resolve().as_posix()
+    live.close()
+    assert examine(places[1]) == []
 
 
 def test_images_that_moved_are_found_by_their_hash(project, tmp_path):

@@ -13,6 +13,8 @@ from ..errors import ImportProblem
 from .cases import file_hash
 
 if TYPE_CHECKING:
+    from sqlite3 import Row
+
     from . import Project
 
 MOST_FILES = 200_000
@@ -20,14 +22,30 @@ MOST_FILES = 200_000
 
 
 def note_home(project: Project) -> list[str]:
-    """Remember where the project lies; if it was moved without its images, find them where they still are."""
-    here = project.path.resolve().as_posix()
+    """Remember where the project lies; if it was moved without its images, find them where they still are.
+
+    Where it lay before is kept until no image is missing: the drive with the others may come back.
+    """
+    here, before = project.path.resolve().as_posix(), _homes(project)
+    if before == [here]:
+        return []
+    found = find_moved(project, quick=True)
+    homes = [here, *(home for home in before if home != here)] if _missing(project) else [here]
+    if homes != before:
+        project.store.tell("meta", {"key": "home", "value": "\n".join(homes)})
+    return found
+
+
+def _homes(project: Project) -> list[str]:
+    """Return where the project lies, as far as that was noted, and where it lay before: the latest place first."""
     row = project.store.row("SELECT value FROM meta WHERE key = 'home'")
-    if row is None or row["value"] != here:
-        found = find_moved(project, quick=True) if row is not None else []
-        project.store.tell("meta", {"key": "home", "value": here})
-        return found
-    return []
+    return [] if row is None else row["value"].split("\n")
+
+
+def _missing(project: Project) -> list[Row]:
+    """Return the images that are not where they were."""
+    rows = project.store.rows('SELECT i.* FROM image i JOIN "case" c ON c.id = i.case_id WHERE c.removed_at IS NULL')
+    return [row for row in rows if not (project.path / row["path"]).exists()]
 
 
 def find_moved(project: Project, search: Sequence[Path] = (), *, quick: bool = False) -> list[str]:
@@ -40,17 +58,15 @@ def find_moved(project: Project, search: Sequence[Path] = (), *, quick: bool = F
     quick
         Look only where the images were when the project lay elsewhere.
     """
-    rows = project.store.rows('SELECT i.* FROM image i JOIN "case" c ON c.id = i.case_id WHERE c.removed_at IS NULL')
-    missing = [row for row in rows if not (project.path / row["path"]).exists()]
+    missing, homes = _missing(project), _homes(project)
     if not missing:
         return []
-    home = project.store.row("SELECT value FROM meta WHERE key = 'home'")
     wanted = {Path(row["path"]).name for row in missing}
     nearby = {} if quick else _by_name([*search, project.path.resolve().parent], wanted)
     hashed = {name: _Hashed(files) for name, files in nearby.items()}
     moved: dict[str, list[dict[str, object]]] = {}
     for row in missing:
-        before = [Path(os.path.normpath(Path(home["value"], row["path"])))] if home is not None else []
+        before = [Path(os.path.normpath(Path(home, row["path"]))) for home in homes]
         for files in (_Hashed(before), hashed.get(Path(row["path"]).name)):
             if files is not None and (place := files.find(row["sha256"])) is not None:
                 moved.setdefault(row["case_id"], []).append({**dict(row), "path": project.relative(place)})
