@@ -6,6 +6,7 @@ Torch is imported inside the functions, so the window opens without it.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
@@ -17,8 +18,8 @@ from pathlib import Path
 from typing import Literal
 
 from .config import TrainConfig
-from .errors import ProjectError, SegmatchError
-from .events import Failed, Finished, Paused, Proposed, Step, Stopped, TrainEvent
+from .errors import DiskProblem, ProjectError, SegmatchError
+from .events import Failed, Finished, Noted, Paused, Proposed, Step, Stopped, TrainEvent
 from .project import Project, ProjectPool, Run
 from .types import RunState
 
@@ -75,6 +76,8 @@ def _guarded(project: Project, run: Run, resume: bool, courteous: bool) -> Itera
 def _sentence(error: Exception) -> str:
     if isinstance(error, SegmatchError):
         return str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "Training stopped because the disk is full: free some space, then resume from the last checkpoint."
     from .engine.device import is_lost
 
     if is_lost(error):
@@ -96,7 +99,7 @@ def _obedient(project: Project, run: Run, resume: bool, courteous: bool) -> Iter
         for event in events:
             step = getattr(event, "step", step)
             if isinstance(event, Proposed):
-                project.add_proposals(run, event.step, event.pool_version, event.masks)
+                event = _kept(project, run, event)
             if not isinstance(event, Step):
                 run.record(event)
             elif time.monotonic() - recorded > _QUIET_SECONDS:
@@ -112,6 +115,17 @@ def _obedient(project: Project, run: Run, resume: bool, courteous: bool) -> Iter
     stopped = Stopped(step)
     run.record(stopped)
     yield stopped
+
+
+def _kept(project: Project, run: Run, event: Proposed) -> Proposed | Noted:
+    """Store proposals. A disk that refuses is a sentence and no more: the run goes on, and proposes again."""
+    try:
+        project.add_proposals(run, event.step, event.pool_version, event.masks)
+    except DiskProblem as error:
+        return Noted(
+            event.step, f"What was proposed at step {event.step} is not kept, and the training goes on: {error}"
+        )
+    return event
 
 
 def _pause(project: Project, run: Run, step: int) -> Iterator[TrainEvent]:

@@ -1,7 +1,9 @@
 """Training that goes wrong: memory, numbers, disks, damage. The run goes on, or ends in a sentence."""
 
 import contextlib
+import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -14,9 +16,12 @@ from napari_segmatch.engine.checkpoint import best, checkpoints, load_newest
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.schedule import FASTEST
 from napari_segmatch.engine.trainer import train
-from napari_segmatch.errors import ConfigError, TrainingProblem
-from napari_segmatch.events import Checkpointed, Evaluated, Finished, Noted, Step
+from napari_segmatch.errors import ConfigError, DiskProblem, TrainingProblem
+from napari_segmatch.events import Checkpointed, Evaluated, Failed, Finished, Noted, Proposed, Step
+from napari_segmatch.project import Run
 from napari_segmatch.project.pool import ProjectPool
+from napari_segmatch.project.proposals import write_pseudo_masks
+from napari_segmatch.runner import training
 from napari_segmatch.texts import digest
 
 
@@ -158,6 +163,41 @@ def test_full_disk_stops_checkpoints_and_not_the_run(project, tmp_path, monkeypa
     assert isinstance(events[-1], Finished)
     assert any("masks come first" in text for text in notes(events))
     assert checkpoints(tmp_path / "run") == []
+
+
+def test_full_disk_costs_proposals_and_not_the_run(project, monkeypatch):
+    """What could not be written is told, none of it is half there, and the later proposals are kept."""
+    whole, refused = write_pseudo_masks, iter([True])
+
+    def write(folder, step, data):
+        if next(refused, False):
+            raise DiskProblem("a.npz could not be written (No space left on device).")
+        return whole(folder, step, data)
+
+    monkeypatch.setattr("napari_segmatch.project.write_pseudo_masks", write)
+    run = project.new_run(config(propose_every=4, proposals=3))
+    events = list(training(project.path, run.id))
+    assert isinstance(events[-1], Finished)
+    assert any("proposed at step 4 is not kept" in text and "No space left" in text for text in notes(events))
+    assert [event.step for event in events if isinstance(event, Proposed)] == [8]
+    assert {item.step for item in project.proposals()} == {8}
+    assert any(isinstance(event, Noted) and "is not kept" in event.message for event, _ in run.events())
+
+
+def test_a_run_that_cannot_write_down_what_it_says_ends_in_a_sentence(project, monkeypatch):
+    """A full disk is no internal error."""
+    whole = Run.record
+
+    def record(run, event):
+        if getattr(event, "step", 0) > 2 and not isinstance(event, Failed):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        whole(run, event)
+
+    monkeypatch.setattr(Run, "record", record)
+    failed = list(training(project.path, project.new_run(config()).id))[-1]
+    assert failed.message == (
+        "Training stopped because the disk is full: free some space, then resume from the last checkpoint."
+    )
 
 
 def test_the_best_checkpoint_stays_beside_the_last_three(project, tmp_path, monkeypatch):
