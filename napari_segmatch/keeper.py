@@ -126,6 +126,9 @@ class Keeper:
     def saved(self, case: str, strokes: int) -> None:
         self._journal.saved(case, strokes)
 
+    def unsaved(self, case: str, strokes: int) -> None:
+        self._journal.unsaved(case, strokes)
+
     def remember(self, case: str, z: int) -> None:
         with contextlib.suppress(DiskProblem):
             write_place(self._folder, case, z)
@@ -178,6 +181,6 @@ class Keeper:
         raise DiskProblem(f"{self.trouble} No other folder could be written to either.")
 
     def close(self) -> None:
-        """Let go of the journal: by now everything is saved, or rescued and left in the journal as well."""
-        self._journal.close(keep=bool(self.trouble))
+        """Let go of the journal: by now everything is saved, or left in it for the next window."""
+        self._journal.close()
         self._reserve.release()

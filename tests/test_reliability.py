@@ -562,11 +562,52 @@ def test_saved_strokes_are_not_offered(session):
     assert journal.journals(folder) == []
 
 
+@pytest.mark.parametrize("why", ["its mask is damaged", "somebody has removed it"])
+def test_strokes_that_no_save_could_take_along_are_still_there_after_closing(session, why):
+    """The disk takes them, the case does not: the next window offers them when it does again; others are forgotten."""
+    path = session.project.path
+    with Project.open(path) as other:
+        other.save_slices("c", {0: drawn(), 1: drawn()})
+        if why == "its mask is damaged":
+            other.save_slices("c", {0: drawn(0)})
+            name = other.store.row("SELECT object FROM mask_version ORDER BY id DESC")["object"]
+            other.objects.path(name).write_bytes(b"rubbish")
+        else:
+            other.remove_case("c")
+    for case, z in (("d", 0), ("c", 2), ("d", 3), ("c", 3)):
+        session.journal(case, {z: drawn()})
+        session.save_slices(case, {z: drawn()})
+        session.wait()
+    assert len([text for text in session.said if "damaged" in text or "no case 'c'" in text]) == 2
+    session.close()
+    (file,) = journal.journals(path / "journal")
+    found = journal.read_strokes(file.read_bytes())
+    assert {case: sorted(slices) for case, slices in found.items()} == {"c": [2, 3]}
+    repair(path)
+    with Project.open(path) as other, contextlib.suppress(ProjectError):
+        other.restore_case("c")
+    session.open_project(path)
+    assert [(aside.case, aside.slices) for aside in session.asides] == [("c", (2, 3))]
+    assert journal.journals(path / "journal") == []
+
+
+def test_a_save_that_succeeds_later_does_not_forget_the_strokes_of_one_that_failed(session):
+    """The journal is told which strokes are in a version: those of the save before are not."""
+    session.journal("c", {1: drawn()})
+    session.save_slices("c", {1: drawn(9)})  # refused, whatever the reason
+    session.journal("c", {2: drawn()})
+    session.save_slices("c", {2: drawn()})
+    path = session.project.path
+    session.close_project()
+    session.open_project(path)
+    assert [(aside.case, aside.slices) for aside in session.asides] == [("c", (1,))]
+
+
 def test_recovery_can_be_interrupted_and_repeated(project):
     """The same journal read twice offers its strokes once; strokes that were saved after all are not offered."""
     made = journal.Journal(project.path / "journal")
     made.stroke("c", {1: drawn()})
-    made.close(keep=True)
+    made.close()
     (file,) = journal.journals(project.path / "journal")
     assert [journal.recover(project, file) for _ in range(2)] == [(1, True), (0, True)]
     assert len(project.asides()) == 1

@@ -57,6 +57,22 @@ def test_a_stroke_in_progress_reaches_the_journal(on_case, project, settle, monk
     assert not dock.desk.strokes.can_undo
 
 
+def test_a_stroke_that_the_lock_gives_back_is_not_offered_later(on_case, project, settle, monkeypatch):
+    """The journal hears of it before the lock does: it is told what is left of it, too."""
+    dock = on_case
+    dock.desk.z = 5
+    paint(dock)
+    settle(dock, lambda: dock.desk.strokes.can_undo and not dock.desk.dirty and not dock.session.is_saving)
+    dock.desk.lock = True
+    monkeypatch.setattr(type(dock.desk.layers), "chosen_class", 2)
+    with dock.desk.layers.mask.block_history():  # as a brush does: napari speaks of it when it is over
+        paint(dock, 0)
+    assert not (dock.desk.labels[5] == 1).any()
+    settle(dock, lambda: (dock.desk.labels[5] == 1).any())
+    dock.session.open_project(project)
+    assert dock.session.asides == []
+
+
 def test_what_a_script_or_napari_s_undo_changes_is_noticed(on_case, settle):
     """No event, on a slice that is not on the screen: within ten seconds it is a stroke like any other."""
     dock = on_case

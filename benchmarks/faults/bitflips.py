@@ -35,7 +35,7 @@ def made_project(folder):
     journal = Journal(path / "journal")
     for number in range(6):
         journal.stroke("a", {number % 4: stamp(900 + number)})
-    journal.close(keep=True)
+    journal.close()
     return path
 
 

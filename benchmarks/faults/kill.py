@@ -145,7 +145,7 @@ class Recover:
         for number in range(8):
             journal = Journal(path / "journal")
             journal.stroke("c", {number % 4: stamp(100 + number)})
-            journal.close(keep=True)
+            journal.close()
 
     def work(self, path, tell):
         tell("ready")

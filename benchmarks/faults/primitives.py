@@ -120,7 +120,7 @@ def prepared(made, name):
         project.save_slices("c", {0: stamp(1)}, done=[0])
     journal = Journal(path / "journal")
     journal.stroke("b", {3: stamp(9)})
-    journal.close(keep=True)
+    journal.close()
     return path
 
 

@@ -81,6 +81,7 @@ class Journal:
         self._file = self._fresh()
         self._behind = False  # the file lacks a record that was refused
         self._open: dict[str, list[bytes]] = {}  # records of each case that no mask version holds yet
+        self._left: dict[str, list[bytes]] = {}  # and those that a save has failed to take along
 
     def _fresh(self) -> GrowingFile:
         return GrowingFile(self._folder / f"{uuid.uuid4().hex}{SUFFIX}")
@@ -99,24 +100,38 @@ class Journal:
 
     def saved(self, case: str, records: int) -> None:
         """Take note that the first ``records`` records of a case are in a mask version."""
-        left = self._open.get(case, [])[records:]
-        self._open[case] = left
-        if not left:
-            del self._open[case]
-        if not self._open:
+        self._take(case, records)
+        if not self._records():
             self._file.remove()
             self._file = self._fresh()
-        elif not left:
+        elif case not in self._open:
             with contextlib.suppress(DiskProblem):  # without it the strokes are offered needlessly, no more
-                self._file.append(encode(Stroke(case, {})))
+                if case in self._left:
+                    self.flush()
+                else:
+                    self._file.append(encode(Stroke(case, {})))
+
+    def unsaved(self, case: str, records: int) -> None:
+        """Take note that no save will bring the first ``records`` records of a case anywhere: the next window does."""
+        self._left.setdefault(case, []).extend(self._take(case, records))
+
+    def _take(self, case: str, records: int) -> list[bytes]:
+        """Take the first records of a case out of those that wait for a save."""
+        waiting = self._open.pop(case, [])
+        if waiting[records:]:
+            self._open[case] = waiting[records:]
+        return waiting[:records]
+
+    def _records(self) -> bytes:
+        """Return everything that no mask version holds."""
+        return b"".join(record for some in (self._left, self._open) for records in some.values() for record in records)
 
     def flush(self) -> None:
         """Write everything that counts into a new file: after a refusal nothing in the old one is to be trusted."""
         self._behind = True
         fresh = self._fresh()
-        records = b"".join(record for records in self._open.values() for record in records)
         try:
-            fresh.append(records)
+            fresh.append(self._records())
         except DiskProblem:
             fresh.remove()
             raise
@@ -125,16 +140,16 @@ class Journal:
 
     def rescue(self, folder: Path) -> Path | None:
         """Write what no mask version holds into another folder; returns the file, or None if there is nothing."""
-        records = b"".join(record for records in self._open.values() for record in records)
+        records = self._records()
         target = folder / f"segmatch-{uuid.uuid4().hex[:8]}{SUFFIX}"
         if not records:
             return None
         write_atomic(target, records)
         return target
 
-    def close(self, keep: bool = False) -> None:
-        """Delete the file, or leave it to be found by the next window."""
-        if keep:
+    def close(self) -> None:
+        """Delete the file, or leave it to the next window if it holds what no mask version does."""
+        if self._records():
             self._file.close()
         else:
             self._file.remove()

@@ -201,7 +201,7 @@ class CaseSession(KeepingSession):
         if self._refuses():
             return
         cases, now = sorted(set(cases)), self._tick()
-        insisting, ended = self._kept(cases, job)
+        insisting, ended, failed = self._kept(cases, job)
 
         def work() -> Facts:
             insisting()
@@ -211,7 +211,7 @@ class CaseSession(KeepingSession):
             self._learn(facts, now)
             ended()
 
-        future = self._jobs.submit("save", work, done)
+        future = self._jobs.submit("save", work, done, failed)
         self._last_save.update(dict.fromkeys(cases, future))
         self._saved_at_tick.update(dict.fromkeys(cases, now))
 

@@ -144,8 +144,10 @@ class KeepingSession:
             self.message.emit(reason, True)
         return bool(reason)
 
-    def _kept(self, cases: Iterable[str], job: Callable[[], Any]) -> tuple[Callable[[], Any], Callable[[], None]]:
-        """Return a job that waits for the disk and survives conflicts, and what is to be done when it has ended."""
+    def _kept(
+        self, cases: Iterable[str], job: Callable[[], Any]
+    ) -> tuple[Callable[[], Any], Callable[[], None], Callable[[BaseException], None]]:
+        """Return a job that waits for the disk and survives conflicts, and what to do when it has ended or failed."""
         keeper, strokes = self._keeper, {case: self._strokes.pop(case, 0) for case in cases}
         conflicts: list[Conflict] = []
 
@@ -156,14 +158,23 @@ class KeepingSession:
                 return conflicts.append(conflict)
 
         def ended() -> None:
-            for case, many in strokes.items():
-                if many and keeper is not None:
-                    self._jobs.submit("journal", partial(keeper.saved, case, many), lambda _: None)
+            self._tell_journal(strokes, saved=True)
             self._renew_asides()
             for conflict in conflicts:
                 self.message.emit(str(conflict), True)
 
-        return insisting, ended
+        def failed(error: BaseException) -> None:
+            self._tell_journal(strokes, saved=False)
+            self._failed("save", error)
+
+        return insisting, ended, failed
+
+    def _tell_journal(self, strokes: Mapping[str, int], saved: bool) -> None:
+        """Say of the oldest strokes of each case whether a mask version holds them: the others stay in the journal."""
+        for case, many in strokes.items():
+            if many and self._keeper is not None:
+                tell = self._keeper.saved if saved else self._keeper.unsaved
+                self._jobs.submit("journal", partial(tell, case, many), lambda _: None)
 
     @property
     def trouble(self) -> str:

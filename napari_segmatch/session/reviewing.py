@@ -107,7 +107,7 @@ class Session(SegmentingSession):
         if self._refuses():
             return
         now = self._tick()
-        insisting, ended = self._kept((), job)
+        insisting, ended, failed = self._kept((), job)
 
         def work() -> tuple[list[int], Facts]:
             ids: list[int] = insisting()
@@ -118,7 +118,7 @@ class Session(SegmentingSession):
             ended()
             then(both[0])
 
-        future = self._jobs.submit("save", work, done)
+        future = self._jobs.submit("save", work, done, failed)
         self._last_save.update(dict.fromkeys((case.id for case in self.cases), future))
 
     def _mark(self, ids: Sequence[int], verdict: HumanVerdict | None) -> None:

@@ -135,6 +135,8 @@ class Editing(QObject):
         for slices in heard:
             if self.lock and self.strokes.protect(slices, self.layers.chosen_class):
                 self.layers.refresh_mask()
+                if slices:  # the journal has heard of more
+                    self.session.journal(self.case_id, {z: self.labels[z] for z in slices})
             self._changed(self.strokes.note(slices))
 
     def _look(self) -> None:
