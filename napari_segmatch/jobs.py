@@ -72,10 +72,11 @@ class Jobs:
     def pending(self, *lanes: Lane) -> bool:
         return any(entry.lane in (lanes or LANES) for entry in self._jobs)
 
-    def finish(self, *lanes: Lane) -> None:
-        """Wait for the jobs of these lanes (or all), then poll."""
-        wait([entry.future for entry in self._jobs if entry.lane in (lanes or LANES)])
+    def finish(self, *lanes: Lane, timeout: float | None = None) -> bool:
+        """Wait for the jobs of these lanes (or all), then poll; False if some of them take longer than ``timeout``."""
+        left = wait([entry.future for entry in self._jobs if entry.lane in (lanes or LANES)], timeout).not_done
         self.poll()
+        return not left
 
     def cancel(self, *lanes: Lane) -> None:
         """Drop jobs of these lanes that have not begun."""

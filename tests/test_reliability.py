@@ -846,6 +846,59 @@ def test_window_that_closes_on_a_full_disk_rescues_its_strokes(session, monkeypa
         assert np.array_equal(project.aside_labels(project.asides()[0].version)[1] == 1, drawn() == 1)
 
 
+def refusing_slowly(path, monkeypatch):
+    """The disk takes no new file in a project any more, and says so after a moment."""
+    whole = fsio._open
+
+    def refuse(file, flags):
+        if path in file.parents and flags & os.O_CREAT:
+            time.sleep(0.3)
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return whole(file, flags)
+
+    monkeypatch.setattr(fsio, "_open", refuse)
+
+
+def test_a_training_that_is_to_begin_does_not_wait_for_a_disk_that_refuses(session, monkeypatch):
+    """Nothing was wrong when somebody pressed the button: the window says why it does not start, and goes on."""
+    run = session.project.new_run(configure(size=32, device="cpu"))
+    session.show_run(run.id)
+    refusing_slowly(session.project.path, monkeypatch)
+    session.save_slices("c", {1: drawn()}, done=[1])
+    refused = []
+
+    def start():
+        try:
+            session.resume_training()
+        except ProjectError as error:
+            refused.append(str(error))
+
+    starting = threading.Thread(target=start, daemon=True)
+    starting.start()
+    starting.join(20)
+    assert refused and "free some space" in refused[0]
+    assert not session.is_training
+
+
+@pytest.mark.parametrize("painted", [True, False])
+def test_window_closes_although_the_disk_begins_to_refuse_with_the_last_save(session, monkeypatch, tmp_path, painted):
+    """Nothing was wrong when the closing began; it does not wait for a disk that may never come back."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    if painted:
+        session.journal("c", {1: drawn()})
+        session.wait()
+    refusing_slowly(session.project.path, monkeypatch)
+    session.save_slices("c", {1: drawn()}, done=[1])
+    assert session.trouble == ""
+    closing = threading.Thread(target=session.close_project, daemon=True)
+    closing.start()
+    closing.join(20)
+    assert not closing.is_alive()
+    assert session.farewell.startswith("What is not saved lies in" if painted else "The last slices marked as done")
+    assert len(list((tmp_path / "home").glob("*.strokes"))) == painted
+
+
 def test_refused_stroke_is_written_with_the_next_one(tmp_path, full):
     """After a refusal nothing in the old file is trusted: all that counts goes into a new one."""
     made = journal.Journal(tmp_path)

@@ -85,9 +85,9 @@ class CaseSession(KeepingSession):
     def close_project(self, timeout: float = 30) -> None:
         """Finish saving, close the project. ``timeout`` is for a training that has to stop first."""
         self._jobs.cancel("import", "read")
-        self._rescue()
         self._here = None  # nobody needs the place of a window that closes, and writing it would outlast the lock
-        self.wait()
+        self._finish()
+        self.poll()
         self._let_go()
         self.saved_at = None
         self.cases, self.proposals = [], Ledger()

@@ -18,6 +18,9 @@ from ..types import Aside
 
 T = TypeVar("T")
 
+LOOK_SECONDS = 0.2
+"""How often somebody who waits for the last saves looks whether the disk refuses them."""
+
 
 class KeepingSession:
     """Holds a project open and keeps what is drawn in it. See :class:`napari_segmatch.session.Session`."""
@@ -84,19 +87,28 @@ class KeepingSession:
         if not project.readonly:
             self._keeper = Keeper(project, lock.crashed)
 
-    def _rescue(self) -> None:
-        """If the disk still refuses what was drawn, put it somewhere else."""
+    def _finish(self) -> None:
+        """Finish everything that is under way; what the disk refuses, now or in the meantime, is put somewhere else."""
         if self.project is not None:
             self.farewell = ""
-        if self._keeper is None or not self.trouble:
-            return
+        done = False
+        while not done:
+            done = self._jobs.finish(timeout=LOOK_SECONDS)
+            if self._keeper is not None and self.trouble and not self.farewell:
+                self._rescue(self._keeper)
+
+    def _rescue(self, keeper: Keeper) -> None:
         self._jobs.finish("journal")
         try:
-            rescued = self._keeper.give_up()
+            rescued = keeper.give_up()
         except DiskProblem as error:
             self.farewell = str(error)
         else:
-            self.farewell = f"What is not saved lies in {rescued}: `segmatch recover` brings it in."
+            self.farewell = (
+                f"What is not saved lies in {rescued}: `segmatch recover` brings it in."
+                if rescued is not None
+                else f"The last slices marked as done or decisions are not saved. {self.trouble}"
+            )
         self.message.emit(self.farewell, True)
 
     def _let_go(self) -> None:

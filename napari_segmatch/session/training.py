@@ -14,6 +14,7 @@ from ..project import Project, Run
 from ..runner import Background, Mode
 from ..types import Proposal, RunState
 from .adding import AddingSession
+from .keeping import LOOK_SECONDS
 
 _STATES: dict[type[TrainEvent], RunState] = {Started: "running", Step: "running", Paused: "paused"}
 """What an event says of its run. That a run has ended is true when nobody holds its lock any more."""
@@ -82,7 +83,8 @@ class TrainingSession(AddingSession):
 
     def _train(self, run: Run, mode: Mode, resume: bool) -> None:
         self.run_begins.emit()
-        self._jobs.finish("save")  # the run begins with what was drawn; an import or a reading need not be over
+        while not self._jobs.finish("save", timeout=LOOK_SECONDS):  # the run begins with what was drawn
+            self._check_may_train()
         self.poll()  # the last words of the run before
         run.ask("run")
         self._watch(run)
