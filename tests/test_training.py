@@ -614,7 +614,7 @@ def test_correcting_one_slice_queues_one_slice(project):
     labels[1, 2:20, 2:20] = 1
     project.save_mask("a", labels)
     pool.update()
-    assert pool._turns.first == [pool.row(Region("a", 1))]
+    assert pool.turns.first == [pool.row(Region("a", 1))]
 
 
 def test_lessons_survive_a_lost_proposal_file(project):

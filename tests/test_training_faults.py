@@ -8,14 +8,17 @@ import os
 import numpy as np
 import pytest
 import torch
-from helpers import small_project
+from helpers import SHAPE, small_project
 
 from napari_segmatch.config import configure
-from napari_segmatch.engine import checkpoint
+from napari_segmatch.engine import checkpoint, descent
+from napari_segmatch.engine import learner as module
 from napari_segmatch.engine.checkpoint import best, checkpoints, load_newest
+from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.schedule import FASTEST
 from napari_segmatch.engine.trainer import train
+from napari_segmatch.engine.watch import Watch
 from napari_segmatch.errors import ConfigError, DiskProblem, TrainingProblem
 from napari_segmatch.events import Checkpointed, Evaluated, Failed, Finished, Noted, Proposed, Step
 from napari_segmatch.project import Run
@@ -23,6 +26,7 @@ from napari_segmatch.project.pool import ProjectPool
 from napari_segmatch.project.proposals import write_pseudo_masks
 from napari_segmatch.runner import training
 from napari_segmatch.texts import digest
+from napari_segmatch.types import Region
 
 
 @pytest.fixture
@@ -81,14 +85,10 @@ def test_there_are_no_more_parts_than_slices(project, tmp_path, monkeypatch):
 
 def test_parts_add_up_to_the_same_step(project, monkeypatch):
     """Without chance in the views, a batch in parts gives the gradient of the whole batch."""
-    from napari_segmatch.engine import learner as module
-    from napari_segmatch.engine.data import ResidentPool
-
     monkeypatch.setattr(module, "autocast", lambda device: contextlib.nullcontext())
 
     still = config(flip=0.0, shift=0.0, strong_operations=0, cutmix=0.0, selector="none", dice=False)
-    pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
-    pool.update()
+    pool = resident(project)
     weights = []
     for parts in (1, 2, 4):
         learner = Learner(still, 1, 1)
@@ -97,6 +97,72 @@ def test_parts_add_up_to_the_same_step(project, monkeypatch):
         weights.append(torch.cat([parameter.grad.flatten() for parameter in learner.model.parameters()]))
     assert torch.allclose(weights[0], weights[1], atol=1e-4)
     assert torch.allclose(weights[0], weights[2], atol=1e-4)
+
+
+def test_more_parts_than_unlabelled_slices_draw_no_more_of_them(project):
+    """What does not go round is in the last parts, one of which the discriminator learns from."""
+    pool = resident(project)
+    for parts in (1, 2, 4):
+        learner = Learner(config(mu=0.5, warmup=0.0, ramp=0.0), 1, 1)
+        learner.parts = parts
+        outcome, _ = learner.learn(pool, 0.5)
+        assert len(learner.drawn) == 2
+        assert outcome.selection is not None
+
+
+def resident(project):
+    pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
+    pool.update()
+    return pool
+
+
+def corrected(project, pool):
+    """Label a slice; returns its row."""
+    project.save_mask("c", np.zeros(SHAPE, np.uint8), done=[1])
+    pool.update()
+    return pool.row(Region("c", 1))
+
+
+@pytest.mark.parametrize("where", ["student", "_teach_discriminator", "_proximity"])
+def test_memory_that_runs_out_costs_no_correction_and_takes_no_step_twice(project, monkeypatch, where):
+    """What was just labelled is in the step that is taken, whatever it was that found no room."""
+    pool, learner = resident(project), Learner(config(augment="ctaugment", labelled_strong=False), 1, 1)
+    watch, row = Watch(learner), corrected(project, pool)
+    whole, draw, taken, drawn = getattr(Learner, where), pool.sample_labelled, [], []
+    monkeypatch.setattr(pool, "sample_labelled", lambda *given: drawn.append(draw(*given).tolist()) or draw(*given))
+    monkeypatch.setattr(module, "descend", lambda *given: taken.append(1) or descent.descend(*given))
+    left = [torch.OutOfMemoryError("CUDA out of memory")]
+
+    def failing_once(*given):
+        if left:
+            raise left.pop()
+        return whole(*given)
+
+    monkeypatch.setattr(Learner, where, failing_once)
+    assert watch.learn(pool, 0.5) is not None
+    assert (learner.step, learner.parts, len(taken)) == (1, 2, 1)
+    assert all(row in rows for rows in drawn)
+    assert pool.turns.first == []
+    assert ("missed" in watch.notes[0]) == (where != "student")
+    watch.learn(pool, 0.5)
+    assert len(watch.notes) == 1
+
+
+def test_a_step_that_is_not_a_number_keeps_what_was_just_labelled_first_in_line(project, monkeypatch):
+    """So does going back: what was learnt since is drawn once more."""
+    pool, learner = resident(project), Learner(config(), 1, 1)
+    watch, row = Watch(learner), corrected(project, pool)
+    poisoned(monkeypatch, {1, 3, 4, 5})
+    assert watch.learn(pool, 0.5) is None
+    assert pool.turns.first == [row]
+    assert watch.learn(pool, 0.5) is not None
+    assert pool.turns.first == []
+    for _ in range(3):
+        assert watch.learn(pool, 0.5) is None
+    assert pool.turns.first == [row]
+    watch.learn(pool, 0.5)
+    watch.remember()
+    assert pool.turns.first == []
 
 
 def poisoned(monkeypatch, steps):

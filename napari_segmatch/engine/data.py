@@ -48,6 +48,8 @@ class ResidentPool:
         learner, who keeps it over a resume.
     lessons
         What people's decisions teach the discriminator; None if there are none.
+    turns
+        Which labelled slices come next.
     waiting
         The cases that are still to be read.
 
@@ -77,7 +79,7 @@ class ResidentPool:
         self._lost: dict[str, int] = {}
         self.snapshot = PoolSnapshot(-1, {}, {})
         self.labelled = self.unlabelled = torch.zeros(0, dtype=torch.long)
-        self._turns = Turns()
+        self.turns = Turns()
         self._book = LessonBook(pool, self.classes)
         self.lessons: Lessons | None = None
         self._gaps = False
@@ -127,7 +129,7 @@ class ResidentPool:
             problems += lacking(self._pool.classes, self._shown, self.snapshot)
         added = sorted(new - old)
         if before.version >= 0:
-            self._turns.queue(self.row(region) for region in (*added, *rewritten) if region in new)
+            self.turns.queue(self.row(region) for region in (*added, *rewritten) if region in new)
         self.lessons, more = self._book.read(self)
         return Change(added, sorted(old - new), problems + more)
 
@@ -163,7 +165,7 @@ class ResidentPool:
         """
         return {
             "read": list(self._first),
-            "fresh": [[self.regions[row].case, self.regions[row].z] for row in self._turns.first],
+            "fresh": [[self.regions[row].case, self.regions[row].z] for row in self.turns.first],
             "labelled": [[self.regions[row].case, self.regions[row].z] for row in self.labelled.tolist()],
         }
 
@@ -171,7 +173,7 @@ class ResidentPool:
         """Go on where a run stood: its line of fresh slices, and before it what was labelled since."""
         fresh, known = ([Region(case, z) for case, z in memory[key]] for key in ("fresh", "labelled"))
         since = {self.regions[row] for row in self.labelled.tolist()} - set(known)
-        self._turns.queue(self.row(region) for region in (*sorted(since), *fresh) if region.case in self._first)
+        self.turns.queue(self.row(region) for region in (*sorted(since), *fresh) if region.case in self._first)
 
     def row(self, region: Region) -> int:
         return self._first[region.case] + region.z
@@ -256,7 +258,7 @@ class ResidentPool:
             raise TrainingProblem("No slice is labelled: mark at least one slice as done, then start training.")
         self._fold(sorted({region.case for region in labelled}))
         self._shown = torch.cat([self._classes_on(part) for part in self.labelled.split(256)])
-        self._turns.deal(self.labelled, self._shown)
+        self.turns.deal(self.labelled, self._shown)
 
     def _classes_on(self, rows: Tensor) -> Tensor:
         """Return which classes labelled slices show, (n, classes) bool."""
@@ -275,7 +277,7 @@ class ResidentPool:
 
     def sample_labelled(self, n: int, lesion_share: float, generator: torch.Generator) -> Tensor:
         """Draw n labelled rows: see :meth:`Turns.take`."""
-        return self._turns.take(n, lesion_share, generator)
+        return self.turns.take(n, lesion_share, generator)
 
     def sample_unlabelled(self, n: int, generator: torch.Generator) -> Tensor:
         """Draw n unlabelled rows; when every slice is labelled, labelled ones serve."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,26 @@ def descend(optimiser: torch.optim.Optimizer, rate: float | Tensor | None = None
     elif sound:
         optimiser.step()
     return sound
+
+
+def state_of(optimisers: Mapping[str, torch.optim.Optimizer]) -> dict[str, Tensor]:
+    """Return the tensors of optimisers, each behind its name."""
+    found: dict[str, Tensor] = {}
+    for name, optimiser in optimisers.items():
+        for index, state in optimiser.state_dict()["state"].items():
+            found |= {f"{name}.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
+    return found
+
+
+def restore(optimisers: Mapping[str, torch.optim.Optimizer], tensors: Mapping[str, Tensor]) -> None:
+    """Bring back what :func:`state_of` returned."""
+    for name, optimiser in optimisers.items():
+        state: dict[int, dict[str, Tensor]] = {}
+        for key, value in tensors.items():
+            if key.startswith(f"{name}."):
+                _, index, field = key.split(".", 2)
+                state.setdefault(int(index), {})[field] = value
+        optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
 
 
 class Follower:

@@ -14,8 +14,8 @@ from ..config import TrainConfig
 from . import schedule
 from .calibration import FEW, Report
 from .data import ResidentPool
-from .descent import Follower, adam, descend, switch
-from .device import autocast, choose_device
+from .descent import Follower, adam, descend, restore, state_of, switch
+from .device import autocast, choose_device, is_out_of_memory
 from .discriminator import one_question
 from .evidence import look_with
 from .geometry import warp, weak
@@ -69,11 +69,12 @@ class Learner:
             self.school = School(self.selector, config, self.device, self.recorder)
         self.step = 0
         self.parts = 1
-        """In so many parts a batch is computed; more of them need less memory and give the same step."""
-        self.skipped = False
-        """Whether the last step was not taken: its gradient is not a number."""
-        self.elapsed = 0.0
-        self.judged = 0.0  # the discriminator's last loss
+        """In so many parts a batch is computed, to need less memory. Their gradients add up to that of the batch, but
+        for what slices have in common: Dice is each part's, boxes come from it, the discriminator meets the last."""
+        self.skipped = self.missed = False
+        """Whether the last step was not taken (its gradient is not a number), or the discriminator learnt nothing from
+        it (the memory ran out)."""
+        self.elapsed = self.judged = 0.0  # the latter is the discriminator's last loss
         self.fold_of: dict[str, int] = {}
         """The side on which each labelled case helps to teach the discriminator: see :class:`ResidentPool`."""
         self.softly = False
@@ -133,19 +134,31 @@ class Learner:
         outcome, sound = self.recorder(key, self._step, batches, self._numbers(progress, ramp))
         if self.device.type == "cuda":  # while it computes
             self._draw_ahead(batches)
-        self.skipped = not bool(sound)
+        self.skipped, self.missed = not bool(sound), False
         if not self.skipped:
-            labelled = batches[-1][0]
-            if self.policy.state:
-                self.policy.learn(labelled[2].strong, self._proximity(outcome, labelled))
-            if self.step % config.discriminator_every == 0:
-                self.judged = self._teach_discriminator(pool, rows, outcome, labelled)
+            self._learn_from(pool, rows, outcome, batches[-1][0])
         self.step += 1
         return outcome, self.judged
 
+    def _learn_from(self, pool: ResidentPool, rows: Tensor, outcome: Outcome, labelled: Labelled) -> None:
+        """Let policy and discriminator learn from a step. It is taken, also if memory runs out now: not again."""
+        try:
+            if self.policy.state:
+                self.policy.learn(labelled[2].strong, self._proximity(outcome, labelled))
+            if self.step % self.config.discriminator_every == 0:
+                self.judged = self._teach_discriminator(pool, rows, outcome, labelled)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self.missed = True
+
+    def _in_parts(self, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Return labelled and unlabelled rows of each part. If these do not go round, the last parts have them."""
+        return list(zip(rows.tensor_split(self.parts), reversed(self.drawn.tensor_split(self.parts)), strict=True))
+
     def _batches(self, pool: ResidentPool, rows: Tensor) -> tuple[Batch, ...]:
         """Return slices, labels and views, in as many parts as a step is computed in."""
-        parts = list(zip(rows.tensor_split(self.parts), self.drawn.tensor_split(self.parts), strict=True))
+        parts = self._in_parts(rows)
         counts = tuple((len(mine), len(theirs)) for mine, theirs in parts)
         views = self._ahead.pop((self.step, counts), None) or self._views(counts)
         chances = self.generator(7), self.generator(7)
@@ -174,18 +187,20 @@ class Learner:
 
     def _numbers(self, progress: float, ramp: float) -> tuple[float | Tensor, ...]:
         """Return the weight of the consistency loss, the learning rate, and how much of the teacher stays."""
-        now = self.config, self.step
-        numbers = ramp, schedule.rate(*now, progress), schedule.kept(*now)
+        numbers = ramp, schedule.rate(self.config, self.step, progress), schedule.kept(self.config, self.step)
         return tuple(map(torch.tensor, numbers)) if self.device.type == "cuda" else numbers
 
     def _step(self, batches: tuple[Batch, ...], numbers: tuple[float | Tensor, ...]) -> tuple[Outcome, Tensor]:
         """Compute a step and follow it; returns the outcome of its last part, and whether its gradient is a number."""
         ramp, rate, keep = numbers
-        whole = sum(len(labelled[0]) for labelled, _ in batches)
+        mine, theirs = (sum(len(part[0]) for part in parts if part) for parts in zip(*batches, strict=True))
         self.optimiser.zero_grad(set_to_none=True)
         for labelled, unlabelled in batches:
             outcome = self.outcome(labelled, unlabelled)
-            ((outcome.supervised + ramp * outcome.consistency) * (len(labelled[0]) / whole)).backward()
+            loss = outcome.supervised * (len(labelled[0]) / mine)
+            if unlabelled:
+                loss = loss + ramp * outcome.consistency * (len(unlabelled[0]) / theirs)
+            loss.backward()
         sound = descend(self.optimiser, rate)
         self._follower.follow(1 - keep, sound)
         return outcome.detached(), sound
@@ -203,7 +218,7 @@ class Learner:
         return pool.sample_labelled(self.config.batch, self.config.lesion_share, self.generator())
 
     def unlabelled_rows(self, pool: ResidentPool) -> Tensor:
-        return pool.sample_unlabelled(max(self.parts, round(self.config.mu * self.config.batch)), self.generator(6))
+        return pool.sample_unlabelled(max(1, round(self.config.mu * self.config.batch)), self.generator(6))
 
     def outcome(self, labelled: Labelled, unlabelled: tuple[Tensor, Views] | None) -> Outcome:
         """Compute the losses of a step."""
@@ -228,7 +243,7 @@ class Learner:
             return 0.0
         if not isinstance(self.selector, Judge):
             return float(self.school.equation_1(*self._both_kinds(pool, labelled, chance), said_in(pool, chance)))
-        rows, drawn = rows.tensor_split(self.parts)[-1], self.drawn.tensor_split(self.parts)[-1]
+        rows, drawn = self._in_parts(rows)[-1]
         known = outcome.labelled_view, outcome.labelled_mask, pool.folds[rows], outcome.labelled_logits
         seen = None
         if outcome.look is not None and outcome.unlabelled_view is not None:
@@ -263,9 +278,7 @@ class Learner:
         found = {f"policy.{name}": value for name, value in self.policy.state.items()}
         for name, module in self._modules().items():
             found |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
-        for name, optimiser in self._optimisers().items():
-            for index, state in optimiser.state_dict()["state"].items():
-                found |= {f"{name}.{index}.{key}": torch.as_tensor(value) for key, value in state.items()}
+        found |= state_of(self._optimisers())
         return {name: value.detach().cpu().contiguous().clone() for name, value in found.items()}
 
     def load_tensors(self, tensors: dict[str, Tensor], optimisers: bool = True) -> None:
@@ -276,13 +289,8 @@ class Learner:
         for name, module in self._modules().items():
             prefix = f"{name}."
             module.load_state_dict({k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)})
-        for name, optimiser in self._optimisers().items() if optimisers else ():
-            state: dict[int, dict[str, Tensor]] = {}
-            for key, value in tensors.items():
-                if key.startswith(f"{name}."):
-                    _, index, field = key.split(".", 2)
-                    state.setdefault(int(index), {})[field] = value
-            optimiser.load_state_dict({"state": state, "param_groups": optimiser.state_dict()["param_groups"]})
+        if optimisers:
+            restore(self._optimisers(), tensors)
 
     def _modules(self) -> dict[str, nn.Module]:
         return {"model": self.model, "teacher": self.teacher, "selector": self.selector}

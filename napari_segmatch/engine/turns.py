@@ -26,6 +26,7 @@ class Turns:
         self.labelled = torch.zeros(0, dtype=torch.long)
         self.showing: Mapping[int, Tensor] = {}
         self.first: list[int] = []
+        self._taken: list[int] = []
 
     def deal(self, labelled: Tensor, shown: Tensor) -> None:
         """Take other rows (n,), and which classes they show, (n, classes) bool."""
@@ -40,10 +41,10 @@ class Turns:
     def take(self, n: int, lesion_share: float, generator: torch.Generator) -> Tensor:
         """Draw n rows: up to half of what people have just labelled; of the rest a share shows a structure.
 
-        That share goes round the classes, so that each gets its turn.
+        That share goes round the classes, so that each gets its turn. What people have just labelled stays in line
+        until it is :meth:`learnt`.
         """
-        many = max(1, n // 2)
-        fresh, self.first = self.first[:many], self.first[many:]
+        fresh = self._taken = self.first[: max(1, n // 2)]
         rest = n - len(fresh)
         wanted = round(lesion_share * rest) if self.showing else 0
         rows = [torch.tensor(fresh, dtype=torch.long)]
@@ -53,6 +54,12 @@ class Turns:
             rows.append(draw(showing[index % len(showing)], 1, generator))
         rows.append(draw(self.labelled, rest - wanted, generator))
         return torch.cat(rows)
+
+    def learnt(self) -> list[int]:
+        """Let those rows leave the line that were taken from it: the step was sound. Returns them."""
+        taken, self._taken = self._taken, []
+        self.first = [row for row in self.first if row not in taken]
+        return taken
 
 
 def draw(rows: Tensor, n: int, generator: torch.Generator) -> Tensor:

@@ -22,9 +22,10 @@ MOST_PARTS = 8
 class Watch:
     """Takes the learner's steps and keeps the run alive.
 
-    Out of memory: the batch is computed in twice as many parts, whose gradients add up to the same step. A gradient
-    that is not a number: the step is skipped; after three in a row the run goes back to the last good weights at half
-    the learning rate, and if that happens again it ends.
+    Out of memory: the batch is computed in twice as many parts, whose gradients add up to nearly the same step. A
+    gradient that is not a number: the step is skipped; after three in a row the run goes back to the last good weights
+    at half the learning rate, and if that happens again it ends. What people have just labelled waits in line for a
+    step that teaches it, and after going back it comes once more.
     """
 
     def __init__(self, learner: Learner) -> None:
@@ -36,21 +37,19 @@ class Watch:
     def remember(self) -> None:
         """Take the learner's state as good."""
         self._good = self._learner.step, self._learner.tensors()
+        self._since: list[int] = []  # rows that people had just labelled, learnt since then
 
     def learn(self, data: ResidentPool, progress: float) -> tuple[Outcome, float] | None:
         """Take a step; None if it taught nothing. What there is to say of it is in ``notes``."""
         learner = self._learner
-        while True:
-            try:
-                result = learner.learn(data, progress)
-                break
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._halve(error)
+        while (result := self._attempt(data, progress)) is None:
+            self._halve()
+        if learner.missed:
+            self._halve(" The discriminator missed one update.")
         self._tell_of_launches()
         if not learner.skipped:
             self._bad = 0
+            self._since += data.turns.learnt()
             return result
         self._bad += 1
         self.notes.append(f"Step {learner.step} was skipped: its gradient is not a number.")
@@ -58,32 +57,43 @@ class Watch:
             self._go_back(data, progress)
         return None
 
+    def _attempt(self, data: ResidentPool, progress: float) -> tuple[Outcome, float] | None:
+        """Take a step; None if the memory ran out (what it held is free when this has returned)."""
+        try:
+            return self._learner.learn(data, progress)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return None
+
     def _tell_of_launches(self) -> None:
         why = self._learner.recorder.refused
         if why and not self._told:
             self._told = True
             self.notes.append(f"Steps take longer than they need: this GPU cannot have them recorded ({why}).")
 
-    def _halve(self, error: RuntimeError) -> None:
+    def _halve(self, more: str = "") -> None:
         learner = self._learner
         if learner.parts >= min(MOST_PARTS, learner.config.batch):
             raise TrainingProblem(
                 "The memory does not suffice for a single step: choose a smaller size or fewer features, or close "
                 "other programs."
-            ) from error
+            )
         learner.parts = min(2 * learner.parts, learner.config.batch)
         learner.optimiser.zero_grad(set_to_none=True)
         learner.recorder.forget()
         if learner.device.type == "cuda":
             torch.cuda.empty_cache()
         self.notes.append(
-            f"Memory ran out: a batch is now computed in {learner.parts} parts. It takes longer and teaches the same."
+            f"Memory ran out: a batch is now computed in {learner.parts} parts. It takes longer and teaches nearly the "
+            f"same.{more}"
         )
 
     def _go_back(self, data: ResidentPool, progress: float) -> None:
         learner, (step, tensors) = self._learner, self._good
         rate, broken_at, learner.step = peak_rate(learner.config, learner.step, progress), learner.step, step
         learner.load_tensors(tensors)
+        data.turns.queue(self._since)
         suspects = _suspects(learner, data)
         if self._went_back or suspects:
             where = f" Look at {', '.join(suspects)}: its images give no numbers." if suspects else ""
