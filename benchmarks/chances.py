@@ -21,9 +21,9 @@ from napari_segmatch.benchmark.rivals import METHODS
 from napari_segmatch.benchmark.runs import Bench, prepared
 from napari_segmatch.config import configure
 from napari_segmatch.engine.calibration import Judged, Prior, fit_rule
+from napari_segmatch.engine.duties import is_examined_at
 from napari_segmatch.engine.lessons import Lessons, quality_of, weights_of
 from napari_segmatch.engine.prepare import to_network
-from napari_segmatch.engine.trainer import is_examined_at
 from napari_segmatch.io import find_cases
 
 NOTHING_KNOWN = Prior(3.0, 2.0, 1.5, 5.0)

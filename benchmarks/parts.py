@@ -14,11 +14,11 @@ from common import append
 from napari_segmatch.benchmark.rivals import METHODS
 from napari_segmatch.benchmark.runs import prepared
 from napari_segmatch.config import configure
+from napari_segmatch.engine.duties import is_examined_at
 from napari_segmatch.engine.metrics import score_case
 from napari_segmatch.engine.parts import strays
 from napari_segmatch.engine.predict import predict_slices
 from napari_segmatch.engine.prepare import to_network
-from napari_segmatch.engine.trainer import is_examined_at
 
 
 def masks_of(learner, material):

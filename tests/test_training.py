@@ -9,17 +9,19 @@ import torch
 from helpers import SHAPE, small_project
 
 from napari_segmatch.config import configure, parse_setting
-from napari_segmatch.engine.checkpoint import checkpoints, load_newest
+from napari_segmatch.engine import duties
+from napari_segmatch.engine.checkpoint import best, checkpoints, load_newest
 from napari_segmatch.engine.clock import Clock
 from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.device import choose_device
+from napari_segmatch.engine.duties import is_examined_at
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.losses import hard
 from napari_segmatch.engine.networks import LEAKY, build
 from napari_segmatch.engine.predict import predict_volume, restored
 from napari_segmatch.engine.prepare import Frame, normalise, to_network
 from napari_segmatch.engine.selectors import Look
-from napari_segmatch.engine.trainer import is_examined_at, train
+from napari_segmatch.engine.trainer import train
 from napari_segmatch.engine.turns import Turns
 from napari_segmatch.errors import ConfigError, TrainingProblem
 from napari_segmatch.events import (
@@ -93,6 +95,25 @@ def test_resumed_run_equals_an_uninterrupted_one(project, tmp_path):
     stopped.close()
     list(train(pool, config, tmp_path / "parts", resume=True))
     assert torch.equal(_weights(tmp_path / "whole"), _weights(tmp_path / "parts"))
+
+
+@pytest.mark.parametrize("at", [4, 9])
+def test_what_was_due_when_a_run_was_stopped_is_made_up_for(project, tmp_path, monkeypatch, at):
+    """Validation, examination and proposals of the step that it was stopped on, be it the last one; and no more."""
+    monkeypatch.setattr(duties, "EXAMINE_EVERY", 8)
+    pool, config, due = ProjectPool(project), _config(steps=9, warmup=0.0), (Evaluated, Examined, Proposed)
+    whole = [event for event in train(pool, config, tmp_path / "whole") if isinstance(event, due)]
+    told, ends = [], [(Step, at), (Proposed, at), (Finished, 9)]
+    for kind, step in ends:
+        events = train(pool, config, tmp_path / "parts", resume=True)
+        for event in events:
+            told += [event] if isinstance(event, due) else []
+            if isinstance(event, kind) and event.step == step:
+                break
+        events.close()
+    assert [(type(event), event.step) for event in told] == [(type(event), event.step) for event in whole]
+    assert torch.equal(_weights(tmp_path / "whole"), _weights(tmp_path / "parts"))
+    assert best(tmp_path / "whole").name == best(tmp_path / "parts").name
 
 
 def test_resumed_run_still_draws_corrections_first(project, tmp_path):

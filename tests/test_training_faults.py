@@ -188,6 +188,14 @@ def test_a_step_that_is_not_a_number_is_skipped(project, tmp_path, monkeypatch):
     assert all(torch.isfinite(t).all() for t in load_newest(tmp_path / "run").learner.tensors().values())
 
 
+def test_a_last_step_that_is_not_a_number_ends_a_run_as_any_other(project, tmp_path, monkeypatch):
+    """With validation, proposals and a checkpoint."""
+    poisoned(monkeypatch, {8})
+    events = list(train(ProjectPool(project), config(), tmp_path / "run"))
+    assert [event.step for event in events if isinstance(event, Evaluated)] == [4, 8]
+    assert [type(event) for event in events[-3:]] == [Proposed, Checkpointed, Finished]
+
+
 def test_three_bad_steps_lead_back_to_the_last_good_one(project, tmp_path, monkeypatch):
     """At half the learning rate; the run then ends as it should."""
     poisoned(monkeypatch, {6, 7, 8})

@@ -13,12 +13,12 @@ import torch
 
 from ..config import TrainConfig, configure
 from ..engine.data import ResidentPool
+from ..engine.duties import is_examined_at
 from ..engine.judge import Judge
 from ..engine.learner import Learner
 from ..engine.metrics import class_dice
 from ..engine.predict import predict_slices
 from ..engine.prepare import to_network
-from ..engine.trainer import is_examined_at
 from .cases import BenchmarkPool, Material, Split
 from .judging import judged_slices, summary
 from .oracles import Oracle

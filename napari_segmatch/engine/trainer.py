@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,9 @@ from ..config import TrainConfig
 from ..errors import DiskProblem, TrainingProblem
 from ..events import (
     Checkpointed,
-    Examined,
     Finished,
     Noted,
     PoolChanged,
-    Proposed,
     Started,
     Step,
     TrainEvent,
@@ -36,24 +34,17 @@ from .checkpoint import checkpoints, load_newest, save_checkpoint
 from .clock import Clock
 from .data import Change, ResidentPool
 from .device import device_name
+from .duties import Duties, is_due
 from .foreign import take_weights
 from .learner import Learner
-from .predict import propose
 from .reading import AT_ONCE
 from .shelf import Shelf, memory_budget
 from .step import Outcome
 from .validation import Examination
 from .watch import Watch
 
-EXAMINE_EVERY, YOUNG = 200, 600
-"""Steps from one examination of the discriminator to the next; half as many while a run is young."""
-
 CHECKPOINT_SECONDS = 180
 """A checkpoint is written after this much work even if its number of steps is not over."""
-
-FINAL_PROPOSALS = 4
-"""At the end of a run this many times the usual number of slices is proposed."""
-
 
 Memory = Mapping[str, Any] | None
 """What a pool remembered when a checkpoint was written; None in a run that begins."""
@@ -104,39 +95,36 @@ def _events(
     data = ResidentPool(pool, config.size, learner.device, config.neighbours, learner.fold_of, shelf, AT_ONCE)
     yield from _begin(learner, data, shelf, notes, memory)
     examination = Examination(pool, data.snapshot.validation, config.size)
-    keeper = Checkpoints(pool, folder, learner, data)
-    watch = Watch(learner)
+    duties = Duties(learner, data, examination, pool.classes, clock, memory.get("due", ()) if memory else ())
+    keeper = Checkpoints(pool, folder, learner, data, duties)
     clock.start()
     try:
+        if duties.left:  # of the step on which the run was stopped
+            yield from duties.fulfil()
+            yield keeper.save(examination.news(learner.step))
+        watch = Watch(learner)
         while clock.progress < 1:
-            change = data.update()
-            if change is not None:
-                yield _pool_changed(learner, data, change)
-                yield from (Noted(learner.step, note) for note in change.problems)
-            yield from _read_on(learner, data, shelf)
+            yield from _take_up(learner, data, shelf)
             result = watch.learn(data, clock.progress)
             clock.tick()
+            skipped = result is None and clock.progress < 1
+            if not skipped:
+                duties.fall_due()
             yield from (Noted(learner.step, watch.notes.pop(0)) for _ in range(len(watch.notes)))
-            if result is None:
+            if skipped:
                 continue
-            yield _step(learner, clock, data, *result)
-            if _due(learner.step, config.evaluate_every, clock):
-                yield from examination.hold(learner)
-            if is_examined_at(learner.step) or clock.progress >= 1:
-                yield from _examine(learner, data)
-            if _due(learner.step, config.propose_every, clock):
-                yield _propose(
-                    learner, data, pool.classes, config.proposals * (FINAL_PROPOSALS if clock.progress >= 1 else 1)
-                )
+            if result is not None:
+                yield _step(learner, clock, data, *result)
+            yield from duties.fulfil()
             score = examination.news(learner.step)
-            if keeper.is_late() or keeper.is_best(score) or _due(learner.step, config.checkpoint_every, clock):
+            if keeper.is_late() or keeper.is_best(score) or is_due(learner.step, config.checkpoint_every, clock):
                 _refuse_broken_weights(learner)
                 yield keeper.save(score)
                 watch.remember()
         yield Finished(learner.step)
     finally:
         if keeper.saved != learner.step and _is_whole(learner):
-            keeper.save()
+            keeper.save(examination.news(learner.step))
 
 
 def _begin(
@@ -166,8 +154,12 @@ def _begin(
         yield Noted(learner.step, note)
 
 
-def _read_on(learner: Learner, data: ResidentPool, shelf: Shelf) -> Iterator[Noted]:
-    """Read the next case that waits, if any does, and say what there is to say of it."""
+def _take_up(learner: Learner, data: ResidentPool, shelf: Shelf) -> Iterator[Noted | PoolChanged]:
+    """Take up what people have done, read the next case that waits, and say what there is to say of either."""
+    change = data.update()
+    if change is not None:
+        yield _pool_changed(learner, data, change)
+        yield from (Noted(learner.step, note) for note in change.problems)
     if data.waiting:
         notes = data.read_on()
         if not data.waiting:
@@ -184,9 +176,10 @@ def _spilled(data: ResidentPool, shelf: Shelf) -> list[str]:
 class Checkpoints:
     """When a run's state was last written, and how good the best one is."""
 
-    def __init__(self, pool: Pool, folder: Path, learner: Learner, data: ResidentPool) -> None:
-        self._pool, self._folder, self._learner, self._data = pool, folder, learner, data
-        self.saved, self._saved_at, self._best = learner.step or -1, learner.elapsed, 0.0  # a resumed run is on disk
+    def __init__(self, pool: Pool, folder: Path, learner: Learner, data: ResidentPool, duties: Duties) -> None:
+        self._pool, self._folder, self._learner, self._data, self._duties = pool, folder, learner, data, duties
+        self.saved = -1 if duties.left else learner.step or -1  # a resumed run is on disk
+        self._saved_at, self._best = learner.elapsed, 0.0
 
     def is_late(self) -> bool:
         return self._learner.elapsed - self._saved_at > CHECKPOINT_SECONDS
@@ -201,7 +194,7 @@ class Checkpoints:
         try:
             path = save_checkpoint(
                 self._folder, self._learner, self._pool.classes, self._pool.sequences, score=score,
-                pool_version=self._data.version, memory=self._data.memory(),
+                pool_version=self._data.version, memory=self._data.memory() | {"due": self._duties.left},
             )  # fmt: skip
         except DiskProblem as error:
             return Noted(step, str(error))
@@ -230,15 +223,6 @@ def _threads(spare_core: bool) -> int:
     return max(1, cores - int(spare_core))
 
 
-def is_examined_at(step: int) -> bool:
-    """Whether the discriminator is examined after so many steps. It takes as long as ten of them."""
-    return step % (EXAMINE_EVERY if step > YOUNG else EXAMINE_EVERY // 2) == 0
-
-
-def _due(step: int, every: int, clock: Clock) -> bool:
-    return step % every == 0 or clock.progress >= 1
-
-
 def _step(learner: Learner, clock: Clock, data: ResidentPool, outcome: Outcome, judged: float) -> Step:
     supervised = float(outcome.supervised.detach())
     consistency = float(outcome.consistency.detach())
@@ -259,24 +243,6 @@ def _pool_changed(learner: Learner, data: ResidentPool, change: Change) -> PoolC
         removed=[[region.case, region.z] for region in change.removed],
         reviewed=len(data.snapshot.reviewed),
     )
-
-
-def _examine(learner: Learner, data: ResidentPool) -> Iterator[Examined]:
-    report = learner.examine(data)
-    if report is not None:
-        area = report.auroc if report.auroc == report.auroc else None
-        words = 0 if data.lessons is None else data.lessons.words
-        yield Examined(learner.step, report.slices, report.good, area, report.tau, report.bound, report.proven, words)
-
-
-def _propose(learner: Learner, data: ResidentPool, classes: Sequence[str], count: int) -> Proposed:
-    masks = propose(learner, data, count)
-    by_class = {}
-    for label, name in enumerate(classes, 1):
-        passed = [mask.verdict == "accepted" for mask in masks if (mask.labels == label).any()]
-        by_class[name] = [sum(passed), len(passed)]
-    accepted = sum(mask.verdict == "accepted" for mask in masks)
-    return Proposed(learner.step, data.version, accepted, len(masks) - accepted, by_class, masks)
 
 
 def _is_whole(learner: Learner) -> bool:
