@@ -392,3 +392,22 @@ def test_reopened_project_shows_its_last_run(session):
     assert again.history.steps
     assert again.run_state == "finished"
     again.close()
+
+
+def test_a_case_goes_and_comes_back(session):
+    """With its masks and proposals; that there is no such case is a sentence."""
+    session.save_slices("c", {1: np.ones(SHAPE[1:], np.uint8)}, done=[1])
+    run = session.project.new_run(_config())
+    mask = PseudoMask(Region("c", 2), np.ones(SHAPE[1:], np.uint8), 0.5, "rejected")
+    session.project.add_proposals(run, 1, 1, [mask])
+    session.remove_case("c")
+    session.wait()
+    assert [case.id for case in session.cases] == ["a", "b", "d"] and not session.proposals.of_case("c")
+    assert session.project.removed_cases == ["c"] and "brings it back" in session.said[-1][0]
+    session.restore_case("c")
+    session.wait()
+    assert session.case("c").labelled == (1,) and sorted(session.proposals.of_case("c")) == [2]
+    assert session.project.removed_cases == []
+    session.restore_case("c")
+    session.wait()
+    assert session.said[-1] == ("There is no removed case 'c' in project.", True)

@@ -705,6 +705,32 @@ def test_the_model_is_asked_for_a_case_and_review_begins_there(dock, tmp_path, s
     assert dock.review.reviewer.current.case == "c"
 
 
+def test_a_right_click_takes_a_case_out_and_brings_it_back(dock, proposed, settle):
+    """The desk lets go of it, and so does the review; elsewhere in the table others can be brought back."""
+    session = dock.session
+    session.open_project(proposed)
+    gone = session.cases[0].id
+    dock.show_tab("Annotate")
+    dock.desk.open(gone)
+    settle(dock, lambda: dock.desk.case_id == gone)
+    dock.show_tab("Cases")
+    assert dock.cases.menu.offers(None).isEmpty()
+    (out,) = dock.cases.menu.offers(gone).actions()
+    out.trigger()
+    settle(dock, lambda: session.known(gone) is None)
+    assert dock.desk.case_id == "" and dock.cases.model.rowCount() == len(session.cases)
+    dock.show_tab("Review")
+    settle(dock, lambda: dock.desk.case_id)
+    assert gone not in {item.case for item in dock.review.model.items} and dock.desk.case_id != gone
+    dock.show_tab("Cases")
+    (back,) = dock.cases.menu.offers(None).actions()
+    (name,) = back.menu().actions()
+    assert name.text() == gone
+    name.trigger()
+    settle(dock, lambda: session.known(gone) is not None)
+    assert dock.cases.model.rowCount() == len(session.cases)
+
+
 def test_why_a_run_failed_is_said_until_the_next_one_begins(dock, tmp_path, settle):
     small_project(tmp_path).close()
     session = dock.session

@@ -224,6 +224,12 @@ class CaseFolder(ProjectFolder):
         with self.store.atomic():
             self.store.tell("case_removed", {"id": self.case(id).id, "removed_at": now()})
 
+    @property
+    def removed_cases(self) -> list[str]:
+        """The ids of cases that were taken out, the latest first."""
+        rows = self.store.rows('SELECT id FROM "case" WHERE removed_at IS NOT NULL ORDER BY removed_at DESC, id')
+        return [row["id"] for row in rows]
+
     def restore_case(self, id: str) -> Case:
         """Bring a removed case back as it was."""
         if self.store.row('SELECT 1 FROM "case" WHERE id = ? AND removed_at IS NOT NULL', id) is None:

@@ -1,11 +1,12 @@
-"""Adding cases in a session: one after another, with questions about doubtful files asked once for all of them."""
+"""Cases come and go in a session: added one after another, with questions about doubtful files asked once for all."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 
 from psygnal import Signal
 
@@ -77,6 +78,23 @@ class AddingSession(CaseSession):
         self._adding.clear()
         self._unanswered.clear()
         self.cases_changed.emit()
+
+    def remove_case(self, case: str) -> None:
+        """Take a case out of the project; its masks and decisions stay on disk, for :meth:`restore_case`."""
+        words = f"{case} is out of the project; no file was touched. A right click among the cases brings it back."
+        self._come_or_go(partial(self._open().remove_case, case), words)
+
+    def restore_case(self, case: str) -> None:
+        """Bring a case back as it was when it was removed."""
+        self._come_or_go(partial(self._open().restore_case, case), f"{case} is back, with its masks and decisions.")
+
+    def _come_or_go(self, change: Callable[[], object], words: str) -> None:
+        def done(_: object) -> None:
+            self._reload()
+            self.message.emit(words, False)
+
+        if not self._refuses():
+            self._jobs.submit("save", change, done)
 
     def _import(self, item: FoundCase, finished: bool, validation: bool) -> None:
         def work() -> Exception | None:

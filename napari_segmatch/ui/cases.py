@@ -23,6 +23,7 @@ from qtpy.QtWidgets import (
 from ..errors import Question, SegmatchError
 from ..session import Session
 from .adding import AddForm, ask
+from .case_menu import CaseMenu
 from .cases_model import CASE_ROLE, STATES, CasesFilter, CasesModel, elision, kind, summary
 from .desk import Desk
 from .style import Fold, Page, button, column, holder, row, text
@@ -89,7 +90,7 @@ class CasesPanel(Page):
         self.path.setPlaceholderText("A new or empty folder")
         self.path.setToolTip("The folder of the new project")
         self.classes = QLineEdit("lesion")
-        self.classes.setToolTip("What you segment, with commas between: lesion, or core, edema")
+        self.classes.setToolTip("What you segment, with commas between: lesion, or core, edema. None can be added later.")
         self.sequences = QLineEdit("flair")
         self.sequences.setToolTip("The MRI sequences of each case, with commas between: flair, t1, t2")
         self.create_button = button("Create project", "Make the project in that folder", self._create, "primary")
@@ -130,6 +131,8 @@ class CasesPanel(Page):
         self.kind.currentTextChanged.connect(self.proxy.show_kind)
         self.narrow = holder(row(self.search, self.kind))
         self.table = self._table()
+        self.menu = CaseMenu(self.session, self.desk, self.table)
+        self.table.customContextMenuRequested.connect(self.menu.ask)
         self._next = text("", "hint")
         close = button("Close project", "Close this project; everything is saved", self._close, "quiet")
         other = button("Open another …", "Open another project", self._open, "quiet")
@@ -149,6 +152,7 @@ class CasesPanel(Page):
         table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         table.setShowGrid(False)
+        table.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         table.setTabKeyNavigation(False)
         table.verticalHeader().hide()
         table.verticalHeader().setDefaultSectionSize(CASE_SIDE + 6)
