@@ -10,7 +10,7 @@ import numpy as np
 
 from .errors import ImportProblem
 from .fsio import write_atomic
-from .io import read_mask
+from .io import Choices, read_mask
 from .texts import csv_text
 from .types import NOT_ANNOTATED, Mask
 
@@ -18,11 +18,16 @@ MAX_LABEL = NOT_ANNOTATED - 1
 COLUMNS = ("dice", "lesion-slice dice", "hd95 mm", "empty-slice fp")
 
 
-def evaluate_folder(folder: Path, truths: Mapping[str, Path]) -> Iterator[str]:
+def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices | None = None) -> Iterator[str]:
     """Compare ``{case}.nii.gz`` in ``folder`` with true masks; yields a table's lines.
 
     Also writes ``evaluation.csv`` and ``evaluation_means.csv``. A case that has no prediction, or whose masks cannot
     be compared, is named and left out of the means.
+
+    Parameters
+    ----------
+    choices
+        Answers to questions that the masks raise. Labels are renumbered in the true ones alone.
 
     Raises
     ------
@@ -34,7 +39,7 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path]) -> Iterator[str]:
     shown: dict[str, set[int]] = {}
     for case, path in sorted(truths.items()):
         try:
-            shown[case] = _labels_in(*_pair(folder, case, path))
+            shown[case] = _labels_in(*_pair(folder, case, path, choices or {}))
         except ImportProblem as error:
             yield f"{case}: left out. {error}"
     if not shown:
@@ -43,7 +48,9 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path]) -> Iterator[str]:
     rows: list[tuple[object, ...]] = []
     yield f"{'case':<28} {'class':>5}  " + "  ".join(f"{column:>17}" for column in COLUMNS)
     for case in shown:
-        prediction, truth = _pair(folder, case, truths[case])  # again: a cohort of masks does not fit into memory
+        prediction, truth = _pair(
+            folder, case, truths[case], choices or {}
+        )  # again: a cohort of masks does not fit into memory
         for label in labels:
             scores = score_case(prediction.labels, truth.labels, label, truth.geometry.spacing)
             values = (scores.dice, scores.slice_dice, scores.hd95, scores.false_positive)
@@ -69,10 +76,11 @@ def _means(folder: Path, rows: Sequence[tuple[Any, ...]], labels: Sequence[int])
     write_atomic(folder / "evaluation_means.csv", csv_text(header, means).encode())
 
 
-def _pair(folder: Path, case: str, truth: Path) -> tuple[Mask, Mask]:
+def _pair(folder: Path, case: str, truth: Path, choices: Choices) -> tuple[Mask, Mask]:
     """Read a case's prediction and its true mask, on the prediction's grid."""
-    prediction = read_mask(folder / f"{case}.nii.gz")
-    return prediction, read_mask(truth, prediction.geometry, MAX_LABEL)
+    ours = {topic: answer for topic, answer in choices.items() if topic != "labels"}
+    prediction = read_mask(folder / f"{case}.nii.gz", choices=ours)
+    return prediction, read_mask(truth, prediction.geometry, MAX_LABEL, choices)
 
 
 def _labels_in(*masks: Mask) -> set[int]:

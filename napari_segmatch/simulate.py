@@ -237,9 +237,11 @@ def make_project(
     with Project.create(folder, classes, sequences) as project:
         for item in setup.pool:
             labelled = everything or item.id in setup.start
-            project.add_case(item.id, item.images, item.mask, "all" if labelled else "none")
+            project.add_case(
+                item.id, item.images, item.mask, "all" if labelled else "none", choices=item.choices or None
+            )
         for item in setup.unseen:
-            project.add_case(item.id, item.images, item.mask, "all", validation=True)
+            project.add_case(item.id, item.images, item.mask, "all", validation=True, choices=item.choices or None)
 
 
 def simulate(
@@ -264,7 +266,7 @@ def simulate(
     make_project(folder, setup, classes, sequences, everything=strategy == "full")
     with Project.open(folder) as project:
         truths = {
-            item.id: read_mask(item.mask, project.case(item.id).geometry).labels
+            item.id: read_mask(item.mask, project.case(item.id).geometry, classes, item.choices).labels
             for item in setup.pool if item.mask is not None
         }  # fmt: skip
         annotator = Annotator(truths, np.random.default_rng(config.seed))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from napari_segmatch.io import write_image, write_labels
+from napari_segmatch.io import read_mask, write_image, write_labels
 from napari_segmatch.project import Project
 from napari_segmatch.types import Geometry
 
@@ -42,6 +42,12 @@ def write_case(folder, seed=0, shape=SHAPE, classes=1, sequences=("flair",)):
     mask = Path(folder) / "mask.nii.gz"
     write_labels(mask, truth, geometry(shape))
     return images, mask
+
+
+def make_white(mask):
+    """Rewrite a mask so that its structure is 255, as drawing programs have it."""
+    read = read_mask(mask)
+    write_labels(mask, read.labels * np.uint8(255), read.geometry)
 
 
 def small_project(folder, cases=4, labelled=2, classes=("lesion",), sequences=("flair",), validation=0):

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import LGG, write_case
+from helpers import LGG, make_white, write_case
 from torch.nn.functional import one_hot
 
 from napari_segmatch.benchmark.cases import load, split, spread
@@ -326,6 +326,25 @@ def test_shell_draws_figure_2(tmp_path):
         assert len(list(csv.DictReader(file))) == 2
     again = CliRunner().invoke(app, words)
     assert "Dice" not in again.output.splitlines()[1]
+
+
+def test_true_masks_are_read_as_somebody_says(tmp_path, monkeypatch):
+    """The answer that the sentence asks for can be given; rows of other answers never stand beside these."""
+    from typer.testing import CliRunner
+
+    for index in range(4):
+        make_white(write_case(tmp_path / "cases" / f"p{index}", index)[1])
+    met = []
+    monkeypatch.setattr("napari_segmatch.benchmark.table.carry_out", lambda bench, *_: met.append(bench) or ())
+    words = [
+        "benchmark", "discriminator", str(tmp_path / "cases"), "--image", "flair={case}/flair.nii.gz",
+        "--mask", "{case}/mask.nii.gz", "--test", "1", "--validation", "1", "--labelled", "1", "--out", str(tmp_path),
+    ]  # fmt: skip
+    assert "choose labels=255:1" in str(CliRunner().invoke(app, words).exception)
+    CliRunner().invoke(app, [*words, "--choose", "labels=255:1"])
+    (bench,) = met
+    assert all(set(np.unique(case.truth)) == {0, 1} for case in bench.cases.values())
+    assert bench.name != dataclasses.replace(bench, choices=()).name
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import LGG, geometry, labels, small_project, write_case
+from helpers import LGG, geometry, labels, make_white, small_project, write_case
 
 from napari_segmatch import Project
 from napari_segmatch.cli import training
@@ -267,6 +267,21 @@ def test_evaluation_names_what_it_leaves_out(world, tmp_path):
     assert done.returncode == 0
     assert "b: left out" in done.stdout
     assert "n=4" in done.stdout
+
+
+def test_true_masks_are_read_as_somebody_says(tmp_path):
+    """The answer that the sentence asks for can be given; masks to be judged keep their labels."""
+    for seed, name in enumerate("ab"):
+        _, mask = write_case(tmp_path / "truth" / name, seed)
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        shutil.copy(mask, tmp_path / "masks" / f"{name}.nii.gz")
+        make_white(mask)
+    evaluate = ("evaluate", tmp_path / "masks", tmp_path / "truth", "--mask", "{case}/mask.nii.gz")
+    asked = segmatch(*evaluate)
+    assert asked.returncode == 2 and "choose labels=255:1" in asked.stdout
+    done = segmatch(*evaluate, "--choose", "labels=255:1,1:2")
+    assert done.returncode == 0, done.stderr
+    assert "class 1: mean dice 1.000" in done.stdout
 
 
 def test_a_corrected_mask_is_read_as_somebody_says(tmp_path):

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import small_project, write_case
+from helpers import make_white, small_project, write_case
 from typer.testing import CliRunner
 
 import napari_segmatch.simulate as simulation_module
@@ -182,6 +182,18 @@ def test_the_command_trains_with_other_settings(tmp_path, monkeypatch):
     for wrong in ("selector=nobody", "steps=9", "seed=3", "proposals=2"):
         refused = simulation(tmp_path, *few, wrong, "--out", str(tmp_path / "other.csv"))
         assert isinstance(refused.exception, ConfigError) and wrong.partition("=")[0] in str(refused.exception)
+
+
+def test_true_masks_are_read_as_somebody_says(tmp_path):
+    """The answer that the sentence asks for can be given, and the table says that it was."""
+    for i in range(4):
+        make_white(write_case(tmp_path / "data" / f"c{i}", i)[1])
+    few = ("--pool", "3", "--strategies", "full")
+    assert "choose labels=255:1" in str(simulation(tmp_path, *few).exception)
+    told = simulation(tmp_path, *few, "--choose", "labels=255:1")
+    assert told.exit_code == 0, told.output
+    rows = list(csv.DictReader((tmp_path / "table.csv").open()))
+    assert {row["settings"] for row in rows} == {"labels=255:1"} and rows[-1]["labelled_slices"] == "12"
 
 
 def test_a_table_from_before_settings_were_told_goes_on(tmp_path):

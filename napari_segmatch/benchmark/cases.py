@@ -57,8 +57,8 @@ def load(found: Sequence[FoundCase], sequences: Sequence[str], classes: int) -> 
     cases = {}
     for item in found:
         if item.mask is not None:
-            volume = read_sequences(item.images, sequences)
-            cases[item.id] = Material(volume, read_mask(item.mask, volume.geometry, classes).labels)
+            volume = read_sequences(item.images, sequences, item.choices)
+            cases[item.id] = Material(volume, read_mask(item.mask, volume.geometry, classes, item.choices).labels)
     if not cases:
         raise ImportProblem("A benchmark needs true masks: give --mask, as --mask '{case}/mask.nii.gz'.")
     return cases

@@ -63,11 +63,13 @@ class Bench:
     device: str
     tuning: bool = False
     """Measure on validation patients alone: what is chosen by them must not have seen the others."""
+    choices: tuple[str, ...] = ()
+    """How the files were read, where they can be read in more than one way."""
 
     @property
     def name(self) -> str:
-        """A short name of the material: rows of other patients, classes or devices are never set beside these."""
-        told = repr((self.split, self.sequences, self.classes, self.strata, self.device))
+        """A short name of the material: rows of other patients, classes, devices or choices are never beside these."""
+        told = repr((self.split, self.sequences, self.classes, self.strata, self.device, *self.choices))
         return hashlib.sha256(told.encode()).hexdigest()[:8]
 
     @property

@@ -10,7 +10,7 @@ import typer
 
 from ..errors import ConfigError
 from ..io import find_cases
-from .common import Images, app, patterns, say, split
+from .common import Choose, Images, answered, app, patterns, say, split
 
 if TYPE_CHECKING:
     from ..benchmark.report import Choice
@@ -56,6 +56,7 @@ class Plan:
     out: Path
     jobs: int
     device: str
+    choose: list[str]
     tuning: bool = False
 
 
@@ -85,7 +86,7 @@ def _measure(plan: Plan, methods: str) -> Choice:
     labelled, seeds = _numbers(plan.labelled, "--labelled", 0), _numbers(plan.seeds, "--seeds", 0)
     asked = patterns(plan.images)
     classes = tuple(split(plan.classes))
-    cases = load(find_cases(plan.root, asked, plan.mask), list(asked), len(classes))
+    cases = load(answered(find_cases(plan.root, asked, plan.mask), plan.choose), list(asked), len(classes))
     parts = divide(cases, plan.test, plan.validation, plan.strata)
     budgets = tuple(count or len(parts.pool) for count in labelled)
     tasks = [
@@ -94,7 +95,8 @@ def _measure(plan: Plan, methods: str) -> Choice:
     ]  # fmt: skip
     plan.out.mkdir(parents=True, exist_ok=True)
     table = plan.out / ("tuning.csv" if plan.tuning else "runs.csv")
-    material = Bench(cases, parts, tuple(asked), classes, plan.strata, plan.device, plan.tuning)
+    said = tuple(sorted(plan.choose))
+    material = Bench(cases, parts, tuple(asked), classes, plan.strata, plan.device, plan.tuning, said)
     say(f"{len(parts.test)} patients to test, {len(parts.validation)} to validate, {len(parts.pool)} in the pool.")
     for number, (task, dice) in enumerate(carry_out(material, tasks, table, plan.jobs), 1):
         what = f"{task.method:<16} {task.labelled:>3} labelled  seed {task.seed}  {task.settings}"
@@ -107,13 +109,13 @@ def figure2(
     root: Root, image: Images, mask: Mask, classes: Classes = "lesion", methods: Methods = FIGURE_2,
     labelled: Labelled = "2,5,10", seeds: Seeds = "0,1,2", marks: Marks = "500,1000,1500", test: Test = 20,
     validation: Validation = 15, strata: Strata = "", settings: Settings = None, out: Out = Path("benchmark"),
-    jobs: Jobs = 1, device: Device = "cpu", tuning: Tuning = False,
+    jobs: Jobs = 1, device: Device = "cpu", choose: Choose = None, tuning: Tuning = False,
 ) -> None:  # fmt: skip
     """Dice over labelled patients, selector by selector: the paper's figure 2. Goes on where it was broken off."""
     from ..benchmark.report import describe, draw_budgets
 
     plan = Plan(root, image, mask, classes, labelled, seeds, marks, test, validation, strata, settings or [], out,
-                jobs, device, tuning)  # fmt: skip
+                jobs, device, choose or [], tuning)  # fmt: skip
     choice = _measure(plan, methods)
     for line in describe(choice):
         say(line)
@@ -126,13 +128,13 @@ def discriminator(
     root: Root, image: Images, mask: Mask, classes: Classes = "lesion", labelled: Labelled = "2,5,10",
     seeds: Seeds = "0,1,2", marks: Marks = "500,1000,1500", test: Test = 20, validation: Validation = 15,
     strata: Strata = "", settings: Settings = None, out: Out = Path("benchmark"), jobs: Jobs = 1,
-    device: Device = "cpu",
+    device: Device = "cpu", choose: Choose = None,
 ) -> None:  # fmt: skip
     """How good the discriminator's word is on patients that nobody has met, beside confidence and agreement."""
     from ..benchmark.report import describe_judge
 
     plan = Plan(root, image, mask, classes, labelled, seeds, marks, test, validation, strata, settings or [], out,
-                jobs, device)  # fmt: skip
+                jobs, device, choose or [])  # fmt: skip
     for line in describe_judge(_measure(plan, "segmatch,equation-1")):
         say(line)
 
@@ -142,13 +144,13 @@ def compare(
     root: Root, image: Images, mask: Mask, classes: Classes = "lesion", methods: Methods = COMPARED,
     labelled: Labelled = "5", seeds: Seeds = "0,1,2", marks: Marks = "250,500,1000,1500", test: Test = 20,
     validation: Validation = 15, strata: Strata = "", settings: Settings = None, out: Out = Path("benchmark"),
-    jobs: Jobs = 1, device: Device = "cpu",
+    jobs: Jobs = 1, device: Device = "cpu", choose: Choose = None,
 ) -> None:  # fmt: skip
     """SegMatch beside other methods over the same trainer, after the same steps and after the same minutes."""
     from ..benchmark.report import describe, draw_minutes
 
     plan = Plan(root, image, mask, classes, labelled, seeds, marks, test, validation, strata, settings or [], out,
-                jobs, device)  # fmt: skip
+                jobs, device, choose or [])  # fmt: skip
     choice = _measure(plan, methods)
     for line in describe(choice):
         say(line)

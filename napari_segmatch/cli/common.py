@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from .. import __version__
 from ..errors import ConfigError
-from ..io import parse_image_option
+from ..io import FoundCase, parse_image_option, with_answers
 from ..project.place import place_warning
 
 app = typer.Typer(
@@ -72,3 +73,8 @@ def pairs(options: Iterable[str] | None, option: str, example: str) -> dict[str,
 
 def answers(options: Iterable[str] | None) -> dict[str, str]:
     return pairs(options, "--choose", "--choose orientation=unknown")
+
+
+def answered(found: Iterable[FoundCase], options: Iterable[str] | None) -> list[FoundCase]:
+    """Return cases whose files are read as ``--choose`` says."""
+    return [replace(item, choices=with_answers(item.choices, answers(options))) for item in found]

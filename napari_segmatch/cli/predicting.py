@@ -78,8 +78,9 @@ def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of masks, as predict writes it.")],
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder with the true masks.")],
     mask: Annotated[str, typer.Option(help="Pattern of the true masks, as {case}/mask.nii.gz.")],
+    choose: Choose = None,
 ) -> None:
     """Compare masks with true ones: Dice, lesion-slice Dice, HD95, false positives. Also writes evaluation.csv."""
     truths = {item.id: item.images["mask"] for item in find_cases(root, {"mask": mask}, None, say)}
-    for line in evaluate_folder(folder, truths):
+    for line in evaluate_folder(folder, truths, answers(choose)):
         say(line)

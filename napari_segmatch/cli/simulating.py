@@ -15,7 +15,7 @@ from ..errors import ConfigError
 from ..fsio import write_atomic
 from ..io import find_cases
 from ..texts import csv_text
-from .common import Device, Images, app, patterns, say, split
+from .common import Choose, Device, Images, answered, app, patterns, say, split
 
 Row = Mapping[str, object]
 
@@ -43,6 +43,7 @@ def simulate(
     seed: Annotated[int, typer.Option(help="Of the division, the annotator and the training.")] = 0,
     changes: Annotated[list[str] | None, typer.Option("--set", help="Any other setting, as batch=4.")] = None,
     device: Device = None,
+    choose: Choose = None,
 ) -> None:
     """Let a simulated annotator work in three ways while a model trains, and compare what their time buys."""
     from ..simulate import STRATEGIES, divide
@@ -53,7 +54,7 @@ def simulate(
     if unknown or not wanted:
         raise ConfigError(f"--strategies: choose among {', '.join(STRATEGIES)}; {unknown[:1]} is none of them.")
     images = patterns(image)
-    setup = divide(find_cases(root, images, mask, say), pool, unseen, start, seed)
+    setup = divide(answered(find_cases(root, images, mask, say), choose), pool, unseen, start, seed)
     total = (rounds + -(-lead // steps)) * steps
     given, own = dict(map(parse_setting, changes or [])), {"evaluate_every": steps, "propose_every": steps,
                                                            "steps": total, "size": size, "seed": seed}  # fmt: skip
@@ -63,7 +64,7 @@ def simulate(
     config = configure("standard", **given | own | ({"device": device} if device else {}))
     settings = {"seed": seed, "pool": pool, "unseen": unseen, "start": start, "size": size, "budget": budget,
                 "lead": lead, "steps": steps, "rounds": rounds,
-                "settings": " ".join(sorted(changes or []))}  # fmt: skip
+                "settings": " ".join(sorted([*(changes or []), *(choose or [])]))}  # fmt: skip
     rows = _finished(out, settings, total)
     with tempfile.TemporaryDirectory() as scratch:
         for strategy in wanted:
