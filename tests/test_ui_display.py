@@ -8,6 +8,7 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel
 
+from napari_segmatch.config import configure
 from napari_segmatch.errors import ImportProblem
 from napari_segmatch.events import Examined, Finished, PoolChanged, Step
 from napari_segmatch.history import sentence
@@ -28,6 +29,7 @@ from napari_segmatch.session import History
 from napari_segmatch.types import Case, Geometry, Proposal, Region, Volume
 from napari_segmatch.ui.adding import chosen, from_files, held_out
 from napari_segmatch.ui.cases_model import elision
+from napari_segmatch.ui.config_form import ConfigForm
 from napari_segmatch.ui.contact_sheet import UNPROVEN, ContactSheet
 from napari_segmatch.ui.diagnosis import diagnose
 from napari_segmatch.ui.display import Flip, edge_letters, window
@@ -502,6 +504,17 @@ def test_other_cases_have_their_turn_before_a_fourth_slice_of_one():
     assert "".join(item.case for item in select(waiting, Choice(), labelled={"a": 3})) == "bbaaaaa"
     assert "".join(item.case for item in select([*waiting, *judged], Choice(), labelled={"a": 3, "b": 0})) == "bbaaaaa"
     assert gain_in(waiting, labelled={"a": 3})["a"] < gain_in(waiting)["a"]
+
+
+def test_left_and_right_structures_can_be_trained_from_the_window(qapp):
+    """As the tutorial says: without mirrored slices. Another preset mirrors again."""
+    form = ConfigForm()
+    form.show_preset("quick")
+    assert form.config("quick", "cpu") == configure("quick", device="cpu")
+    form._controls["flip"].setValue(0)
+    assert form.config("quick", "cpu").flip == 0
+    form.show_preset("standard")
+    assert form.config("standard", "cpu").flip == configure("standard").flip > 0
 
 
 @pytest.mark.parametrize("proven", [True, False])

@@ -13,7 +13,7 @@ from ..errors import ConfigError
 
 SHOWN = (
     "steps", "minutes", "size", "batch", "features", "network", "learning_rate", "selector", "objective", "tau",
-    "lambda_u", "mu", "warmup", "evaluate_every", "propose_every", "proposals", "checkpoint_every", "parts",
+    "lambda_u", "mu", "warmup", "flip", "evaluate_every", "propose_every", "proposals", "checkpoint_every", "parts",
     "seed",
 )  # fmt: skip
 """Settings that people change; the others keep the preset's value."""

@@ -37,7 +37,7 @@ class ExportPanel(Page):
         self.actions: dict[str, Callable[..., object]] = {}
         self.folder = QLineEdit()
         self.folder.setPlaceholderText("Folder to write into")
-        self.folder.setToolTip("Files of the same name in it are replaced")
+        self.folder.setToolTip("An earlier export in it is written anew; files from elsewhere are never replaced")
         self.folder.textChanged.connect(lambda *_: self.redraw())
         self.checked = QRadioButton("checked masks only")
         self.checked.setChecked(True)
