@@ -105,6 +105,8 @@ class Volume:
     pixels: np.ndarray
     geometry: Geometry
     notes: tuple[str, ...] = ()
+    stored: str = ""
+    """Hash of the files' own voxels where some were resampled, which another machine rounds otherwise; else empty."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """The project folder: what people add to it, and that nothing of it is lost."""
 
 import sqlite3
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -11,6 +12,7 @@ from napari_segmatch import Project
 from napari_segmatch.config import configure
 from napari_segmatch.errors import ImportProblem, ProjectError
 from napari_segmatch.events import PseudoMask
+from napari_segmatch.io import read_sequences, read_volume, sequences, write_image
 from napari_segmatch.project import cases
 from napari_segmatch.project.doctor import examine
 from napari_segmatch.project.pool import ProjectPool
@@ -650,6 +652,33 @@ def test_image_that_was_replaced_is_noticed(project, tmp_path, shape):
     project.image_paths("a")["flair"].write_bytes(other["flair"].read_bytes())
     with pytest.raises(ImportProblem, match="have changed"):
         project.volume("a")
+
+
+def test_images_that_another_machine_resamples_otherwise_have_not_changed(tmp_path, monkeypatch):
+    """A last bit tells nothing. Other voxels or another place do, and what older projects hold is enough too."""
+    whole = sequences.resampled
+    images, _ = write_case(tmp_path / "a", 1, sequences=("flair", "t1"))
+    moved = geometry()
+    moved.affine[0, 3] += 3.3
+    t1 = read_volume(images["t1"]).pixels[0]
+    write_image(images["t1"], t1, moved)
+    said = {"sequences": "resample", "twin": "add"}
+    with Project.create(tmp_path / "p", ["lesion"], ["flair", "t1"]) as project:
+        project.add_case("new", images, choices=said)
+        with monkeypatch.context() as patch:
+            older = lambda *given, **_: replace(read_sequences(*given), stored="")  # noqa: E731
+            patch.setattr(cases, "read_apart", lambda read, *given, files: older(*given))
+            project.add_case("old", images, choices=said)
+        assert np.array_equal(project.volume("new").pixels, project.volume("old").pixels)
+        monkeypatch.setattr(sequences, "resampled", lambda *given: np.nextafter(whole(*given), np.float32(np.inf)))
+        assert project.volume("new").pixels[1].any()
+        monkeypatch.setattr(sequences, "resampled", whole)
+        for change in (0.1, 0):
+            moved.affine[0, 3] += change
+            write_image(images["t1"], t1 + (not change), moved)
+            for id in ("new", "old"):
+                with pytest.raises(ImportProblem, match="have changed"):
+                    project.volume(id)
 
 
 def test_masks_keep_their_geometry_on_disk(project):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -45,7 +46,7 @@ def read_sequences(
         volumes = list(readers.map(lambda name: _read(images, name, choices), present))
     first = volumes[0]
     channels = np.zeros((len(sequences), *first.geometry.shape), np.float32)
-    notes = list(first.notes)
+    notes, stored = list(first.notes), ""
     for name, volume in zip(present, volumes, strict=True):
         pixels = volume.pixels[0]
         if not first.geometry.same_grid(volume.geometry):
@@ -54,13 +55,14 @@ def read_sequences(
                 f"({describe(first.geometry)})"
             )
             ask(choices, "sequences", sentence, {"resample": f"resample the images onto {present[0]}, never a mask"})
+            stored = _stored(present, volumes)
             pixels = resampled(pixels, volume.geometry, first.geometry)
             notes.append(f"{name} was resampled onto {present[0]}.")
         channels[list(sequences).index(name)] = pixels
         if volume is not first:
             notes += volume.notes
     notes += [f"{one} and {other} hold the same voxels." for one, other in _twins(channels, sequences, present)]
-    return Volume(channels, first.geometry, tuple(notes))
+    return Volume(channels, first.geometry, tuple(notes), stored)
 
 
 def first_present(pixels: np.ndarray) -> np.ndarray:
@@ -78,6 +80,17 @@ def _read(images: Mapping[str, str | Path], name: str, choices: Choices) -> Volu
             raise
         sentence = f"{question.sentence} for {name}"
         raise Question(sentence, f"{question.topic}:{name}", question.options) from question
+
+
+def _stored(names: Sequence[str], volumes: Sequence[Volume]) -> str:
+    """Hash the voxels as the files have them and where they lie; a last bit of a direction tells nothing."""
+    told = hashlib.sha256()
+    for name, volume in zip(names, volumes, strict=True):
+        affine = volume.geometry.affine
+        place = np.where(np.abs(affine) < 1e-6, 0, affine).astype(np.float32)
+        for part in (repr((name, volume.geometry.shape)).encode(), place.tobytes(), volume.pixels.data):
+            told.update(part)
+    return told.hexdigest()
 
 
 def _twins(channels: np.ndarray, sequences: Sequence[str], present: Sequence[str]) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -97,7 +97,7 @@ class CaseFolder(ProjectFolder):
                 raise ImportProblem(trouble)
         choices = {"twin": "add"} if choices is None else dict(choices)
         volume = read_apart(read_sequences, images, self.sequences, choices, files=images.values())
-        geometry, fingerprint = volume.geometry, _fingerprint(volume)
+        geometry, fingerprint = volume.geometry, volume.stored or _hash(volume)
         labels, done, said = self._import_labels(id, mask, labelled, geometry, choices)
         notes = (*volume.notes, *said, *self._twins(id, fingerprint, choices))
         rows = self._image_rows(id, images)  # hashing takes seconds, and nobody may write during a transaction
@@ -275,7 +275,7 @@ class CaseFolder(ProjectFolder):
         volume = read_sequences(self.image_paths(case), self.sequences, self.reading(case).choices)
         row = self.store.row('SELECT fingerprint FROM "case" WHERE id = ?', case)
         same_grid = volume.geometry.same_grid(self.case(case).geometry)
-        if not same_grid or row is None or row["fingerprint"] != _fingerprint(volume):
+        if not same_grid or row is None or row["fingerprint"] not in _fingerprints(volume):
             raise ImportProblem(
                 f"The images of case {case} have changed since it was added, so its masks may not fit them any more: "
                 "put the old files back, or add them as a new case."
@@ -283,7 +283,13 @@ class CaseFolder(ProjectFolder):
         return volume
 
 
-def _fingerprint(volume: Volume) -> str:
+def _fingerprints(volume: Volume) -> Iterator[str]:
+    """Yield what may stand for a volume: in older projects resampled voxels do too."""
+    yield volume.stored
+    yield _hash(volume)
+
+
+def _hash(volume: Volume) -> str:
     return hashlib.sha256(volume.pixels.data).hexdigest()
 
 
