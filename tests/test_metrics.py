@@ -34,6 +34,16 @@ def test_distances_are_millimetres():
     assert score_case(prediction, truth, 1, (5, 1, 2)).hd95 == pytest.approx(10)
 
 
+def test_of_a_single_slice_the_outlines_are_compared():
+    """Their inside is no surface, although there is no slice above and below; a size in z has no part in it."""
+    y, x = np.mgrid[:64, :64]
+    small, large = (((y - 32) ** 2 + (x - 32) ** 2 <= r * r).astype(np.uint8) for r in (12, 20))
+    found = score_case(small[None], large[None], 1, (5, 1, 1)).hd95
+    assert found == pytest.approx(np.hypot(6, 6))
+    assert score_case(small[None], large[None], 1, (5, 2, 2)).hd95 == pytest.approx(2 * found)
+    assert score_case(large[None], large[None], 1, (5, 1, 1)).hd95 == 0
+
+
 def test_missing_the_lesion_is_never_rewarded():
     """An empty prediction gets the image's diagonal, not 0."""
     _, truth = _masks()

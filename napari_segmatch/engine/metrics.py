@@ -64,6 +64,8 @@ def _hd95(mine: np.ndarray, theirs: np.ndarray, spacing: Sequence[float]) -> flo
         return None
     if not mine.any() or not theirs.any():
         return float(np.linalg.norm(np.array(mine.shape) * np.array(spacing)))
+    if len(mine) == 1:  # a single slice: what is inside an outline is no surface because nothing lies above it
+        mine, theirs, spacing = mine[0], theirs[0], spacing[1:]
     import torch
     from monai.metrics import compute_hausdorff_distance
 
