@@ -370,6 +370,46 @@ def test_unreadable_case_is_left_out_and_told(project, tmp_path):
     assert isinstance(events[-1], Finished)
 
 
+def _damage(project, case):
+    row = project.store.row("SELECT object FROM mask_version WHERE case_id = ? ORDER BY id DESC", case)
+    path = project.objects.path(row["object"])
+    path.chmod(0o600)
+    whole = path.read_bytes()
+    path.write_bytes(b"damaged")
+    return lambda: path.write_bytes(whole)
+
+
+def test_a_damaged_mask_is_left_out_and_told(project, tmp_path):
+    """As a damaged image is. Labels that are saved anew, after a repair, are taken up again."""
+    mend = _damage(project, "a")
+    events = []
+    for event in train(ProjectPool(project), _config(), tmp_path / "run"):
+        events.append(event)
+        if isinstance(event, Step) and event.step == 3:
+            mend()
+            project.save_mask("a", np.zeros(SHAPE, np.uint8), done=[1])
+    notes = [event.message for event in events if isinstance(event, Noted)]
+    assert sum("The labels of case a are left out" in note and "doctor --repair" in note for note in notes) == 1
+    assert next(event for event in events if isinstance(event, Started)).labelled == 4
+    assert [event.labelled for event in events if isinstance(event, PoolChanged)] == [8]
+    assert isinstance(events[-1], Finished)
+
+
+def test_a_mask_that_is_damaged_while_a_run_trains_leaves_it_what_it_had(project):
+    """The only labels: the run goes on with them, and says so. A run that begins has nothing to begin with."""
+    pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
+    project.remove_case("b")
+    pool.update()
+    before = pool.labels_of(pool.labelled)
+    project.save_mask("a", np.zeros(SHAPE, np.uint8), done=[1])
+    _damage(project, "a")
+    change = pool.update()
+    assert ["labels of case a" in change.problems[0], "goes on" in change.problems[1]] == [True, True]
+    assert torch.equal(pool.labels_of(pool.labelled), before)
+    with pytest.raises(TrainingProblem, match=r"No labelled case can be read.*case a.*doctor --repair"):
+        ResidentPool(ProjectPool(project), 32, torch.device("cpu")).update()
+
+
 def test_not_a_number_ends_in_a_sentence(project):
     """A loss that explodes stops the run, names the step, and spoils no checkpoint."""
     run = project.new_run(_config(network="tests_networks:explosive"))

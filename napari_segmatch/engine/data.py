@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import SegmatchError, TrainingProblem
 from ..types import NOT_ANNOTATED, Pool, PoolSnapshot, Region
 from .folds import divide, folds_of
-from .lacking import lacking
+from .lacking import lacking, outside
 from .lessons import LessonBook, Lessons
 from .prepare import Frame, to_network, without_some
 from .reading import reading_order
@@ -75,15 +75,14 @@ class ResidentPool:
         self.folds = torch.zeros(0, dtype=torch.long)
         self._mask_versions: dict[str, int] = {}
         self._images: dict[str, int | None] = {}
-        self._broken: set[str] = set()
+        self._broken, self._unread = set[str](), set[str]()  # cases whose images, or mask, cannot be read
         self._lost: dict[str, int] = {}
         self.snapshot = PoolSnapshot(-1, {}, {})
         self.labelled = self.unlabelled = torch.zeros(0, dtype=torch.long)
         self.turns = Turns()
         self._book = LessonBook(pool, self.classes)
         self.lessons: Lessons | None = None
-        self._gaps = False
-        self._at_once = at_once
+        self._gaps, self._at_once = False, at_once
         self.waiting: list[str] = []
         self._problems: list[str] = []
 
@@ -116,13 +115,14 @@ class ResidentPool:
             raise TrainingProblem(f"No case can be read. {self._problems[0]}")
         old = set(before.regions("labelled"))
         new = {region for region in self.snapshot.regions("labelled") if region.case in self._first}
+        rewritten = self._load_changed_labels(new) if new else []
+        new = {region for region in new if region.case not in self._unread}
         if not new and len(self.labelled):
             note = "No slice is labelled any more: the run goes on with those that were, until one is."
             self._problems += [note] if old else []  # else it was said before
             return Change([], sorted(old), self._told())
         if self.snapshot.labelled and not new and self._problems:
             raise TrainingProblem(f"No labelled case can be read. {self._problems[0]}")
-        rewritten = self._load_changed_labels(new)
         self._index(new)
         problems = self._told()
         if before.version < 0:
@@ -148,14 +148,19 @@ class ResidentPool:
         return problems
 
     def _load_changed_labels(self, labelled: set[Region]) -> list[Region]:
-        """Bring in masks that are new; returns the slices on which something differs."""
+        """Bring in masks that are new; returns the slices on which something differs. What cannot be read is told."""
         changed = []
         for case in sorted({region.case for region in labelled} | (set(self._mask_versions) & set(self._first))):
             version = self.snapshot.masks.get(case, 0)
             if self._mask_versions.get(case) == version:
                 continue
-            changed += [Region(case, z) for z in self._load_labels(case)]
             self._mask_versions[case] = version
+            self._unread.discard(case)
+            try:
+                changed += [Region(case, z) for z in self._load_labels(case)]
+            except SegmatchError as error:
+                self._unread.add(case)
+                self._problems.append(f"The labels of case {case} are left out of training: {error}")
         return changed
 
     def memory(self) -> dict[str, list[Any]]:
@@ -239,11 +244,7 @@ class ResidentPool:
         small = self.frames[case].shrink_labels(labels, self.classes)
         lost = int((_shows(labels) & ~_shows(small)).sum())
         if lost > self._lost.get(case, 0):  # it was not said before
-            slices = "1 slice" if lost == 1 else f"{lost} slices"
-            self._problems.append(
-                f"Case {case}: all that is marked on {slices} lies outside of the body as training sees it, and is "
-                "not learnt."
-            )
+            self._problems.append(outside(case, lost))
         self._lost[case] = lost
         small = small.to(self.device)
         before = self._labels.get(case, torch.full_like(small, NOT_ANNOTATED))

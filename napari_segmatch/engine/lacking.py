@@ -1,4 +1,4 @@
-"""What the labels at the start of a run lack."""
+"""What labels lack."""
 
 from __future__ import annotations
 
@@ -31,3 +31,9 @@ def lacking(classes: Sequence[str], shown: Tensor, pool: PoolSnapshot) -> list[s
             "see it everywhere."
         )
     return found
+
+
+def outside(case: str, slices: int) -> str:
+    """Say that labels of a case are cut off with the empty border of its image."""
+    many = "1 slice" if slices == 1 else f"{slices} slices"
+    return f"Case {case}: all that is marked on {many} lies outside of the body as training sees it, and is not learnt."
