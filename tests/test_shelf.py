@@ -97,6 +97,19 @@ def test_room_for_masks_is_left_on_the_disk(monkeypatch, tmp_path):
     assert len(shelf) == 3
 
 
+def test_what_found_no_room_takes_none_from_others(monkeypatch, tmp_path):
+    """After a case that fits nowhere, smaller ones still fit into memory."""
+    monkeypatch.setattr("napari_segmatch.engine.shelf.free_bytes", lambda _: 0)
+    small, *others = _cases()
+    shelf = Shelf(CPU, small.nbytes, tmp_path)
+    with pytest.raises(DiskProblem, match="no room"):
+        shelf.add(torch.cat(others))
+    shelf.add(small)
+    assert (len(shelf), shelf.spilled) == (3, 0)
+    with pytest.raises(DiskProblem, match="no room"):
+        shelf.add(small)
+
+
 def test_a_case_that_finds_no_room_is_left_out_and_named(monkeypatch, tmp_path):
     """Training goes on with the others."""
     pool = ProjectPool(small_project(tmp_path / "cases"))

@@ -58,9 +58,10 @@ class Shelf:
             If the file would leave too little room for masks, or the disk refuses. Nothing has been added then.
         """
         self._shape = tuple(slices.shape[1:])
-        self._budget -= slices.numel() * slices.element_size()
-        if self._budget >= 0 and not self._far:
+        wanted = slices.numel() * slices.element_size()
+        if wanted <= self._budget and not self._far:
             self._near += slices.to(self.device).unbind()
+            self._budget -= wanted
             _give_back()
             return
         place, size = self._folder or Path(tempfile.gettempdir()), slices.numel() * _STORED.itemsize
