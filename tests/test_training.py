@@ -688,6 +688,24 @@ def test_lessons_survive_a_lost_proposal_file(project):
     assert any("teaches nothing" in problem for problem in pool.update().problems)
 
 
+def test_many_lost_proposals_are_one_sentence_and_told_once(project):
+    """A change of the pool is no news of them; one that is lost later is."""
+    run, mask = project.new_run(_config()), np.ones(SHAPE[1:], np.uint8)
+    for z in range(4):
+        project.add_proposals(run, z, 1, [PseudoMask(Region(case, z), mask, 0.9, "accepted") for case in "cd"])
+    *items, last = project.proposals()
+    for item in items:
+        project.decide(item, "rejected")
+    shutil.rmtree(run.folder / "proposals")
+    pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
+    (told,) = pool.update().problems
+    assert told.startswith(f"{len(items)} decisions teach nothing. The first of them: ")
+    project.save_mask("a", np.zeros(SHAPE, np.uint8), done=[0])
+    assert pool.update().problems == []
+    project.decide(last, "rejected")
+    assert [problem[:27] for problem in pool.update().problems] == ["A decision teaches nothing:"]
+
+
 def test_lost_images_are_named_as_the_reason(project):
     """A project that was copied without its images says so, not that nothing is labelled."""
     for case in project.cases:

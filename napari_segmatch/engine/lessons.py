@@ -85,15 +85,16 @@ class LessonBook:
     def __init__(self, pool: Pool, classes: int) -> None:
         self._pool, self._classes = pool, classes
         self._proposals: dict[int, Tensor] = {}
+        self._unread: set[int] = set()
         self._quality: dict[int, tuple[int, tuple[bool, ...]]] = {}
 
     def read(self, data: ResidentPool) -> tuple[Lessons | None, list[str]]:
         """Return the lessons of a pool as it is now, None if there are none, and what went wrong."""
         told: list[Lesson] = []
-        problems = []
+        problems: list[SegmatchError] = []
         labelled = set(data.labelled.tolist())
         for item in data.snapshot.reviewed:
-            if item.region.case not in data.frames or item.verdict == "deferred":
+            if item.region.case not in data.frames or item.verdict == "deferred" or item.proposal in self._unread:
                 continue
             row = data.row(item.region)
             if item.verdict != "rejected" and row not in labelled:
@@ -101,11 +102,12 @@ class LessonBook:
             try:
                 labels = self._labels(item, data)
             except SegmatchError as error:
-                problems.append(f"A decision teaches nothing: {error}")
+                self._unread.add(item.proposal)
+                problems.append(error)
                 continue
             good = self._quality_of(item, row, labels, data) if row in labelled else ()
             told.append(Lesson(item, row, labels > 0, bool(good) and good[0], good[1:]))
-        return (_lessons(told, self._classes, data.device) if told else None), problems
+        return (_lessons(told, self._classes, data.device) if told else None), _told_of(problems)
 
     def _labels(self, item: Reviewed, data: ResidentPool) -> Tensor:
         """Return a judged proposal, (size, size) uint8."""
@@ -123,6 +125,13 @@ class LessonBook:
             before = version, quality_of(labels, data.labels_of(torch.tensor([row]))[0], self._classes)
             self._quality[item.proposal] = before
         return before[1]
+
+
+def _told_of(problems: Sequence[SegmatchError]) -> list[str]:
+    """Say in one sentence that decisions teach nothing, however many they are."""
+    if len(problems) > 1:
+        return [f"{len(problems)} decisions teach nothing. The first of them: {problems[0]}"]
+    return [f"A decision teaches nothing: {error}" for error in problems]
 
 
 def quality_of(proposal: Tensor, truth: Tensor, classes: int) -> tuple[bool, ...]:
