@@ -217,7 +217,9 @@ def test_decisions_reach_the_discriminator(project, tmp_path):
     pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
     pool.update()
     assert pool.lessons.targets.tolist() == [0.0, 1.0]
-    assert pool.lessons.masks.shape == (2, 32, 32)
+    masks = pool.lessons.drawn(torch.tensor([1, 0, 1]))
+    assert (masks.shape, masks.dtype) == ((3, 32, 32), torch.bool)
+    assert masks.flatten(1).any(1).tolist() == [bool(project.proposal_mask(items[i]).any()) for i in (1, 0, 1)]
     assert pool.lessons.rows.tolist() == [pool.row(items[0].region), pool.row(items[1].region)]
     shown = [bool(project.proposal_mask(item).any()) for item in items[:2]]
     assert any(shown)

@@ -29,7 +29,7 @@ class Lessons:
     rows
         (m,): their slices in the pool.
     masks
-        (m, size, size) bool: all that each segments.
+        m labels (size, size): what each segments. Few of many are drawn: see :meth:`drawn`.
     targets
         (m,) float: 1 where all of that is good, else 0.
     good
@@ -41,7 +41,7 @@ class Lessons:
     """
 
     rows: Tensor
-    masks: Tensor
+    masks: Sequence[Tensor]
     targets: Tensor
     good: Tensor
     margins: Tensor
@@ -51,6 +51,10 @@ class Lessons:
     def words(self) -> int:
         """How many proposals' decisions move the chances."""
         return int((~self.margins.isnan()).any(1).sum())
+
+    def drawn(self, taken: Tensor) -> Tensor:
+        """Return all that some of them segment, (n, size, size) bool."""
+        return torch.stack([self.masks[index] for index in taken.tolist()]) > 0
 
     def said(self, half: float) -> Judged:
         """Return the masks that have a margin.
@@ -63,11 +67,11 @@ class Lessons:
 
 @dataclass(frozen=True)
 class Lesson:
-    """A decision, its slice's row, the mask (size, size), whether that is good, and which of its classes are."""
+    """A decision, its slice's row, the labels (size, size), whether all of that is good, and which classes are."""
 
     item: Reviewed
     row: int
-    mask: Tensor
+    labels: Tensor
     all_good: bool
     good: tuple[bool, ...]
 
@@ -106,15 +110,15 @@ class LessonBook:
                 problems.append(error)
                 continue
             good = self._quality_of(item, row, labels, data) if row in labelled else ()
-            told.append(Lesson(item, row, labels > 0, bool(good) and good[0], good[1:]))
+            told.append(Lesson(item, row, labels, bool(good) and good[0], good[1:]))
         return (_lessons(told, self._classes, data.device) if told else None), _told_of(problems)
 
     def _labels(self, item: Reviewed, data: ResidentPool) -> Tensor:
-        """Return a judged proposal, (size, size) uint8."""
+        """Return a judged proposal, (size, size) uint8, in the processor's memory: there may be thousands."""
         if item.proposal not in self._proposals:
             labels = torch.from_numpy(self._pool.proposal_mask(item.proposal))[None]
             small = data.frames[item.region.case].shrink_labels(labels, self._classes)[0]
-            self._proposals[item.proposal] = torch.where(small == NOT_ANNOTATED, 0, small).to(data.device)
+            self._proposals[item.proposal] = torch.where(small == NOT_ANNOTATED, 0, small)
         return self._proposals[item.proposal]
 
     def _quality_of(self, item: Reviewed, row: int, labels: Tensor, data: ResidentPool) -> tuple[bool, ...]:
@@ -122,7 +126,8 @@ class LessonBook:
         version = data.snapshot.masks.get(item.region.case, 0)
         before = self._quality.get(item.proposal)
         if before is None or before[0] != version:
-            before = version, quality_of(labels, data.labels_of(torch.tensor([row]))[0], self._classes)
+            truth = data.labels_of(torch.tensor([row]))[0]
+            before = version, quality_of(labels.to(truth.device), truth, self._classes)
             self._quality[item.proposal] = before
         return before[1]
 
@@ -147,7 +152,7 @@ def _lessons(told: list[Lesson], classes: int, device: torch.device) -> Lessons:
     margins = torch.tensor([lesson.margins or blank for lesson in told])
     return Lessons(
         torch.tensor([lesson.row for lesson in told]),
-        torch.stack([lesson.mask for lesson in told]),
+        [lesson.labels for lesson in told],
         torch.tensor([float(lesson.all_good) for lesson in told], device=device),
         torch.tensor([lesson.good or [False] * classes for lesson in told]),
         margins,

@@ -105,4 +105,4 @@ def said_in(pool: ResidentPool, chance: torch.Generator) -> Said | None:
     taken = torch.randint(len(book.rows), (LESSONS,), generator=chance)
     here, rows = sent(taken, pool.device), book.rows[taken]
     weight = torch.tensor(0.5 * min(1.0, len(book.rows) / 20))
-    return pool.slices(rows), book.masks[here], book.targets[here], pool.folds[rows], weight
+    return pool.slices(rows), book.drawn(taken), book.targets[here], pool.folds[rows], weight
