@@ -68,7 +68,7 @@ def predict_cases(
 
     with Project.open(project_path) as project:
         loaded = _loaded(_trained(project, run_id), device, checkpoint)
-        single = _in_one_part(project, loaded.learner.config.parts if parts is None else parts)
+        single = _in_one_part(project, loaded, parts)
         jobs = _reading_jobs(project, found, loaded.sequences, choices or {})
         _refuse_overwriting(out, [name for name, _ in jobs], project, found)
         header = ("case", "slice", "score", "verdict", *(f"{name}_score" for name in loaded.classes), "left_out")
@@ -128,7 +128,7 @@ def segment_case(
         changed: set[int] = set()
         if not wanted():
             return ""
-        pixels, single = volume(case).pixels, _in_one_part(project, loaded.learner.config.parts)
+        pixels, single = volume(case).pixels, _in_one_part(project, loaded)
         for mask in propose_case(loaded.learner, case, pixels, labels, asked, single):
             changed |= {mask.region.z} & masks.keys()
             masks[mask.region.z] = mask
@@ -145,11 +145,12 @@ def segment_case(
     return f"masks of {len(slices)} slices by run {run_id}, step {step}.{told}"
 
 
-def _in_one_part(project: Project, parts: str) -> Collection[int]:
+def _in_one_part(project: Project, loaded: Loaded, parts: str | None = None) -> Collection[int]:
     """Return the labels of structures of which smaller parts are left out: see ``parts`` of the settings."""
+    parts = loaded.learner.config.parts if parts is None else parts
     if parts not in PARTS:
         raise ConfigError(f"There is no choice of parts {parts!r}; choose one of {', '.join(PARTS)}.")
-    if parts == "all":
+    if parts == "all" or (parts == "auto" and not loaded.learner.can_tell):
         return ()
     if parts == "one":
         return range(1, len(project.classes) + 1)

@@ -1,5 +1,7 @@
 """Parts of a structure in a whole case: which of them stay, and what is said of slices from which some went."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from napari_segmatch.batch import predict_cases, segment_case
 from napari_segmatch.cli import app
 from napari_segmatch.config import configure
 from napari_segmatch.engine import predict
+from napari_segmatch.engine.calibration import Report
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.parts import alone, in_doubt, in_one_part, parts_of, strays
 from napari_segmatch.engine.predict import predict_slices, propose_case
@@ -135,6 +138,14 @@ def test_proposals_of_a_case_come_once_more_without_stray_parts(monkeypatch):
     assert [mask.region.z for mask in again] == [0, 1, 2, 4, 5]
 
 
+def test_a_discriminator_can_tell_once_it_is_proven():
+    """Before that it accepts nothing, which says nothing of a part."""
+    learner = Learner(configure("quick", size=32, device="cpu"), 1, 1)
+    assert not learner.can_tell and _learner().can_tell
+    learner.selector.record.copy_(Report(20, 9, 0.9, 0.75, 0.8).numbers)
+    assert learner.can_tell
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """Four cases, three of them labelled from end to end in one part each, and a run of two steps."""
@@ -144,7 +155,9 @@ def trained(tmp_path_factory):
             labels = np.zeros(SHAPE, np.uint8)
             labels[1:3, 4:12, 4:12] = 1
             project.save_mask(case, labels, done=range(SHAPE[0]))
-        config = configure("quick", steps=2, size=32, batch=2, features=8, device="cpu", proposals=0)
+        config = configure(
+            "quick", steps=2, size=32, batch=2, features=8, device="cpu", proposals=0, selector="mean-confidence"
+        )
         for _ in training(project.path, project.new_run(config).id):
             pass
         yield project
@@ -164,11 +177,16 @@ def test_the_project_s_labels_say_which_structures_come_in_one_part(trained, tmp
     assert heard == [{1}, {1}, {1}, set()]
     with pytest.raises(ConfigError, match="'some'; choose one of auto, one, all"):
         list(predict_cases(trained.path, None, tmp_path / "x", parts="some"))
-    assert batch._in_one_part(trained, "auto") == {1}
+    able, unable = (
+        SimpleNamespace(learner=SimpleNamespace(config=configure(), can_tell=can_tell)) for can_tell in (True, False)
+    )
+    assert batch._in_one_part(trained, able) == {1}
+    assert batch._in_one_part(trained, unable) == ()  # a discriminator that cannot tell yet doubts everything
+    assert list(batch._in_one_part(trained, unable, "one")) == [1]
     labels = trained.mask("c")
     labels[3, 20:30, 20:30] = 1
     trained.save_mask("c", labels, done=range(SHAPE[0]))
-    assert batch._in_one_part(trained, "auto") == frozenset()
+    assert batch._in_one_part(trained, able) == frozenset()
 
 
 def test_a_case_that_is_segmented_says_what_was_left_out(trained, monkeypatch):
