@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .config import PARTS
 from .errors import ConfigError, ImportProblem, ProjectError
-from .events import Evaluated, PseudoMask
+from .events import PseudoMask
 from .fsio import write_atomic
 from .io import Choices, FoundCase, encode_labels, read_apart, read_sequences, with_answers
 from .project import Project, ProjectPool, Run
@@ -67,7 +67,7 @@ def predict_cases(
         return volume.geometry, *to_network(volume.pixels, loaded.learner.config.size)
 
     with Project.open(project_path) as project:
-        loaded = _loaded(_trained(project, run_id), device, checkpoint)
+        loaded = load_run(trained_run(project, run_id), device, checkpoint)
         single = _in_one_part(project, loaded, parts)
         jobs = _reading_jobs(project, found, loaded.sequences, choices or {})
         _refuse_overwriting(out, [name for name, _ in jobs], project, found)
@@ -120,7 +120,7 @@ def segment_case(
 
     try:
         run = project.run(run_id)
-        loaded = _loaded(run, None, "best")
+        loaded = load_run(run, None, "best")
         step = loaded.learner.step
         known = {item.z for item in project.proposals(case=case) if (item.run, item.step) == (run_id, step)}
         asked = [] if known.issuperset(slices) else slices  # this model has nothing else to say
@@ -191,48 +191,8 @@ def _ahead(jobs: Iterable[tuple[str, Callable[[], Done]]]) -> Iterator[tuple[str
         yield from begun
 
 
-def package_run(
-    project_path: Path, out: Path, kind: str, run_id: int | None = None, checkpoint: str = "best"
-) -> list[Path]:
-    """Write a run's network for other programs, with a model card; returns the files. See :func:`predict_cases`.
-
-    Raises
-    ------
-    ProjectError
-        If one of the files is there already: a README may be somebody's own.
-    """
-    from .engine.package import package
-
-    with Project.open(project_path) as project:
-        run = _trained(project, run_id)
-        loaded = _loaded(run, "cpu", checkpoint)
-        files = package(loaded, kind, {**_learnt_from(loaded), **_measured(run, loaded.learner.step)})
-    there = next((name for name in files if (out / name).exists()), None)
-    if there is not None:
-        raise ProjectError(f"{there} is in {out.name} already: choose another folder to write to.")
-    for name, data in files.items():
-        write_atomic(out / name, data)
-    return [out / name for name in files]
-
-
-def convert_weights(path: Path, out: Path) -> str:
-    """Write the tensors of a PyTorch checkpoint as safetensors; returns a sentence about them.
-
-    Raises
-    ------
-    ImportProblem
-        If the file holds anything but tensors, or ``out`` exists.
-    """
-    from .engine.foreign import convert
-
-    if out.exists():
-        raise ImportProblem(f"{out.name} exists already: choose another name with --out.")
-    data, sentence = convert(path)
-    write_atomic(out, data)
-    return sentence
-
-
-def _loaded(run: Run, device: str | None, checkpoint: str) -> Loaded:
+def load_run(run: Run, device: str | None, checkpoint: str) -> Loaded:
+    """Load a run's best or last checkpoint, to segment with."""
     from .engine.checkpoint import load_newest
 
     if checkpoint not in ("best", "last"):
@@ -240,27 +200,7 @@ def _loaded(run: Run, device: str | None, checkpoint: str) -> Loaded:
     return load_newest(run.checkpoints, device, optimisers=False, best_first=checkpoint == "best")
 
 
-def _learnt_from(loaded: Loaded) -> dict[str, str]:
-    """Return what the run had to learn from when the checkpoint was written; the project may have grown since."""
-    if loaded.memory is None:  # the first checkpoints had none
-        return {"learnt from": "not recorded"}
-    cases = {case for case, _ in loaded.memory["labelled"]}
-    return {
-        "labelled": f"{len(loaded.memory['labelled'])} slices of {len(cases)} cases",
-        "unlabelled": f"the other slices of {len(loaded.memory['read'])} cases",
-    }
-
-
-def _measured(run: Run, step: int) -> dict[str, str]:
-    """Return the run's last look at its validation cases up to a step."""
-    looks = [event for event, _ in run.events() if isinstance(event, Evaluated) and event.step <= step]
-    if not looks:
-        return {"validation": "not measured"}
-    dice = {f"Dice of {name}": f"{dice:.3f}" for name, dice in looks[-1].dice.items()}
-    return {"validation": f"{len(looks[-1].cases)} cases held out", **dice}
-
-
-def _trained(project: Project, run_id: int | None) -> Run:
+def trained_run(project: Project, run_id: int | None) -> Run:
     """Return the run asked for, or the newest that has a checkpoint."""
     runs = [run for run, _ in project.runs() if any(run.checkpoints.glob("[0-9]*"))]
     return runs[-1] if run_id is None and runs else project.run(run_id)

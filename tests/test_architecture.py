@@ -31,6 +31,7 @@ TABLE = {
     "project": (VOCABULARY | {"io"}, QT | {"torch", "monai", "psygnal"}),
     "runner": (VOCABULARY | {"io", "project", "engine"}, QT | {"psygnal"}),
     "batch": (VOCABULARY | {"io", "project", "engine"}, QT | {"psygnal"}),
+    "packaging": (VOCABULARY | {"batch", "project", "engine"}, QT | {"psygnal"}),
     "evaluation": (VOCABULARY | {"io", "engine"}, QT | {"psygnal"}),
     "benchmark": (VOCABULARY | {"io", "engine", ""}, QT | {"psygnal", "nibabel", "sqlite3"}),
     "simulate": (VOCABULARY | {"io", "project", "ranking", "runner"}, QT | {"torch", "monai", "psygnal"}),
@@ -44,7 +45,19 @@ TABLE = {
     ),
     "cli": (
         VOCABULARY
-        | {"batch", "benchmark", "evaluation", "io", "progress", "project", "runner", "sample", "simulate", ""},
+        | {
+            "batch",
+            "benchmark",
+            "evaluation",
+            "io",
+            "packaging",
+            "progress",
+            "project",
+            "runner",
+            "sample",
+            "simulate",
+            "",
+        },
         QT | {"torch", "monai", "nibabel", "psygnal"},
     ),
     "phantom": (set(), QT | {"torch", "monai", "psygnal", "nibabel"}),

@@ -10,12 +10,12 @@ import torch
 from helpers import small_project
 from safetensors.torch import load_file
 
-from napari_segmatch.batch import convert_weights
 from napari_segmatch.config import configure
 from napari_segmatch.engine.foreign import take_weights
 from napari_segmatch.engine.networks import build
 from napari_segmatch.engine.trainer import train
 from napari_segmatch.errors import ImportProblem
+from napari_segmatch.packaging import convert_weights
 from napari_segmatch.project import ProjectPool
 
 

@@ -10,12 +10,13 @@ import torch
 from dicom_series import series
 from helpers import small_project
 
-from napari_segmatch.batch import package_run, predict_cases
+from napari_segmatch.batch import predict_cases
 from napari_segmatch.config import configure
 from napari_segmatch.engine.checkpoint import checkpoints, load_newest
 from napari_segmatch.engine.evidence import look_with
 from napari_segmatch.errors import ConfigError, ImportProblem, ProjectError
 from napari_segmatch.io import find_dataset, read_mask, read_volume
+from napari_segmatch.packaging import package_run
 from napari_segmatch.project import Project
 from napari_segmatch.runner import training
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ..batch import convert_weights, package_run
+from ..packaging import convert_weights, package_run
 from .common import Folder, app, say
 
 
