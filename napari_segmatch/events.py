@@ -87,7 +87,7 @@ class Examined(TrainEvent):
     auroc
         Chance that it scores a good mask above a bad one; None if only one kind was met.
     tau
-        Score from which it accepts a mask.
+        Score from which it accepts a mask; None while it has met none.
     bound
         Lower bound (80 %, one-sided) of the share of good masks among those accepted in the examination.
     proven

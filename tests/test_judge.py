@@ -11,7 +11,9 @@ import torch
 from napari_segmatch.benchmark.judging import auprc, calibration_error
 from napari_segmatch.config import configure
 from napari_segmatch.engine.calibration import (
+    APART,
     ENOUGH,
+    MET,
     Judged,
     Report,
     auroc,
@@ -618,3 +620,14 @@ def test_the_less_a_class_is_likely_the_less_speaks_for_its_mask():
     found = [float(evidence(torch.zeros(1), masks, look, 1))
              for look, masks in (_look(p, (0.95 - p) / 2, (0.95 - p) / 2) for p in (0.6, 0.5, 0.4, 0.34))]  # fmt: skip
     assert all(more > less for more, less in itertools.pairwise(found))
+
+
+def test_a_report_says_the_same_as_numbers_on_the_device():
+    """At the border of what proves a judge, and before there is anything to report."""
+    for good, bad, area in itertools.product((MET - 1, MET), (MET - 1, MET), (math.nan, APART - 0.01, APART + 0.01)):
+        report = Report(good + bad, good, area, 0.75, 0.5)
+        assert report.proven == (good == bad == MET and area > APART) == bool(Report.proven_in(report.numbers))
+        assert float(Report.tau_in(report.numbers)) == report.tau == Report.of(report.numbers).tau
+    blank = Report(0, 0, math.nan, None, 0.0)
+    assert Report.of(blank.numbers).tau is None
+    assert float(Report.tau_in(blank.numbers)) == math.inf

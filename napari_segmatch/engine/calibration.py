@@ -19,6 +19,12 @@ ENOUGH = 0.75
 FEW = 5
 """Below this number of labelled patients a threshold cannot be stated."""
 
+MET = 3
+"""So many good masks, and so many bad ones, have to be met before anything is said of a judge,"""
+
+APART = 0.7
+"""and so well it has to tell them apart (AUROC) before its verdicts are used."""
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -161,7 +167,7 @@ class Report:
     auroc
         How well the scores tell good from bad; NaN if only one kind was met.
     tau
-        Score from which masks are accepted; None while the labels do not suffice to state one.
+        Score from which masks are accepted once the judge is :attr:`proven`; None while none was met.
     bound
         Lower bound of the share of good masks among those accepted, at that threshold.
     """
@@ -175,18 +181,18 @@ class Report:
     @property
     def proven(self) -> bool:
         """Whether the verdicts may be used."""
-        return self.met_both and self.auroc >= 0.7
+        return self.met_both and self.auroc >= APART
 
     @property
     def met_both(self) -> bool:
         """Whether there were enough good and bad masks to say anything."""
-        return min(self.good, self.slices - self.good) >= 3
+        return min(self.good, self.slices - self.good) >= MET
 
     @staticmethod
     def proven_in(numbers: Tensor) -> Tensor:
         """Return :attr:`proven` of :attr:`numbers`, as a tensor: where they are, without waiting for them."""
         slices, good, area, _, _ = numbers.unbind()
-        return (torch.minimum(good, slices - good) >= 3) & (area >= 0.7)
+        return (torch.minimum(good, slices - good) >= MET) & (area >= APART)
 
     @staticmethod
     def tau_in(numbers: Tensor) -> Tensor:
