@@ -412,6 +412,20 @@ def test_a_mask_that_is_damaged_while_a_run_trains_leaves_it_what_it_had(project
         ResidentPool(ProjectPool(project), 32, torch.device("cpu")).update()
 
 
+def test_a_labelled_case_that_is_removed_while_a_run_trains_leaves_it(project, tmp_path):
+    """And comes back with its labels when it is restored."""
+    events = []
+    for event in train(ProjectPool(project), _config(), tmp_path / "run"):
+        events.append(event)
+        if isinstance(event, Step) and event.step == 3:
+            project.remove_case("a")
+        if isinstance(event, Step) and event.step == 5:
+            project.restore_case("a")
+    assert [event.labelled for event in events if isinstance(event, PoolChanged)] == [4, 8]
+    assert not [event.message for event in events if isinstance(event, Noted) and "case a" in event.message]
+    assert isinstance(events[-1], Finished)
+
+
 def test_not_a_number_ends_in_a_sentence(project):
     """A loss that explodes stops the run, names the step, and spoils no checkpoint."""
     run = project.new_run(_config(network="tests_networks:explosive"))

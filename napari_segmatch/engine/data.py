@@ -64,8 +64,7 @@ class ResidentPool:
                  at_once: int | None = None) -> None:  # fmt: skip
         self._pool, self._size, self.device, self._neighbours = pool, size, device, neighbours
         self._shelf = Shelf(device) if shelf is None else shelf
-        self.classes = len(pool.classes)
-        self.channels = len(pool.sequences)
+        self.classes, self.channels = len(pool.classes), len(pool.sequences)
         self._labels: dict[str, Tensor] = {}
         self.regions: list[Region] = []
         self.frames: dict[str, Frame] = {}
@@ -150,7 +149,8 @@ class ResidentPool:
     def _load_changed_labels(self, labelled: set[Region]) -> list[Region]:
         """Bring in masks that are new; returns the slices on which something differs. What cannot be read is told."""
         changed = []
-        for case in sorted({region.case for region in labelled} | (set(self._mask_versions) & set(self._first))):
+        there = self.snapshot.labelled.keys() | self.snapshot.unlabelled.keys()  # others were removed meanwhile
+        for case in sorted({region.case for region in labelled} | (self._mask_versions.keys() & self._first & there)):
             version = self.snapshot.masks.get(case, 0)
             if self._mask_versions.get(case) == version:
                 continue
