@@ -11,16 +11,17 @@ import torch
 from helpers import SHAPE, small_project
 
 from napari_segmatch.config import configure
-from napari_segmatch.engine import checkpoint, descent
+from napari_segmatch.engine import checkpoint, descent, duties
 from napari_segmatch.engine import learner as module
 from napari_segmatch.engine.checkpoint import best, checkpoints, load_newest
 from napari_segmatch.engine.data import ResidentPool
+from napari_segmatch.engine.duties import Duties
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.schedule import FASTEST
 from napari_segmatch.engine.trainer import train
 from napari_segmatch.engine.watch import Watch
 from napari_segmatch.errors import ConfigError, DiskProblem, TrainingProblem
-from napari_segmatch.events import Checkpointed, Evaluated, Failed, Finished, Noted, Proposed, Step
+from napari_segmatch.events import Checkpointed, Evaluated, Examined, Failed, Finished, Noted, Proposed, Step
 from napari_segmatch.project import Run
 from napari_segmatch.project.pool import ProjectPool
 from napari_segmatch.project.proposals import write_pseudo_masks
@@ -64,6 +65,25 @@ def test_memory_that_runs_out_costs_time_and_nothing_else(project, tmp_path, mon
     events = list(train(ProjectPool(project), config(), tmp_path / "run"))
     assert [event.step for event in events if isinstance(event, Step)] == list(range(1, 9))
     assert ["2 parts" in notes(events)[0], "4 parts" in notes(events)[1]] == [True, True]
+
+
+@pytest.mark.parametrize(("kind", "what"), [(Evaluated, "validation"), (Examined, "an exam"), (Proposed, "proposals")])
+def test_memory_that_does_not_suffice_for_what_is_due_leaves_that_out(project, tmp_path, monkeypatch, kind, what):
+    """The run goes on, and it is told."""
+    name = {Evaluated: "_evaluate", Examined: "_examine", Proposed: "_propose"}[kind]
+    left, whole = [torch.OutOfMemoryError("CUDA out of memory")], getattr(Duties, name)
+
+    def failing_once(self):
+        if left:
+            raise left.pop()
+        return whole(self)
+
+    monkeypatch.setattr(Duties, name, failing_once)
+    monkeypatch.setattr(duties, "EXAMINE_EVERY", 8)
+    events = list(train(ProjectPool(project), config(propose_every=4), tmp_path / "run"))
+    assert [event.step for event in events if isinstance(event, kind)] == [8]
+    assert notes(events)[0].startswith(f"Memory ran out: step 4 goes without {what}")
+    assert isinstance(events[-1], Finished)
 
 
 def test_memory_that_never_suffices_is_a_sentence(project, tmp_path, monkeypatch):

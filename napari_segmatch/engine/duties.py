@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from ..events import Examined, Proposed, TrainEvent
+from ..events import Examined, Noted, Proposed, TrainEvent
 from .clock import Clock
 from .data import ResidentPool
+from .device import is_out_of_memory
 from .learner import Learner
 from .predict import propose
 from .validation import Examination
@@ -56,11 +57,24 @@ class Duties:
 
     def fulfil(self) -> Iterator[TrainEvent]:
         """Do all of it, and say what came of it. It is done when it is said: whoever listens may stop the run then."""
-        kinds = {"evaluate": self._evaluate, "examine": self._examine, "propose": self._propose}
         while self.left:
-            events = kinds[self.left[0]]()
+            events = self._done(self.left[0])
             self.left.pop(0)
             yield from events
+
+    def _done(self, name: str) -> list[TrainEvent]:
+        """Do one thing. For want of memory it is left out: the model is as good without it."""
+        do, what = {
+            "evaluate": (self._evaluate, "validation"),
+            "examine": (self._examine, "an examination of the discriminator"),
+            "propose": (self._propose, "proposals"),
+        }[name]
+        try:
+            return do()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return [Noted(self._learner.step, f"Memory ran out: step {self._learner.step} goes without {what}.")]
 
     def _evaluate(self) -> list[TrainEvent]:
         return list(self._validation.hold(self._learner))
