@@ -86,12 +86,14 @@ class Keeper:
         Why something that a person did is not on disk yet; empty when everything is or will be in a moment.
     place
         Case and slice that were on the screen when the last window died.
+    left_over
+        Why strokes of a window before this one are not offered yet; empty as a rule.
     """
 
     def __init__(self, project: Project, crashed: bool) -> None:
         self._project = project
         self._folder = project.path / "journal"
-        self.trouble = ""
+        self.trouble = self.left_over = ""
         self.place = read_place(self._folder) if crashed else None
         self._given_up = threading.Event()
         self._placed = 0.0
@@ -105,12 +107,14 @@ class Keeper:
     def _recover(self) -> None:
         """Keep what dead windows left behind beside the masks; only then put their journals away."""
         for path in journals(self._folder):
-            with contextlib.suppress(OSError, SegmatchError):  # the next window tries again
+            try:
                 whole = recover(self._project, path)[1]
                 if whole:
                     path.unlink()
                 else:  # something in it is torn, damaged or nobody's: keep it for whoever wants to look
                     move(path, self._project.path / "backups" / path.name)
+            except (OSError, SegmatchError) as error:  # the next window tries again
+                self.left_over = str(error) if isinstance(error, SegmatchError) else self.left_over
 
     # the journal's thread --------------------------------------------------------------------------------
 

@@ -613,6 +613,29 @@ def test_recovery_can_be_interrupted_and_repeated(project):
     assert len(project.asides()) == 1
 
 
+def test_a_case_that_takes_no_strokes_keeps_nobody_from_those_of_another(session):
+    """The mask of a is damaged: what was drawn on b is offered, and what was drawn on a is said to be kept."""
+    path = session.project.path
+    session.close_project()
+    made = journal.Journal(path / "journal")
+    for case in "ab":
+        made.stroke(case, {0: drawn(0), 1: drawn(1, slice(1, 3))})
+    made.close()
+    with Project.open(path) as project:
+        project.save_slices("a", {2: drawn()})
+        name = project.store.row("SELECT object FROM mask_version ORDER BY id DESC")["object"]
+        project.objects.path(name).write_bytes(b"rubbish")
+    for _ in range(2):
+        session.open_project(path)
+        assert [(aside.case, aside.slices) for aside in session.asides] == [("b", (1,))]
+        assert session.said[-1].startswith("Strokes on a cannot be offered yet") and "doctor" in session.said[-1]
+        session.close_project()
+    repair(path)
+    session.open_project(path)
+    assert {aside.case for aside in session.asides} == {"a", "b"}
+    assert journal.journals(path / "journal") == []
+
+
 def test_torn_record_is_ignored_and_every_whole_one_is_read(tmp_path):
     """Cut anywhere: what was whole before the cut is there."""
     records = [journal.encode(journal.Stroke("c", {z: drawn(1, slice(z, z + 4))})) for z in range(3)]

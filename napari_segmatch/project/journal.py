@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import DiskProblem
+from ..errors import DiskProblem, ProjectError
 from ..fsio import GrowingFile, read_file, write_atomic
 from .audit import now
 
@@ -188,10 +188,23 @@ def recover(project: MaskFolder, path: Path) -> tuple[int, bool]:
     tuple
         How many cases have something new beside them, and whether nothing in the file was left over: no stroke torn
         by a kill, none damaged, none of a case that is gone.
+
+    Raises
+    ------
+    ProjectError
+        If some cases take nothing now, a damaged one for instance. The strokes of the others are beside their masks.
     """
     data = read_file(path)
     found, here = read_strokes(data), {case.id for case in project.cases}
-    kept = sum(project.keep_beside(case, slices) is not None for case, slices in found.items() if case in here)
+    kept, refused = 0, {}
+    for case in sorted(here & set(found)):
+        try:
+            kept += project.keep_beside(case, found[case]) is not None
+        except ProjectError as error:
+            refused[case] = error
+    if refused:
+        names, error = ", ".join(sorted(refused)), refused[min(refused)]
+        raise ProjectError(f"Strokes on {names} cannot be offered yet; they stay in {path.name}. {error}") from error
     whole = b"".join(encode(stroke) for stroke in decode(data)) == data
     return kept, whole and set(found) <= here
 

@@ -76,7 +76,7 @@ class CaseSession(KeepingSession):
         self._opened(project)
         self._reload()
         self.project_changed.emit()
-        if warnings := " ".join(filter(None, (project.readonly, place_warning(project.path)))):
+        if warnings := " ".join(filter(None, (project.readonly, self.left_over, place_warning(project.path)))):
             self.message.emit(" ".join(filter(None, (self.farewell, warnings))), True)
 
     def _opened(self, project: Project) -> None:

@@ -143,6 +143,11 @@ class KeepingSession:
             self._here = None
 
     @property
+    def left_over(self) -> str:
+        """Why strokes of a window before this one are not offered yet; empty as a rule."""
+        return self._keeper.left_over if self._keeper is not None else ""
+
+    @property
     def place(self) -> tuple[str, int] | None:
         """Case and slice at which the last window died."""
         return self._keeper.place if self._keeper is not None else None
