@@ -107,6 +107,11 @@ class VolumeCache:
                 self._volumes.popitem(last=False)
         return volume
 
+    def forget(self, case: str) -> None:
+        """Read a case anew when somebody asks for it next; waits for one that is being read."""
+        with self._lock:
+            self._volumes.pop(case, None)
+
     def clear(self) -> None:
         with self._lock:
             self._volumes.clear()

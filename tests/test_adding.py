@@ -259,6 +259,21 @@ def test_a_case_that_fails_in_a_way_nobody_knows_has_had_its_turn(tmp_path, monk
     session.close()
 
 
+def test_a_case_that_is_added_anew_shows_its_new_images(tmp_path):
+    """Nobody has worked on it, so its name may be used again: what was read of the old files is forgotten."""
+    live, heard = Session(), []
+    live.replaced.connect(heard.append)
+    live.create_project(tmp_path / "project", ["lesion"], ["flair"])
+    for name, shape in (("one", (4, 32, 40)), ("two", (6, 20, 24))):
+        write_case(tmp_path / name, shape=shape)
+        live.add_cases([FoundCase(case, {"flair": tmp_path / name / "flair.nii.gz"}, choices={"twin": "add"})
+                        for case in ("a", f"b-{name}")])  # fmt: skip
+        live.wait()
+        assert live.volume("a").pixels.shape == (1, *shape) == (1, *live.case("a").shape)
+    assert heard == ["a"]
+    live.close()
+
+
 def test_adding_can_be_stopped(tmp_path):
     """Cases whose turn has not come are left out; those that are in stay."""
     session = Session()

@@ -661,6 +661,18 @@ def test_damaged_record_costs_itself_alone(project):
     assert journal.recover(project, path) == (1, False)
 
 
+@pytest.mark.parametrize("odd", [np.ones((3, 3), np.uint8), drawn(9)])
+def test_strokes_that_fit_their_case_no_more_are_put_aside(session, odd):
+    """The case has other images by now, or a script has drawn what is no class: the next window does not ask again."""
+    path = session.project.path
+    session.journal("c", {1: odd})
+    session.wait()
+    session.close_project()
+    session.open_project(path)
+    assert session.asides == [] and session.left_over == ""
+    assert list((path / "backups").glob("*.strokes"))
+
+
 def test_strokes_of_a_case_that_is_gone_are_put_aside(session, tmp_path):
     """They are nobody's, but nothing is deleted."""
     session.journal("c", {1: drawn()})

@@ -18,6 +18,7 @@ from qtpy.QtWidgets import QLabel, QLineEdit, QOpenGLWidget
 
 from napari_segmatch.config import configure
 from napari_segmatch.events import Examined, PseudoMask
+from napari_segmatch.io import FoundCase
 from napari_segmatch.project import Project
 from napari_segmatch.ranking import is_blind, is_spot_check
 from napari_segmatch.types import Region
@@ -855,6 +856,25 @@ def test_adding_a_folder_previews_first_and_sets_a_broken_file_aside(dock, proje
     assert states["case-09"][2]
     assert sum(validation for _, validation, _ in states.values()) == 1
     assert dock.banner.sentence
+
+
+def test_a_case_that_is_added_anew_is_shown_with_its_new_images(dock, tmp_path, settle):
+    """On the desk, in the table and to the suggester, whatever was drawn a moment before."""
+    dock.session.create_project(tmp_path / "project", ["lesion"], ["flair"])
+    for name, shape in (("one", (4, 32, 40)), ("two", (6, 20, 24))):
+        write_case(tmp_path / name, shape=shape)
+        dock.session.add_cases([FoundCase("a", {"flair": tmp_path / name / "flair.nii.gz"})])
+        dock.session.wait()
+        if name == "one":
+            dock.annotate_case("a")
+            dock.thumbnails.of_case(dock.session.case("a"))
+            dock.annotate._suggester._known["a"] = np.zeros(3)
+            settle(dock, lambda: dock.desk.case_id == "a" and "a" in dock.thumbnails._cases)
+            dock.desk._timer.setInterval(10**6)
+            dock.desk.write({1: np.ones(shape[1:], np.uint8)})
+    assert "a" not in dock.thumbnails._cases and not dock.annotate._suggester._known
+    settle(dock, lambda: dock.desk.labels.shape == shape)
+    assert dock.desk.layers.pictures.layers["flair"].data.shape == shape
 
 
 def test_files_that_are_dropped_bring_their_masks(dock, tmp_path, settle):

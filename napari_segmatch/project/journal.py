@@ -187,7 +187,7 @@ def recover(project: MaskFolder, path: Path) -> tuple[int, bool]:
     -------
     tuple
         How many cases have something new beside them, and whether nothing in the file was left over: no stroke torn
-        by a kill, none damaged, none of a case that is gone.
+        by a kill, none damaged, none of a case that is gone or has other images now.
 
     Raises
     ------
@@ -195,16 +195,17 @@ def recover(project: MaskFolder, path: Path) -> tuple[int, bool]:
         If some cases take nothing now, a damaged one for instance. The strokes of the others are beside their masks.
     """
     data = read_file(path)
-    found, here = read_strokes(data), {case.id for case in project.cases}
+    found = read_strokes(data)
+    here = {case.id for case in project.cases if case.id in found and project.fits(case, found[case.id])}
     kept, refused = 0, {}
-    for case in sorted(here & set(found)):
+    for case in sorted(here):
         try:
             kept += project.keep_beside(case, found[case]) is not None
         except ProjectError as error:
             refused[case] = error
     if refused:
-        names, error = ", ".join(sorted(refused)), refused[min(refused)]
-        raise ProjectError(f"Strokes on {names} cannot be offered yet; they stay in {path.name}. {error}") from error
+        names, why = ", ".join(refused), next(iter(refused.values()))
+        raise ProjectError(f"Strokes on {names} cannot be offered yet; they stay in {path.name}. {why}") from why
     whole = b"".join(encode(stroke) for stroke in decode(data)) == data
     return kept, whole and set(found) <= here
 

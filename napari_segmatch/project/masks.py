@@ -154,6 +154,15 @@ class MaskFolder(CaseFolder):
         """Return the labels (z, y, x) of a version beside the current one."""
         return self.objects.get(self._version(version)["object"])
 
+    def fits(self, case: Case, slices: Mapping[int, np.ndarray]) -> bool:
+        """Whether slices can be of a case: on its grid, with labels of the project's classes."""
+        try:
+            check_slices(slices, case.geometry)
+            self._with_slices(case, np.zeros(case.shape, np.uint8), slices)
+        except ProjectError:
+            return False
+        return True
+
     def keep_beside(self, case: str, slices: Mapping[int, np.ndarray]) -> int | None:
         """Keep recovered slices beside the current mask; None if they are in it, or kept already."""
         with self.store.atomic():

@@ -21,6 +21,8 @@ TELL_EVERY = 0.5
 class AddingSession(CaseSession):
     """Imports cases. See :class:`napari_segmatch.session.Session`."""
 
+    replaced = Signal(str)
+    """A case that was in the project before has been added anew: its images may be others."""
     asked = Signal(object, int)
     """A Question, and how many cases wait for the answer; :meth:`answer` goes on with them."""
 
@@ -124,6 +126,7 @@ class AddingSession(CaseSession):
                 item.id, item.images, item.mask, "all" if finished else "none",
                 patient=item.patient and project.pseudonym(item.patient), validation=validation, choices=item.choices,
             )  # fmt: skip
+            self._volumes.forget(item.id)
         except SegmatchError as error:
             known = project.find_case(item.id)
             if isinstance(error, ImportProblem) and (known is None or known.problem is not None):
@@ -133,9 +136,11 @@ class AddingSession(CaseSession):
 
     def _added(self, item: FoundCase, problem: SegmatchError | None) -> None:
         """Take up one case. Who shows them all is told from time to time, and at the end."""
-        case = self._open().find_case(item.id)
+        case, known = self._open().find_case(item.id), self.known(item.id)
         if case is not None:
             self._put(case)
+        if known is not None and problem is None:
+            self.replaced.emit(item.id)
         if not self._adding or time.monotonic() > self._told + TELL_EVERY:
             self._told = time.monotonic()
             self.cases_changed.emit()

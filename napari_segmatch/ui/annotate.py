@@ -60,6 +60,7 @@ class AnnotatePanel(Page):
         self.link(
             (session.project_changed, self._project_changed),
             (session.cases_changed, self._cases_changed),
+            (session.replaced, self._suggester.forget_case),
             (session.colours_changed, lambda: self.toolbox.show_colours(self._palette())),
             (desk.layers.class_chosen, self.toolbox.show_class),
             (session.proposals_changed, self.redraw),

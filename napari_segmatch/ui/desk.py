@@ -42,6 +42,7 @@ class Desk(Editing):
             (session.mask_saved, self._on_saved),
             (session.project_changed, self.clear),
             (session.asides_changed, self._on_asides),
+            (session.replaced, self._on_replaced),
             (session.colours_changed, lambda: self.layers.recolour(session.colours)),
             (viewer.dims.events.current_step, self._on_step),
         ]
@@ -133,6 +134,13 @@ class Desk(Editing):
         if case == self.case_id:
             self.labels_changed.emit()
             self.draft_changed.emit()
+
+    def _on_replaced(self, case: str) -> None:
+        """Show the images that a case has now. What was drawn a moment ago is saved on them if they are as large."""
+        if case in (self.case_id, self._wanted):
+            self.save()
+            self.clear()
+            self.open(case)
 
     def _on_asides(self) -> None:
         """Show the slices about which somebody has to choose as the mask has them."""

@@ -80,6 +80,10 @@ class Suggester:
         """Another project is open."""
         self._known.clear()
 
+    def forget_case(self, case: str) -> None:
+        """A case has other images."""
+        self._known.pop(case, None)
+
     def at_random(self) -> Region | None:
         """Draw one of all unfinished slices of cases that may train; None if there is none."""
         free = [

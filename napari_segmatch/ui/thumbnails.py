@@ -91,10 +91,12 @@ class Thumbnails:
         self._busy = False
         session.project_changed.connect(self.clear)
         session.colours_changed.connect(self.clear)
+        session.replaced.connect(self._forget_case)
 
     def close(self) -> None:
         self.session.project_changed.disconnect(self.clear)
         self.session.colours_changed.disconnect(self.clear)
+        self.session.replaced.disconnect(self._forget_case)
         self.clear()
 
     def clear(self) -> None:
@@ -105,6 +107,9 @@ class Thumbnails:
         self._cases.clear()
         self._wanted_cases.clear()
         self._busy = False
+
+    def _forget_case(self, case: str) -> None:
+        self._cases.pop(case, None)
 
     def has(self, proposal: Proposal) -> bool:
         """Whether a preview is there without waiting."""
