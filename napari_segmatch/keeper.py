@@ -34,6 +34,9 @@ RETRY_SECONDS, LONGEST_RETRY = 1.0, 20.0
 
 PLACE_SECONDS = 1.0
 
+OWNER, OLD_OWNER = ".window-owner.json", "owner.json"
+"""Who has a project open: what the file is called, and was called once."""
+
 
 class WindowLock:
     """One window writes to a project. The system frees the lock when the window dies, however it dies."""
@@ -41,7 +44,7 @@ class WindowLock:
     def __init__(self, folder: Path) -> None:
         self._file = folder / WINDOW
         self._lock = FileLock(self._file)
-        self._owner = folder / "owner.json"
+        self._owner = folder / OWNER
         self._name = folder.resolve().name
         self.crashed = False
         """Whether the window before this one died without a word."""
@@ -57,12 +60,21 @@ class WindowLock:
                     "then it can be looked at, but not changed."
                 )
             return f"{self._name} is open in another window{self._who()}: here it can be looked at, but not changed."
-        self.crashed = self._owner.exists()
+        self.crashed = self._owner.exists() or self._had_old_owner()
         facts = {"user": actor(), "host": platform.node(), "pid": os.getpid(),
                  "since": datetime.now().astimezone().isoformat(timespec="minutes")}  # fmt: skip
         with contextlib.suppress(DiskProblem):
             write_atomic(self._owner, json.dumps(facts).encode())
         return ""
+
+    def _had_old_owner(self) -> bool:
+        """Whether an earlier version of this program died here; somebody's own file of that name is left alone."""
+        old = self._owner.with_name(OLD_OWNER)
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            if set(json.loads(read_file(old))) == {"user", "host", "pid", "since"}:
+                old.unlink()
+                return True
+        return False
 
     def _who(self) -> str:
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):

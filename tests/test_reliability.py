@@ -709,6 +709,31 @@ def test_second_window_looks_and_is_told_who_has_the_project(session):
     assert len([text for text in said if "another window" in text]) == 2
 
 
+def test_a_wrong_folder_is_left_as_it_was(session, tmp_path):
+    """Somebody opens the folder beside the project's: it keeps its files, and an empty one can become a project."""
+    for name, files in (("empty", ()), ("theirs", ("owner.json", ".window-owner.json"))):
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).write_text('{"mine": "precious"}')
+        with pytest.raises(ProjectError, match="not a SegMatch project"):
+            session.open_project(tmp_path / name)
+        assert sorted(file.name for file in (tmp_path / name).iterdir()) == sorted(files)
+    session.create_project(tmp_path / "empty", ["lesion"], ["flair"])
+    assert session.project.path.name == "empty"
+
+
+def test_who_died_under_the_old_name_is_known_and_other_files_of_that_name_stay(session):
+    """Earlier versions called it owner.json, which somebody may have put there for another purpose."""
+    path = session.project.path
+    for text, ours in (('{"user": "x", "host": "y", "pid": 1, "since": "2026"}', True), ('{"mine": 1}', False)):
+        session.close_project()
+        (path / "owner.json").write_text(text)
+        journal.write_place(path / "journal", "c", 1)
+        session.open_project(path)
+        assert (session.place == ("c", 1)) == ours
+        assert (path / "owner.json").exists() != ours
+
+
 def test_a_full_disk_is_not_another_window(tmp_path, monkeypatch):
     """Where not even the lock's file can be made, nobody else has the project open: the disk is to blame."""
     small_project(tmp_path).close()

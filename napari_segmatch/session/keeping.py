@@ -14,6 +14,7 @@ from ..errors import Conflict, DiskProblem, ProjectError, SegmatchError
 from ..jobs import Jobs, Lane
 from ..keeper import Keeper, WindowLock
 from ..project import Project
+from ..project.folder import DATABASE
 from ..types import Aside
 
 T = TypeVar("T")
@@ -75,7 +76,7 @@ class KeepingSession:
     def _hold(self, path: Path) -> tuple[Project, WindowLock]:
         """Open a project, if another window has it open only to look at."""
         lock = WindowLock(path)
-        reason = lock.take() if path.is_dir() else ""
+        reason = lock.take() if (path / DATABASE).is_file() else ""  # nothing is left in a folder that is no project
         try:
             return Project.open(path, reason), lock
         except BaseException:
