@@ -963,6 +963,33 @@ def test_the_queue_says_when_the_discriminator_cannot_tell_yet(dock, proposed, s
     assert colours and not colours & {GOOD, UNSURE}
 
 
+def test_a_picture_that_cannot_be_made_ends_no_other(dock, proposed, settle, monkeypatch):
+    """Too little memory for a moment: the others come, and so does this one for whoever goes there."""
+    dock.session.open_project(proposed)
+    pictures, volume, asked = dock.thumbnails, dock.session.volume, []
+    settle(dock, lambda: not pictures._busy)
+    pictures.clear()
+    first, second = list(dock.session.proposals)[:2]
+
+    def fail(case):
+        asked.append(case)
+        raise MemoryError("for a moment")
+
+    monkeypatch.setattr(dock.session, "volume", fail)
+    for wish in (lambda: pictures.preview(first), lambda: pictures.of_case(dock.session.case(first.case))):
+        wish()
+        settle(dock, lambda: not pictures._busy)
+    many = len(asked)
+    assert pictures.pixmap(first) is None and not pictures._busy, "a list does not ask again and again"
+    assert pictures.of_case(dock.session.case(first.case)) is not None and len(asked) == many
+    assert "MemoryError" in dock.banner.sentence
+    monkeypatch.setattr(dock.session, "volume", volume)
+    for item in (second, first):
+        pictures.preview(item)
+        settle(dock, lambda item=item: pictures.has(item))
+    assert pictures.pixmap(first) is not None
+
+
 def test_the_table_of_cases_shows_pictures_scores_and_who_drew(dock, proposed, settle):
     dock.session.open_project(proposed)
     model, proxy = dock.cases.model, dock.cases.proxy

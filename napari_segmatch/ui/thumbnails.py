@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from psygnal import Signal
@@ -88,6 +89,7 @@ class Thumbnails:
         self._wanted: OrderedDict[int, Proposal] = OrderedDict()
         self._cases: dict[str, tuple[int | None, QPixmap]] = {}
         self._wanted_cases: OrderedDict[str, Case] = OrderedDict()
+        self._refused: set[int] = set()  # proposals that lists do not ask for again; whoever goes to one does
         self._busy = False
         session.project_changed.connect(self.clear)
         session.colours_changed.connect(self.clear)
@@ -106,6 +108,7 @@ class Thumbnails:
         self._wanted.clear()
         self._cases.clear()
         self._wanted_cases.clear()
+        self._refused.clear()
         self._busy = False
 
     def _forget_case(self, case: str) -> None:
@@ -138,7 +141,7 @@ class Thumbnails:
         return self._small[proposal.id]
 
     def pixmap(self, proposal: Proposal) -> QPixmap | None:
-        found = self.preview(proposal)
+        found = None if proposal.id in self._refused else self.preview(proposal)
         if found is None:
             return None
         if proposal.id not in self._pixmaps:
@@ -159,10 +162,11 @@ class Thumbnails:
         self._busy = True
         if not self._wanted:
             case = self._wanted_cases.popitem()[1]
-            self.session.read(lambda: _picture_of(self.session, case), lambda drawn: self._case_arrived(case, drawn))
+            arrived = partial(self._case_arrived, case)
+            self.session.read(lambda: _picture_of(self.session, case), arrived, lambda: arrived(None))
             return
         batch = [self._wanted.popitem()[1] for _ in range(min(_AT_ONCE, len(self._wanted)))]
-        self.session.read(lambda: _make(self.session, batch), self._arrived)
+        self.session.read(lambda: _make(self.session, batch), self._arrived, lambda: self._failed(batch))
 
     def _case_arrived(self, case: Case, drawn: np.ndarray | None) -> None:
         self._busy = False
@@ -171,9 +175,16 @@ class Thumbnails:
         self.case_arrived.emit(case.id)
         self._fetch()
 
+    def _failed(self, batch: Iterable[Proposal]) -> None:
+        """Go on with the others: one picture that cannot be made ends no other."""
+        self._busy = False
+        self._refused.update(item.id for item in batch)
+        self._fetch()
+
     def _arrived(self, previews: dict[int, Preview]) -> None:
         self._busy = False
         self._kept.update(previews)
+        self._refused.difference_update(previews)
         while len(self._kept) > _KEPT:
             gone, _ = self._kept.popitem(last=False)
             self._pixmaps.pop(gone, None)
