@@ -823,6 +823,18 @@ def test_a_refused_export_does_not_go_on_writing(dock, project, tmp_path, settle
     assert "written to out" in dock.export._said.text() and not dock.export._said.isHidden()
 
 
+def test_planes_are_drawn_although_the_picture_is_hidden(on_case, settle):
+    """Its eye in napari's list is closed: the planes cut through the case all the same."""
+    dock = on_case
+    dock.overlays.planes.toggle()
+    dock.desk.layers.pictures.layers[dock.desk.layers.pictures.sequence].visible = False
+    assert dock.desk.layers.pictures.sequence == ""
+    before = dock.overlays.planes.point[0]
+    dock.desk.z = dock.desk.z + 1
+    assert dock.overlays.planes.point[0] != before
+    assert [tile.title for tile, _ in dock.overlays.planes._tiles][:2] == ["front", "side"]
+
+
 def test_planes_cut_through_what_is_painted_and_hide_no_letter(dock, project, settle):
     dock.session.open_project(project)
     dock.annotate_case("case-01")

@@ -135,14 +135,15 @@ class Planes(QWidget):
     def _make(self, mask: np.ndarray, proposal: np.ndarray, spacing: Sequence[float]) -> list[Tile]:
         layers, pictures = self.desk.layers, self.desk.layers.pictures
         z, y, x = self.point
+        shown = pictures.sequence or pictures.present[0]  # somebody may have closed its eye
         both = (mask, layers.colours), (proposal, layers.proposal_colours)
         tiles = []
         for title, cut, axes in (("front", (slice(None), y), (0, 2)), ("side", (slice(None), slice(None), x), (0, 1))):
-            image = pictures.layers[pictures.sequence]
+            image = pictures.layers[shown]
             drawn = coloured(np.asarray(image.data)[cut], [(m[cut], c) for m, c in both], image.contrast_limits)
             tiles.append(Tile(title, drawn, (spacing[axes[0]], spacing[axes[1]]), axes))
         for name in pictures.present:
-            if name != pictures.sequence:
+            if name != shown:
                 image = pictures.layers[name]
                 drawn = coloured(np.asarray(image.data)[z], [(m[z], c) for m, c in both], image.contrast_limits)
                 tiles.append(Tile(name, drawn, (spacing[1], spacing[2]), (1, 2)))
