@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_segmatch.errors import ProjectError
+from napari_segmatch.errors import ImportProblem, ProjectError
 from napari_segmatch.project import journal
 
 pytest.importorskip("napari")
@@ -158,6 +158,51 @@ def test_a_case_whose_file_was_away_for_a_moment_can_be_opened_again(on_case, se
     monkeypatch.setattr(dock.session.project, "volume", whole)
     dock.annotate_case("case-04")
     settle(dock, lambda: dock.desk.case_id == "case-04")
+
+
+def test_no_verdict_falls_on_a_patient_who_is_not_on_the_screen(dock, proposed, settle, monkeypatch):
+    """A case that cannot be read leaves no other patient under its name; the sentence says which one it is."""
+    session, desk, reviewer = dock.session, dock.desk, dock.review.reviewer
+    session.open_project(proposed)
+    whole = session.project.volume
+
+    def away(case):
+        if case == "case-03":
+            raise ImportProblem("flair.nii.gz does not exist: check its name and folder.")
+        return whole(case)
+
+    monkeypatch.setattr(session.project, "volume", away)
+    dock.review.filter.order.setCurrentText("by case")
+    dock.show_tab("Review")
+    settle(dock, lambda: reviewer.on_screen and desk.layers.proposal.data.any())
+    item = next(item for item in dock.review.model.items if item.case == "case-03")
+    reviewer.show(item)
+    settle(dock, lambda: "case-03 cannot be shown: flair.nii.gz" in dock.banner.sentence)
+    assert reviewer.current.id == item.id and not desk.case_id and desk.layers.mask is None
+    for verb in ("accept", "reject", "defer", "correct", "reason_1"):
+        dock.status.say("")
+        dock.review.actions[verb]()
+        assert "not on the screen" in dock.status._message.text() and not session.is_saving
+        assert reviewer.current.id == item.id and not reviewer.correcting
+    reviewer.show(next(item for item in dock.review.model.items if item.case == "case-02"))
+    settle(dock, lambda: reviewer.on_screen and desk.layers.proposal.data.any())
+
+
+def test_a_case_that_cannot_be_opened_leads_back_to_the_table(dock, project, settle, monkeypatch):
+    """Annotate would show the patient before."""
+    dock.session.open_project(project)
+    dock.annotate_case("case-03")
+    settle(dock, lambda: dock.desk.case_id == "case-03")
+
+    def away(case):
+        raise ImportProblem("flair.nii.gz does not exist: check its name and folder.")
+
+    monkeypatch.setattr(dock.session.project, "volume", away)
+    dock.show_tab("Cases")
+    dock.cases.opened.emit("case-04")
+    assert dock.tabs_name() == "Annotate"
+    settle(dock, lambda: "case-04 cannot be shown" in dock.banner.sentence)
+    assert dock.tabs_name() == "Cases" and dock.desk.case_id == "case-03"
 
 
 @pytest.mark.parametrize("way", ["accept", "correct"])

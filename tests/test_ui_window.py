@@ -14,7 +14,7 @@ from helpers import small_project, write_case
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QColor, QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QLabel, QLineEdit, QOpenGLWidget
+from qtpy.QtWidgets import QLabel, QLineEdit, QOpenGLWidget, QStyleOptionComboBox
 
 from napari_segmatch.config import configure
 from napari_segmatch.events import Examined, PseudoMask
@@ -344,8 +344,6 @@ def test_a_glance_at_review_leaves_the_desk_as_it_was(dock, proposed, settle):
 
 
 def test_the_slider_has_the_slices_of_the_case_on_the_screen(dock, tmp_path, settle):
-    from napari_segmatch.io import FoundCase
-
     session = dock.session
     session.create_project(tmp_path / "sizes", ["lesion"], ["flair"])
     found = [FoundCase(f"c{n}", write_case(tmp_path / str(n), n, (n, 32, 40))[0], None) for n in (6, 20, 11)]
@@ -1041,8 +1039,6 @@ def test_the_table_of_cases_shows_pictures_scores_and_who_drew(dock, proposed, s
 def test_the_table_leaves_of_a_long_id_what_tells_cases_apart(dock, tmp_path, settle, ids, seen):
     from helpers import write_case
 
-    from napari_segmatch.io import FoundCase
-
     dock.window().resize(1366, 768)
     dock.session.create_project(tmp_path / "long", ["lesion"], ["flair"])
     dock.session.add_cases([FoundCase(id, write_case(tmp_path / id, seed)[0], None) for seed, id in enumerate(ids)])
@@ -1052,6 +1048,19 @@ def test_the_table_leaves_of_a_long_id_what_tells_cases_apart(dock, tmp_path, se
     room = table.columnWidth(0) - 38 - 14  # beside the picture and its margins
     shown = [table.fontMetrics().elidedText(id, table.textElideMode(), room) for id in ids]
     assert shown != list(ids) and all(part in words for part, words in zip(seen, shown, strict=True))
+
+
+def test_the_choice_of_cases_keeps_the_end_of_a_long_id(dock, tmp_path, settle):
+    session, ids = dock.session, [f"a_hospital_with_a_very_long_name_{visit:02}" for visit in (6, 12)]
+    session.create_project(tmp_path / "long", ["lesion"], ["flair"])
+    session.add_cases([FoundCase(id, write_case(tmp_path / id)[0], None) for id in ids])
+    settle(dock, lambda: len(session.cases) == 2)
+    box, option = dock.annotate._case, QStyleOptionComboBox()
+    for id in ids:
+        dock.annotate_case(id)
+        settle(dock, lambda id=id: dock.desk.case_id == id)
+        box.initStyleOption(option)
+        assert "…" in option.currentText and option.currentText.endswith(id[-4:]) and id in box.toolTip()
 
 
 def test_a_class_has_the_colour_that_somebody_chose_or_that_came_with_it(on_case, project, settle, monkeypatch):

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from psygnal import Signal
 
+from ..errors import ProjectError, SegmatchError
 from ..io import end_child
 from ..jobs import Lane, VolumeCache
 from ..keeper import WindowLock
@@ -157,7 +158,10 @@ class CaseSession(KeepingSession):
         def job() -> tuple[Volume, np.ndarray]:
             if saved is not None:
                 wait([saved])
-            return self.volume(case), self._open().mask(case)
+            try:
+                return self.volume(case), self._open().mask(case)
+            except SegmatchError as error:
+                raise ProjectError(f"{case} cannot be shown: {error}") from error
 
         self.read(job, lambda both: then(*both), failed)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QGridLayout, QPushButton, QWidget
 
 from ..session import Session
@@ -16,7 +17,7 @@ from .keys import ANNOTATE, shown
 from .overlays import Overlays
 from .slices import advice, worth_a_look
 from .strip import Cell, SliceStrip
-from .style import GOOD, LATER, OWN, UNSURE, Page, button, holder, palette, row, text
+from .style import GOOD, LATER, OWN, UNSURE, NameBox, Page, button, holder, palette, row, text
 from .suggest import Suggester
 from .toolbox import Toolbox
 
@@ -31,8 +32,7 @@ class AnnotatePanel(Page):
         self.toolbox.colour_wanted.connect(session.set_colour)
         self.toolbox.lock_changed.connect(lambda on: setattr(desk, "lock", on))
         self._suggester = Suggester(session)
-        self._case = QComboBox()
-        self._case.setToolTip("The case on the screen; choose another one here")
+        self._case = NameBox("The case on the screen; choose another one here")
         self._case.setMinimumContentsLength(8)
         self._case.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self._case.activated.connect(lambda _: self.open_case(self._case.currentData()))
@@ -138,8 +138,8 @@ class AnnotatePanel(Page):
     def _cases(self) -> list[Case]:
         return [case for case in self.session.cases if case.problem is None]
 
-    def open_case(self, case: str) -> None:
-        self.desk.open(case, then=lambda: self.desk.layers.set_mode("paint"))
+    def open_case(self, case: str, failed: Callable[[], None] | None = None) -> None:
+        self.desk.open(case, then=lambda: self.desk.layers.set_mode("paint"), failed=failed)
 
     def go(self, by: int) -> None:
         """Open the next or the previous case."""
@@ -233,6 +233,7 @@ class AnnotatePanel(Page):
             self._case.clear()
             for id, words in zip(ids, marked, strict=True):
                 self._case.addItem(words, id)
+                self._case.setItemData(self._case.count() - 1, id, Qt.ItemDataRole.ToolTipRole)
             self._listed, self._marked = ids, marked
         for index, (words, before) in enumerate(zip(marked, self._marked, strict=True)):
             if words != before:

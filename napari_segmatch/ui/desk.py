@@ -33,7 +33,7 @@ class Desk(Editing):
     def __init__(self, viewer: Viewer, session: Session, parent: QObject) -> None:
         super().__init__(viewer, session, parent)
         self._wanted = ""
-        self._then: list[Any] = []
+        self._then: list[Any] = [None, None, None]
         self._hurry = QTimer(self, interval=HURRY_MS)
         self._hurry.timeout.connect(session.poll)
         self._links = [
@@ -62,8 +62,8 @@ class Desk(Editing):
 
     # opening ---------------------------------------------------------------------------------------------
 
-    def open(self, case: str, z: int | None = None, then: Any = None) -> None:
-        """Open a case and go to a slice; ``then()`` is called once it is on the screen.
+    def open(self, case: str, z: int | None = None, then: Any = None, failed: Any = None) -> None:
+        """Open a case and go to a slice; ``then()`` is called once it is on the screen, ``failed()`` if it cannot be.
 
         Only the last wish counts: a case that arrives after another was asked for is dropped.
         """
@@ -73,7 +73,7 @@ class Desk(Editing):
                 then()
             return
         self.save()
-        self._then = [z, then]
+        self._then = [z, then, failed]
         if case == self._wanted:
             return
         self._wanted = case
@@ -84,21 +84,22 @@ class Desk(Editing):
     def _forget(self, case: str) -> None:
         """A case cannot be read: what lies on the desk stays there, and whoever wants it may try again."""
         if case == self._wanted:
-            self._wanted, self._then = "", []
-            self._hurry.stop()
+            failed = self._then[2]
+            self.stay()
             self.opening.emit("")
+            if failed is not None:
+                failed()
 
     def stay(self) -> None:
         """Keep the case that is on the desk: one that is still being read is not shown any more."""
-        self._wanted, self._then = "", [None, None]
+        self._wanted, self._then = "", [None, None, None]
         self._hurry.stop()
 
     def _show(self, case: str, volume: Volume, labels: np.ndarray) -> None:
         if case != self._wanted:
             return
-        self._wanted = ""
-        self._hurry.stop()
-        (z, then), self._then = self._then, [None, None]
+        z, then, _ = self._then
+        self.stay()
         known = self.session.case(case)
         self.case_id, self.flip = case, Flip.of(volume.geometry)
         self._lay(labels)

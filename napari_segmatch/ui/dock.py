@@ -149,8 +149,14 @@ class SegmatchDock(QWidget):
         return self.panels()[tab].actions.get(action)
 
     def annotate_case(self, case: str) -> None:
+        """Open a case in Annotate; if it cannot be shown, go back: what lies there is another case."""
+        before = self.tabs_name()
         self.show_tab("Annotate")
-        self.annotate.open_case(case)
+        self.annotate.open_case(case, failed=lambda: self._go_back(before))
+
+    def _go_back(self, tab: str) -> None:
+        if self.tabs_name() == "Annotate":
+            self.show_tab(tab)
 
     def toggle_sheet(self) -> None:
         """Show or hide the sheet of keys, over the middle of the window."""

@@ -270,7 +270,7 @@ class ReviewPanel(Page):
         return f"{words} You {item.decision} it." if item.decision else words
 
     def _redraw_ribbon(self) -> None:
-        if not self.isVisible() or not self.desk.count:
+        if not self.isVisible():
             return
         mine = self.session.proposals.of_case(self.desk.case_id)
         cells = [_cell(mine.get(self.desk.from_shown(i)), self.session.is_proven) for i in range(self.desk.count)]

@@ -26,14 +26,15 @@ class Reviewer(Showing):
     # deciding --------------------------------------------------------------------------------------------
 
     def accept(self) -> None:
-        if self.current is None or not self.on_screen or self.correcting:
+        item = self._seen()
+        if item is None:
             return
         self.desk.save()
-        if self._painted_over(self.current) is not None:
+        if self._painted_over(item) is not None:
             words = "You painted on this slice: C corrects the proposal with it, Ctrl+Z undoes it."
             self.session.message.emit(words, False)
             return
-        preview = self.thumbnails.preview(self.current)
+        preview = self.thumbnails.preview(item)
         self._decide("accepted", preview.labels if preview is not None else None)
 
     def _painted_over(self, item: Proposal) -> np.ndarray | None:
@@ -45,12 +46,22 @@ class Reviewer(Showing):
         return None if np.array_equal(later[0].before, self.desk.labels[item.z]) else later[0].before
 
     def reject(self, reason: str | None = None) -> None:
-        if not self.correcting:
+        if self._seen() is not None:
             self._decide("rejected", reason=reason)
 
     def defer(self) -> None:
-        if not self.correcting:
+        if self._seen() is not None:
             self._decide("deferred")
+
+    def _seen(self) -> Proposal | None:
+        """Return what somebody can judge now; says so if it is not on the screen."""
+        item = self.current
+        if item is None or self.correcting:
+            return None
+        if not self.on_screen:
+            self.session.message.emit("This proposal is not on the screen: wait for it, or skip it (J).", False)
+            return None
+        return item
 
     def enter(self) -> None:
         """Accept, or save the correction that is under way."""
@@ -109,9 +120,9 @@ class Reviewer(Showing):
 
     def correct(self) -> None:
         """Copy the proposal into *your mask*, below what was painted on it already; it stays there as an outline."""
-        item = self.current
+        item = self._seen()
         preview = self.thumbnails.preview(item) if item is not None else None
-        if item is None or preview is None or self.correcting or self.desk.case_id != item.case:
+        if item is None or preview is None:
             return
         self.desk.z = item.z
         self.desk.save()

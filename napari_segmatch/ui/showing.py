@@ -99,8 +99,15 @@ class Showing:
         self.moved.emit()
         if not self.active:
             return
-        self.desk.open(item.case, item.z, then=lambda: self._begin(item))
+        self.desk.open(item.case, item.z, then=lambda: self._begin(item), failed=self._cannot_show)
         self._look_ahead(item)
+
+    def _cannot_show(self) -> None:
+        """Leave nobody's pictures under the name of a case that cannot be read."""
+        if self.active:
+            self.desk.save()
+            self.desk.clear()
+            self.moved.emit()
 
     @property
     def is_empty(self) -> bool:
