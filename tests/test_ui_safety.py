@@ -11,6 +11,7 @@ from qtpy.QtCore import Qt
 
 from napari_segmatch.errors import ImportProblem, ProjectError
 from napari_segmatch.project import journal
+from napari_segmatch.ranking import is_blind
 
 pytest.importorskip("napari")
 
@@ -19,6 +20,11 @@ def paint(dock, value=1):
     """Paint a block on the slice on the screen, as napari's own tools do."""
     y, x = np.mgrid[20:30, 20:30]
     dock.desk.layers.mask.data_setitem((np.full(y.size, dock.desk.layers.z), y.ravel(), x.ravel()), value)
+
+
+def is_draft(labels):
+    """Whether the block of :func:`paint` is on a slice."""
+    return (labels[20:30, 20:30] == 1).all()
 
 
 def in_journal(project):
@@ -205,6 +211,39 @@ def test_a_case_that_cannot_be_opened_leads_back_to_the_table(dock, project, set
     assert dock.tabs_name() == "Cases" and dock.desk.case_id == "case-03"
 
 
+def test_no_accept_takes_a_draft_away(dock, proposed, settle):
+    """Neither one that is on the screen, which C takes into its correction, nor one that a sheet does not show."""
+    session, desk, reviewer = dock.session, dock.desk, dock.review.reviewer
+    session.open_project(proposed)
+    drafts = []
+    for case in ("case-03", "case-02"):
+        dock.annotate_case(case)
+        settle(dock, lambda case=case: desk.case_id == case)
+        items = session.proposals.of_case(case).values()
+        drafts.append(min((item for item in items if not is_blind(item)), key=lambda item: item.z))
+        desk.z = drafts[-1].z
+        paint(dock)
+    desk.save()
+    settle(dock, lambda: not session.is_saving)
+    dock.show_tab("Review")
+    reviewer.show(drafts[1])
+    settle(dock, lambda: reviewer.on_screen and desk.z == drafts[1].z)
+    assert is_draft(desk.labels[drafts[1].z])
+    for item in drafts:  # of the case on the desk, and of another one
+        dock.review.sheets.accept_case(item.case)
+        settle(dock, lambda: dock.review.sheets.sheet is not None)
+        there = {tile.id for tile in dock.review.sheets.sheet.model.items}
+        assert there and not there & {draft.id for draft in drafts}
+        dock.review.sheets.close()
+    reviewer.accept()
+    assert "You painted on this slice before" in dock.status._message.text() and not session.is_saving
+    reviewer.correct()
+    assert is_draft(desk.labels[drafts[1].z]) and (desk.labels[drafts[1].z][30:44, 40:50] == 1).all()
+    reviewer.enter()
+    settle(dock, lambda: drafts[1].z in session.case("case-02").labelled)
+    assert is_draft(session.mask("case-02")[drafts[1].z])
+
+
 @pytest.mark.parametrize("way", ["accept", "correct"])
 def test_undo_in_annotate_leaves_what_was_decided_in_review(dock, proposed, settle, way):
     """The strokes of before led to a draft that is gone: undoing them would leave a finished slice without its mask."""
@@ -213,9 +252,10 @@ def test_undo_in_annotate_leaves_what_was_decided_in_review(dock, proposed, sett
     dock.annotate_case("case-02")
     settle(dock, lambda: dock.desk.case_id == "case-02")
     item = min(session.proposals.of_case("case-02").values(), key=lambda item: item.z)
-    for z in (item.z, 0):
+    steps = [(item.z, 1), (0, 1)] + ([(item.z, 0)] if way == "accept" else [])  # no draft is accepted away
+    for z, value in steps:
         dock.desk.z = z
-        paint(dock)
+        paint(dock, value)
         settle(dock, lambda: not dock.desk._heard)
     settle(dock, lambda: not dock.desk.dirty and not session.is_saving)
     dock.show_tab("Review")

@@ -115,14 +115,14 @@ def test_the_whole_loop_with_keys_and_clicks(dock, project, settle, tmp_path):
     settle(dock, lambda: not session._jobs.pending() and dock.review.model.items)
     before = words(session)
     press(dock, Key.Key_A, Shift)
-    sheet = dock.review._sheet
+    sheet = dock.review.sheets.sheet
     n = len(sheet.model.items)
-    assert dock.review.sheet_is_open and n > 0
+    assert dock.review.sheets.sheet is sheet and n > 0
     press(dock, Key.Key_R)  # no key reaches the review through the sheet
     assert words(session) == before
     QTest.keyClick(sheet, Key.Key_Return)
     settle(dock, lambda: not session.is_saving)
-    assert len(words(session)) == len(before) + n and not dock.review.sheet_is_open
+    assert len(words(session)) == len(before) + n and dock.review.sheets.sheet is None
     press(dock, Key.Key_Backspace)
     settle(dock, lambda: words(session) == before)
     press(dock, Key.Key_Z, Control | Shift)
@@ -154,8 +154,8 @@ def _at_a_correction(dock, settle):
 
 
 def _at_a_contact_sheet(dock, settle):
-    dock.review.accept_case()
-    assert dock.review.sheet_is_open
+    dock.review.sheets.accept_case()
+    assert dock.review.sheets.sheet is not None
     return lambda project: not project.decisions()
 
 

@@ -61,7 +61,7 @@ class ContactSheet(QFrame):
         self.accept = button("", "All tiles that are not crossed out become labels; one undo takes them all back",
                              self._accept, "primary", "⏎")  # fmt: skip
         cancel = button("Cancel", "Decide nothing", self.close_sheet, key="Esc")
-        words = "Click a tile to leave it out. Spot checks are not here: they want your word one by one."
+        words = "Click a tile to leave it out. Spot checks and slices you painted on are not here: judge them singly."
         if not all(map(source.proven, items)):
             words += f" {UNPROVEN}"
         about = text(words, "hint")

@@ -140,7 +140,7 @@ class SegmatchDock(QWidget):
     def _find_action(self, tab: str, action: str) -> Callable[..., object] | None:
         if action == "sheet":
             return self.toggle_sheet
-        if self.session.project is None or self.review.sheet_is_open:
+        if self.session.project is None or self.review.sheets.sheet is not None:
             return None
         if action in ("done", "enter") and self.desk.layers.drawing_polygon:
             return None  # napari closes the polygon with it

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 
 from qtpy.QtCore import QModelIndex
@@ -10,7 +10,6 @@ from qtpy.QtCore import QModelIndex
 from ..ranking import belongs, is_blind, labelled_in, selected
 from ..session import Session
 from ..types import REASONS, Proposal
-from .contact_sheet import ContactSheet
 from .desk import Desk
 from .legend import Legend
 from .overlays import Overlays
@@ -19,8 +18,9 @@ from .queue_filter import QueueFilter
 from .queue_view import QueueView, verdict_colour
 from .reviewer import Reviewer
 from .scoreboard import Scoreboard
+from .sheets import Sheets
 from .strip import Cell, SliceStrip
-from .style import LATER, VERDICT_COLOURS, Page, column, count, holder, stylesheet, text
+from .style import LATER, VERDICT_COLOURS, Page, column, holder, text
 from .thumbnails import Thumbnails
 from .verdicts import Verdicts
 
@@ -33,6 +33,7 @@ class ReviewPanel(Page):
         self.session, self.desk, self.thumbnails, self.overlays = session, desk, thumbnails, overlays
         self.model = QueueModel(self._number, session.is_proven, self)
         self.reviewer = reviewer = Reviewer(session, desk, thumbnails, lambda: self.model.items, self.model.place_of)
+        self.sheets = Sheets(session, desk, thumbnails, self.model, reviewer, self)
         self.actions: dict[str, Callable[..., object]] = {
             "accept": reviewer.accept, "reject": reviewer.reject, "correct": reviewer.correct,
             "defer": reviewer.defer, "enter": reviewer.enter, "take_back": reviewer.take_back,
@@ -40,10 +41,10 @@ class ReviewPanel(Page):
             "worth_a_look": reviewer.worth_a_look, "sequence": desk.layers.pictures.next,
             "peek": desk.layers.peek, "outline": reviewer.toggle_outline,
             "undo": reviewer.undo, "redo": reviewer.redo, "planes": overlays.planes.toggle,
-            "cancel": reviewer.cancel_correction, "accept_case": self.accept_case, "accept_above": self.accept_above,
+            "cancel": reviewer.cancel_correction,
+            "accept_case": self.sheets.accept_case, "accept_above": self.sheets.accept_above,
             **{f"reason_{n}": partial(reviewer.reject, reason) for n, reason in enumerate(REASONS, 1)},
         }  # fmt: skip
-        self._sheet: ContactSheet | None = None
         self.wished = ""
         """A case that somebody had segmented, until they have come to see it."""
         self._stale, self._newcomers = False, 0
@@ -82,8 +83,7 @@ class ReviewPanel(Page):
     def unlink(self) -> None:
         super().unlink()
         self.reviewer.close()
-        if self._sheet is not None:
-            self._sheet.close_sheet()
+        self.sheets.close()
 
     # the queue -------------------------------------------------------------------------------------------
 
@@ -181,7 +181,7 @@ class ReviewPanel(Page):
     def _clicked(self, index: QModelIndex) -> None:
         heading = index.data(HEADING_ROLE)
         if heading is not None:
-            self.accept_case(heading.case)
+            self.sheets.accept_case(heading.case)
             return
         item = index.data(PROPOSAL_ROLE)
         if item is not None:
@@ -203,41 +203,6 @@ class ReviewPanel(Page):
         item = near or self.reviewer.current or next(iter(self.model.items), None)
         if item is not None:
             self.reviewer.show(item)
-
-    # many at once ----------------------------------------------------------------------------------------
-
-    @property
-    def sheet_is_open(self) -> bool:
-        return self._sheet is not None
-
-    def _sheet_closed(self) -> None:
-        self._sheet = None
-
-    def accept_case(self, case: str = "") -> None:
-        """Put all open proposals of a case that are in the list on a sheet."""
-        current = self.reviewer.current
-        case = case or (current.case if current is not None else "")
-        items = sorted(self.model.of_cases({case}), key=self._number)
-        self._open_sheet(f"All of {case}", items)
-
-    def accept_above(self) -> None:
-        """Put the proposal on the screen and all above it in the list on a sheet."""
-        current = self.reviewer.current
-        here = self.model.place_of(current.id) if current is not None else -1
-        self._open_sheet("From the top of the list to here", self.model.items[: here + 1])
-
-    def _open_sheet(self, title: str, items: Iterable[Proposal]) -> None:
-        items = [item for item in items if item.decision is None and not is_blind(item)]
-        if self.reviewer.correcting or self.sheet_is_open:
-            return
-        if not items:
-            self.session.message.emit("There is nothing open to accept at once: only spot checks, or nothing.", False)
-            return
-        window, look = self.window(), stylesheet(self.desk.viewer.theme)
-        self._sheet = ContactSheet(window, look, f"{title}: {count(len(items), 'proposal')}", items, self.model,
-                                   self.thumbnails, self.reviewer.decide_all)  # fmt: skip
-        self._sheet.closed.connect(self._sheet_closed)
-        self._sheet.open_over(window.rect().adjusted(40, 40, -40, -40))
 
     # redrawing -------------------------------------------------------------------------------------------
 

@@ -30,12 +30,22 @@ class Reviewer(Showing):
         if item is None:
             return
         self.desk.save()
+        preview = self.thumbnails.preview(item)
+        labels = preview.labels if preview is not None else None
         if self._painted_over(item) is not None:
             words = "You painted on this slice: C corrects the proposal with it, Ctrl+Z undoes it."
             self.session.message.emit(words, False)
-            return
-        preview = self.thumbnails.preview(item)
-        self._decide("accepted", preview.labels if preview is not None else None)
+        elif (self._draft(item) & (self.desk.labels[item.z] != labels)).any():
+            words = "You painted on this slice before: C corrects the proposal with it."
+            self.session.message.emit(words, False)
+        else:
+            self._decide("accepted", labels)
+
+    def _draft(self, item: Proposal) -> np.ndarray:
+        """Return where (y, x) the person has painted on the slice, as far as it is not done."""
+        mine = self.desk.labels[item.z]
+        done = item.z in self.desk.done or item.decision in ("accepted", "corrected")
+        return (mine > 0) & (mine != NOT_ANNOTATED) & (not done)
 
     def _painted_over(self, item: Proposal) -> np.ndarray | None:
         """Return the slice as it was when the proposal came, if the person has painted on it since."""
@@ -126,10 +136,12 @@ class Reviewer(Showing):
             return
         self.desk.z = item.z
         self.desk.save()
-        mine = self.desk.labels[item.z].copy()
+        mine, own = self.desk.labels[item.z].copy(), self._draft(item)
         shown = self._painted_over(item)
+        if shown is not None:
+            own |= mine != shown
         self._before, self.correcting = mine, True
-        self.desk.write({item.z: preview.labels if shown is None else np.where(mine != shown, mine, preview.labels)})
+        self.desk.write({item.z: np.where(own, mine, preview.labels)})
         self._copied = self.desk.strokes.last
         self.desk.layers.set_mode("paint")
         self.mode_changed.emit()
