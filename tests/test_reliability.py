@@ -906,6 +906,35 @@ def test_window_that_closes_on_a_full_disk_rescues_its_strokes(session, monkeypa
         assert np.array_equal(project.aside_labels(project.asides()[0].version)[1] == 1, drawn() == 1)
 
 
+def test_other_cases_open_while_the_disk_refuses_the_one_that_was_painted(session, full):
+    """Who asks for that one again waits for its save, and nobody else does."""
+    full.set()
+    session.save_slices("c", {1: drawn()}, done=[1])
+    until(session, lambda: session.trouble)
+    opened = []
+    for case in "cab":
+        session.load_case(case, lambda _, labels, case=case: opened.append((case, labels[1].max())))
+    until(session, lambda: len(opened) == 2)
+    assert [case for case, _ in opened] == ["a", "b"]
+    full.clear()
+    until(session, lambda: len(opened) == 3)
+    assert opened[-1] == ("c", 1)
+
+
+def test_a_case_that_waits_for_its_save_is_read_of_no_other_project(session, full, tmp_path):
+    """Its project is left before the disk takes the save."""
+    (tmp_path / "other").mkdir()
+    small_project(tmp_path / "other").close()
+    full.set()
+    session.save_slices("c", {1: drawn()})
+    opened = []
+    session.load_case("c", lambda *_: opened.append("c"))
+    full.clear()
+    session.open_project(tmp_path / "other" / "project")
+    session.wait()
+    assert opened == []
+
+
 def refusing_slowly(path, monkeypatch):
     """The disk takes no new file in a project any more, and says so after a moment."""
     whole = fsio._open

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -153,17 +153,14 @@ class CaseSession(KeepingSession):
         self, case: str, then: Callable[[Volume, np.ndarray], None], failed: Callable[[], None] = lambda: None
     ) -> None:
         """Read pixels and labels off the window's thread, the labels after every save of this case."""
-        saved = self._last_save.get(case)
 
         def job() -> tuple[Volume, np.ndarray]:
-            if saved is not None:
-                wait([saved])
             try:
                 return self.volume(case), self._open().mask(case)
             except SegmatchError as error:
                 raise ProjectError(f"{case} cannot be shown: {error}") from error
 
-        self.read(job, lambda both: then(*both), failed)
+        self.read(job, lambda both: then(*both), failed, after=self._last_save.get(case))
 
     def mask(self, case: str) -> np.ndarray:
         return self._open().mask(case)
@@ -283,12 +280,16 @@ class CaseSession(KeepingSession):
     def poll(self) -> None:
         """Bring in what the threads have finished. Call this on the window's thread, ten times a second."""
         self._jobs.poll()
+        self._read_behind_saves()
         self._note_place()
 
     def wait(self) -> None:
         """Finish everything that is under way, then poll."""
         self._jobs.finish()
         self.poll()
+        if self._jobs.pending("read"):  # what has waited for a save
+            self._jobs.finish("read")
+            self.poll()
 
     def _failed(self, lane: Lane, error: BaseException) -> None:
         super()._failed(lane, error)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -37,6 +38,7 @@ class KeepingSession:
         self._jobs = Jobs(self._failed)
         self._lock: WindowLock | None = None
         self._keeper: Keeper | None = None
+        self._behind: list[tuple[Future[Any], Callable[[], None]]] = []  # readings, each with the save before it
         self._strokes: dict[str, int] = {}  # of each case, those in the journal that no save has taken along
         self._trouble = ""
         self._here: tuple[str, int] | None = None
@@ -52,12 +54,22 @@ class KeepingSession:
             raise ProjectError("No project is open: create one or open one first.")
         return self.project
 
-    def read(self, job: Callable[[], T], then: Callable[[T], None], failed: Callable[[], None] = lambda: None) -> None:
+    def read(
+        self,
+        job: Callable[[], T],
+        then: Callable[[T], None],
+        failed: Callable[[], None] = lambda: None,
+        after: Future[Any] | None = None,
+    ) -> None:
         """Run a job that only reads in the reading thread; ``then`` gets its result from :meth:`poll`.
 
         ``failed`` is called instead when there is none, after a message has said why. What comes of it when its project
-        has been left reaches nobody: the same names and numbers mean others now.
+        has been left reaches nobody: the same names and numbers mean others now. A job that has to come ``after`` a
+        save keeps no other from the thread meanwhile: the disk may refuse that one for hours.
         """
+        if after is not None and not after.done():
+            self._behind.append((after, partial(self.read, job, then, failed)))
+            return
         mine = self.project
 
         def concluded(found: T) -> None:
@@ -70,6 +82,11 @@ class KeepingSession:
                 failed()
 
         self._jobs.submit("read", job, concluded, refused)
+
+    def _read_behind_saves(self) -> None:
+        for item in [item for item in self._behind if item[0].done()]:
+            self._behind.remove(item)
+            item[1]()
 
     # coming and going ------------------------------------------------------------------------------------
 
@@ -90,6 +107,7 @@ class KeepingSession:
 
     def _finish(self) -> None:
         """Finish everything that is under way; what the disk refuses, now or in the meantime, is put somewhere else."""
+        self._behind.clear()
         if self.project is not None:
             self.farewell = ""
         done = False
