@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from .types import Volume
 
-Lane = Literal["journal", "save", "import", "read", "segment"]
-LANES: tuple[Lane, ...] = ("journal", "save", "import", "read", "segment")
+Lane = Literal["journal", "save", "import", "read", "segment", "export"]
+LANES: tuple[Lane, ...] = ("journal", "save", "import", "read", "segment", "export")
 
 VOLUME_BYTES, VOLUMES = 64 * 2**20, 3
 """Pixels of cases opened lately that are kept, so that going back and forth reads no file: so many, or a few cases."""

@@ -254,6 +254,30 @@ def test_live_loop_from_training_to_correction(session):
     assert not session.is_training
 
 
+def test_nobody_waits_for_an_export_which_holds_what_was_saved_before(session, tmp_path, monkeypatch):
+    """A data set of a cohort takes minutes: painting, opening and training go on meanwhile."""
+    go, done, export = threading.Event(), [], session.project.export
+
+    def slow(*where, **how):
+        assert go.wait(30)
+        return export(*where, **how)
+
+    monkeypatch.setattr(session.project, "export", slow)
+    session.exported.connect(done.append)
+    labels, opened = np.ones(SHAPE[1:], np.uint8), []
+    session.save_slices("c", {1: labels}, done=[1])
+    session.export(tmp_path / "out")
+    session.save_slices("d", {1: labels}, done=[1])
+    session.load_case("d", lambda _, mask: opened.append(mask[1].max()))
+    _until(session, lambda: opened)
+    session.start_training(_config())
+    session.stop_training()
+    assert session.project.case("d").labelled == (1,) and opened == [1] and done == []
+    go.set()
+    session.wait()
+    assert "c.nii.gz" in {path.name for path in done[0]}
+
+
 def test_training_starts_beside_an_import(session):
     """It waits for what a person has drawn, and for nothing else: the window would stand still for so long."""
     gate = threading.Event()

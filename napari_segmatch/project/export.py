@@ -109,7 +109,7 @@ def _target(path: Path, images: Collection[Path], written: Collection[Path], tab
 
 def _labels(project: Project, case: Case, proposals: Mapping[int, Proposal]) -> np.ndarray:
     """Return what leaves the project of a case: finished slices, proposals, and 255 in all other slices."""
-    labels = project.mask(case.id)
+    labels = project.newest_labels(case)  # of the version whose finished slices we know: somebody may go on painting
     labels[[z for z in range(case.shape[0]) if z not in set(case.labelled)]] = NOT_ANNOTATED
     for z, item in proposals.items():
         labels[z] = project.proposal_mask(item)

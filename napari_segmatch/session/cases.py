@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from bisect import insort
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -262,18 +262,23 @@ class CaseSession(KeepingSession):
     # export ----------------------------------------------------------------------------------------------
 
     def export(self, folder: Path, include_accepted: bool = False, layout: str = "nifti") -> None:
+        """Export in a thread of its own, with all that was saved before; what is saved later need not wait for it."""
+        project = self._open()
+        saved = self._jobs.submit("save", lambda: None, lambda _: None)
+
+        def job() -> list[Path]:
+            wait([saved])
+            return project.export(folder, include_accepted=include_accepted, layout=layout)
+
         def done(files: list[Path]) -> None:
             self.exported.emit(files)
             self.message.emit(f"{len(files)} files written to {folder.name}.", False)
 
         def refused(error: BaseException) -> None:
             self.exported.emit([])
-            self._failed("save", error)
+            self._failed("export", error)
 
-        project = self._open()
-        self._jobs.submit(
-            "save", lambda: project.export(folder, include_accepted=include_accepted, layout=layout), done, refused
-        )
+        self._jobs.submit("export", job, done, refused)
 
     # the window's heartbeat ------------------------------------------------------------------------------
 
@@ -293,5 +298,5 @@ class CaseSession(KeepingSession):
 
     def _failed(self, lane: Lane, error: BaseException) -> None:
         super()._failed(lane, error)
-        if self.project is not None and lane not in ("journal", "read", "segment"):
+        if self.project is not None and lane not in ("journal", "read", "segment", "export"):
             self._reload()
