@@ -364,6 +364,19 @@ def test_the_next_open_proposal_is_found_without_making_an_object_of_each(monkey
     assert some[2901:].first_open() is None and some[:0].first_open() is None and len(made) == 3
 
 
+def test_review_opens_without_making_an_object_of_each(dock, proposed, settle, monkeypatch):
+    """Nobody has had a case segmented: to find where to begin, the queue is not gone through."""
+    dock.session.open_project(proposed)
+    found = [replace(item, run=1, region=Region("case-02", item.z % 8), decision=None) for item in many(3000)]
+    dock.session.proposals = Ledger(Columns.of(found))
+    dock.show_tab("Review")
+    dock.show_tab("Cases")
+    made, make = [], Columns._item
+    monkeypatch.setattr(Columns, "_item", lambda self, row: made.append(1) or make(self, row))
+    dock.show_tab("Review")
+    assert len(dock.review.model.items) > 1000 and len(made) < 500
+
+
 @pytest.mark.parametrize("grouped", [False, True])
 def test_home_and_end_go_to_the_ends_of_the_queue(qapp, grouped):
     model = _model(sorted(many(60), key=lambda item: item.region), grouped)

@@ -195,11 +195,10 @@ class ReviewPanel(Page):
         if self._stale:
             self.refill()
         wished, self.wished = self.wished, ""
-        if any(item.case == wished for item in self.model.items):
+        if self.model.of_cases({wished}):
             self.filter.order.setCurrentText("by case")  # any other order would go on to other cases
         here = self.desk.z if self.desk.case_id == wished else 0
-        mine = [item for item in self.model.items if item.case == wished]
-        near = min(mine, key=lambda item: abs(item.z - here), default=None)
+        near = min(self.model.of_cases({wished}), key=lambda item: abs(item.z - here), default=None)
         item = near or self.reviewer.current or next(iter(self.model.items), None)
         if item is not None:
             self.reviewer.show(item)
