@@ -71,6 +71,12 @@ class Columns(Sequence[Proposal]):
         """Return a table of some rows, by their places or a mask of them."""
         return Columns(self.cases, self.rows[chosen])
 
+    def turned(self, cases: Iterable[str]) -> Columns:
+        """Return a table to sort by, in which the slices of these cases come in the reverse order."""
+        rows = self.rows.copy()
+        rows["z"][np.isin(rows["case"], [self.code[case] for case in cases])] *= -1
+        return Columns(self.cases, rows)
+
     @cached_property
     def ids(self) -> np.ndarray:
         """The proposals' numbers."""
@@ -155,6 +161,10 @@ class Some(Sequence[Proposal]):
         if isinstance(index, slice):
             return Some(self.table, self.ids[index])
         return self.table.known(self.ids[index])
+
+    def place_of(self, id: int) -> int:
+        """Return where the proposal with a number stands, -1 if it does not."""
+        return next(iter(np.flatnonzero(self.ids == id).tolist()), -1)
 
     def first_open(self, but: Collection[int] = ()) -> Proposal | None:
         """Return the first that nobody has judged and whose number is none of ``but``; no object is made of others."""

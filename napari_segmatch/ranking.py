@@ -188,12 +188,11 @@ def select(
     return list(columns.take(_arranged(columns, choice, pace, labelled)))
 
 
-def selected(
-    proposals: Iterable[Proposal], choice: Choice, pace: Pace = Pace(), labelled: Labelled | None = None
-) -> Some:
-    """Do so, and make an object of none."""
+def selected(proposals: Iterable[Proposal], choice: Choice, pace: Pace = Pace(), labelled: Labelled | None = None,
+             turned: Iterable[str] = ()) -> Some:  # fmt: skip
+    """Do so, and make an object of none; ``turned`` are the cases whose last slice comes first on the screen."""
     table = Columns.of(proposals).by_id()
-    return Some(table, table.ids[_arranged(table, choice, pace, labelled)])
+    return Some(table, table.ids[_arranged(table.turned(turned), choice, pace, labelled)])
 
 
 def _arranged(items: Columns, choice: Choice, pace: Pace, labelled: Labelled | None) -> np.ndarray:

@@ -454,6 +454,24 @@ def test_a_correction_has_naparis_own_tools_and_enter_closes_a_polygon_first(doc
     assert session.proposals.get(item.id).decision == "corrected"
 
 
+def test_by_case_nothing_of_a_case_is_left_before_another_one_comes(dock, proposed, settle):
+    """In the order of the screen, from wherever somebody has begun."""
+    session, reviewer = dock.session, dock.review.reviewer
+    session.open_project(proposed)
+    dock.review.filter.order.setCurrentText("by case")
+    dock.show_tab("Review")
+    settle(dock, lambda: reviewer.on_screen)
+    of_case = [item for item in dock.review.model.items if item.case == "case-02"]
+    numbers = [dock.review._number(item) for item in of_case]
+    assert numbers == sorted(numbers) and [item.z for item in of_case] == sorted((i.z for i in of_case), reverse=True)
+    reviewer.show(of_case[2])
+    for item in of_case[2:] + of_case[:2]:
+        assert reviewer.current.id == item.id
+        settle(dock, lambda: reviewer.on_screen)
+        press(dock, Key.Key_D)
+    assert reviewer.current.case == "case-03"
+
+
 def test_what_is_painted_on_a_proposal_is_never_hidden_by_accepting_it(dock, proposed, settle):
     """In words: it becomes part of a correction, or is undone. The proposal itself takes no stroke."""
     session, desk = dock.session, dock.desk

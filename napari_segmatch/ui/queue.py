@@ -190,7 +190,16 @@ class QueueModel(QAbstractListModel):
 
     def place_of(self, id: int) -> int:
         """Return where a proposal stands among :attr:`items`, -1 if it does not."""
-        return next(iter(np.flatnonzero(self._ids == id).tolist()), -1)
+        return self.items.place_of(id)
+
+    def group_of(self, id: int) -> Some:
+        """Return the proposals under the same heading as one, none where there are no headings."""
+        row = self.row_of(id)
+        if row is None or not self._headings:
+            return Some(self._table, self._ids[:0])
+        heads = np.append(np.flatnonzero(self._rows < 0), len(self._rows))
+        last = int(np.searchsorted(heads, row))
+        return Some(self._table, self._rows[heads[last - 1] + 1 : heads[last]])
 
     def repaint(self, ids: Iterable[int]) -> None:
         for row in self._rows_of(ids):

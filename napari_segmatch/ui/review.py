@@ -32,7 +32,7 @@ class ReviewPanel(Page):
         super().__init__()
         self.session, self.desk, self.thumbnails, self.overlays = session, desk, thumbnails, overlays
         self.model = QueueModel(self._number, session.is_proven, self)
-        self.reviewer = reviewer = Reviewer(session, desk, thumbnails, lambda: self.model.items, self.model.place_of)
+        self.reviewer = reviewer = Reviewer(session, desk, thumbnails, lambda: self.model.items, self.model.group_of)
         self.sheets = Sheets(session, desk, thumbnails, self.model, reviewer, self)
         self.actions: dict[str, Callable[..., object]] = {
             "accept": reviewer.accept, "reject": reviewer.reject, "correct": reviewer.correct,
@@ -103,8 +103,11 @@ class ReviewPanel(Page):
     def refill(self) -> None:
         """Fill the list anew, in order; the proposal on the screen stays selected if it is still in it."""
         choice = self.filter.choice
-        items = selected(self.session.proposals, choice, self.session.pace, labelled_in(self.session.cases))
-        self.model.show(items, grouped=choice.order == "by case")
+        session, grouped = self.session, choice.order == "by case"
+        known = filter(None, map(session.known, session.proposals.columns.cases if grouped else ()))
+        turned = [case.id for case in known if case.geometry.reversed[0]]
+        items = selected(session.proposals, choice, session.pace, labelled_in(session.cases), turned)
+        self.model.show(items, grouped)
         self._stale, self._newcomers = False, 0
         self._after_change()
 

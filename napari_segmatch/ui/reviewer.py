@@ -122,9 +122,13 @@ class Reviewer(Showing):
         self.moved.emit()
 
     def _following(self, item: Proposal) -> Proposal | None:
-        """Return the next open proposal of the list, from the top when the end is reached."""
-        items, here = self.items(), self._place(item)
-        return items[here + 1 :].first_open() or items[: max(0, here)].first_open()
+        """Return the next open proposal: under the same heading, else in the list; at the end of each, from its top."""
+        for items in (self.group_of(item.id), self.items()):
+            here = items.place_of(item.id)
+            found = items[here + 1 :].first_open() or items[: max(0, here)].first_open()
+            if found is not None:
+                return found
+        return None
 
     # correcting ------------------------------------------------------------------------------------------
 

@@ -26,8 +26,8 @@ class Showing:
     ----------
     items
         Gives the proposals to go through, in order.
-    place_of
-        Gives where the proposal of a number stands among them, -1 if it does not.
+    group_of
+        Gives those under the same heading as the proposal of a number, none where there are no headings.
 
     Attributes
     ----------
@@ -48,10 +48,10 @@ class Showing:
         desk: Desk,
         thumbnails: Thumbnails,
         items: Callable[[], Some],
-        place_of: Callable[[int], int],
+        group_of: Callable[[int], Some],
     ) -> None:
         self.session, self.desk, self.thumbnails, self.items = session, desk, thumbnails, items
-        self.place_of = place_of
+        self.group_of = group_of
         self.current: Proposal | None = None
         self.active = False
         self.correcting = False
@@ -153,7 +153,7 @@ class Showing:
             self.thumbnails.preview(follower)
 
     def _place(self, item: Proposal | None) -> int:
-        return self.place_of(item.id) if item is not None else -1
+        return self.items().place_of(item.id) if item is not None else -1
 
     # moving ----------------------------------------------------------------------------------------------
 
