@@ -1071,7 +1071,7 @@ def test_the_table_leaves_of_a_long_id_what_tells_cases_apart(dock, tmp_path, se
 def test_the_choice_of_cases_keeps_the_end_of_a_long_id(dock, tmp_path, settle):
     session, ids = dock.session, [f"a_hospital_with_a_very_long_name_{visit:02}" for visit in (6, 12)]
     session.create_project(tmp_path / "long", ["lesion"], ["flair"])
-    session.add_cases([FoundCase(id, write_case(tmp_path / id)[0], None) for id in ids])
+    session.add_cases([FoundCase(id, write_case(tmp_path / id, seed)[0], None) for seed, id in enumerate(ids)])
     settle(dock, lambda: len(session.cases) == 2)
     box, option = dock.annotate._case, QStyleOptionComboBox()
     for id in ids:
