@@ -10,12 +10,13 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from .config import TrainConfig
 from .errors import DiskProblem, ProjectError, SegmatchError
@@ -24,6 +25,9 @@ from .project import Project, ProjectPool, Run
 from .types import RunState
 
 Mode = Literal["thread", "process"]
+
+REFUSED = 2
+"""Exit code of a command whose last words are why it could not do what it was asked for."""
 
 _QUIET_SECONDS = 0.2
 """Step events closer together than this are not written down; every other event is."""
@@ -161,11 +165,15 @@ class Background:
         self.problem = ""
         """Why it could not even start, if so."""
         self._process: subprocess.Popen[bytes] | None = None
+        self._said: IO[bytes] | None = None  # by the process, until it has been read
         self._thread: threading.Thread | None = None
         if mode == "process":
             command = [sys.executable, "-m", "napari_segmatch.cli", "resume" if resume else "start",
                        str(project_path), "--run", str(run_id), "--quiet", "--courteous"]  # fmt: skip
-            self._process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+            self._said = tempfile.TemporaryFile()  # noqa: SIM115  read when the process has ended
+            self._process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._said
+            )
         else:
             self._thread = threading.Thread(
                 target=self._exhaust, args=(project_path, run_id, resume), name=f"segmatch-run-{run_id}", daemon=True
@@ -181,8 +189,20 @@ class Background:
 
     def is_alive(self) -> bool:
         if self._process is not None:
-            return self._process.poll() is None
+            code = self._process.poll()
+            if code is not None and self._said is not None:
+                self._hear_out(self._said, code)
+            return code is None
         return self._thread is not None and self._thread.is_alive()
+
+    def _hear_out(self, said: IO[bytes], code: int) -> None:
+        """Learn why the process could not start. What goes wrong in a run that has begun is among its events."""
+        with said:
+            said.seek(0)
+            lines = said.read().decode(errors="replace").split("\n")
+        self._said = None
+        if code == REFUSED:
+            self.problem = next((line for line in reversed(lines) if line), "").removeprefix("segmatch: ")
 
     def join(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; True when the run has ended."""

@@ -315,6 +315,29 @@ def test_stopped_run_is_resumed_from_its_checkpoint(session):
     assert session.history.started.step == stopped_at
 
 
+@pytest.mark.parametrize("mode", ["thread", "process"])
+def test_a_training_that_cannot_begin_says_why(session, mode):
+    """Somebody else trains this run; in a process of its own the window hears of it as well."""
+    run = session.project.new_run(_config(steps=4))
+    session.show_run(run.id)
+    with run.lock():
+        session.resume_training(mode)
+        _until(session, lambda: not session.is_training)
+        session.poll()
+    assert any("in use by another process" in text and wrong for text, wrong in session.said)
+
+
+@pytest.mark.parametrize("mode", ["thread", "process"])
+def test_why_a_training_failed_is_said_once(session, tmp_path, mode):
+    """It is among the run's events, wherever it ran."""
+    for name in "ab":
+        (tmp_path / "images" / name / "flair.nii.gz").write_bytes(b"")
+    session.start_training(_config(steps=4), mode)
+    _until(session, lambda: session.run_state == "failed")
+    session.poll()
+    assert len([text for text, wrong in session.said if wrong]) == 1
+
+
 def test_training_without_labels_is_refused(tmp_path):
     """Before a thread is started."""
     small_project(tmp_path, labelled=0).close()

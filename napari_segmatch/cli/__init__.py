@@ -10,6 +10,7 @@ import warnings
 import typer
 
 from ..errors import SegmatchError
+from ..runner import REFUSED
 from . import (  # noqa: F401
     cases, training, predicting, packaging, reviewing, simulating, keeping, upkeep, benchmarking,
 )  # fmt: skip
@@ -45,4 +46,4 @@ def _sentence(error: Exception) -> str:
 
 def _complain(sentence: str) -> int:
     typer.echo(f"segmatch: {sentence}", err=True)
-    return 2
+    return REFUSED

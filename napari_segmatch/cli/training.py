@@ -78,5 +78,7 @@ def _follow(project: Path, run: Run, *, resume: bool, quiet: bool, courteous: bo
     progress = Progress(quiet)
     for event in training(project, run.id, resume=resume, courteous=courteous):
         progress.show(event)
+        if isinstance(event, Failed) and courteous:  # the window reads it among the events
+            raise typer.Exit(1)
         if isinstance(event, Failed):
             raise SegmatchError(event.message)
