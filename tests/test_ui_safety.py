@@ -122,6 +122,13 @@ def test_window_stays_open_while_the_disk_refuses(on_case, settle, monkeypatch, 
         monkeypatch.setattr(f"napari_segmatch.{module}.write_atomic", whole)
     settle(dock, lambda: not dock.session.trouble and not dock.session.is_saving)
     assert (dock.session.project.mask("case-03") == 1).sum() == 100
+    settle(dock, lambda: not dock._warned)
+    dock.banner.dismiss()
+    monkeypatch.setattr("napari_segmatch.project.objects.write_atomic", refuse)
+    paint(dock, 0)
+    settle(dock, lambda: bool(dock.session.trouble))
+    dock.window().close()
+    assert dock.window().isVisible() and "Not closed" in dock.banner.sentence, "another trouble is told again"
 
 
 def test_where_the_rescued_strokes_lie_is_still_said_when_the_project_is_closed(

@@ -176,6 +176,7 @@ class SegmatchDock(QWidget):
             self.session.poll()
         except SegmatchError as error:
             self._say(str(error), True)
+        self._warned = self._warned and bool(self.session.trouble)  # the next trouble is another one
         self.status.redraw()
 
     def _say(self, sentence: str, wrong: bool) -> None:
