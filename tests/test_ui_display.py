@@ -366,6 +366,10 @@ def test_which_masks_are_finished_and_who_is_held_out(tmp_path):
     assert chosen(found, "these: …", 2, "c3, c5") == ["c3", "c5"]
     assert held_out(found, ["c0", "c2"], 2) == ["c4", "c5"]
     assert held_out(found, ["c0"], 0) == []
+    everything = chosen(found, "all of them", 2, "")
+    assert held_out(found, everything, 2) == ["c4", "c5"], "finished labels, and two of them only judge"
+    assert held_out(found, everything, 9) == ["c2", "c3", "c4", "c5"], "one is left to teach"
+    assert held_out([FoundCase("c", {})], [], 2) == []
 
 
 @pytest.mark.parametrize(

@@ -36,9 +36,12 @@ def chosen(found: Sequence[FoundCase], which: str, first: int, named: str) -> li
 
 
 def held_out(found: Sequence[FoundCase], labelled: Sequence[str], many: int) -> list[str]:
-    """Return the cases to validate on: the last ones with masks that are not in ``labelled``."""
-    taken = set(labelled)
-    rest = [item.id for item in found if item.mask is not None and item.id not in taken]
+    """Return the cases to validate on: the last ones with masks that are not in ``labelled``.
+
+    If all are in it they are the last of those: finished labels judge as well as they teach. One is left to teach.
+    """
+    masks, taken = [item.id for item in found if item.mask is not None], set(labelled)
+    rest = [id for id in masks if id not in taken] or masks[1:]
     return rest[len(rest) - min(many, len(rest)) :]
 
 
