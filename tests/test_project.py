@@ -264,6 +264,30 @@ def test_undo_walks_back_through_history(project):
     assert project.undoable()[0] is None
 
 
+def test_a_removed_case_does_not_stand_in_the_way_of_undo(project):
+    """Words on its proposals stand until it is restored; those on others are taken back, alone or with their run."""
+    here, gone, late = _propose(project, z=1), _propose(project, "d", z=1), _propose(project, "d", z=2)
+    project.decide(here, "accepted")
+    project.decide_all([gone, late], "accepted")
+    project.remove_case("d")
+    project.revert(project.undoable()[0])
+    assert project.case("c").labelled == ()
+    assert project.undoable()[0] is None
+    project.revert(project.undoable()[1])
+    assert project.case("c").labelled == (1,)
+    assert [word.proposal for word in project.roll_back(here.run)] == [here.id]
+    assert project.case("c").labelled == ()
+    with pytest.raises(ProjectError, match="no case 'd'"):
+        project.decide(gone, "rejected")
+    project.restore_case("d")
+    project.revert(project.undoable()[0])
+    assert project.case("c").labelled == (1,)
+    project.revert(project.undoable()[0])
+    project.revert(project.undoable()[0])
+    assert project.case("d").labelled == ()
+    assert project.undoable()[0] is None
+
+
 def test_newest_proposal_of_a_slice_is_the_one_shown(project):
     """A later proposal for the same slice takes the earlier one's place."""
     _propose(project, score=0.1)

@@ -17,7 +17,7 @@ from ..fsio import inside
 from ..io import Code
 from ..types import NOT_ANNOTATED, Case, Decision, HumanVerdict, Proposal, RunState, Verdict
 from .audit import now
-from .decisions import decide, decide_all, revert, steps, take_back, touched
+from .decisions import decide, decide_all, newest, revert, steps, take_back, touched
 from .export import export_project
 from .listing import listed
 from .masks import MaskFolder
@@ -158,9 +158,9 @@ class Project(MaskFolder):
         return take_back(self, admitted)
 
     def undoable(self) -> tuple[int | None, int | None]:
-        """Return the step that :meth:`revert` would undo and the one that it would redo."""
+        """Return the step that :meth:`revert` would undo and the one that it would redo, but for removed cases."""
         undo, redo = steps(self)
-        return (undo[-1] if undo else None), (redo[-1] if redo else None)
+        return newest(self, undo), newest(self, redo)
 
     def touched(self, batch: int) -> Mapping[int, HumanVerdict | None]:
         """Return the proposals of a step, and what was said of each before it."""

@@ -101,7 +101,7 @@ def _whole(project: Project, item: Proposal, mask: np.ndarray) -> np.ndarray:
 def settle(project: Project, words: Iterable[Word], reverts: int | None = None) -> list[Decision]:
     """Write a batch: of each case one mask version, of each proposal one row. Returns what was written.
 
-    A proposal whose slice somebody has labelled by hand is left out.
+    A proposal whose slice somebody has labelled by hand is left out, and so is one of a case that was removed.
     """
     by_case: dict[str, list[Word]] = defaultdict(list)
     for word in words:
@@ -110,7 +110,9 @@ def settle(project: Project, words: Iterable[Word], reverts: int | None = None) 
     with project.store.atomic():
         row = project.store.row("SELECT coalesce(max(batch), 0) + 1 AS batch FROM decision")
         batch = int(row["batch"]) if row else 1
-        for mine in by_case.values():
+        for case, mine in by_case.items():
+            if project.find_case(case) is None:
+                continue
             standing = _standing(project, [word.item.id for word in mine])
             lifted, undone = _lift_all(project, mine, standing)
             labelled, version = _label_all(project, mine, reverting=reverts is not None)
@@ -218,18 +220,27 @@ def steps(project: Project) -> tuple[list[int], list[int]]:
     for row in project.store.rows(
         "SELECT batch, max(reverts) AS reverts FROM decision WHERE batch > ? GROUP BY batch ORDER BY batch", last
     ):
-        last = row["batch"]
-        if undo and row["reverts"] == undo[-1]:
-            undo.pop()
+        last, reverts = row["batch"], row["reverts"]
+        if reverts is not None and reverts in undo:
+            undo.remove(reverts)
             redo.append(row["batch"])
-        elif redo and row["reverts"] == redo[-1]:
-            redo.pop()
+        elif reverts is not None and reverts in redo:
+            redo.remove(reverts)
             undo.append(row["batch"])
         else:
             undo.append(row["batch"])
             redo.clear()
     project.steps = last, undo, redo
     return undo, redo
+
+
+def newest(project: Project, batches: Sequence[int]) -> int | None:
+    """Return the last of these batches in which there is a case that has not been removed."""
+    concerned = (
+        'SELECT 1 FROM decision d JOIN proposal p ON p.id = d.proposal JOIN "case" c ON c.id = p.case_id '
+        "WHERE d.batch = ? AND c.removed_at IS NULL LIMIT 1"
+    )
+    return next((batch for batch in reversed(batches) if project.store.row(concerned, batch) is not None), None)
 
 
 def touched(project: Project, batch: int) -> Mapping[int, HumanVerdict | None]:
@@ -245,7 +256,10 @@ def touched(project: Project, batch: int) -> Mapping[int, HumanVerdict | None]:
 
 
 def revert(project: Project, batch: int) -> list[Decision]:
-    """Put every proposal of a batch back to what was said of it before; undoing an undo is a redo."""
+    """Put every proposal of a batch back to what was said of it before; undoing an undo is a redo.
+
+    What was said in cases that have been removed since stands.
+    """
     with project.store.atomic():
         rows = project.store.rows("SELECT * FROM decision WHERE batch = ? ORDER BY id", batch)
         return settle(project, [_before(project, row) for row in rows], reverts=batch)
