@@ -472,6 +472,24 @@ def test_by_case_nothing_of_a_case_is_left_before_another_one_comes(dock, propos
     assert reviewer.current.case == "case-03"
 
 
+@pytest.mark.parametrize("order", ["by case", "surest first"])
+def test_what_is_taken_back_stands_where_the_person_is(dock, proposed, settle, order):
+    """The next decision goes on from there; at the end of the list it would lead to another patient."""
+    session, reviewer = dock.session, dock.review.reviewer
+    session.open_project(proposed)
+    dock.review.filter.order.setCurrentText(order)
+    dock.show_tab("Review")
+    settle(dock, lambda: reviewer.on_screen)
+    before = [item.id for item in dock.review.model.items]
+    for key in (Key.Key_D, Key.Key_Backspace):
+        press(dock, key)
+        settle(dock, lambda: not session.is_saving and not session._jobs.pending("read") and reviewer.on_screen)
+    assert reviewer.current.id == before[0] and [item.id for item in dock.review.model.items] == before
+    assert not dock.review._newcomers
+    press(dock, Key.Key_D)
+    assert reviewer.current.id == before[1]
+
+
 def test_what_is_painted_on_a_proposal_is_never_hidden_by_accepting_it(dock, proposed, settle):
     """In words: it becomes part of a correction, or is undone. The proposal itself takes no stroke."""
     session, desk = dock.session, dock.desk

@@ -47,7 +47,8 @@ class ReviewPanel(Page):
         }  # fmt: skip
         self.wished = ""
         """A case that somebody had segmented, until they have come to see it."""
-        self._stale, self._newcomers = False, 0
+        self._stale = False
+        self._newcomers: set[int] = set()  # the numbers of those that queue at the end
         self._facts = text("", "section")
         self._facts.setToolTip(SCORE_TIP)
         self._legend = Legend()
@@ -108,7 +109,8 @@ class ReviewPanel(Page):
         turned = [case.id for case in known if case.geometry.reversed[0]]
         items = selected(session.proposals, choice, session.pace, labelled_in(session.cases), turned)
         self.model.show(items, grouped)
-        self._stale, self._newcomers = False, 0
+        self._stale = False
+        self._newcomers.clear()
         self._after_change()
 
     def _proposals_changed(self, cases: set[str]) -> None:
@@ -132,7 +134,7 @@ class ReviewPanel(Page):
         self.model.change(swapped)
         self.model.remove(item.id for region, item in known.items() if region not in here and item.id != kept)
         self.model.insert(sorted(new, key=lambda item: item.id), self.model.rowCount())
-        self._newcomers += len(new)
+        self._newcomers.update(item.id for item in new)
         self._after_change()
 
     def _decided(self, ids: set[int]) -> None:
@@ -140,15 +142,20 @@ class ReviewPanel(Page):
         choice = self.filter.choice
         items = [item for item in map(self.session.proposals.get, ids) if item is not None]
         staying = [item for item in items if belongs(item, choice)]
+        back = self._newcomers.intersection(item.id for item in staying)  # as such they have just been taken in
+        if back and choice.order == "by case":
+            self.refill()
+            return
+        self._newcomers -= ids
         self.model.change((item.id, item) for item in items)
-        self.model.remove(ids - {item.id for item in staying})
+        self.model.remove(ids - {item.id for item in staying} | back)
         row_here = self.model.row_of(self.reviewer.current.id) if self.reviewer.current is not None else None
         self.model.insert(staying, row_here or 0)
         self._after_change()
 
     def _after_change(self) -> None:
         self.filter.show_counts(self.session.proposals.counts)
-        self.filter.show_newcomers(self._newcomers)
+        self.filter.show_newcomers(len(self._newcomers))
         self.reviewer.refresh()
         self._empty.setText(self._what_is_missing())
         self._empty.setVisible(bool(self._empty.text()))
