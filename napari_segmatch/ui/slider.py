@@ -63,6 +63,7 @@ class SliceSlider(QObject):
         if count and self._window is not None:
             for event in self._changes():
                 event.connect(self._later)
+            self.viewer.dims.events.current_step.connect(self._correct)  # napari's number may be what stands there
             self._listen()
             self._soon.start()
 
@@ -89,6 +90,7 @@ class SliceSlider(QObject):
         if self._count and self._window is not None:
             for event in self._changes():
                 event.disconnect(self._later)
+            self.viewer.dims.events.current_step.disconnect(self._correct)
         self._count = 0
         with contextlib.suppress(RuntimeError, IndexError):  # napari's window has gone
             self.ribbon.hide()
