@@ -779,6 +779,28 @@ def test_why_a_run_failed_is_said_until_the_next_one_begins(dock, tmp_path, sett
     settle(dock, lambda: not session.is_training)
 
 
+def test_a_device_that_is_not_there_is_no_dead_end(dock, tmp_path, settle):
+    """No run is made for it; and one that failed before its first checkpoint is not to be resumed, nor asked."""
+    with small_project(tmp_path) as made:
+        failed = made.new_run(configure("quick", device="cuda:7", size=32))
+    session, train = dock.session, dock.train
+    session.open_project(tmp_path / "project")
+    session.resume_training()
+    settle(dock, lambda: session.run_state == "failed")
+    dock.show_tab("Train")
+    train.redraw()
+    assert train.start.text() == "Start training" and train.fresh.isHidden()
+    dock.annotate_case("d")
+    settle(dock, lambda: dock.desk.case_id == "d")
+    dock.annotate.actions["segment"]()
+    assert "failed before it had learnt anything" in dock.banner.sentence
+    dock.show_tab("Train")
+    train.device.setCurrentText("mps")
+    train.start.click()
+    settle(dock, lambda: "'mps' is not available here" in dock.banner.sentence)
+    assert [run.id for run, _ in session.runs()] == [failed.id] and not session.is_training
+
+
 def test_who_clicks_stop_twice_starts_no_run(dock, proposed, monkeypatch):
     """One button ends a training and begins none; the one that begins another run stands elsewhere."""
     with Project.open(proposed) as opened:

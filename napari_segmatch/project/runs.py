@@ -34,6 +34,11 @@ class Run:
         return self.folder / "checkpoints"
 
     @property
+    def has_checkpoint(self) -> bool:
+        """Whether the run has learnt something that can be used."""
+        return any(self.checkpoints.glob("[0-9]*"))
+
+    @property
     def config(self) -> TrainConfig:
         try:
             return from_dict(json.loads((self.folder / "config.json").read_text("utf-8")))

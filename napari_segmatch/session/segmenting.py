@@ -34,6 +34,10 @@ class SegmentingSession(TrainingSession):
         self._check_may_train()
         if run is None:
             raise ProjectError("Nothing is trained yet that could segment this case: start the training first.")
+        if self.run_state == "failed" and not run.has_checkpoint:
+            raise ProjectError(
+                f"Run {run.id} failed before it had learnt anything: start a new one, or choose another one in Train."
+            )
         if case in self.segmenting:
             return
         wish = self.segmenting[case] = object()  # stopped and asked for once more, it is another wish

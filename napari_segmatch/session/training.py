@@ -11,7 +11,7 @@ from ..errors import DiskProblem, ProjectError
 from ..events import Paused, Proposed, Started, Step, TrainEvent
 from ..history import History, sentence
 from ..project import Project, Run
-from ..runner import Background, Mode
+from ..runner import Background, Mode, check_settings
 from ..types import Proposal, RunState
 from .adding import AddingSession
 from .keeping import LOOK_SECONDS
@@ -58,13 +58,22 @@ class TrainingSession(AddingSession):
     # verbs -----------------------------------------------------------------------------------------------
 
     def start_training(self, config: TrainConfig, mode: Mode = "thread") -> None:
-        project = self._open()
+        """Begin a new run; a device that may not be there is looked for first, beside the window."""
         self._check_may_train()
         if self.is_training:
             raise ProjectError("Training is already running: stop it first.")
         if not any(case.labelled and not case.validation for case in self.cases):
             raise ProjectError("Training needs labels: mark at least one slice of a case as done first.")
-        self._train(project.new_run(config), mode, resume=False)
+
+        def begin(_: None = None) -> None:
+            if not self.is_training:
+                self._train(self._open().new_run(config), mode, resume=False)
+
+        if config.device in ("auto", "cpu"):
+            begin()
+        else:  # torch, which knows, takes seconds to load
+            self.message.emit(f"Looking for the device {config.device} …", False)
+            self.read(lambda: check_settings(config), begin)
 
     def resume_training(self, mode: Mode = "thread") -> None:
         """Go on with a paused, stopped or interrupted run."""
@@ -75,6 +84,13 @@ class TrainingSession(AddingSession):
             self._ask("run")
         else:
             self._train(self.run, mode, resume=True)
+
+    @property
+    def can_resume(self) -> bool:
+        """Whether the run on the screen has ended before its time, and there is something to go on with."""
+        ended = self.run_state in ("stopped", "interrupted", "paused")
+        failed_late = self.run_state == "failed" and self.run is not None and self.run.has_checkpoint
+        return not self.is_training and (ended or failed_late)
 
     def _check_may_train(self) -> None:
         reason = self._open().readonly or self.trouble

@@ -32,7 +32,6 @@ _PRESET_TIPS = (
 MODES = ("thread", "process")
 DEVICES = ("auto", "cpu", "cuda", "mps")
 _REDRAW_SECONDS = 0.25
-_ENDED = ("stopped", "interrupted", "failed", "paused")
 
 
 class TrainPanel(Page):
@@ -124,7 +123,7 @@ class TrainPanel(Page):
         """Start a new run, or go on with the one on the screen."""
         if self.session.is_training:
             return  # an impatient second click
-        if self._resumable():
+        if self.session.can_resume:
             self.desk.save()
             self._try(self.session.resume_training, self.mode.currentText())
             self._show_controls()
@@ -160,9 +159,6 @@ class TrainPanel(Page):
         """Say on the desktop that a run is over, if the window is not in front."""
         run = self.session.run
         tell_desktop(self.window(), f"Run {run.id if run else ''}: {state}.")
-
-    def _resumable(self) -> bool:
-        return not self.session.is_training and self.session.run_state in _ENDED
 
     # redrawing -------------------------------------------------------------------------------------------
 
@@ -207,7 +203,7 @@ class TrainPanel(Page):
 
     def _show_controls(self) -> None:
         training, paused = self.session.is_training, self.session.run_state == "paused"
-        resumable, self._stopping = self._resumable(), self._stopping and training
+        resumable, self._stopping = self.session.can_resume, self._stopping and training
         self.start.setText("Training …" if training else "Resume training" if resumable else "Start training")
         self.start.setEnabled(not training)
         self.pause.setText("Go on" if training and paused else "Pause")
