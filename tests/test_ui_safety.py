@@ -218,6 +218,22 @@ def test_a_case_that_cannot_be_opened_leads_back_to_the_table(dock, project, set
     assert dock.tabs_name() == "Cases" and dock.desk.case_id == "case-03"
 
 
+def test_strokes_on_a_layer_of_napari_s_are_not_taken_for_the_mask(on_case, settle):
+    """A slice would be marked as done without them. The brush comes back, also with a class; the next Enter holds."""
+    dock, mask = on_case, on_case.desk.layers.mask
+    theirs = dock.viewer.add_labels(np.zeros(mask.data.shape, np.uint8), name="Labels")
+    theirs.mode = "paint"
+    dock.annotate.actions["done"]()
+    assert "“Labels”" in dock.banner.sentence and not dock.session.is_saving
+    assert dock.viewer.layers.selection.active is mask and str(mask.mode) == "paint"
+    dock.viewer.layers.selection.active = theirs
+    dock.annotate.toolbox.class_group.button(1).click()
+    assert dock.viewer.layers.selection.active is mask
+    z = dock.desk.z
+    dock.annotate.actions["done"]()
+    settle(dock, lambda: z in dock.desk.done)
+
+
 def test_no_accept_takes_a_draft_away(dock, proposed, settle):
     """Neither one that is on the screen, which C takes into its correction, nor one that a sheet does not show."""
     session, desk, reviewer = dock.session, dock.desk, dock.review.reviewer

@@ -152,6 +152,9 @@ class AnnotatePanel(Page):
         """Finish the slice on the screen, with these labels if not its own, and go to the next one that is open."""
         if not self.filling.on_a_slice():
             return
+        if words := self.desk.layers.call_brush_back():
+            self.session.message.emit(words, True)
+            return
         z = self.desk.z
         done = {*self.desk.done, z}
         self.desk.finish(z, labels)

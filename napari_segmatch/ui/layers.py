@@ -204,7 +204,8 @@ class Layers:
             self.proposal.refresh(extent=False, thumbnail=False, highlight=False)
 
     def choose_class(self, label: int) -> None:
-        if self.mask is not None:
+        if self.mask is not None and self._alive(self.mask):
+            self.viewer.layers.selection.active = self.mask
             self.mask.selected_label = label
 
     @property
@@ -237,6 +238,15 @@ class Layers:
         if self.mask is not None and self._alive(self.mask):
             self.viewer.layers.selection.active = self.mask
             self.mask.mode = mode
+
+    def call_brush_back(self) -> str:
+        """Put the brush on *your mask* if it is on somebody else's Labels; returns what there is to say about it."""
+        active = self.viewer.layers.selection.active
+        if not isinstance(active, Labels) or active in (self.mask, self.proposal) or str(active.mode) == "pan_zoom":
+            return ""
+        self.set_mode("paint")
+        return (f"The brush was on the layer “{active.name}”, whose strokes are not part of your mask. It is on your "
+                "mask now: paint them there, or repeat the key if there is nothing to add.")  # fmt: skip
 
     @property
     def drawing_polygon(self) -> bool:

@@ -166,7 +166,9 @@ class Reviewer(Showing):
             self.session.message.emit("The correction is not finished; what you painted is kept as a draft.", False)
 
     def _save_correction(self) -> None:
-        if self.current is not None:
+        if words := self.desk.layers.call_brush_back():
+            self.session.message.emit(words, True)
+        elif self.current is not None:
             labels = self.desk.labels[self.current.z]
             self._leave_correction()
             self._decide("corrected", np.where(labels == NOT_ANNOTATED, np.uint8(0), labels))
