@@ -14,7 +14,7 @@ from helpers import small_project, write_case
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QColor, QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QLabel, QLineEdit, QOpenGLWidget, QStyleOptionComboBox
+from qtpy.QtWidgets import QLabel, QLineEdit, QOpenGLWidget, QStyleOptionButton, QStyleOptionComboBox
 
 from napari_segmatch.config import configure
 from napari_segmatch.events import Examined, PseudoMask
@@ -1208,6 +1208,31 @@ def test_the_class_in_the_hand_is_the_one_that_is_marked(dock, tmp_path, settle)
     assert (box.class_group.checkedId(), layers.mask.selected_label, box.lock.isChecked()) == (2, 2, False)
     box.class_group.button(1).click()
     assert layers.mask.selected_label == 1
+
+
+LONG = ("non-enhancing tumour core", "peritumoural oedema", "enhancing tumour")
+
+
+def test_long_names_of_classes_leave_annotate_in_the_dock(dock, tmp_path, settle):
+    dock.window().resize(1280, 720)
+    dock.session.open_project(small_project(tmp_path, cases=1, classes=LONG).path)
+    dock.annotate_case("a")
+    settle(dock, lambda: dock.desk.case_id == "a")
+    assert dock.annotate.widget().minimumSizeHint().width() <= dock.annotate.viewport().width()
+    chip, option = dock.annotate.toolbox.class_group.button(1), QStyleOptionButton()
+    chip.initStyleOption(option)
+    assert "…" in option.text and chip.text() == LONG[0] and LONG[0] in chip.toolTip()
+
+
+def test_many_classes_are_a_list_that_shows_the_one_in_the_hand(dock, tmp_path, settle):
+    dock.session.open_project(small_project(tmp_path, cases=1, classes=[f"part {n}" for n in range(1, 31)]).path)
+    dock.annotate_case("a")
+    settle(dock, lambda: dock.desk.case_id == "a")
+    box, mask = dock.annotate.toolbox, dock.desk.layers.mask
+    mask.selected_label = 30
+    assert box.choice.isVisible() and box.choice.currentText() == "part 30" and not box.class_group.buttons()
+    box.choice.activated.emit(21)
+    assert mask.selected_label == 22 and box.choice.currentText() == "part 22"
 
 
 def test_the_train_tab_says_that_small_slices_are_not_enlarged(dock, tmp_path, settle):

@@ -14,10 +14,11 @@ from .asking import Asking
 from .desk import Desk
 from .filling import Filling
 from .keys import ANNOTATE, shown
+from .names import NameBox
 from .overlays import Overlays
 from .slices import advice, worth_a_look
 from .strip import Cell, SliceStrip
-from .style import GOOD, LATER, OWN, UNSURE, NameBox, Page, button, holder, palette, row, text
+from .style import GOOD, LATER, OWN, UNSURE, Page, button, holder, palette, row, text
 from .suggest import Suggester
 from .toolbox import Toolbox
 

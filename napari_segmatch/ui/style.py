@@ -10,7 +10,6 @@ from napari.utils.theme import get_theme
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
-    QComboBox,
     QFrame,
     QHBoxLayout,
     QLabel,
@@ -18,8 +17,6 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
-    QStyle,
-    QStyleOptionComboBox,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -193,22 +190,6 @@ class Page(QScrollArea):
 
     def minimumSizeHint(self) -> QSize:
         return QSize(300, 160)
-
-
-class NameBox(QComboBox):
-    """A choice among names that may be long: they lose their middle, and a tip has them whole."""
-
-    def __init__(self, tip: str) -> None:
-        super().__init__()
-        self.setToolTip(tip)
-        self.currentTextChanged.connect(lambda name: self.setToolTip(f"{name}\n{tip}"))
-        self.view().setTextElideMode(Qt.TextElideMode.ElideMiddle)
-
-    def initStyleOption(self, option: QStyleOptionComboBox) -> None:
-        super().initStyleOption(option)
-        field = QStyle.SubControl.SC_ComboBoxEditField
-        room = self.style().subControlRect(QStyle.ComplexControl.CC_ComboBox, option, field, self).width() - 4
-        option.currentText = self.fontMetrics().elidedText(option.currentText, Qt.TextElideMode.ElideMiddle, room)
 
 
 class Fold(QWidget):

@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QButtonGroup, QCheckBox, QColorDialog, QComboBox, QGr
 
 from .display import WINDOWS
 from .layers import Layers
+from .names import NameBox, NameButton
 from .shapes import SHAPES
 from .style import button, column, row
 
@@ -21,6 +22,7 @@ _TOOLS = (
     ("Move   6", "pan_zoom", "Move and zoom the picture"),
 )
 _SHOWN_CLASSES = 21
+"""More of them are in a list."""
 
 
 class Toolbox(QWidget):
@@ -39,6 +41,8 @@ class Toolbox(QWidget):
         self._classes = QGridLayout()
         self._classes.setSpacing(3)
         self.class_group = QButtonGroup(self)
+        self.choice = NameBox("The class in your hand; - and = are the one before and after")
+        self.choice.activated.connect(lambda index: self.layers.choose_class(index + 1))
         self._colours_now: tuple[str, ...] = ()
         self._colours = button(
             "Colour …", "Choose another colour for the class in your hand",
@@ -52,7 +56,7 @@ class Toolbox(QWidget):
         self.window_.addItems(WINDOWS)
         self.window_.setToolTip("Which grey values are black and white; napari's contrast limits go on from there")
         self.window_.currentTextChanged.connect(layers.pictures.set_window)
-        self.setLayout(column(self._tool_grid(), self._classes, self.lock, self._shape_row(), spacing=5))
+        self.setLayout(column(self._tool_grid(), self.choice, self._classes, self.lock, self._shape_row(), spacing=5))
 
     def _tool_grid(self) -> QGridLayout:
         grid = QGridLayout()
@@ -79,15 +83,19 @@ class Toolbox(QWidget):
             chip = self._classes.takeAt(0).widget()
             self.class_group.removeButton(chip)
             chip.deleteLater()
-        for label, name in enumerate(names[:_SHOWN_CLASSES], 1):
-            chip = button(name, f"Paint {name}, label {label}; a right click chooses its colour")
+        chips = names if len(names) <= _SHOWN_CLASSES else ()
+        self.choice.clear()
+        self.choice.addItems(names)
+        self.choice.setVisible(not chips)
+        for label, name in enumerate(chips, 1):
+            chip = NameButton(name, f"Paint {name}, label {label}; a right click chooses its colour")
             chip.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
             chip.customContextMenuRequested.connect(lambda *_, label=label: self._ask(label))
             chip.setCheckable(True)
             self.class_group.addButton(chip, label)
             chip.clicked.connect(lambda *_, label=label: self.layers.choose_class(label))
             self._classes.addWidget(chip, (label - 1) // 2, (label - 1) % 2)
-        self._classes.addWidget(self._colours, len(names) // 2, len(names) % 2)
+        self._classes.addWidget(self._colours, len(chips) // 2, len(chips) % 2)
         self._names = names
         self.lock.setVisible(len(names) > 1)
         self.lock.setChecked(len(names) > 1)
@@ -99,12 +107,15 @@ class Toolbox(QWidget):
         self._colours_now = colours
         for chip in self.class_group.buttons():
             chip.setIcon(_square(colours[self.class_group.id(chip) - 1]))
+        for index, colour in enumerate(colours[: self.choice.count()]):
+            self.choice.setItemIcon(index, _square(colour))
 
     def show_class(self, label: int) -> None:
         """Mark the class that is in the person's hand, however it came there."""
         chip = self.class_group.button(label)
         if chip is not None:
             chip.setChecked(True)
+        self.choice.setCurrentIndex(label - 1)
 
     def _ask(self, label: int) -> None:
         if label > len(self._names):
