@@ -946,6 +946,19 @@ def test_a_case_that_is_added_anew_is_shown_with_its_new_images(dock, tmp_path, 
     assert dock.desk.layers.pictures.layers["flair"].data.shape == shape
 
 
+def test_find_looks_where_somebody_said_and_nowhere_else(dock, project, tmp_path, monkeypatch):
+    """An empty field would be the folder in which napari was started; ~ is the person's own."""
+    monkeypatch.chdir(project / "images")
+    monkeypatch.setenv("HOME", str(project))
+    dock.session.create_project(tmp_path / "new", ["lesion"], ["flair"])
+    form = dock.cases.form
+    form.find()
+    assert "folder" in form._preview.text() and not form.found
+    form.folder.setText("~/images ")
+    form.find()
+    assert len(form.found) == 4
+
+
 def test_files_that_are_dropped_bring_their_masks(dock, tmp_path, settle):
     """As finished labels, and the form says so; a mask without its image is refused in a sentence."""
     session, files = dock.session, []

@@ -202,9 +202,12 @@ class AddForm(QWidget):
 
     def find(self) -> None:
         images = {name: edit.text() for name, edit in self._patterns.items() if edit.text().strip()}
+        folder = self.folder.text().strip()
         try:
+            if not folder:
+                raise ImportProblem("Name the folder that holds the scans first.")
             mask = self.mask.text().strip() or None
-            found = look(Path(self.folder.text()), images, mask, self.classes, self._looked_at)
+            found = look(Path(folder).expanduser(), images, mask, self.classes, self._looked_at)
             self.found = list(found.cases)
         except ImportProblem as error:
             self._forget()
