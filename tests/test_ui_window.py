@@ -491,6 +491,29 @@ def test_what_is_taken_back_stands_where_the_person_is(dock, proposed, settle, o
     assert reviewer.current.id == before[1]
 
 
+def test_a_correction_takes_voxels_from_a_wrong_class(dock, tmp_path, settle):
+    """“Keep other classes” holds in Annotate, where it can be seen; the class in the hand is said."""
+    with small_project(tmp_path, classes=("head", "tail")) as made:
+        labels = np.zeros((32, 40), np.uint8)
+        labels[5:25, 5:30] = 2
+        made.add_proposals(
+            made.new_run(configure("quick")), 1, 1, [PseudoMask(Region("c", 1), labels, 0.5, "accepted")]
+        )
+    desk, reviewer = dock.desk, dock.review.reviewer
+    dock.session.open_project(tmp_path / "project")
+    dock.show_tab("Review")
+    settle(dock, lambda: reviewer.on_screen)
+    press(dock, Key.Key_C)
+    assert desk.lock and "You paint head" in dock.review._facts.text()
+    paint(dock, 4)
+    settle(dock, lambda: not desk._heard)
+    assert (desk.labels[1] == 1).sum() > 30
+    desk.layers.choose_class(2)
+    assert "You paint tail" in dock.review._facts.text()
+    reviewer.cancel_correction()
+    assert desk.lock and not desk.lifted
+
+
 def test_what_is_painted_on_a_proposal_is_never_hidden_by_accepting_it(dock, proposed, settle):
     """In words: it becomes part of a correction, or is undone. The proposal itself takes no stroke."""
     session, desk = dock.session, dock.desk

@@ -52,6 +52,8 @@ class Editing(QObject):
         self._lay(np.zeros((0, 0, 0), np.uint8))
         self.lock = False
         """Whether a stroke leaves what belongs to another class as it is."""
+        self.lifted = False
+        """Whether it takes that all the same: a correction is under way, in which a wrong class is what one repairs."""
         self._timer = QTimer(self, singleShot=True, interval=AUTOSAVE_MS)
         self._timer.timeout.connect(self.save)
         self._heard: list[Any] = []
@@ -133,7 +135,7 @@ class Editing(QObject):
     def _note_strokes(self) -> None:
         heard, self._heard = self._heard, []
         for slices in heard:
-            if self.lock and self.strokes.protect(slices, self.layers.chosen_class):
+            if self.lock and not self.lifted and self.strokes.protect(slices, self.layers.chosen_class):
                 self.layers.refresh_mask()
                 if slices:  # the journal has heard of more
                     self.session.journal(self.case_id, {z: self.labels[z] for z in slices})

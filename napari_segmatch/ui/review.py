@@ -74,6 +74,7 @@ class ReviewPanel(Page):
             (session.colours_changed, lambda: self._legend.show_classes(session)),
             (thumbnails.arrived, self._repaint_rows),
             (desk.slice_changed, self._redraw_ribbon),
+            (desk.layers.class_chosen, self._redraw_facts),
             (reviewer.moved, self._moved),
             (reviewer.drawn, overlays.planes.look_at),
             (reviewer.mode_changed, self._show_mode),
@@ -221,6 +222,7 @@ class ReviewPanel(Page):
         self._redraw_ribbon()
 
     def _show_mode(self) -> None:
+        self.desk.lifted = self.reviewer.correcting
         self.verdicts.show_mode(self.reviewer.correcting)
         self._redraw_facts()
 
@@ -228,11 +230,17 @@ class ReviewPanel(Page):
         item = self.reviewer.current
         if self.reviewer.correcting and item is not None:
             where = f"{item.case}, slice {self._number(item)}"
-            words = f"{where}: repair your mask, then Enter. The outline is the proposal."
+            words = f"{where}: repair your mask, then Enter. The outline is the proposal. {self._class_in_hand()}"
         else:
             words = self._facts_of(item) if item is not None else "Choose a proposal."
-        self._facts.setText(words)
+        self._facts.setText(words.strip())
         self.verdicts.enable(item is not None)
+
+    def _class_in_hand(self) -> str:
+        project = self.session.project
+        if project is None or len(project.classes) < 2:
+            return ""
+        return f"You paint {project.classes[self.desk.layers.chosen_class - 1]}; - and = change the class."
 
     def _facts_of(self, item: Proposal) -> str:
         where = f"{item.case}, slice {self._number(item)}"
