@@ -122,8 +122,7 @@ def test_window_stays_open_while_the_disk_refuses(on_case, settle, monkeypatch, 
         monkeypatch.setattr(f"napari_segmatch.{module}.write_atomic", whole)
     settle(dock, lambda: not dock.session.trouble and not dock.session.is_saving)
     assert (dock.session.project.mask("case-03") == 1).sum() == 100
-    settle(dock, lambda: not dock._warned)
-    dock.banner.dismiss()
+    settle(dock, lambda: not dock._warned and not dock.banner.sentence)  # which said that not everything is saved
     monkeypatch.setattr("napari_segmatch.project.objects.write_atomic", refuse)
     paint(dock, 0)
     settle(dock, lambda: bool(dock.session.trouble))

@@ -529,6 +529,7 @@ def test_what_is_painted_on_a_proposal_is_never_hidden_by_accepting_it(dock, pro
     for _ in range(2):
         paint(dock)
         press(dock, Key.Key_A)
+        reviewer._previews_arrived({item.id})  # once more, and nothing is other than it was
         assert reviewer.current.id == item.id and "You painted" in dock.status._message.text()
         press(dock, Key.Key_Z, Control)
         assert not desk.drawn[item.z] and session.proposals.get(item.id).decision is None
@@ -544,6 +545,7 @@ def test_what_is_painted_on_a_proposal_is_never_hidden_by_accepting_it(dock, pro
     for _ in range(3):  # the cancelling, the copy of the proposal, the stroke
         press(dock, Key.Key_Z, Control)
     assert not desk.drawn[item.z] and session.proposals.get(item.id).decision is None
+    assert "You painted" not in dock.status._message.text()
     press(dock, Key.Key_A)
     settle(dock, lambda: not session.is_saving)
     assert (session.mask(item.case)[item.z] == 1).sum() == proposal
@@ -980,6 +982,18 @@ def test_find_looks_where_somebody_said_and_nowhere_else(dock, project, tmp_path
     form.folder.setText("~/images ")
     form.find()
     assert len(form.found) == 4
+
+
+@pytest.mark.parametrize("answer", ["add", None])
+def test_a_question_is_said_only_while_it_is_open(dock, tmp_path, settle, monkeypatch, answer):
+    """Answered, it is nothing that went wrong; who does not answer is told what is set aside."""
+    session, images = dock.session, write_case(tmp_path / "scan")[0]
+    monkeypatch.setattr("napari_segmatch.ui.cases.ask", lambda *_: answer)
+    session.create_project(tmp_path / "new", ["lesion"], ["flair"])
+    session.add_cases([FoundCase("a", images, None), FoundCase("b", images, None)])
+    settle(dock, lambda: len(session.cases) == 2 and not session.adding and not session._jobs.pending())
+    assert (session.case("b").problem is None) == (answer is not None)
+    assert ("voxel for voxel" in dock.banner.sentence) == (answer is None)
 
 
 def test_files_that_are_dropped_bring_their_masks(dock, tmp_path, settle):

@@ -67,6 +67,8 @@ class AddingSession(CaseSession):
             elif answer is not None:
                 choices = with_answers(item.choices, {topic: answer})
                 self._import(replace(item, choices=choices), finished, validation)
+            else:
+                self.message.emit(f"{item.id}: {question}", True)
         self._ask_next()
 
     @property
@@ -145,6 +147,8 @@ class AddingSession(CaseSession):
             self._told = time.monotonic()
             self.cases_changed.emit()
         notes = self._open().reading(item.id).notes
+        if isinstance(problem, Question):
+            return  # it is asked, and holds no more with an answer
         if problem or notes:
             self.message.emit(f"{item.id}: {problem or ' '.join(notes)}", bool(problem))
 

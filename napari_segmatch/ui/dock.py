@@ -60,7 +60,7 @@ class SegmatchDock(QWidget):
         self._window: QWidget | None = None
         self._sheet: QLabel | None = None
         self._ended = False
-        self._warned = False
+        self._warned, self._trouble = False, ""
         self._build()
         self.keys = KeyFilter(self, self.tabs_name, self._find_action)
         self.timer = QTimer(self, interval=POLL_MS)
@@ -72,6 +72,7 @@ class SegmatchDock(QWidget):
             (self.session.proposals_changed, self._count_review),
             (self.session.decided, self._count_review),
             (self.session.segmented, self._segmented),
+            (self.review.reviewer.hint, self.status.hint),
             (napari_viewer.events.theme, self._show_theme),
         )
         for signal, slot in self._links:
@@ -176,14 +177,14 @@ class SegmatchDock(QWidget):
             self.session.poll()
         except SegmatchError as error:
             self._say(str(error), True)
-        self._warned = self._warned and bool(self.session.trouble)  # the next trouble is another one
+        if not self.session.trouble:
+            self.banner.dismiss_if(self._trouble)
+            self._warned = False  # the next trouble is another one
+        self._trouble = self.session.trouble
         self.status.redraw()
 
     def _say(self, sentence: str, wrong: bool) -> None:
-        if wrong:
-            self.banner.say(sentence)
-        else:
-            self.status.say(sentence)
+        (self.banner if wrong else self.status).say(sentence)
 
     def _project_changed(self) -> None:
         self.banner.dismiss()

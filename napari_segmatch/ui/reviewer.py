@@ -33,11 +33,9 @@ class Reviewer(Showing):
         preview = self.thumbnails.preview(item)
         labels = preview.labels if preview is not None else None
         if self._painted_over(item) is not None:
-            words = "You painted on this slice: C corrects the proposal with it, Ctrl+Z undoes it."
-            self.session.message.emit(words, False)
+            self.hint.emit("You painted on this slice: C corrects the proposal with it, Ctrl+Z undoes it.")
         elif (self._draft(item) & (self.desk.labels[item.z] != labels)).any():
-            words = "You painted on this slice before: C corrects the proposal with it."
-            self.session.message.emit(words, False)
+            self.hint.emit("You painted on this slice before: C corrects the proposal with it.")
         else:
             self._decide("accepted", labels)
 
@@ -69,7 +67,8 @@ class Reviewer(Showing):
         if item is None or self.correcting:
             return None
         if not self.on_screen:
-            self.session.message.emit("This proposal is not on the screen: wait for it, or skip it (J).", False)
+            self._awaited = True
+            self.hint.emit("This proposal is not on the screen: wait for it, or skip it (J).")
             return None
         return item
 
@@ -145,6 +144,7 @@ class Reviewer(Showing):
         if shown is not None:
             own |= mine != shown
         self._before, self.correcting = mine, True
+        self.hint.emit("")
         self.desk.write({item.z: np.where(own, mine, preview.labels)})
         self._copied = self.desk.strokes.last
         self.desk.layers.set_mode("paint")
@@ -203,6 +203,7 @@ class Reviewer(Showing):
             self.cancel_correction()
         elif self.correcting or (self.current is not None and self._painted_over(self.current) is not None):
             self._stroke_undone = self._current_id
+            self.hint.emit("")
             self.desk.undo()
         else:
             self._stroke_undone = None

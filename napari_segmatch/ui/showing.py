@@ -39,6 +39,8 @@ class Showing:
     """Another proposal is current, or it is on the screen now."""
     drawn = Signal(object)
     """A proposal is on the screen: its labels (y, x) as stored are above 0 where it segments something."""
+    hint = Signal(str)
+    """A sentence about the proposal on the screen; "" when it holds no more."""
     mode_changed = Signal()
     """A correction has begun or ended."""
 
@@ -57,6 +59,7 @@ class Showing:
         self.correcting = False
         self.outlined = True
         self._before: np.ndarray | None = None
+        self._awaited = False  # somebody has tried to judge what was not on the screen yet
         self._strokes: Strokes | None = None
         self._begun: dict[int, list[Change]] = {}  # what had been done to a proposal's slice when it first came
         self._since = time.monotonic()
@@ -95,6 +98,7 @@ class Showing:
             self.moved.emit()
             return
         self.current = item
+        self.hint.emit("")
         self._since = time.monotonic()
         self.moved.emit()
         if not self.active:
@@ -138,6 +142,9 @@ class Showing:
         self.desk.show_proposal(item, preview.labels if preview is not None else None)
         if not self.correcting:
             self.desk.layers.set_mode("pan_zoom")
+        if self._awaited and self.on_screen:
+            self._awaited = False
+            self.hint.emit("")
         if preview is not None:
             self.drawn.emit((preview.labels > 0) & (preview.labels != NOT_ANNOTATED))
         self.moved.emit()

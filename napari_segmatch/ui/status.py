@@ -19,7 +19,7 @@ class StatusLine(QWidget):
     def __init__(self, session: Session, desk: Desk) -> None:
         super().__init__()
         self.session, self.desk = session, desk
-        self._facts, self._message = QLabel(), QLabel()
+        self._facts, self._message, self._hint = QLabel(), QLabel(), ""
         self._facts.setToolTip("Training, validation, saving")
         for label in (self._facts, self._message):
             label.setTextFormat(Qt.TextFormat.PlainText)
@@ -33,6 +33,12 @@ class StatusLine(QWidget):
     def say(self, sentence: str) -> None:
         self._message.setText(sentence)
         self._message.setVisible(bool(sentence))
+
+    def hint(self, sentence: str) -> None:
+        """Say something that holds until it is taken back with an empty sentence."""
+        if sentence or self._message.text() == self._hint:
+            self.say(sentence)
+        self._hint = sentence
 
     def redraw(self) -> None:
         words = " · ".join(part for part in (self._training(), self._segmenting(), self._dice(), self._saved()) if part)

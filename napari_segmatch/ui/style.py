@@ -242,6 +242,11 @@ class Banner(QFrame):
     def dismiss(self) -> None:
         self.hide()
 
+    def dismiss_if(self, cause: str) -> None:
+        """Take the sentence away if it speaks of this, which is over."""
+        if cause and cause in self.sentence:
+            self.dismiss()
+
 
 def ago(seconds: float) -> str:
     """Say how long ago something was: ``4 s ago``, ``3 min ago``."""
