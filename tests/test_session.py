@@ -356,6 +356,27 @@ def test_verbs_without_a_project_are_refused():
     live.close()
 
 
+def test_a_run_that_trains_elsewhere_is_stopped_and_no_other_is_started_beside_it(tmp_path):
+    """A window was killed, and the process that it had started trains on."""
+    with small_project(tmp_path) as project:
+        run = project.new_run(_config())
+        project.set_run_state(run.id, "running")
+    lock = run.lock()
+    assert lock.acquire()
+    live = Session()
+    live.open_project(tmp_path / "project")
+    assert live.is_live and not live.is_training and not live.can_resume
+    with pytest.raises(ProjectError, match="Run 1 is training outside of this window"):
+        live.start_training(_config())
+    for verb, wish in ((live.pause_training, "pause"), (live.resume_training, "run"), (live.stop_training, "stop")):
+        verb()
+        assert run.wish() == wish
+    lock.release()
+    _until(live, lambda: live.run_state == "interrupted")
+    assert live.can_resume and not live.is_live
+    live.close()
+
+
 def test_closing_stops_training_and_leaves_no_thread(session):
     """The run ends with a checkpoint, the threads are gone."""
     session.start_training(_config())

@@ -20,6 +20,9 @@ _STATES: dict[type[TrainEvent], RunState] = {Started: "running", Step: "running"
 """What an event says of its run. That a run has ended is true when nobody holds its lock any more."""
 
 
+_LIVE: tuple[RunState, ...] = ("running", "paused")
+
+
 class TrainingSession(AddingSession):
     """Starts, watches, pauses and stops runs. See :class:`napari_segmatch.session.Session`."""
 
@@ -62,6 +65,9 @@ class TrainingSession(AddingSession):
         self._check_may_train()
         if self.is_training:
             raise ProjectError("Training is already running: stop it first.")
+        live = next((run.id for run, state in self.runs() if state in _LIVE), None)
+        if live is not None:
+            raise ProjectError(f"Run {live} is training outside of this window: wait for its end, or show and stop it.")
         if not any(case.labelled and not case.validation for case in self.cases):
             raise ProjectError("Training needs labels: mark at least one slice of a case as done first.")
 
@@ -80,7 +86,7 @@ class TrainingSession(AddingSession):
         if self.run is None:
             raise ProjectError("There is no run to resume: start one.")
         self._check_may_train()
-        if self.is_training:
+        if self.is_live:
             self._ask("run")
         else:
             self._train(self.run, mode, resume=True)
@@ -88,9 +94,9 @@ class TrainingSession(AddingSession):
     @property
     def can_resume(self) -> bool:
         """Whether the run on the screen has ended before its time, and there is something to go on with."""
-        ended = self.run_state in ("stopped", "interrupted", "paused")
+        ended = self.run_state in ("stopped", "interrupted")
         failed_late = self.run_state == "failed" and self.run is not None and self.run.has_checkpoint
-        return not self.is_training and (ended or failed_late)
+        return not self.is_live and (ended or failed_late)
 
     def _check_may_train(self) -> None:
         reason = self._open().readonly or self.trouble
@@ -116,7 +122,7 @@ class TrainingSession(AddingSession):
         self._ask("stop")
 
     def _ask(self, wish: Any) -> None:
-        if self.run is not None and self.is_training:
+        if self.run is not None and self.is_live and not self._refuses():
             try:
                 self.run.ask(wish)
             except DiskProblem as error:
@@ -151,6 +157,11 @@ class TrainingSession(AddingSession):
     @property
     def is_training(self) -> bool:
         return self._background is not None and self._background.is_alive()
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the run on the screen trains: here, in a shell, or for a window that was killed."""
+        return self.is_training or self.run_state in _LIVE
 
     # watching --------------------------------------------------------------------------------------------
 
@@ -198,9 +209,9 @@ class TrainingSession(AddingSession):
         if self._background is not None and self._background.problem:
             self.message.emit(self._background.problem, True)
             self._background.problem = ""
-        if self.run is not None and self.run_state in ("running", "paused") and not self.is_training:
+        if self.run is not None and self.run_state in _LIVE and not self.is_training:
             self.run_state = self._open().run_state(self.run.id)
-            if self.run_state not in ("running", "paused"):
+            if self.run_state not in _LIVE:
                 self._read_events()
                 self.run_changed.emit()
                 self.run_ended.emit(str(self.run_state))

@@ -121,7 +121,7 @@ class TrainPanel(Page):
 
     def _start(self) -> None:
         """Start a new run, or go on with the one on the screen."""
-        if self.session.is_training:
+        if self.session.is_live:
             return  # an impatient second click
         if self.session.can_resume:
             self.desk.save()
@@ -131,7 +131,7 @@ class TrainPanel(Page):
             self._start_fresh()
 
     def _start_fresh(self) -> None:
-        if not self.session.is_training:
+        if not self.session.is_live:
             self.desk.save()
             self._try(self._start_new)
             self._show_controls()
@@ -147,7 +147,7 @@ class TrainPanel(Page):
             self._try(self.session.pause_training)
 
     def _stop(self) -> None:
-        self._stopping = self.session.is_training
+        self._stopping = self.session.is_live
         self._try(self.session.stop_training)
         self._show_controls()
 
@@ -202,7 +202,7 @@ class TrainPanel(Page):
         self.runs.redraw()
 
     def _show_controls(self) -> None:
-        training, paused = self.session.is_training, self.session.run_state == "paused"
+        training, paused = self.session.is_live, self.session.run_state == "paused"
         resumable, self._stopping = self.session.can_resume, self._stopping and training
         self.start.setText("Training …" if training else "Resume training" if resumable else "Start training")
         self.start.setEnabled(not training)
