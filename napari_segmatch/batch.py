@@ -165,8 +165,19 @@ def _open_slices(project: Project, case: str, labels: np.ndarray) -> list[int]:
     painted = ((labels > 0) & (labels != NOT_ANNOTATED)).any((1, 2))
     slices = [z for z in ProjectPool(project).snapshot().unlabelled.get(case, ()) if not painted[z]]
     if not slices:
-        raise ProjectError(f"No slice of {case} is open: all are done, judged or painted on, or it is held out.")
+        raise ProjectError(f"No slice of {case} is open: {_why_closed(project, case)}.")
     return slices
+
+
+def _why_closed(project: Project, case: str) -> str:
+    """Say why nobody wants masks of a case, of which each slice is left out."""
+    left = ProjectPool(project).snapshot().unlabelled.get(case)
+    if left is None:
+        return "its patient is held out for validation"
+    if left:
+        return "you have painted on each that is not done or judged; finish or erase those first"
+    done = len(project.case(case).labelled) == project.case(case).shape[0]
+    return "all are done" if done else "all are done, or their masks were rejected"
 
 
 def _sentence(error: ImportProblem | RuntimeError | MemoryError) -> str:
