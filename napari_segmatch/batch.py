@@ -150,12 +150,13 @@ def _in_one_part(project: Project, loaded: Loaded, parts: str | None = None) -> 
     parts = loaded.learner.config.parts if parts is None else parts
     if parts not in PARTS:
         raise ConfigError(f"There is no choice of parts {parts!r}; choose one of {', '.join(PARTS)}.")
-    if parts == "all" or (parts == "auto" and not loaded.learner.can_tell):
-        return ()
     if parts == "one":
         return range(1, len(project.classes) + 1)
+    from .engine.judge import can_tell
     from .engine.parts import MANY, in_one_part
 
+    if parts == "all" or not can_tell(loaded.learner.selector):
+        return ()
     whole = [case.id for case in project.cases if case.problem is None and len(case.labelled) == case.shape[0]]
     return in_one_part(map(project.mask, whole[:MANY]))
 

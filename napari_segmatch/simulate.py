@@ -11,6 +11,7 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_edt, gaussian_filter, label
@@ -235,13 +236,10 @@ def make_project(
 ) -> None:
     """Make the project of one experiment; unseen cases are its validation cases, which never train."""
     with Project.create(folder, classes, sequences) as project:
-        for item in setup.pool:
-            labelled = everything or item.id in setup.start
-            project.add_case(
-                item.id, item.images, item.mask, "all" if labelled else "none", choices=item.choices or None
-            )
-        for item in setup.unseen:
-            project.add_case(item.id, item.images, item.mask, "all", validation=True, choices=item.choices or None)
+        for item in (*setup.pool, *setup.unseen):
+            held_out, choices = item in setup.unseen, item.choices or None
+            labelled: Literal["all", "none"] = "all" if everything or held_out or item.id in setup.start else "none"
+            project.add_case(item.id, item.images, item.mask, labelled, validation=held_out, choices=choices)
 
 
 def simulate(

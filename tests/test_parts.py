@@ -14,6 +14,7 @@ from napari_segmatch.cli import app
 from napari_segmatch.config import configure
 from napari_segmatch.engine import predict
 from napari_segmatch.engine.calibration import Report
+from napari_segmatch.engine.judge import can_tell
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.parts import alone, in_doubt, in_one_part, parts_of, strays
 from napari_segmatch.engine.predict import predict_slices, propose_case
@@ -74,6 +75,7 @@ def test_three_cases_say_that_a_structure_comes_in_one_part():
     assert in_one_part([one, one, one]) == {1, 2}
     assert in_one_part([one, one, one, two]) == {2}
     assert in_one_part([np.zeros_like(one)] * 3) == frozenset()
+    assert in_one_part([np.full_like(one, NOT_ANNOTATED)] * 3) == frozenset()
 
 
 def test_smaller_parts_stay_if_they_are_believed():
@@ -136,14 +138,17 @@ def test_proposals_of_a_case_come_once_more_without_stray_parts(monkeypatch):
     labels[3] = _case((1, (3, 4), (24, 26), (24, 26)))[3]  # somebody drew on the slice before the island
     again = propose_case(_learner(), "c", np.zeros(1), labels, [0, 1, 2, 4, 5], {1})
     assert [mask.region.z for mask in again] == [0, 1, 2, 4, 5]
+    labels[3] = _case((1, (3, 4), (30, 31), (2, 3)))[3]  # what they drew is small, and apart from all else
+    again = propose_case(_learner(), "c", np.zeros(1), labels, [0, 1, 2, 4, 5], {1})
+    assert [mask.region.z for mask in again] == [0, 1, 2, 4, 5, 4, 5]  # no mask for a slice that is done
 
 
 def test_a_discriminator_can_tell_once_it_is_proven():
     """Before that it accepts nothing, which says nothing of a part."""
     learner = Learner(configure("quick", size=32, device="cpu"), 1, 1)
-    assert not learner.can_tell and _learner().can_tell
+    assert not can_tell(learner.selector) and can_tell(_learner().selector)
     learner.selector.record.copy_(Report(20, 9, 0.9, 0.75, 0.8).numbers)
-    assert learner.can_tell
+    assert can_tell(learner.selector)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +183,8 @@ def test_the_project_s_labels_say_which_structures_come_in_one_part(trained, tmp
     with pytest.raises(ConfigError, match="'some'; choose one of auto, one, all"):
         list(predict_cases(trained.path, None, tmp_path / "x", parts="some"))
     able, unable = (
-        SimpleNamespace(learner=SimpleNamespace(config=configure(), can_tell=can_tell)) for can_tell in (True, False)
+        SimpleNamespace(learner=Learner(configure("quick", selector=name, size=32, device="cpu"), 1, 1))
+        for name in ("mean-confidence", "discriminator")
     )
     assert batch._in_one_part(trained, able) == {1}
     assert batch._in_one_part(trained, unable) == ()  # a discriminator that cannot tell yet doubts everything

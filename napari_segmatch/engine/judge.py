@@ -292,3 +292,8 @@ class Judge(DiscriminatorSelector):
         if not report.met_both and said.weights.sum() >= WORDS:
             report = report_on(said, self.mask_rule.cpu())
         self.record.copy_(report.numbers)
+
+
+def can_tell(selector: nn.Module) -> bool:
+    """Whether a selector's verdicts mean something: a quality critic has to prove itself first."""
+    return not isinstance(selector, Judge) or selector.report.proven

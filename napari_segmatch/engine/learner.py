@@ -106,11 +106,6 @@ class Learner:
         with torch.no_grad(), autocast(self.device):
             return self.selector(images, look)
 
-    @property
-    def can_tell(self) -> bool:
-        """Whether verdicts mean something: a quality critic has to prove itself first."""
-        return not isinstance(self.selector, Judge) or self.selector.report.proven
-
     def margins(self, selection: Selection) -> list[tuple[float | None, ...]]:
         """Return :meth:`Judge.margin` of each slice's classes, None where one is not segmented.
 

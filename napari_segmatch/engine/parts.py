@@ -13,6 +13,7 @@ import torch
 from skimage.measure import label, regionprops
 from torch import Tensor
 
+from ..types import NOT_ANNOTATED
 from .selectors import Look
 
 SPECK = 0.05
@@ -41,7 +42,7 @@ class Part:
 def parts_of(labels: np.ndarray) -> dict[int, list[Part]]:
     """Return the connected parts of each structure in a case's labels (z, y, x), the largest first; corners connect."""
     found: dict[int, list[Part]] = {}
-    for whole in regionprops(labels):
+    for whole in regionprops(np.where(labels == NOT_ANNOTATED, 0, labels)):
         parts = [
             Part(whole.label, _within(whole.slice, part.slice), part.image)
             for part in regionprops(label(whole.image, connectivity=3))
@@ -74,18 +75,23 @@ def in_one_part(cases: Iterable[np.ndarray]) -> frozenset[int]:
     return frozenset(structure for structure, count in times.items() if count >= ENOUGH) - several
 
 
-def strays(labels: np.ndarray, single: Collection[int], believed: Callable[[Part], bool]) -> np.ndarray:
+def strays(
+    labels: np.ndarray, single: Collection[int], believed: Callable[[Part], bool], drawn: np.ndarray | None = None
+) -> np.ndarray:
     """Mark what belongs to no structure, (z, y, x) bool: specks, and smaller parts that are not ``believed``.
 
     Parameters
     ----------
     single
         Structures that come in one part; others are left as they are.
+    drawn
+        (z,) bool: slices that people have drawn. What is on any of them stays, with all that hangs together with it.
     """
     stray = np.zeros(labels.shape, bool)
     for largest, *others in parts_of(np.where(np.isin(labels, list(single)), labels, 0)).values() if single else ():
         for part in others:
-            if part.voxels < SPECK * largest.voxels or not believed(part):
+            theirs = drawn is not None and part.inside[drawn[part.box[0]]].any()
+            if not theirs and (part.voxels < SPECK * largest.voxels or not believed(part)):
                 stray[part.box] |= part.inside
     return stray
 

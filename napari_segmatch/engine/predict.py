@@ -148,14 +148,8 @@ def propose_case(
         for mask in _pseudo_masks(learner, some, learner.look(some), regions, [frame] * len(regions)):
             whole[mask.region.z] = mask.labels
             yield mask
-    drawn = np.setdiff1d(np.arange(len(whole)), slices)
-
-    def believed(part: Part) -> bool:
-        z = part.box[0]
-        by_people = part.inside[drawn[(drawn >= z.start) & (drawn < z.stop)] - z.start]
-        return bool(by_people.any()) or _believed(learner, images, frame, part)
-
-    stray = strays(whole, single, believed)
+    drawn = ~np.isin(np.arange(len(whole)), slices)
+    stray = strays(whole, single, partial(_believed, learner, images, frame), drawn)
     for rows, some, look in _looked_again(learner, images, frame, stray):
         regions = [Region(case, z) for z in rows.tolist()]
         for mask in _pseudo_masks(learner, some, look, regions, [frame] * len(regions)):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +18,7 @@ from ..types import NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
 from .checks import both_places, check_slices, own_place
 from .folder import ProjectFolder
+from .prints import file_hash, fingerprint, fingerprints
 from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_reading
 
 SHOWN = 20
@@ -88,6 +88,23 @@ class CaseFolder(ProjectFolder):
             If the id is taken by a case with labels or proposals, or not usable as a file name.
         """
         self._check_new_id(id)
+        self._check_files(id, images, mask)
+        choices = {"twin": "add"} if choices is None else dict(choices)
+        volume = read_apart(read_sequences, images, self.sequences, choices, files=images.values())
+        geometry, known_by = volume.geometry, fingerprint(volume)
+        labels, done, said = self._import_labels(id, mask, labelled, geometry, choices)
+        notes = (*volume.notes, *said, *self._twins(id, known_by, choices))
+        rows = self._image_rows(id, images)  # hashing takes seconds, and nobody may write during a transaction
+        with self.store.atomic():
+            self._clear(id)
+            self._insert(id, {"patient": patient or id, "validation": int(validation),
+                              "geometry": geometry_text(geometry), "fingerprint": known_by}, rows)  # fmt: skip
+            self._keep_reading(id, choices, notes)
+            if labels is not None:
+                self.save_version(self.case(id), labels, done, "import")
+        return self.case(id)
+
+    def _check_files(self, id: str, images: Mapping[str, str | Path], mask: str | Path | None) -> None:
         unknown = sorted(set(images) - set(self.sequences))
         if unknown or not images:
             came = f"{unknown[0]!r} is not one of them" if unknown else "none was given"
@@ -95,20 +112,6 @@ class CaseFolder(ProjectFolder):
         for path in (*images.values(), *([mask] if mask is not None else [])):
             if trouble := bad_name(self.relative(Path(path))):
                 raise ImportProblem(trouble)
-        choices = {"twin": "add"} if choices is None else dict(choices)
-        volume = read_apart(read_sequences, images, self.sequences, choices, files=images.values())
-        geometry, fingerprint = volume.geometry, volume.stored or _hash(volume)
-        labels, done, said = self._import_labels(id, mask, labelled, geometry, choices)
-        notes = (*volume.notes, *said, *self._twins(id, fingerprint, choices))
-        rows = self._image_rows(id, images)  # hashing takes seconds, and nobody may write during a transaction
-        with self.store.atomic():
-            self._clear(id)
-            self._insert(id, {"patient": patient or id, "validation": int(validation),
-                              "geometry": geometry_text(geometry), "fingerprint": fingerprint}, rows)  # fmt: skip
-            self._keep_reading(id, choices, notes)
-            if labels is not None:
-                self.save_version(self.case(id), labels, done, "import")
-        return self.case(id)
 
     def _keep_reading(self, case: str, choices: Mapping[str, str], notes: Sequence[str]) -> None:
         """Record what was chosen, and by whom and when; nothing if there is nothing to say."""
@@ -275,30 +278,9 @@ class CaseFolder(ProjectFolder):
         volume = read_sequences(self.image_paths(case), self.sequences, self.reading(case).choices)
         row = self.store.row('SELECT fingerprint FROM "case" WHERE id = ?', case)
         same_grid = volume.geometry.same_grid(self.case(case).geometry)
-        if not same_grid or row is None or row["fingerprint"] not in _fingerprints(volume):
+        if not same_grid or row is None or row["fingerprint"] not in fingerprints(volume):
             raise ImportProblem(
                 f"The images of case {case} have changed since it was added, so its masks may not fit them any more: "
                 "put the old files back, or add them as a new case."
             )
         return volume
-
-
-def _fingerprints(volume: Volume) -> Iterator[str]:
-    """Yield what may stand for a volume: in older projects resampled voxels do too."""
-    yield volume.stored
-    yield _hash(volume)
-
-
-def _hash(volume: Volume) -> str:
-    return hashlib.sha256(volume.pixels.data).hexdigest()
-
-
-def file_hash(path: Path) -> str | None:
-    """Return a file's SHA-256, by which it is found again after a move; None for a folder of slices."""
-    if path.is_dir():
-        return None
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise ImportProblem(f"{path.name} cannot be read ({error.strerror}).") from error

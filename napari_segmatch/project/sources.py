@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImportProblem
-from .cases import file_hash
+from .prints import file_hash
 
 if TYPE_CHECKING:
     from sqlite3 import Row

@@ -263,12 +263,11 @@ class CaseSession(KeepingSession):
 
     def export(self, folder: Path, include_accepted: bool = False, layout: str = "nifti") -> None:
         """Export in a thread of its own, with all that was saved before; what is saved later need not wait for it."""
-        project = self._open()
         saved = self._jobs.submit("save", lambda: None, lambda _: None)
 
         def job() -> list[Path]:
             wait([saved])
-            return project.export(folder, include_accepted=include_accepted, layout=layout)
+            return self._open().export(folder, include_accepted=include_accepted, layout=layout)
 
         def done(files: list[Path]) -> None:
             self.exported.emit(files)
@@ -292,9 +291,8 @@ class CaseSession(KeepingSession):
         """Finish everything that is under way, then poll."""
         self._jobs.finish()
         self.poll()
-        if self._jobs.pending("read"):  # what has waited for a save
-            self._jobs.finish("read")
-            self.poll()
+        self._jobs.finish("read")  # what has waited for a save
+        self.poll()
 
     def _failed(self, lane: Lane, error: BaseException) -> None:
         super()._failed(lane, error)
