@@ -140,6 +140,9 @@ def test_interrupted_training_is_resumed(world, tmp_path):
         (["decide", "{project}", "1", "maybe"], "choose accept"),
         (["review", "{project}", "--verdict", "perhaps"], "choose accepted or rejected"),
         (["doctor", "{images}"], "not a SegMatch project"),
+        (["classes", "{project}", "--rename", "tumour=lesion"], "no class 'tumour'"),
+        (["classes", "{project}", "--rename", "lesion"], "no name=value"),
+        (["classes", "{project}", "--add", "lesion"], "each different"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(world, arguments, says, tmp_path):
@@ -149,6 +152,20 @@ def test_bad_input_is_one_sentence_and_exit_code_2(world, arguments, says, tmp_p
     assert done.returncode == 2, done.stdout + done.stderr
     assert says in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_classes_are_renamed_and_added_and_done_slices_opened_again(tmp_path):
+    small_project(tmp_path).close()
+    project = tmp_path / "project"
+    assert segmatch("classes", project).stdout.split() == ["1", "lesion"]
+    said = segmatch("classes", project, "--rename", "lesion=tumour", "--add", "edema").stdout
+    assert said.split()[:4] == ["1", "tumour", "2", "edema"] and "they are still done" in said
+    with Project.open(project) as opened:
+        assert any(case.labelled for case in opened.cases)
+    assert "open again" in segmatch("classes", project, "--add", "necrosis", "--reopen").stdout
+    with Project.open(project) as opened:
+        assert opened.classes == ("tumour", "edema", "necrosis")
+        assert not any(case.labelled for case in opened.cases) and (opened.mask("a") == 1).any()
 
 
 def test_help_documents_every_command():

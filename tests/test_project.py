@@ -49,6 +49,41 @@ def test_project_reopens_with_everything_in_it(project):
         assert again.case("a").labelled == tuple(range(SHAPE[0]))
 
 
+def test_classes_are_renamed_and_added_and_none_goes(project):
+    project.set_colours({"lesion": "#123456"})
+    before, done = project.mask("a"), project.case("a").labelled
+    project.set_classes(["tumour", "edema"])
+    with Project.open(project.path) as again:
+        assert again.classes == project.classes == ("tumour", "edema")
+        assert again.colours == project.colours == {"tumour": "#123456"}, "a colour follows its class"
+        assert np.array_equal(again.mask("a"), before) and again.case("a").labelled == done
+        again.save_slices("a", {1: np.full(SHAPE[1:], 2, np.uint8)}, [1])
+    assert not [line for line in examine(project.path) if "audit" in line or "damaged" in line]
+    many = [f"c{number}" for number in range(51)]
+    wrong = (
+        (["tumour"], "none can go"),
+        (["a", "a"], "each different"),
+        (["a", ""], "each different"),
+        (many, "at most 50"),
+    )
+    for names, why in wrong:
+        with pytest.raises(ProjectError, match=why):
+            project.set_classes(names)
+    assert project.classes == ("tumour", "edema")
+
+
+def test_classes_stay_as_they_are_while_another_program_trains(project):
+    run = project.new_run(configure())
+    project.set_run_state(run.id, "running")
+    held = run.lock()
+    assert held.acquire()
+    with Project.open(project.path) as beside, pytest.raises(ProjectError, match="Run 1 is training"):
+        beside.set_classes(["tumour"])
+    held.release()
+    project.set_classes(["tumour"])
+    assert project.classes == ("tumour",)
+
+
 def test_what_spoke_for_a_proposal_comes_back_with_the_decision_on_it(project):
     """The trainer gets it with the word, so that the word can move its chances; where nobody noted it, nothing."""
     run, mask = project.new_run(configure()), np.ones(SHAPE[1:], np.uint8)

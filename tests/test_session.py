@@ -344,6 +344,41 @@ def test_why_a_training_failed_is_said_once(session, tmp_path, mode):
     assert len([text for text, wrong in session.said if wrong]) == 1
 
 
+def test_classes_change_while_nothing_trains(session):
+    session.start_training(_config())
+    with pytest.raises(ProjectError, match="stop it, then change the classes"):
+        session.set_classes(["lesion", "edema"])
+    assert session.is_training, "and it goes on"
+    session.stop_training()
+    _until(session, lambda: not session.is_live)
+    before = {case.id: session.mask(case.id) for case in session.cases if case.labelled}
+    session.set_classes(["tumour", "edema"])
+    assert session.project.classes == ("tumour", "edema")
+    assert {case.id for case in session.cases if case.labelled} == set(before)
+    session.set_classes(["tumour", "edema", "necrosis"], reopen=True)
+    session.wait()
+    assert not any(case.labelled for case in session.cases)
+    for case, mask in before.items():
+        assert np.array_equal(session.mask(case) == 1, mask == 1), "what is drawn stays"
+
+
+def test_a_run_that_knows_fewer_classes_is_not_gone_on_with(session):
+    session.start_training(_config(steps=6))
+    _until(session, lambda: session.run_state == "finished")
+    step = session.history.steps[-1].step
+    session.set_classes(["tumour"])
+    session.resume_training()
+    _until(session, lambda: not session.is_live)
+    assert session.run_state == "finished" and session.history.steps[-1].step == step, "another name is no hindrance"
+    session.set_classes(["tumour", "edema"])
+    session.resume_training()
+    _until(session, lambda: not session.is_live)
+    assert any("learnt lesion; the project has tumour, edema now: start a new run" in text for text, _ in session.said)
+    session.segment("c")
+    _until(session, lambda: not session.segmenting)
+    assert set(np.unique(session.project.proposal_mask(session.project.proposals(case="c")[0]))) <= {0, 1}
+
+
 def test_training_without_labels_is_refused(tmp_path):
     """Before a thread is started."""
     small_project(tmp_path, labelled=0).close()

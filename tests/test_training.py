@@ -300,6 +300,13 @@ def test_a_class_counts_for_two_masks_in_a_case_and_another_class_for_itself(tmp
         assert sorted(_lessons(project).said(0.0).weights.tolist()) == [0.5] * 4 + [1.0]
 
 
+def test_decisions_count_that_were_made_before_a_class_was_added(project):
+    _judged(project, {("c", z): _rejected for z in (1, 2)})
+    project.set_classes(["lesion", "edema"])
+    lessons = _judged(project, {("d", 1): _rejected}, margins=(None, 0.25))
+    assert sorted(lessons.said(0.0).evidence.tolist()) == pytest.approx([0.1, 0.1, 0.25])
+
+
 def test_what_is_put_off_says_nothing_and_a_later_label_is_taken_up(project):
     """Nor is a proposal blamed for pixels that nobody judged."""
     lessons = _judged(project, {("c", 1): lambda project, item: project.decide(item, "deferred")})

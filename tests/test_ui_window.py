@@ -14,7 +14,14 @@ from helpers import small_project, write_case
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QColor, QMouseEvent
 from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QLabel, QLineEdit, QOpenGLWidget, QStyleOptionButton, QStyleOptionComboBox
+from qtpy.QtWidgets import (
+    QDialogButtonBox,
+    QLabel,
+    QLineEdit,
+    QOpenGLWidget,
+    QStyleOptionButton,
+    QStyleOptionComboBox,
+)  # fmt: skip
 
 from napari_segmatch.config import configure
 from napari_segmatch.events import Examined, PseudoMask
@@ -26,6 +33,7 @@ from napari_segmatch.types import Region
 pytest.importorskip("napari")
 
 from napari_segmatch.ui.cases_model import COLUMNS
+from napari_segmatch.ui.class_menu import NewClass
 from napari_segmatch.ui.style import CLASS_COLOURS, GOOD, UNSURE, palette
 
 Key, Control, Shift = Qt.Key, Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier
@@ -1180,18 +1188,60 @@ def test_a_class_has_the_colour_that_somebody_chose_or_that_came_with_it(on_case
 
     assert colour(dock.desk.layers.mask) == CLASS_COLOURS[0]
     monkeypatch.setattr("qtpy.QtWidgets.QColorDialog.getColor", lambda *_: QColor("#56b4e9"))
-    dock.annotate.toolbox._colours.click()
+    choose_colour, *_ = dock.annotate.class_menu.offers(1).actions()
+    choose_colour.trigger()
     assert colour(dock.desk.layers.mask) == "#56b4e9"
     assert colour(dock.desk.layers.proposal) == "#e69f00", "a proposal never looks like your mask"
     settle(dock, lambda: not session.is_saving)
     monkeypatch.setattr("qtpy.QtWidgets.QColorDialog.getColor", lambda *_: QColor())
-    dock.annotate.toolbox._colours.click()
+    choose_colour.trigger()
     assert session.colours == {"lesion": "#56b4e9"}, "a dialog that was cancelled changes nothing"
     session.close_project()
     session.open_project(project)
     dock.annotate_case("case-03")
     settle(dock, lambda: dock.desk.case_id == "case-03")
     assert colour(dock.desk.layers.mask) == "#56b4e9"
+
+
+def test_classes_are_renamed_and_added_where_the_person_works(on_case, settle, monkeypatch):
+    dock, session = on_case, on_case.session
+    menu, case, z = dock.annotate.class_menu, dock.desk.case_id, dock.desk.z
+    dock.desk.layers.mask.paint((dock.desk.shown(z), 9, 9), 1)
+    monkeypatch.setattr("qtpy.QtWidgets.QInputDialog.getText", lambda *_, **__: (" tumour ", True))
+    menu.offers(1).actions()[1].trigger()
+    settle(dock, lambda: dock.desk.case_id == case)
+    assert session.project.classes == ("tumour",) and dock.desk.z == z and dock.desk.drawn[z]
+
+    menu.add("tumour", reopen=False)
+    settle(dock, lambda: dock.desk.case_id == case)
+    assert "each different" in dock.banner.sentence and session.project.classes == ("tumour",)
+
+    menu.add("edema", reopen=True)
+    settle(dock, lambda: dock.desk.case_id == case and not session.is_saving)
+    assert session.project.classes == ("tumour", "edema") and dock.desk.z == z and dock.desk.drawn[z]
+    assert [chip.text() for chip in dock.annotate.toolbox.class_group.buttons()] == ["tumour", "edema"]
+    assert dock.desk.layers.chosen_class == 2, "it is in the person's hand"
+    assert not any(item.labelled for item in session.cases)
+    assert {1} == set(np.unique(session.mask(case))) - {0, 255}
+    dock.desk.layers.mask.paint((dock.desk.shown(z), 3, 3), 2)
+    dock.annotate.mark_done()
+    settle(dock, lambda: session.case(case).labelled == (z,))
+    assert 2 in session.mask(case)[z]
+
+
+def test_whoever_adds_a_class_says_what_becomes_of_slices_that_are_done(dock):
+    form = NewClass(dock.annotate, [3, 1])
+    ok = form.buttons.button(QDialogButtonBox.StandardButton.Ok)
+    form.name.setText("edema")
+    assert not ok.isEnabled(), "nobody can know it but the person"
+    form.without_it.setChecked(True)
+    assert ok.isEnabled() and not form.may_show_it.isChecked()
+    assert any("4 slices of 2 cases" in words.text() for words in form.findChildren(QLabel))
+    form.name.setText("  ")
+    assert not ok.isEnabled()
+    form = NewClass(dock.annotate, [])
+    form.name.setText("edema")
+    assert form.buttons.button(QDialogButtonBox.StandardButton.Ok).isEnabled()
 
 
 def test_a_hidden_table_is_up_to_date_when_it_is_shown(dock, proposed, settle):

@@ -83,6 +83,32 @@ def add(
         raise ImportProblem("No case could be added; the reasons stand above.")
 
 
+@app.command()
+def classes(
+    project: Folder,
+    rename: Annotated[list[str] | None, typer.Option(help="OLD=NEW; repeatable.")] = None,
+    new: Annotated[list[str] | None, typer.Option("--add", help="One more class; repeatable.")] = None,
+    reopen: Annotated[bool, typer.Option("--reopen", help="Done slices may show it: open them again.")] = False,
+) -> None:
+    """List the classes of a project, rename them, or add some. Masks stay as they are."""
+    others = pairs(rename, "--rename", "--rename lesoin=lesion")
+    with Project.open(project) as opened:
+        unknown = sorted(set(others) - set(opened.classes))
+        if unknown:
+            raise ProjectError(f"There is no class {unknown[0]!r}; {project.name} has {', '.join(opened.classes)}.")
+        if others or new:
+            opened.set_classes([*(others.get(name, name) for name in opened.classes), *(new or ())])
+        done = {case.id: case.labelled for case in opened.cases if case.labelled}
+        for case, slices in done.items() if reopen and new else ():
+            opened.save_slices(case, {}, reopen=slices)
+        names, number = opened.classes, sum(map(len, done.values()))
+    for label, name in enumerate(names, 1):
+        say(f"{label:>3}  {name}")
+    if new and number:
+        state = "open again" if reopen else "still done, as slices that do not show it; --reopen opens them again"
+        say(f"{number} slices were done: they are {state}.")
+
+
 def _found(
     project: Project, root: Path, image: list[str] | None, mask: str | None, series: dict[str, str]
 ) -> list[FoundCase]:

@@ -149,7 +149,7 @@ def quality_of(proposal: Tensor, truth: Tensor, classes: int) -> tuple[bool, ...
 
 def _lessons(told: list[Lesson], classes: int, device: torch.device) -> Lessons:
     blank = [math.nan] * classes
-    margins = torch.tensor([lesson.margins or blank for lesson in told])
+    margins = torch.tensor([(lesson.margins + blank)[:classes] for lesson in told])  # there may be more since
     return Lessons(
         torch.tensor([lesson.row for lesson in told]),
         [lesson.labels for lesson in told],

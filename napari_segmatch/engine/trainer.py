@@ -210,6 +210,9 @@ def _start(pool: Pool, config: TrainConfig, folder: Path, resume: bool) -> tuple
                 take_weights(network, Path(config.weights))
         return learner, [], None
     loaded = load_newest(folder)
+    if len(loaded.classes) != len(pool.classes):
+        learnt, now = (", ".join(names) for names in (loaded.classes, pool.classes))
+        raise TrainingProblem(f"This run learnt {learnt}; the project has {now} now: start a new run.")
     notes = [f"Checkpoint {name} is damaged; the one before it was used." for name in loaded.skipped]
     return loaded.learner, notes, loaded.memory
 

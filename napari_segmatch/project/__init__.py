@@ -24,7 +24,7 @@ from .masks import MaskFolder
 from .pool import ProjectPool
 from .proposals import packed, read_pseudo_mask, write_pseudo_masks
 from .records import PROPOSALS, to_decision, to_proposal
-from .runs import Run
+from .runs import LIVE, Run
 from .store import Store
 
 __all__ = ["Project", "ProjectPool", "Run"]
@@ -178,6 +178,15 @@ class Project(MaskFolder):
         rows = self.store.rows("SELECT * FROM decision ORDER BY id DESC LIMIT ?", last)
         return [to_decision(row) for row in reversed(rows)]
 
+    # classes ---------------------------------------------------------------------------------------------
+
+    def set_classes(self, names: Sequence[str]) -> None:
+        if self.live_run is not None:
+            raise ProjectError(f"Run {self.live_run} is training: stop it, then change the classes.")
+        super().set_classes(names)
+
+    set_classes.__doc__ = MaskFolder.set_classes.__doc__
+
     # runs and export -------------------------------------------------------------------------------------
 
     def new_run(self, config: TrainConfig) -> Run:
@@ -207,9 +216,14 @@ class Project(MaskFolder):
         """Return a run's state; one whose process died without a word is "interrupted"."""
         row = self.store.row("SELECT state FROM run WHERE id = ?", id)
         state: RunState = row["state"] if row else "failed"
-        if state in ("running", "paused") and not self.run(id).is_live():
+        if state in LIVE and not self.run(id).is_live():
             return "interrupted"
         return state
+
+    @property
+    def live_run(self) -> int | None:
+        """The number of a run that trains, in this program or another one."""
+        return next((run.id for run, state in self.runs() if state in LIVE), None)
 
     def set_run_state(self, id: int, state: RunState) -> None:
         self.store.tell("run_state", {"id": id, "state": state})

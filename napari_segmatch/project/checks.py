@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ProjectError
 from ..texts import FORBIDDEN, good_name
-from ..types import NOT_ANNOTATED, Case, Geometry
+from ..types import MAX_CLASSES, NOT_ANNOTATED, Case, Geometry
 
 
 def check_names(what: str, names: Sequence[str]) -> None:
@@ -22,6 +22,13 @@ def check_names(what: str, names: Sequence[str]) -> None:
             f"A project needs one or more {what} names, each different, without any of {' '.join(sorted(forbidden))}; "
             f"given was {names!r}."
         )
+
+
+def check_classes(names: Sequence[str]) -> None:
+    """Check the names of a project's classes, of which label values leave room for so many."""
+    check_names("class", names)
+    if len(names) > MAX_CLASSES:
+        raise ProjectError(f"{len(names)} classes are too many; at most {MAX_CLASSES} are possible.")
 
 
 def own_place(path: Path) -> Path:

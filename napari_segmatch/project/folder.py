@@ -12,8 +12,7 @@ from typing import Self
 
 from ..errors import ProjectError
 from ..fsio import inside
-from ..types import MAX_CLASSES
-from .checks import check_names
+from .checks import check_classes, check_names
 from .objects import ObjectStore
 from .records import to_meta
 from .store import Store, create_database, half_made_name
@@ -51,10 +50,8 @@ class ProjectFolder:
             If the folder already holds something, or a name is missing, doubled or too many.
         """
         path = Path(path)
-        check_names("class", classes)
+        check_classes(classes)
         check_names("sequence", sequences)
-        if len(classes) > MAX_CLASSES:
-            raise ProjectError(f"{len(classes)} classes are too many; at most {MAX_CLASSES} are possible.")
         if path.exists() and (not path.is_dir() or set(path.iterdir()) - {half_made_name(path / DATABASE)}):
             raise ProjectError(
                 f"{path.resolve().name} is not empty: choose a new folder, or open the project that is in it."
@@ -109,6 +106,29 @@ class ProjectFolder:
         """Give classes colours, as "#rrggbb"; other classes keep what the window gives them."""
         self.colours = {name: colour for name, colour in colours.items() if name in self.classes}
         self.store.tell("meta", {"key": "colours", "value": json.dumps(self.colours)})
+
+    def set_classes(self, names: Sequence[str]) -> None:
+        """Give the classes other names, in the order of their labels, and add more behind them; none can go.
+
+        A slice that is done stays done: it says that it shows nothing of a class that is new.
+
+        Raises
+        ------
+        ProjectError
+            If there are fewer names than classes, or a name is missing, doubled or too many.
+        """
+        check_classes(names)
+        if len(names) < len(self.classes):
+            raise ProjectError(
+                f"{self.path.resolve().name} has {len(self.classes)} classes, and {len(names)} names were given: "
+                "classes can be renamed and added, none can go."
+            )
+        renamed = dict(zip(self.classes, names, strict=False))
+        colours = {renamed[name]: colour for name, colour in self.colours.items()}
+        with self.store.atomic():
+            for key, value in (("classes", list(names)), ("colours", colours)):
+                self.store.tell("meta", {"key": key, "value": json.dumps(value)})
+        self.classes, self.colours = tuple(names), colours
 
     def pseudonym(self, patient: str) -> str:
         """Return a name for a patient that tells patients apart and cannot be turned back."""

@@ -18,8 +18,11 @@ from ..errors import ProjectError
 from ..events import TrainEvent, decode, encode
 from ..fsio import write_atomic
 from ..locks import FileLock
+from ..types import RunState
 
 Wish = Literal["run", "pause", "stop"]
+
+LIVE: tuple[RunState, ...] = ("running", "paused")
 
 
 @dataclass(frozen=True)

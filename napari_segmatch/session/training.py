@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from psygnal import Signal
@@ -11,6 +12,7 @@ from ..errors import DiskProblem, ProjectError
 from ..events import Paused, Proposed, Started, Step, TrainEvent
 from ..history import History, sentence
 from ..project import Project, Run
+from ..project.runs import LIVE
 from ..runner import Background, Mode, check_settings
 from ..types import Proposal, RunState
 from .adding import AddingSession
@@ -18,9 +20,6 @@ from .keeping import LOOK_SECONDS
 
 _STATES: dict[type[TrainEvent], RunState] = {Started: "running", Step: "running", Paused: "paused"}
 """What an event says of its run. That a run has ended is true when nobody holds its lock any more."""
-
-
-_LIVE: tuple[RunState, ...] = ("running", "paused")
 
 
 class TrainingSession(AddingSession):
@@ -65,7 +64,7 @@ class TrainingSession(AddingSession):
         self._check_may_train()
         if self.is_training:
             raise ProjectError("Training is already running: stop it first.")
-        live = next((run.id for run, state in self.runs() if state in _LIVE), None)
+        live = self._open().live_run
         if live is not None:
             raise ProjectError(f"Run {live} is training outside of this window: wait for its end, or show and stop it.")
         if not any(case.labelled and not case.validation for case in self.cases):
@@ -90,6 +89,21 @@ class TrainingSession(AddingSession):
             self._ask("run")
         else:
             self._train(self.run, mode, resume=True)
+
+    def set_classes(self, names: Sequence[str], reopen: bool = False) -> None:
+        """Rename classes and add some behind them, while nothing trains; the project is opened anew for it.
+
+        ``reopen`` the slices that are done, which may show what is new: they teach nothing until they are done again.
+        """
+        if self._refuses():
+            return
+        if self.is_live:
+            raise ProjectError("Training is running: stop it, then change the classes.")
+        project, done = self._open(), [case for case in self.cases if case.labelled]
+        project.set_classes(names)
+        self.open_project(project.path)
+        for case in done if reopen else ():
+            self.save_slices(case.id, {}, reopen=case.labelled)
 
     @property
     def can_resume(self) -> bool:
@@ -161,7 +175,7 @@ class TrainingSession(AddingSession):
     @property
     def is_live(self) -> bool:
         """Whether the run on the screen trains: here, in a shell, or for a window that was killed."""
-        return self.is_training or self.run_state in _LIVE
+        return self.is_training or self.run_state in LIVE
 
     # watching --------------------------------------------------------------------------------------------
 
@@ -209,9 +223,9 @@ class TrainingSession(AddingSession):
         if self._background is not None and self._background.problem:
             self.message.emit(self._background.problem, True)
             self._background.problem = ""
-        if self.run is not None and self.run_state in _LIVE and not self.is_training:
+        if self.run is not None and self.run_state in LIVE and not self.is_training:
             self.run_state = self._open().run_state(self.run.id)
-            if self.run_state not in _LIVE:
+            if self.run_state not in LIVE:
                 self._read_events()
                 self.run_changed.emit()
                 self.run_ended.emit(str(self.run_state))

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QComboBox, QGridLayout, QPushButton, QWidget
 from ..session import Session
 from ..types import Case
 from .asking import Asking
+from .class_menu import ClassMenu
 from .desk import Desk
 from .filling import Filling
 from .keys import ANNOTATE, shown
@@ -30,7 +31,8 @@ class AnnotatePanel(Page):
         super().__init__()
         self.session, self.desk, self.overlays = session, desk, overlays
         self.toolbox = Toolbox(desk.layers)
-        self.toolbox.colour_wanted.connect(session.set_colour)
+        self.class_menu = ClassMenu(session, desk, self)
+        self.toolbox.class_asked.connect(self.class_menu.ask)
         self.toolbox.lock_changed.connect(lambda on: setattr(desk, "lock", on))
         self._suggester = Suggester(session)
         self._case = NameBox("The case on the screen; choose another one here")

@@ -90,7 +90,7 @@ class CasesPanel(Page):
         self.path.setPlaceholderText("A new or empty folder")
         self.path.setToolTip("The folder of the new project")
         self.classes = QLineEdit("lesion")
-        self.classes.setToolTip("What you segment, with commas between: lesion, or core, edema; final for a project")
+        self.classes.setToolTip("What you segment, with commas between: lesion, or core, edema; more can follow later")
         self.sequences = QLineEdit("flair")
         self.sequences.setToolTip("The MRI sequences of each case, with commas between: flair, t1, t2")
         self.create_button = button("Create project", "Make the project in that folder", self._create, "primary")

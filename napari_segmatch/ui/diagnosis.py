@@ -17,7 +17,9 @@ def diagnose(history: History, cases: Sequence[Case], classes: Sequence[str], st
         return "There is nothing to learn from yet: mark at least one slice as done in Annotate."
     if state == "interrupted":
         return "This run was cut off. Resume goes on from its last checkpoint."
-    said = _about_selector(history) or _about_health(history, classes) or _about_classes(history, classes)
+    said = _about_selector(history)
+    if not said and _knows(history, classes):
+        said = _about_health(history, classes) or _about_classes(history, classes)
     if said:
         return said
     if not any(case.validation and case.labelled for case in usable):
@@ -42,6 +44,12 @@ def _about_selector(history: History) -> str:
     if max(shares) <= 0.01:
         return "The discriminator accepts nothing yet. Correct a few proposals."
     return ""
+
+
+def _knows(history: History, classes: Sequence[str]) -> bool:
+    """Whether a run speaks of classes that the project has: one of them may have another name since."""
+    named = {name for item in history.evaluations[-1:] for name in item.dice}
+    return named.union(*(item.by_class for item in history.proposed[-1:])) <= set(classes)
 
 
 def _about_health(history: History, classes: Sequence[str]) -> str:

@@ -6,7 +6,7 @@ from functools import partial
 
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QButtonGroup, QCheckBox, QColorDialog, QComboBox, QGridLayout, QHBoxLayout, QWidget
+from qtpy.QtWidgets import QButtonGroup, QCheckBox, QComboBox, QGridLayout, QHBoxLayout, QWidget
 
 from .display import WINDOWS
 from .layers import Layers
@@ -31,22 +31,20 @@ class Toolbox(QWidget):
     shape_wanted = Signal(str)
     """The name of one of :data:`SHAPES`."""
     lock_changed = Signal(bool)
-    colour_wanted = Signal(str, str)
-    """A class and the colour that somebody chose for it."""
+    class_asked = Signal(int)
+    """Somebody wants the menu of a class, by its label."""
 
     def __init__(self, layers: Layers) -> None:
         super().__init__()
         self.layers = layers
-        self._names: tuple[str, ...] = ()
         self._classes = QGridLayout()
         self._classes.setSpacing(3)
         self.class_group = QButtonGroup(self)
         self.choice = NameBox("The class in your hand; - and = are the one before and after")
         self.choice.activated.connect(lambda index: self.layers.choose_class(index + 1))
-        self._colours_now: tuple[str, ...] = ()
-        self._colours = button(
-            "Colour …", "Choose another colour for the class in your hand",
-            lambda: self._ask(self.layers.chosen_class), "quiet",
+        self._more = button(
+            "Classes …", "Colour and name of the class in your hand, or one more class",
+            lambda: self.class_asked.emit(self.layers.chosen_class), "quiet",
         )  # fmt: skip
         self._tools = QButtonGroup(self)
         self.lock = QCheckBox("keep other classes")
@@ -78,7 +76,7 @@ class Toolbox(QWidget):
         return row(*made, spacing=3)
 
     def show_classes(self, names: tuple[str, ...], colours: tuple[str, ...]) -> None:
-        self._classes.removeWidget(self._colours)
+        self._classes.removeWidget(self._more)
         while self._classes.count():
             chip = self._classes.takeAt(0).widget()
             self.class_group.removeButton(chip)
@@ -88,15 +86,14 @@ class Toolbox(QWidget):
         self.choice.addItems(names)
         self.choice.setVisible(not chips)
         for label, name in enumerate(chips, 1):
-            chip = NameButton(name, f"Paint {name}, label {label}; a right click chooses its colour")
+            chip = NameButton(name, f"Paint {name}, label {label}; a right click offers another colour or name")
             chip.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-            chip.customContextMenuRequested.connect(lambda *_, label=label: self._ask(label))
+            chip.customContextMenuRequested.connect(lambda *_, label=label: self.class_asked.emit(label))
             chip.setCheckable(True)
             self.class_group.addButton(chip, label)
             chip.clicked.connect(lambda *_, label=label: self.layers.choose_class(label))
             self._classes.addWidget(chip, (label - 1) // 2, (label - 1) % 2)
-        self._classes.addWidget(self._colours, len(chips) // 2, len(chips) % 2)
-        self._names = names
+        self._classes.addWidget(self._more, len(chips) // 2, len(chips) % 2)
         self.lock.setVisible(len(names) > 1)
         self.lock.setChecked(len(names) > 1)
         self.show_colours(colours)
@@ -104,7 +101,6 @@ class Toolbox(QWidget):
 
     def show_colours(self, colours: tuple[str, ...]) -> None:
         """Show classes in other colours; which one is in the person's hand stays as it is."""
-        self._colours_now = colours
         for chip in self.class_group.buttons():
             chip.setIcon(_square(colours[self.class_group.id(chip) - 1]))
         for index, colour in enumerate(colours[: self.choice.count()]):
@@ -116,14 +112,6 @@ class Toolbox(QWidget):
         if chip is not None:
             chip.setChecked(True)
         self.choice.setCurrentIndex(label - 1)
-
-    def _ask(self, label: int) -> None:
-        if label > len(self._names):
-            return
-        name = self._names[label - 1]
-        chosen = QColorDialog.getColor(QColor(self._colours_now[label - 1]), self, f"Colour of {name}")
-        if chosen.isValid():
-            self.colour_wanted.emit(name, chosen.name())
 
     def show_mode(self, mode: str) -> None:
         self._tools.setExclusive(False)
