@@ -13,7 +13,7 @@ from napari_segmatch.config import configure
 from napari_segmatch.errors import ImportProblem, ProjectError
 from napari_segmatch.events import PseudoMask
 from napari_segmatch.io import read_sequences, read_volume, sequences, write_image
-from napari_segmatch.project import cases
+from napari_segmatch.project import cases, prints
 from napari_segmatch.project.doctor import examine
 from napari_segmatch.project.pool import ProjectPool
 from napari_segmatch.types import Region
@@ -738,6 +738,14 @@ def test_images_that_another_machine_resamples_otherwise_have_not_changed(tmp_pa
             for id in ("new", "old"):
                 with pytest.raises(ImportProblem, match="have changed"):
                     project.volume(id)
+
+
+def test_voxels_are_hashed_once_as_a_case_opens(project, monkeypatch):
+    """What older projects hold is looked for only where the first fingerprint is another one."""
+    hashed, whole = [], prints._of_pixels
+    monkeypatch.setattr(prints, "_of_pixels", lambda volume: hashed.append(volume) or whole(volume))
+    project.volume("a")
+    assert len(hashed) == 1
 
 
 def test_masks_keep_their_geometry_on_disk(project):

@@ -18,7 +18,7 @@ from ..types import NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
 from .checks import both_places, check_slices, own_place
 from .folder import ProjectFolder
-from .prints import file_hash, fingerprint, fingerprints
+from .prints import file_hash, fingerprint, is_known_by
 from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_reading
 
 SHOWN = 20
@@ -278,7 +278,7 @@ class CaseFolder(ProjectFolder):
         volume = read_sequences(self.image_paths(case), self.sequences, self.reading(case).choices)
         row = self.store.row('SELECT fingerprint FROM "case" WHERE id = ?', case)
         same_grid = volume.geometry.same_grid(self.case(case).geometry)
-        if not same_grid or row is None or row["fingerprint"] not in fingerprints(volume):
+        if not same_grid or row is None or not is_known_by(volume, row["fingerprint"]):
             raise ImportProblem(
                 f"The images of case {case} have changed since it was added, so its masks may not fit them any more: "
                 "put the old files back, or add them as a new case."

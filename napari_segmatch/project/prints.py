@@ -14,9 +14,9 @@ def fingerprint(volume: Volume) -> str:
     return volume.stored or _of_pixels(volume)
 
 
-def fingerprints(volume: Volume) -> tuple[str, str]:
-    """Return by what they may be known: older projects took the voxels as they were resampled."""
-    return fingerprint(volume), _of_pixels(volume)
+def is_known_by(volume: Volume, known: str) -> bool:
+    """Whether a case's images are those of a fingerprint; older projects took the voxels as they were resampled."""
+    return fingerprint(volume) == known or _of_pixels(volume) == known
 
 
 def _of_pixels(volume: Volume) -> str:
