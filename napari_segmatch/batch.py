@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -17,7 +18,7 @@ from .io import Choices, FoundCase, encode_labels, read_apart, read_sequences, w
 from .project import Project, ProjectPool, Run
 from .project.checks import both_places, check_target
 from .texts import csv_text
-from .types import NOT_ANNOTATED, Geometry, Volume
+from .types import NOT_ANNOTATED, Case, Geometry, Volume
 
 if TYPE_CHECKING:
     import numpy as np
@@ -157,8 +158,15 @@ def _in_one_part(project: Project, loaded: Loaded, parts: str | None = None) -> 
 
     if parts == "all" or not can_tell(loaded.learner.selector):
         return ()
-    whole = [case.id for case in project.cases if case.problem is None and len(case.labelled) == case.shape[0]]
-    return in_one_part(map(project.mask, whole[:MANY]))
+    whole = [case for case in project.cases if case.problem is None and len(case.labelled) == case.shape[0]]
+    return in_one_part(_readable(project, whole[:MANY]))
+
+
+def _readable(project: Project, cases: Iterable[Case]) -> Iterator[np.ndarray]:
+    """Yield the masks of cases. A damaged one is left out: it keeps nobody from segmenting another case."""
+    for case in cases:
+        with suppress(ProjectError):
+            yield project.newest_labels(case)
 
 
 def _open_slices(project: Project, case: str, labels: np.ndarray) -> list[int]:

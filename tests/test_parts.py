@@ -221,3 +221,17 @@ def test_the_shell_says_how_many_voxels_were_left_out(trained, tmp_path):
     lines = (tmp_path / "scores.csv").read_text().splitlines()
     assert lines[0].endswith(",left_out") and all(line.split(",")[-1].isdigit() for line in lines[1:])
     assert read_mask(tmp_path / "d.nii.gz", trained.case("d").geometry).labels.shape == SHAPE
+
+
+def test_a_damaged_mask_keeps_nobody_from_segmenting_another_case(trained, tmp_path):
+    """It says nothing of parts, and no more."""
+    name = trained.store.row("SELECT object FROM mask_version WHERE case_id = 'a' ORDER BY id DESC")["object"]
+    path = trained.objects.path(name)
+    data = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(data[:-1])
+    try:
+        assert [problem for _, problem, _ in predict_cases(trained.path, None, tmp_path)] == [None]
+        assert segment_case(trained, "d", 1, trained.volume, lambda: True).startswith(f"masks of {SHAPE[0]} slices")
+    finally:
+        path.write_bytes(data)
