@@ -123,8 +123,8 @@ def segment_case(
         run = project.run(run_id)
         loaded = load_run(run, None, "best")
         step = loaded.learner.step
-        known = {item.z for item in project.proposals(case=case) if (item.run, item.step) == (run_id, step)}
-        asked = [] if known.issuperset(slices) else slices  # this model has nothing else to say
+        known = {item.z: item.area for item in project.proposals(case=case) if (item.run, item.step) == (run_id, step)}
+        asked = [] if known.keys() >= set(slices) else slices  # this model has nothing else to say
         masks: dict[int, PseudoMask] = {}
         changed: set[int] = set()
         if not wanted():
@@ -141,7 +141,9 @@ def segment_case(
         if is_lost(error):
             raise ImportProblem("The graphics processor was lost: restart the program.") from error
         raise
-    project.add_proposals(run, step, loaded.pool_version, [mask for z, mask in masks.items() if z not in known])
+    less = {z for z in changed & known.keys() if known[z] != (masks[z].labels > 0).sum()}  # went only now
+    news = [mask for z, mask in masks.items() if z not in known or z in less]
+    project.add_proposals(run, step, loaded.pool_version, news)
     told = f" Smaller parts that it doubts were left out on {len(changed)} of them." if changed else ""
     return f"masks of {len(slices)} slices by run {run_id}, step {step}.{told}"
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import SHAPE, small_project
+from helpers import SHAPE, small_project, write_case
 from torch import nn
 
 from napari_segmatch import batch
@@ -21,9 +21,10 @@ from napari_segmatch.engine.predict import predict_slices, propose_case
 from napari_segmatch.engine.prepare import Frame
 from napari_segmatch.engine.selectors import Look
 from napari_segmatch.errors import ConfigError
+from napari_segmatch.events import PseudoMask
 from napari_segmatch.io import read_mask
 from napari_segmatch.runner import training
-from napari_segmatch.types import NOT_ANNOTATED
+from napari_segmatch.types import NOT_ANNOTATED, Region
 
 FRAME = Frame(32, 32, 0, 32, 0, 32, 32)
 
@@ -223,6 +224,29 @@ def test_the_shell_says_how_many_voxels_were_left_out(trained, tmp_path):
     assert read_mask(tmp_path / "d.nii.gz", trained.case("d").geometry).labels.shape == SHAPE
 
 
+def test_what_the_run_proposed_with_stray_parts_is_proposed_without(trained, tmp_path, monkeypatch):
+    """Other slices keep the proposals that they have of this step, and whoever asks twice gets nothing anew."""
+    whole, less = (np.zeros(SHAPE[1:], np.uint8) for _ in range(2))
+    whole[4:12], less[4:8] = 1, 1
+    trained.add_case("e", write_case(tmp_path / "e")[0])
+
+    def told(z, labels):
+        return PseudoMask(Region("e", z), labels, 0.5, "rejected")
+
+    def proposing(learner, case, pixels, labels, slices, single):
+        yield from (told(z, whole) for z in slices)
+        yield from (told(z, less) for z in slices if z in (1, 3))
+
+    monkeypatch.setattr(predict, "propose_case", proposing)
+    first = trained.add_proposals(trained.run(1), 2, 1, [told(1, whole), told(2, whole), told(3, less)])
+    for _ in range(2):
+        segment_case(trained, "e", 1, trained.volume, lambda: True)
+        found = {item.z: item for item in trained.proposals(case="e")}
+        assert found[1].id == trained.last_proposal() == first[-1] + 2
+        assert [found[z].id for z in (0, 2, 3)] == [first[-1] + 1, *first[1:]]
+        np.testing.assert_array_equal(trained.proposal_mask(found[1]), less)
+
+
 def test_a_damaged_mask_keeps_nobody_from_segmenting_another_case(trained, tmp_path):
     """It says nothing of parts, and no more."""
     name = trained.store.row("SELECT object FROM mask_version WHERE case_id = 'a' ORDER BY id DESC")["object"]
@@ -231,7 +255,7 @@ def test_a_damaged_mask_keeps_nobody_from_segmenting_another_case(trained, tmp_p
     path.chmod(0o644)
     path.write_bytes(data[:-1])
     try:
-        assert [problem for _, problem, _ in predict_cases(trained.path, None, tmp_path)] == [None]
+        assert not any(problem for _, problem, _ in predict_cases(trained.path, None, tmp_path))
         assert segment_case(trained, "d", 1, trained.volume, lambda: True).startswith(f"masks of {SHAPE[0]} slices")
     finally:
         path.write_bytes(data)
