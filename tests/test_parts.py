@@ -16,7 +16,7 @@ from napari_segmatch.engine import predict
 from napari_segmatch.engine.calibration import Report
 from napari_segmatch.engine.judge import can_tell
 from napari_segmatch.engine.learner import Learner
-from napari_segmatch.engine.parts import alone, in_doubt, in_one_part, parts_of, strays
+from napari_segmatch.engine.parts import MOST, alone, in_doubt, in_one_part, parts_of, strays
 from napari_segmatch.engine.predict import predict_slices, propose_case
 from napari_segmatch.engine.prepare import Frame
 from napari_segmatch.engine.selectors import Look
@@ -93,6 +93,18 @@ def test_smaller_parts_stay_if_they_are_believed():
     assert asked == [128]  # nobody is asked about a speck
     np.testing.assert_array_equal(strays(labels, {1}, lambda part: True), _case(SPECK) > 0)
     assert strays(labels, {1, 2}, believed)[4, 8, 0]
+
+
+def test_noise_is_not_judged_part_by_part():
+    """Of hundreds of parts the largest are asked about, and the voxels of each are counted once."""
+    labels = np.zeros((20, 32, 32), np.uint8)
+    labels[::2, ::2, ::2] = 1
+    labels[0, 0, :12], labels[2, 0, :8] = 1, 1
+    asked = []
+    stray = strays(labels, {1}, lambda part: asked.append(part) or True)
+    assert len(asked) == MOST and asked[0].voxels == 9
+    assert (labels > 0).sum() - stray.sum() == 13 + 9 + MOST - 1
+    assert "voxels" in vars(asked[0])
 
 
 def test_a_part_is_seen_alone_and_what_went_stays_in_doubt():

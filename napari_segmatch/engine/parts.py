@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,6 +19,9 @@ from .selectors import Look
 
 SPECK = 0.05
 """A part with less than this share of the largest part's voxels is no part of its own."""
+
+MOST = 20
+"""Of so many parts of a structure, the largest, it is asked whether they are believed: more of them are noise."""
 
 ENOUGH, MANY = 3, 30
 """So many whole cases have to show a structure before anything is expected of others; so many are looked at."""
@@ -34,7 +38,7 @@ class Part:
     box: Box
     inside: np.ndarray
 
-    @property
+    @cached_property
     def voxels(self) -> int:
         return int(self.inside.sum())
 
@@ -80,6 +84,8 @@ def strays(
 ) -> np.ndarray:
     """Mark what belongs to no structure, (z, y, x) bool: specks, and smaller parts that are not ``believed``.
 
+    Only the ``MOST`` largest of these can be believed.
+
     Parameters
     ----------
     single
@@ -89,9 +95,10 @@ def strays(
     """
     stray = np.zeros(labels.shape, bool)
     for largest, *others in parts_of(np.where(np.isin(labels, list(single)), labels, 0)).values() if single else ():
-        for part in others:
+        for rank, part in enumerate(others):
             theirs = drawn is not None and part.inside[drawn[part.box[0]]].any()
-            if not theirs and (part.voxels < SPECK * largest.voxels or not believed(part)):
+            noise = rank >= MOST or part.voxels < SPECK * largest.voxels
+            if not theirs and (noise or not believed(part)):
                 stray[part.box] |= part.inside
     return stray
 
