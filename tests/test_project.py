@@ -748,6 +748,19 @@ def test_voxels_are_hashed_once_as_a_case_opens(project, monkeypatch):
     assert len(hashed) == 1
 
 
+def test_voxels_of_several_resampled_sequences_are_hashed_once(tmp_path, monkeypatch):
+    """All of them together are what the case is known by."""
+    hashed, whole = [], sequences._stored
+    monkeypatch.setattr(sequences, "_stored", lambda *given: hashed.append(given) or whole(*given))
+    images, _ = write_case(tmp_path, sequences=("flair", "t1", "t2"))
+    moved = geometry()
+    moved.affine[0, 3] += 3.3
+    for name in ("t1", "t2"):
+        write_image(images[name], read_volume(images[name]).pixels[0], moved)
+    read = read_sequences(images, list(images), {"sequences": "resample"})
+    assert len(hashed) == 1 and read.stored == whole(*hashed[0])
+
+
 def test_masks_keep_their_geometry_on_disk(project):
     """Any viewer opens the objects of a project on the right place."""
     name = project.store.row("SELECT object FROM mask_version WHERE case_id = 'a'")["object"]

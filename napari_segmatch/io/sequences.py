@@ -55,7 +55,7 @@ def read_sequences(
                 f"({describe(first.geometry)})"
             )
             ask(choices, "sequences", sentence, {"resample": f"resample the images onto {present[0]}, never a mask"})
-            stored = _stored(present, volumes)
+            stored = stored or _stored(present, volumes)
             pixels = resampled(pixels, volume.geometry, first.geometry)
             notes.append(f"{name} was resampled onto {present[0]}.")
         channels[list(sequences).index(name)] = pixels
