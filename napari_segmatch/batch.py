@@ -130,11 +130,11 @@ def segment_case(
         if not wanted():
             return ""
         pixels, single = volume(case).pixels, _in_one_part(project, loaded)
-        for mask in propose_case(loaded.learner, case, pixels, labels, asked, single):
+        for mask in propose_case(loaded.learner, case, pixels, labels, asked, single, wanted):
             changed |= {mask.region.z} & masks.keys()
             masks[mask.region.z] = mask
-            if not wanted():
-                return ""
+        if not wanted():
+            return ""
     except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             raise ImportProblem(f"{case} does not fit into memory beside all else: close other programs.") from error

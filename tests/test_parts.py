@@ -156,6 +156,20 @@ def test_proposals_of_a_case_come_once_more_without_stray_parts(monkeypatch):
     assert [mask.region.z for mask in again] == [0, 1, 2, 4, 5, 4, 5]  # no mask for a slice that is done
 
 
+def test_whoever_stops_waits_for_no_part(monkeypatch):
+    """Judging parts takes most of the time where a model sees many: nobody is asked after it was stopped."""
+    images = _seen(
+        (2.0, *MAIN[1:]), (0.3, *ISLAND[1:]), (0.3, (4, 6), (20, 28), (2, 10)), (0.3, (0, 2), (20, 28), (2, 10))
+    )
+    monkeypatch.setattr(predict, "to_network", lambda pixels, size: (images, FRAME))
+    asked = []
+    monkeypatch.setattr(predict, "_believed", lambda *given: asked.append(given) or True)
+    labels = np.full((6, 32, 32), NOT_ANNOTATED, np.uint8)
+    given = _learner(), "c", np.zeros(1), labels, range(6), {1}
+    assert len(list(propose_case(*given, lambda: not asked))) == 6 and len(asked) == 1
+    assert not list(propose_case(*given, lambda: False))
+
+
 def test_a_discriminator_can_tell_once_it_is_proven():
     """Before that it accepts nothing, which says nothing of a part."""
     learner = Learner(configure("quick", size=32, device="cpu"), 1, 1)
@@ -245,7 +259,7 @@ def test_what_the_run_proposed_with_stray_parts_is_proposed_without(trained, tmp
     def told(z, labels):
         return PseudoMask(Region("e", z), labels, 0.5, "rejected")
 
-    def proposing(learner, case, pixels, labels, slices, single):
+    def proposing(learner, case, pixels, labels, slices, *_):
         yield from (told(z, whole) for z in slices)
         yield from (told(z, less) for z in slices if z in (1, 3))
 

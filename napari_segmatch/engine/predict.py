@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -132,24 +132,29 @@ def propose(learner: Learner, pool: ResidentPool, count: int) -> tuple[PseudoMas
 @torch.no_grad()
 def propose_case(
     learner: Learner, case: str, pixels: np.ndarray, labels: np.ndarray, slices: Sequence[int],
-    single: Collection[int] = (),
+    single: Collection[int] = (), wanted: Callable[[], bool] = lambda: True,
 ) -> Iterator[PseudoMask]:  # fmt: skip
     """Make pseudo masks of some slices of a case, from its pixels (channel, z, y, x): a few slices at a time.
 
     Of ``single`` structures smaller parts are left out, as :func:`predict_slices` does, unless people's ``labels``
-    (z, y, x) of other slices are among them: the masks of such slices come once more, as they are to be.
+    (z, y, x) of other slices are among them: the masks of such slices come once more, as they are to be. It ends when
+    they are not ``wanted`` any more.
     """
     images, frame = to_network(pixels, learner.config.size)
     del pixels  # as large as the case is
     images = with_neighbours(images, learner.config.neighbours)
     whole = np.where(labels == NOT_ANNOTATED, 0, labels)
     for part in torch.tensor(slices, dtype=torch.long).split(at_once(learner.device, learner.looks_twice)):
+        if not wanted():
+            return
         regions, some = [Region(case, z) for z in part.tolist()], images[part].to(learner.device)
         for mask in _pseudo_masks(learner, some, learner.look(some), regions, [frame] * len(regions)):
             whole[mask.region.z] = mask.labels
             yield mask
     drawn = ~np.isin(np.arange(len(whole)), slices)
-    stray = strays(whole, single, partial(_believed, learner, images, frame), drawn)
+    stray = strays(whole, single, lambda part: wanted() and _believed(learner, images, frame, part), drawn)
+    if not wanted():
+        return
     for rows, some, look in _looked_again(learner, images, frame, stray):
         regions = [Region(case, z) for z in rows.tolist()]
         for mask in _pseudo_masks(learner, some, look, regions, [frame] * len(regions)):
