@@ -222,6 +222,14 @@ def test_the_project_s_labels_say_which_structures_come_in_one_part(trained, tmp
     assert batch._in_one_part(trained, able) == frozenset()
 
 
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_nothing_is_kept_of_a_case_that_is_stopped(trained, times):
+    """Before it is read, before its first slices, and after some of them."""
+    still = iter([True] * times)
+    assert segment_case(trained, "d", 1, trained.volume, lambda: next(still, False)) == ""
+    assert not trained.proposals(case="d")
+
+
 def test_a_case_that_is_segmented_says_what_was_left_out(trained, monkeypatch):
     """The masks that come once more are those that are kept."""
     made = predict.propose_case
