@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +18,7 @@ from .fsio import write_atomic
 from .io import Choices, FoundCase, encode_labels, read_apart, read_sequences, with_answers
 from .project import Project, ProjectPool, Run
 from .project.checks import both_places, check_target
+from .project.objects import ObjectStore
 from .texts import csv_text
 from .types import NOT_ANNOTATED, Case, Geometry, Volume
 
@@ -129,7 +131,7 @@ def segment_case(
         changed: set[int] = set()
         if not wanted():
             return ""
-        pixels, single = volume(case).pixels, _in_one_part(project, loaded)
+        pixels, single = volume(case).pixels, _in_one_part(project, loaded, wanted=wanted)
         for mask in propose_case(loaded.learner, case, pixels, labels, asked, single, wanted):
             changed |= {mask.region.z} & masks.keys()
             masks[mask.region.z] = mask
@@ -148,7 +150,9 @@ def segment_case(
     return f"masks of {len(slices)} slices by run {run_id}, step {step}.{told}"
 
 
-def _in_one_part(project: Project, loaded: Loaded, parts: str | None = None) -> Collection[int]:
+def _in_one_part(
+    project: Project, loaded: Loaded, parts: str | None = None, wanted: Callable[[], bool] = lambda: True
+) -> Collection[int]:
     """Return the labels of structures of which smaller parts are left out: see ``parts`` of the settings."""
     parts = loaded.learner.config.parts if parts is None else parts
     if parts not in PARTS:
@@ -161,14 +165,22 @@ def _in_one_part(project: Project, loaded: Loaded, parts: str | None = None) -> 
     if parts == "all" or not can_tell(loaded.learner.selector):
         return ()
     whole = [case for case in project.cases if case.problem is None and len(case.labelled) == case.shape[0]]
-    return in_one_part(_readable(project, whole[:MANY]))
+    return in_one_part(_shown(project, takewhile(lambda _: wanted(), whole[:MANY])))
 
 
-def _readable(project: Project, cases: Iterable[Case]) -> Iterator[np.ndarray]:
-    """Yield the masks of cases. A damaged one is left out: it keeps nobody from segmenting another case."""
+def _shown(project: Project, cases: Iterable[Case]) -> Iterator[Mapping[int, bool]]:
+    """Say what cases show of parts. A damaged mask is left out: it keeps nobody from segmenting another case."""
     for case in cases:
         with suppress(ProjectError):
-            yield project.newest_labels(case)
+            yield _shown_in(project.objects, project.newest_object(case))
+
+
+@lru_cache(1000)
+def _shown_in(objects: ObjectStore, name: str) -> Mapping[int, bool]:
+    """Say what a mask shows of parts. Each case that is segmented asks for those of all others: they are kept."""
+    from .engine.parts import shown_in
+
+    return shown_in(objects.get(name))
 
 
 def _open_slices(project: Project, case: str, labels: np.ndarray) -> list[int]:

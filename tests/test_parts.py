@@ -16,7 +16,7 @@ from napari_segmatch.engine import predict
 from napari_segmatch.engine.calibration import Report
 from napari_segmatch.engine.judge import can_tell
 from napari_segmatch.engine.learner import Learner
-from napari_segmatch.engine.parts import MOST, alone, in_doubt, in_one_part, parts_of, strays
+from napari_segmatch.engine.parts import MOST, alone, in_doubt, in_one_part, parts_of, shown_in, strays
 from napari_segmatch.engine.predict import predict_slices, propose_case
 from napari_segmatch.engine.prepare import Frame
 from napari_segmatch.engine.selectors import Look
@@ -72,11 +72,11 @@ def test_parts_are_found_by_structure():
 def test_three_cases_say_that_a_structure_comes_in_one_part():
     """Two do not, and one with a second part denies it; a speck does not count, nor does what nobody annotated."""
     one, two = _case(MAIN, SPECK, (2, (4, 5), (0, 2), (0, 2))), _case(MAIN, ISLAND)
-    assert in_one_part([one, one]) == frozenset()
-    assert in_one_part([one, one, one]) == {1, 2}
-    assert in_one_part([one, one, one, two]) == {2}
-    assert in_one_part([np.zeros_like(one)] * 3) == frozenset()
-    assert in_one_part([np.full_like(one, NOT_ANNOTATED)] * 3) == frozenset()
+    assert in_one_part(map(shown_in, [one, one])) == frozenset()
+    assert in_one_part(map(shown_in, [one, one, one])) == {1, 2}
+    assert in_one_part(map(shown_in, [one, one, one, two])) == {2}
+    assert in_one_part(map(shown_in, [np.zeros_like(one)] * 3)) == frozenset()
+    assert in_one_part(map(shown_in, [np.full_like(one, NOT_ANNOTATED)] * 3)) == frozenset()
 
 
 def test_smaller_parts_stay_if_they_are_believed():
@@ -256,6 +256,25 @@ def test_the_shell_says_how_many_voxels_were_left_out(trained, tmp_path):
     lines = (tmp_path / "scores.csv").read_text().splitlines()
     assert lines[0].endswith(",left_out") and all(line.split(",")[-1].isdigit() for line in lines[1:])
     assert read_mask(tmp_path / "d.nii.gz", trained.case("d").geometry).labels.shape == SHAPE
+
+
+def test_parts_in_a_mask_are_counted_once(trained, monkeypatch):
+    """Each case that is segmented asks for them. A mask that is saved anew is looked at; who stops waits for none."""
+    counted, able = [], SimpleNamespace(learner=_learner())
+    monkeypatch.setattr(
+        "napari_segmatch.engine.parts.parts_of", lambda labels: counted.append(labels) or parts_of(labels)
+    )
+    batch._shown_in.cache_clear()
+    batch._in_one_part(trained, able, wanted=lambda: len(counted) < 2)
+    assert len(counted) == 2
+    for _ in range(2):
+        batch._in_one_part(trained, able)
+    assert len(counted) == 3  # of three cases
+    labels = trained.mask("b")
+    labels[0, 0, 0] = 1 - labels[0, 0, 0]
+    trained.save_mask("b", labels, done=range(SHAPE[0]))
+    batch._in_one_part(trained, able)
+    assert len(counted) == 4
 
 
 def test_what_the_run_proposed_with_stray_parts_is_proposed_without(trained, tmp_path, monkeypatch):

@@ -5,7 +5,8 @@ A network that sees slices marks an island here and there. That it lies apart fr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -61,21 +62,27 @@ def _within(outer: Box, inner: Box) -> Box:
     return z, y, x
 
 
-def in_one_part(cases: Iterable[np.ndarray]) -> frozenset[int]:
-    """Return the structures that come in one part, as far as ``ENOUGH`` labelled cases show; specks do not count.
+def shown_in(labels: np.ndarray) -> dict[int, bool]:
+    """Return the structures in a case's labels (z, y, x), and whether each comes in one part; specks do not count."""
+    return {
+        structure: not others or others[0].voxels < SPECK * largest.voxels
+        for structure, (largest, *others) in parts_of(labels).items()
+    }
+
+
+def in_one_part(cases: Iterable[Mapping[int, bool]]) -> frozenset[int]:
+    """Return the structures that come in one part, as far as ``ENOUGH`` labelled cases show.
 
     Parameters
     ----------
     cases
-        Labels (z, y, x) of cases of which every slice is labelled.
+        What :func:`shown_in` says of cases of which every slice is labelled.
     """
-    times: dict[int, int] = {}
-    several = set()
-    for labels in cases:
-        for structure, (largest, *others) in parts_of(labels).items():
-            times[structure] = times.get(structure, 0) + 1
-            if others and others[0].voxels >= SPECK * largest.voxels:
-                several.add(structure)
+    times: Counter[int] = Counter()
+    several: set[int] = set()
+    for shown in cases:
+        times.update(shown.keys())
+        several.update(structure for structure, one in shown.items() if not one)
     return frozenset(structure for structure, count in times.items() if count >= ENOUGH) - several
 
 

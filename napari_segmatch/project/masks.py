@@ -41,6 +41,10 @@ class MaskFolder(CaseFolder):
         """Return what :meth:`mask` does, for code that knows the case's current version."""
         return self._labels(case, case.version)
 
+    def newest_object(self, case: Case) -> str:
+        """Return the name of the file that holds the labels of a case that has some: other labels, another name."""
+        return str(self._version(case.version or 0)["object"])
+
     def _labels(self, case: Case, version: int | None) -> np.ndarray:
         if version is None:
             return np.full(case.shape, NOT_ANNOTATED, np.uint8)
