@@ -86,6 +86,25 @@ def test_memory_that_does_not_suffice_for_what_is_due_leaves_that_out(project, t
     assert isinstance(events[-1], Finished)
 
 
+def test_memory_that_runs_out_while_validation_cases_are_read_leaves_none_out(tmp_path, monkeypatch):
+    """The next validation is of all of them: a Dice of some would stand beside those of all."""
+    from napari_segmatch.engine import validation
+
+    whole, read = validation.to_network, []
+
+    def failing_once(*given):
+        read.append(given)
+        if len(read) == 2:
+            raise MemoryError
+        return whole(*given)
+
+    monkeypatch.setattr(validation, "to_network", failing_once)
+    with small_project(tmp_path, cases=5, validation=2) as project:
+        events = list(train(ProjectPool(project), config(), tmp_path / "run"))
+    assert [(event.step, *event.cases) for event in events if isinstance(event, Evaluated)] == [(8, "d", "e")]
+    assert "step 4 goes without validation" in notes(events)[0]
+
+
 def test_memory_that_never_suffices_is_a_sentence(project, tmp_path, monkeypatch):
     """What to do about it, and no endless halving."""
     failing(monkeypatch, RuntimeError("DefaultCPUAllocator: can't allocate memory"), 10**9)

@@ -31,13 +31,14 @@ class Examination:
     def hold(self, learner: Learner) -> Iterator[TrainEvent]:
         """Yield volumetric Dice on the validation cases, if there are any."""
         if self._papers is None:
-            self._papers = {}
+            papers = {}
             for case in self._cases:
                 try:
                     volume: Volume = self._pool.volume(case)
-                    self._papers[case] = (*to_network(volume.pixels, self._size), self._pool.mask(case))
+                    papers[case] = (*to_network(volume.pixels, self._size), self._pool.mask(case))
                 except SegmatchError as error:
                     yield Noted(learner.step, f"Validation case {case} is left out: {error}")
+            self._papers = papers  # all of them: if memory runs out before that, they are read next time
         if not self._papers:
             return
         each = {
