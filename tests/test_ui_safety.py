@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -264,6 +265,46 @@ def test_no_accept_takes_a_draft_away(dock, proposed, settle):
     reviewer.enter()
     settle(dock, lambda: drafts[1].z in session.case("case-02").labelled)
     assert is_draft(session.mask("case-02")[drafts[1].z])
+
+
+def test_a_sheet_shows_what_is_open_when_it_opens(dock, proposed, settle):
+    """Its masks are read first: what is rejected meanwhile, or still being saved as a draft, is not on it."""
+    session, desk, reviewer = dock.session, dock.desk, dock.review.reviewer
+    session.open_project(proposed)
+    dock.annotate_case("case-03")
+    settle(dock, lambda: desk.case_id == "case-03")
+    items = sorted(session.proposals.of_case("case-03").values(), key=lambda item: item.z)
+    first, second, third = [item for item in items if not is_blind(item)]
+    disk = threading.Event()
+    session._jobs.submit("save", disk.wait, lambda _: None)  # the disk is slow
+    desk.z = first.z
+    paint(dock)
+    desk.save()
+    dock.show_tab("Review")
+    reviewer.show(next(iter(session.proposals.of_case("case-02").values())))
+    settle(dock, lambda: desk.case_id == "case-02")
+    dock.review.sheets.accept_case("case-03")
+    session.decide(second, "rejected")
+    disk.set()
+    settle(dock, lambda: dock.review.sheets.sheet is not None)
+    there = {tile.id for tile in dock.review.sheets.sheet.model.items}
+    assert there == {third.id}
+    dock.review.sheets.close()
+
+
+def test_a_case_that_is_taken_out_while_it_is_opened_is_not_shown(dock, proposed, settle, monkeypatch):
+    session, desk = dock.session, dock.desk
+    session.open_project(proposed)
+    volume, labels = session.volume("case-03"), session.mask("case-03")
+    monkeypatch.setattr(session, "read", lambda job, then, *_, **__: None)  # the reading thread is busy
+    dock.annotate_case("case-03")
+    monkeypatch.undo()
+    session.remove_case("case-03")
+    settle(dock, lambda: session.known("case-03") is None)
+    desk._show("case-03", volume, labels)
+    assert desk.case_id == "" and dock.tabs_name() == "Cases"
+    dock.annotate_case("case-02")
+    settle(dock, lambda: desk.case_id == "case-02")
 
 
 @pytest.mark.parametrize("way", ["accept", "correct"])

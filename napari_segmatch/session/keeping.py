@@ -212,6 +212,10 @@ class KeepingSession:
                 tell = self._keeper.saved if saved else self._keeper.unsaved
                 self._jobs.submit("journal", partial(tell, case, many), lambda _: None)
 
+    def last_save(self) -> Future[Any] | None:
+        """Return what is done when all is that was saved until now; None if it is already."""
+        return self._jobs.submit("save", lambda: None, lambda _: None) if self._jobs.pending("save") else None
+
     @property
     def trouble(self) -> str:
         """Why something that a person did is not on disk; empty if it is, or will be in a moment."""

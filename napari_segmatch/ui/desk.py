@@ -98,9 +98,12 @@ class Desk(Editing):
     def _show(self, case: str, volume: Volume, labels: np.ndarray) -> None:
         if case != self._wanted:
             return
+        known = self.session.known(case)
+        if known is None:  # it was taken out of the project when it had just been read
+            self._forget(case)
+            return
         z, then, _ = self._then
         self.stay()
-        known = self.session.case(case)
         self.case_id, self.flip = case, Flip.of(volume.geometry)
         self._lay(labels)
         project = self.session.project

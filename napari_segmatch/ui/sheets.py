@@ -54,15 +54,17 @@ class Sheets:
     def _ask(self, title: str, items: Iterable[Proposal]) -> None:
         """Show those that are open and no spot checks, once it is known what somebody has painted on their cases."""
         items = [item for item in items if item.decision is None and not is_blind(item)]
-        here = {self.desk.case_id: self.desk.drawn}
-        others = {item.case for item in items if self.session.case(item.case).version is not None} - set(here)
+        here, saves = {self.desk.case_id: self.desk.drawn}, self.session.last_save()
+        known = {item.case for item in items if saves is not None or self.session.case(item.case).version is not None}
+        others = known - set(here)
 
         def show(read: Mapping[str, np.ndarray]) -> None:
-            drawn = {**read, **here}
-            self._open(title, [item for item in items if not self._is_draft(item, drawn)])
+            drawn = {**read, **here, self.desk.case_id: self.desk.drawn}
+            now = filter(None, (self.session.proposals.get(item.id) for item in items))  # time has passed
+            self._open(title, [item for item in now if item.decision is None and not self._is_draft(item, drawn)])
 
         if others:
-            self.session.read(lambda: {case: painted(self.session.mask(case)) for case in others}, show)
+            self.session.read(lambda: {case: painted(self.session.mask(case)) for case in others}, show, after=saves)
         else:
             show({})
 
