@@ -15,6 +15,7 @@ from napari_segmatch.events import PseudoMask
 from napari_segmatch.io import read_sequences, read_volume, sequences, write_image
 from napari_segmatch.project import cases, prints
 from napari_segmatch.project.doctor import examine
+from napari_segmatch.project.layouts import LAYOUTS
 from napari_segmatch.project.pool import ProjectPool
 from napari_segmatch.types import Region
 
@@ -662,6 +663,25 @@ def test_export_says_where_each_slice_is_from(project, tmp_path):
     assert "c,0,checked" in slices
     assert "c,1,not annotated" in slices
     assert "unchecked" in str(nib.load(tmp_path / "all" / "d.nii.gz").header["descrip"])
+
+
+def test_what_is_decided_during_an_export_is_in_none_of_its_files(project, tmp_path, monkeypatch):
+    """Its table of decisions says how its masks came to be: somebody may go on reviewing while it writes."""
+    _propose(project, case="d", z=1)
+    nifti = LAYOUTS["nifti"]
+
+    def slow(*given):
+        if not project.decisions():
+            project.decide(1, "accepted")
+            project.save_mask("b", np.zeros(SHAPE, np.uint8))
+            project.remove_case("b")
+        yield from nifti(*given)
+
+    monkeypatch.setitem(LAYOUTS, "nifti", slow)
+    project.export(tmp_path / "out")
+    assert sorted(path.stem for path in (tmp_path / "out").glob("*.gz")) == ["a.nii", "b.nii"]
+    assert (tmp_path / "out" / "decisions.csv").read_text().count("\n") == 1
+    assert nib.load(tmp_path / "out" / "b.nii.gz").get_fdata().any()
 
 
 def test_volumes_of_leaning_voxels_are_true(tmp_path):

@@ -54,7 +54,8 @@ def export_project(
     written: list[Path] = []
     exported, slices, volumes, left_out = [], [], [], dict[str, str]()
     decisions = folder / "decisions.csv"
-    for case, mine in _finished_cases(project, include_accepted):
+    finished_cases, decided = [*_finished_cases(project, include_accepted)], _decision_rows(project)  # as they are now
+    for case, mine in finished_cases:
         labels, note = _labels(project, case, mine), "checked + unchecked proposals" if mine else "checked slices only"
         finished = Finished(case, labels, f"SegMatch: {note}; research use only", bool(mine), ids)
         try:
@@ -75,7 +76,7 @@ def export_project(
     tables = [
         _write_csv(folder / "slices.csv", ("case", "slice", "labels"), slices),
         _write_csv(folder / "volumes.csv", ("case", "class", "ml", "from"), volumes),
-        _write_csv(decisions, DECISION_COLUMNS, _decision_rows(project)),  # the last one: it tells a whole export
+        _write_csv(decisions, DECISION_COLUMNS, decided),  # the last one: it tells a whole export
     ]
     if left_out:
         raise ProjectError(_about_left_out(left_out, len(exported) + len(left_out), folder))
