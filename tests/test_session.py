@@ -2,7 +2,6 @@
 
 import threading
 import time
-from functools import partial
 
 import numpy as np
 import pytest
@@ -110,7 +109,7 @@ def test_a_case_is_segmented_while_a_run_trains(session):
 
 
 def test_what_nobody_waits_for_any_more_is_not_proposed(session, tmp_path, monkeypatch):
-    """Stopping is heard at the next slice; leaving the project stops it as well."""
+    """Stopping is heard at the next slice; taking the case out or leaving the project stops it as well."""
     _trained(session)
     begun, go_on, propose = threading.Event(), threading.Event(), predict.propose_case
 
@@ -121,14 +120,15 @@ def test_what_nobody_waits_for_any_more_is_not_proposed(session, tmp_path, monke
             yield mask
 
     monkeypatch.setattr(predict, "propose_case", slow)
-    for leave in (partial(session.stop_segmenting, "c"), session.close_project):
+    ways = (session.stop_segmenting, session.remove_case, lambda _: session.close_project())
+    for case, leave in zip("cdc", ways, strict=True):
         begun.clear(), go_on.clear()
-        session.segment("c")
+        session.segment(case)
         assert begun.wait(60)
         threading.Timer(0.3, go_on.set).start()
-        leave()
+        leave(case)
         session.wait()
-        assert not session.segmenting
+        assert not session.segmenting and not any(wrong for _, wrong in session.said)
     with Project.open(tmp_path / "project") as project:
         assert not project.proposals()
 
@@ -520,3 +520,29 @@ def test_a_case_goes_and_comes_back(session):
     session.restore_case("c")
     session.wait()
     assert session.said[-1] == ("There is no removed case 'c' in project.", True)
+
+
+def test_a_case_that_goes_takes_no_other_s_proposals_along(session, monkeypatch):
+    """The trainer proposes masks of a case that is taken out just then, or whose proposals are just being read."""
+    session.project.new_run(_config())
+    session.open_project(session.project.path)
+    session.remove_case("c")
+    session.wait()
+    _propose(session.project, "c")
+    _propose(session.project, "d")
+    session._fetch_proposals()
+    session.wait()
+    assert {item.case for item in session.proposals} == {"d"} and not any(wrong for _, wrong in session.said)
+    read, facts = threading.Event(), session._facts
+
+    def slow(cases):
+        found = facts(cases)
+        return (found, read.wait(30))[0]
+
+    monkeypatch.setattr(session, "_facts", slow)
+    session._refresh(["d"])
+    session.remove_case("d")
+    _until(session, lambda: session.known("d") is None)
+    read.set()
+    session.wait()
+    assert not session.proposals

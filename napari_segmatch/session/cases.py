@@ -223,7 +223,8 @@ class CaseSession(KeepingSession):
 
     def _facts(self, cases: Iterable[str]) -> Facts:
         project = self._open()
-        return {case: (project.case(case), project.proposals(case=case)) for case in cases}
+        found = filter(None, map(project.find_case, cases))  # one may have been taken out of the project
+        return {case.id: (case, project.proposals(case=case.id)) for case in found}
 
     def _learn(self, facts: Facts, then: int) -> None:
         """Take up what a save of that tick has left; of a case that a later save concerns, that one will tell."""
@@ -247,13 +248,11 @@ class CaseSession(KeepingSession):
         self.read(lambda: self._facts(cases), learn)
 
     def _take_up(self, facts: Facts) -> None:
-        relabelled = False
+        facts = {id: what for id, what in facts.items() if id in self._place}  # the others have left the project
+        relabelled = any(self.case(id).labelled != case.labelled for id, (case, _) in facts.items())
         for case, _ in facts.values():
-            known = self.known(case.id)
-            if known is not None:
-                self._put(case)
-                relabelled = relabelled or known.labelled != case.labelled
-        renewed = self.proposals.renew({case: proposals for case, (_, proposals) in facts.items()})
+            self._put(case)
+        renewed = self.proposals.renew({id: proposals for id, (_, proposals) in facts.items()})
         if relabelled:
             self.cases_changed.emit()
         if renewed:

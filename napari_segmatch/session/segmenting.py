@@ -70,3 +70,8 @@ class SegmentingSession(TrainingSession):
     def stop_segmenting(self, case: str) -> None:
         """Leave a case out whose turn has not come; if it is under way, nothing of it is kept."""
         self.segmenting.pop(case, None)
+
+    def remove_case(self, case: str) -> None:
+        """Take a case out of the project; nobody waits for masks of it then."""
+        self.stop_segmenting(case)
+        super().remove_case(case)
