@@ -26,8 +26,8 @@ from .types import RunState
 
 Mode = Literal["thread", "process"]
 
-REFUSED = 2
-"""Exit code of a command whose last words are why it could not do what it was asked for."""
+REFUSED, FAILED = 2, 3
+"""Exit codes: the last words of the command say why it could not do what was asked, or the run's last event does."""
 
 _QUIET_SECONDS = 0.2
 """Step events closer together than this are not written down; every other event is."""
@@ -163,7 +163,7 @@ class Background:
 
     def __init__(self, project_path: Path, run_id: int, *, mode: Mode = "thread", resume: bool = False) -> None:
         self.problem = ""
-        """Why it could not even start, if so."""
+        """Why it could not even start, or died without a word, if so."""
         self._process: subprocess.Popen[bytes] | None = None
         self._said: IO[bytes] | None = None  # by the process, until it has been read
         self._thread: threading.Thread | None = None
@@ -196,13 +196,17 @@ class Background:
         return self._thread is not None and self._thread.is_alive()
 
     def _hear_out(self, said: IO[bytes], code: int) -> None:
-        """Learn why the process could not start. What goes wrong in a run that has begun is among its events."""
+        """Learn why the process could not start, or died. What went wrong in a run that has begun, its events say."""
         with said:
             said.seek(0)
             lines = said.read().decode(errors="replace").split("\n")
         self._said = None
+        last = next((line for line in reversed(lines) if line), f"exit code {code}")
         if code == REFUSED:
-            self.problem = next((line for line in reversed(lines) if line), "").removeprefix("segmatch: ")
+            self.problem = last.removeprefix("segmatch: ")
+        elif code not in (0, FAILED):
+            why = last if code > 0 else f"signal {-code}"
+            self.problem = f"The process that trained has died ({why}): try again, or let it run in a thread."
 
     def join(self, timeout: float) -> bool:
         """Wait at most ``timeout`` seconds; True when the run has ended."""

@@ -1,7 +1,9 @@
 """The session: what the window does, without a window."""
 
+import os
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -333,6 +335,23 @@ def test_a_training_that_cannot_begin_says_why(session, mode):
     assert any("in use by another process" in text and wrong for text, wrong in session.said)
 
 
+def test_a_training_whose_process_dies_is_told(session, tmp_path, monkeypatch):
+    """A damaged installation, or a system that ends it: no run has an event of that."""
+    (tmp_path / "typer.py").write_text("raise ImportError('libfoo.so.3: cannot open shared object file')")
+    with monkeypatch.context() as damaged:
+        damaged.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+        session.start_training(_config(steps=4), "process")
+        _until(session, lambda: not session.is_training)
+        session.poll()
+    words = "The process that trained has died (ImportError: libfoo.so.3: cannot open shared object file): try again"
+    assert [text.startswith(words) for text, wrong in session.said if wrong] == [True]
+    session.start_training(_config(), "process")
+    session._background._process.kill()
+    _until(session, lambda: not session.is_training)
+    session.poll()
+    assert session.said[-1][0].startswith("The process that trained has died (") and session.said[-1][1]
+
+
 @pytest.mark.parametrize("mode", ["thread", "process"])
 def test_why_a_training_failed_is_said_once(session, tmp_path, mode):
     """It is among the run's events, wherever it ran."""
@@ -401,14 +420,19 @@ def test_a_run_that_trains_elsewhere_is_stopped_and_no_other_is_started_beside_i
     """A window was killed, and the process that it had started trains on."""
     with small_project(tmp_path) as project:
         run = project.new_run(_config())
+        other = project.new_run(_config())
+        project.set_run_state(other.id, "stopped")
         project.set_run_state(run.id, "running")
     lock = run.lock()
     assert lock.acquire()
     live = Session()
     live.open_project(tmp_path / "project")
+    assert live.can_resume
+    for verb in (live.resume_training, partial(live.start_training, _config())):
+        with pytest.raises(ProjectError, match="Run 1 is training outside of this window"):
+            verb()
+    live.show_run(run.id)
     assert live.is_live and not live.is_training and not live.can_resume
-    with pytest.raises(ProjectError, match="Run 1 is training outside of this window"):
-        live.start_training(_config())
     for verb, wish in ((live.pause_training, "pause"), (live.resume_training, "run"), (live.stop_training, "stop")):
         verb()
         assert run.wish() == wish

@@ -13,7 +13,7 @@ from ..errors import ConfigError, SegmatchError
 from ..events import Failed
 from ..progress import Progress
 from ..project import Project, Run
-from ..runner import check_settings, training
+from ..runner import FAILED, check_settings, training
 from .common import Device, Folder, app, say
 
 
@@ -79,6 +79,6 @@ def _follow(project: Path, run: Run, *, resume: bool, quiet: bool, courteous: bo
     for event in training(project, run.id, resume=resume, courteous=courteous):
         progress.show(event)
         if isinstance(event, Failed) and courteous:  # the window reads it among the events
-            raise typer.Exit(1)
+            raise typer.Exit(FAILED)
         if isinstance(event, Failed):
             raise SegmatchError(event.message)

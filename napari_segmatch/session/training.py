@@ -64,9 +64,7 @@ class TrainingSession(AddingSession):
         self._check_may_train()
         if self.is_training:
             raise ProjectError("Training is already running: stop it first.")
-        live = self._open().live_run
-        if live is not None:
-            raise ProjectError(f"Run {live} is training outside of this window: wait for its end, or show and stop it.")
+        self._check_alone()
         if not any(case.labelled and not case.validation for case in self.cases):
             raise ProjectError("Training needs labels: mark at least one slice of a case as done first.")
 
@@ -88,6 +86,7 @@ class TrainingSession(AddingSession):
         if self.is_live:
             self._ask("run")
         else:
+            self._check_alone(self.run)
             self._train(self.run, mode, resume=True)
 
     def set_classes(self, names: Sequence[str], reopen: bool = False) -> None:
@@ -116,6 +115,11 @@ class TrainingSession(AddingSession):
         reason = self._open().readonly or self.trouble
         if reason:
             raise ProjectError(reason)
+
+    def _check_alone(self, mine: Run | None = None) -> None:
+        live = next((run.id for run, state in self.runs() if state in LIVE and run != mine), None)
+        if live is not None:
+            raise ProjectError(f"Run {live} is training outside of this window: wait for its end, or show and stop it.")
 
     def _train(self, run: Run, mode: Mode, resume: bool) -> None:
         self.run_begins.emit()
