@@ -9,7 +9,7 @@ import torch
 from helpers import SHAPE, small_project
 
 from napari_segmatch.config import configure, parse_setting
-from napari_segmatch.engine import duties
+from napari_segmatch.engine import duties, sweep
 from napari_segmatch.engine.checkpoint import best, checkpoints, load_newest
 from napari_segmatch.engine.clock import Clock
 from napari_segmatch.engine.data import ResidentPool
@@ -84,9 +84,16 @@ def test_validation_cases_never_train(project):
     assert {region.case for region in pool.regions} == {"a", "b", "c", "d"}
 
 
-def test_resumed_run_equals_an_uninterrupted_one(project, tmp_path):
-    """Stopped in the middle and resumed: weights, teacher, discriminator and optimisers are equal to the bit."""
-    pool, config = ProjectPool(project), _config(steps=9, warmup=0.2)
+@pytest.mark.parametrize("parts", ["auto", "one"])
+def test_resumed_run_equals_an_uninterrupted_one(project, tmp_path, monkeypatch, parts):
+    """Stopped in the middle and resumed: weights, teacher, discriminator and optimisers are equal to the bit.
+
+    So are the stray parts that were found, of all structures where somebody says that they come in one part.
+    """
+    if parts == "one":
+        monkeypatch.setattr(sweep, "can_tell", lambda _: True)
+        monkeypatch.setattr(sweep, "SHARE", 2.0)
+    pool, config = ProjectPool(project), _config(steps=9, warmup=0.2, parts=parts)
     list(train(pool, config, tmp_path / "whole"))
     stopped = train(pool, config, tmp_path / "parts")
     for event in stopped:
@@ -95,6 +102,8 @@ def test_resumed_run_equals_an_uninterrupted_one(project, tmp_path):
     stopped.close()
     list(train(pool, config, tmp_path / "parts", resume=True))
     assert torch.equal(_weights(tmp_path / "whole"), _weights(tmp_path / "parts"))
+    strays, again = (load_newest(tmp_path / name).memory["sweep"] for name in ("whole", "parts"))
+    assert strays == again and bool(strays["found"]) == (parts == "one")
 
 
 @pytest.mark.parametrize("at", [4, 9])

@@ -27,6 +27,7 @@ from .recorder import Recorder, moved
 from .school import School, said_in
 from .selectors import DiscriminatorSelector, Look, Selection, build_selector
 from .step import Outcome, Views, algorithm_1, draw_views, kept_apart, labelled_view
+from .sweep import Sweep
 
 Labelled = tuple[Tensor, Tensor, Views]
 """Labelled slices, their labels and the views drawn for them."""
@@ -36,7 +37,6 @@ Batch = tuple[Labelled, tuple[Tensor, Views] | None]
 
 Counts = tuple[tuple[int, int], ...]
 """How many labelled and unlabelled slices each part of a step has."""
-
 
 _CHANCE = threading.RLock()
 """Torch has one source of chance for all threads: while one trains, another may load a model for somebody."""
@@ -67,13 +67,13 @@ class Learner:
         self.school = None
         if isinstance(self.selector, DiscriminatorSelector):
             self.school = School(self.selector, config, self.device, self.recorder)
+        self.sweep = Sweep(config, self.selector, classes)
         self.step = 0
         self.parts = 1
         """In so many parts a batch is computed, to need less memory. Their gradients add up to that of the batch, but
         for what slices have in common: Dice is each part's, boxes come from it, the discriminator meets the last."""
         self.skipped = self.missed = False
-        """Whether the last step was not taken (its gradient is not a number), or the discriminator learnt nothing from
-        it (the memory ran out)."""
+        """Whether the last step was not taken (its gradient is no number), or taught less (the memory ran out)."""
         self.elapsed = self.judged = 0.0  # the latter is the discriminator's last loss
         self.fold_of: dict[str, int] = {}
         """The side on which each labelled case helps to teach the discriminator: see :class:`ResidentPool`."""
@@ -141,12 +141,13 @@ class Learner:
         return outcome, self.judged
 
     def _learn_from(self, pool: ResidentPool, rows: Tensor, outcome: Outcome, labelled: Labelled) -> None:
-        """Let policy and discriminator learn from a step. It is taken, also if memory runs out now: not again."""
+        """Let all others learn from a step. It is taken, also if memory runs out now: not again."""
         try:
             if self.policy.state:
                 self.policy.learn(labelled[2].strong, self._proximity(outcome, labelled))
             if self.step % self.config.discriminator_every == 0:
                 self.judged = self._teach_discriminator(pool, rows, outcome, labelled)
+            self.sweep.go_on(self, pool)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
@@ -165,7 +166,7 @@ class Learner:
         return tuple(
             (
                 (pool.pictures(mine, chances[0]), pool.labels_of(mine), kept_apart(drawn, pool.folds[mine])),
-                (pool.pictures(theirs, chances[1]), others) if others else None,
+                (pool.pictures(theirs, chances[1]), self.sweep.told(others, theirs, pool)) if others else None,
             )
             for (mine, theirs), (drawn, others) in zip(parts, views, strict=True)
         )
@@ -296,5 +297,4 @@ class Learner:
         return {"model": self.model, "teacher": self.teacher, "selector": self.selector}
 
     def _optimisers(self) -> dict[str, torch.optim.Optimizer]:
-        mine = {"optimiser": self.optimiser}
-        return mine if self.school is None else mine | {"judge_optimiser": self.school.optimiser}
+        return {"optimiser": self.optimiser} | ({"judge_optimiser": self.school.optimiser} if self.school else {})

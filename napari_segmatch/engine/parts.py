@@ -6,17 +6,19 @@ A network that sees slices marks an island here and there. That it lies apart fr
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import torch
 from skimage.measure import label, regionprops
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..types import NOT_ANNOTATED
-from .selectors import Look
+from .device import at_once
+from .selectors import Look, Selection
 
 SPECK = 0.05
 """A part with less than this share of the largest part's voxels is no part of its own."""
@@ -42,6 +44,25 @@ class Part:
     @cached_property
     def voxels(self) -> int:
         return int(self.inside.sum())
+
+    def on_slices(self, shape: Sequence[int]) -> np.ndarray:
+        """Return its masks (n, y, x) bool on the slices that show it, of a case of this shape (z, y, x)."""
+        z, *plane = self.box
+        masks = np.zeros((z.stop - z.start, *shape[1:]), bool)
+        masks[(slice(None), *plane)] = self.inside
+        return masks
+
+
+class Seer(Protocol):
+    """Whoever segments slices and judges the masks: a learner, as far as parts need one."""
+
+    device: torch.device
+    selector: nn.Module
+
+    @property
+    def looks_twice(self) -> bool: ...
+    def look(self, images: Tensor) -> Look: ...
+    def select(self, images: Tensor, look: Look) -> Selection: ...
 
 
 def parts_of(labels: np.ndarray) -> dict[int, list[Part]]:
@@ -108,6 +129,17 @@ def strays(
             if not theirs and (noise or not believed(part)):
                 stray[part.box] |= part.inside
     return stray
+
+
+def is_believed(seer: Seer, images: Tensor, masks: Tensor) -> bool:
+    """Whether the selector accepts what masks (n, size, size) bool show by itself, on any of these slices."""
+    together = at_once(seer.device, seer.looks_twice)
+    for seen, inside in zip(images.split(together), masks.split(together), strict=True):
+        seen = seen.to(seer.device)
+        look = alone(seer.look(seen), inside.to(seer.device))
+        if (seer.select(seen, look).accepted & look.shown).any():
+            return True
+    return False
 
 
 def alone(look: Look, mask: Tensor) -> Look:

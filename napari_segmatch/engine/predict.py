@@ -16,7 +16,7 @@ from .data import ResidentPool
 from .device import at_once
 from .discriminator import dice_of
 from .learner import Learner
-from .parts import Part, alone, in_doubt, strays
+from .parts import Part, in_doubt, is_believed, strays
 from .prepare import Frame, to_network, with_neighbours
 from .selectors import Look, rows_of
 
@@ -69,17 +69,8 @@ def _said(learner: Learner, images: Tensor, look: Look) -> tuple[Tensor, Tensor,
 
 def _believed(learner: Learner, images: Tensor, frame: Frame, part: Part) -> bool:
     """Whether the selector accepts a part of a structure by itself, on any of its slices."""
-    z, *plane = part.box
-    mask = np.zeros((z.stop - z.start, frame.height, frame.width), bool)
-    mask[(slice(None), *plane)] = part.inside
-    shown = frame.shrink_labels(torch.from_numpy(mask).byte(), 1).bool().to(learner.device)
-    together = at_once(learner.device, learner.looks_twice)
-    for seen, inside in zip(images[z].split(together), shown.split(together), strict=True):
-        seen = seen.to(learner.device)
-        look = alone(learner.look(seen), inside)
-        if (learner.select(seen, look).accepted & look.shown).any():
-            return True
-    return False
+    masks = torch.from_numpy(part.on_slices((0, frame.height, frame.width))).byte()
+    return is_believed(learner, images[part.box[0]], frame.shrink_labels(masks, 1).bool())
 
 
 def _looked_again(

@@ -12,6 +12,7 @@ from ..config import TrainConfig
 from ..types import NOT_ANNOTATED
 from .geometry import inside, inverse, seen_after, warp, weak
 from .losses import consistency_loss, one_hot, supervised_loss
+from .parts import alone
 from .policy import Drawn, Policy
 from .selectors import Look, Selection
 
@@ -26,7 +27,8 @@ class Views:
 
     The strong view starts from the weak one: T2 = ``beyond`` T1, hence T1 T2^-1 = ``beyond``^-1. Mixing happens
     in the weak frame, between the two, so that a pseudo mask and its verdict travel with their pixels; labelled slices
-    are mixed before T1, if at all: then they have boxes.
+    are mixed before T1, if at all: then they have boxes. ``stray`` (n, size, size) bool marks what is background,
+    whatever the teacher thinks: the whole case shows it.
     """
 
     weak: Tensor
@@ -35,6 +37,7 @@ class Views:
     box: Tensor
     partner: Tensor
     paste: Tensor | None
+    stray: Tensor | None = None
 
 
 def draw_views(n: int, config: TrainConfig, policy: Policy, generator: torch.Generator, unlabelled: bool) -> Views:
@@ -127,6 +130,13 @@ def pseudo_masks(teacher: Teacher, selector: Selector, images: Tensor, views: Vi
         view = warp(images, views.weak)
         look = teacher(view)
         return view, look, selector(view, look)
+
+
+def without_strays(look: Look, views: Views) -> Look:
+    """Return how slices are seen but for their stray parts, which become background."""
+    if views.stray is None:
+        return look
+    return alone(look, warp(views.stray[:, None].float(), views.weak, mode="nearest")[:, 0] < 0.5)
 
 
 def pseudo_targets(look: Look, believed: Tensor, blend: bool) -> tuple[Tensor, Tensor]:
@@ -243,7 +253,7 @@ def algorithm_1(
 
     (x_u, views), n = unlabelled, len(labelled[0])
     weak_view, look, selection = pseudo_masks(teacher, selector, x_u, views)
-    pseudo, weight = pseudo_targets(look, selection.believed, blend)
+    pseudo, weight = pseudo_targets(without_strays(look, views), selection.believed, blend)
     weight = weight * inside(views.weak, x_u.shape[-1], x_u.device)
     x_l, y_l = placed(*labelled, labelled_strong)
     x_s, target, weight = mixed_view(views, weak_view, pseudo, weight, labelled[:2])

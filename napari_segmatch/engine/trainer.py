@@ -139,6 +139,7 @@ def _begin(
     change = data.update()
     if memory is not None:
         data.recall(memory)
+        learner.sweep.recall(memory.get("sweep"))
     yield Started(
         step=learner.step,
         device=device_name(learner.device),
@@ -191,10 +192,11 @@ class Checkpoints:
     def save(self, score: float | None = None) -> TrainEvent:
         """Write a checkpoint. A disk that refuses is a sentence and no more: the run goes on without."""
         step, self._saved_at = self._learner.step, self._learner.elapsed
+        memory = self._data.memory() | {"due": self._duties.left, "sweep": self._learner.sweep.memory()}
         try:
             path = save_checkpoint(
                 self._folder, self._learner, self._pool.classes, self._pool.sequences, score=score,
-                pool_version=self._data.version, memory=self._data.memory() | {"due": self._duties.left},
+                pool_version=self._data.version, memory=memory,
             )  # fmt: skip
         except DiskProblem as error:
             return Noted(step, str(error))

@@ -1,0 +1,190 @@
+"""Stray parts of unlabelled cases, which are background for training: which are found, when, and that they are kept."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from napari_segmatch.config import configure
+from napari_segmatch.engine.calibration import Report
+from napari_segmatch.engine.learner import Learner
+from napari_segmatch.engine.selectors import Look
+from napari_segmatch.engine.step import draw_views, without_strays
+from napari_segmatch.engine.sweep import SHARE
+from napari_segmatch.types import NOT_ANNOTATED, PoolSnapshot, Region
+
+MAIN, SURE, ISLAND = ((0, 3), (2, 12), (2, 12)), ((3, 5), (20, 24), (2, 8)), ((4, 6), (20, 28), (20, 28))
+DEPTH = 6
+
+
+def _learner(proven=True, **changes):
+    """A learner whose discriminator is proven; it sees what is bright, and believes what is very bright."""
+    learner = Learner(configure("quick", size=32, device="cpu", flip=0.0, **changes), 1, 1)
+    if proven:
+        learner.selector.record.copy_(Report(20, 9, 0.9, 0.75, 0.8).numbers)
+    learner.teacher = nn.Module()
+    learner.teacher.forward = lambda images: torch.stack([-images[:, 0], images[:, 0]], 1)
+
+    def select(images, look):
+        bright = torch.where(look.labels > 0, images[:, 0], -9.0).flatten(1).amax(1)
+        return SimpleNamespace(accepted=bright > 1)
+
+    learner.select = select
+    return learner
+
+
+class Cases:
+    """A pool of three labelled cases, each with one part, and of others in which something is seen."""
+
+    def __init__(self, others, labelled=3, several=False, drawn=()):
+        one = np.zeros((DEPTH, 32, 32), np.uint8)
+        one[1:3, 4:9, 4:9] = 1
+        if several:
+            one[5, 20:24, 20:24] = 1
+        self.known = {f"l{number}": one for number in range(labelled)}
+        self.cases = [*self.known, *others]
+        self.frames = dict.fromkeys(self.cases)
+        self.regions = [Region(case, z) for case in self.cases for z in range(DEPTH)]
+        self.images = torch.full((len(self.regions), 1, 32, 32), -4.0)
+        for case, boxes in others.items():
+            for bright, (low, high), rows, columns in boxes:
+                first = self.row(Region(case, 0))
+                self.images[first + low : first + high, 0, slice(*rows), slice(*columns)] = bright
+        whole = {case: tuple(range(DEPTH)) for case in self.known}
+        rest = tuple(z for z in range(DEPTH) if z not in drawn)
+        self.snapshot = PoolSnapshot(
+            1, whole | dict.fromkeys(others if drawn else (), drawn), dict.fromkeys(others, rest), images={}
+        )
+        self.drawn = drawn
+
+    def row(self, region):
+        return self.cases.index(region.case) * DEPTH + region.z
+
+    def slices(self, rows):
+        return self.images[rows]
+
+    def labels_of(self, rows):
+        found = []
+        for region in (self.regions[row] for row in rows.tolist()):
+            if region.case in self.known:
+                found.append(torch.from_numpy(self.known[region.case][region.z]))
+            else:  # what people have drawn is what is seen
+                seen = (self.images[self.row(region), 0] > 0).byte()
+                found.append(seen if region.z in self.drawn else torch.full_like(seen, NOT_ANNOTATED))
+        return torch.stack(found)
+
+
+def _box(*box):
+    mask = np.zeros((DEPTH, 32, 32), bool)
+    mask[tuple(slice(*ends) for ends in box)] = True
+    return mask
+
+
+def _told(learner, pool, case):
+    """The stray pixels that views of a case's slices know of, (z, y, x)."""
+    rows = torch.tensor([pool.row(Region(case, z)) for z in range(DEPTH)])
+    views = draw_views(DEPTH, learner.config, learner.policy, torch.Generator().manual_seed(0), unlabelled=True)
+    stray = learner.sweep.told(views, rows, pool).stray
+    return np.zeros((DEPTH, 32, 32), bool) if stray is None else stray.numpy()
+
+
+def _pass(learner, pool, case, times=10):
+    for _ in range(times):
+        _told(learner, pool, case)
+        learner.sweep.go_on(learner, pool)
+
+
+SEEN = [(2.0, *MAIN), (3.0, *SURE), (0.3, *ISLAND)]
+
+
+def test_a_part_that_the_discriminator_doubts_is_background():
+    learner, pool = _learner(), Cases({"u": SEEN})
+    assert not _told(learner, pool, "u").any(), "nobody has seen the case whole yet"
+    _pass(learner, pool, "u")
+    np.testing.assert_array_equal(_told(learner, pool, "u"), _box(*ISLAND))
+
+
+@pytest.mark.parametrize(
+    ("more", "changes"),
+    [
+        ({"several": True}, {}),  # labelled cases show it in several parts
+        ({"labelled": 2}, {}),  # too few of them to say
+        ({}, {"parts": "all"}),
+        ({}, {"proven": False}),
+        ({}, {"selector": "mean-confidence", "proven": False}),
+        ({"drawn": (5,)}, {}),  # people have drawn the island on another slice
+    ],
+)
+def test_without_good_reason_all_parts_stay(more, changes):
+    learner, pool = _learner(**changes), Cases({"u": SEEN}, **more)
+    _pass(learner, pool, "u")
+    assert not _told(learner, pool, "u").any()
+
+
+def test_a_labelled_case_with_two_parts_takes_all_of_it_back():
+    learner, pool = _learner(), Cases({"u": SEEN})
+    _pass(learner, pool, "u")
+    assert _told(learner, pool, "u").any()
+    pool.known["l0"][5, 20:24, 20:24] = 1
+    pool.snapshot.masks["l0"] = 2
+    _pass(learner, pool, "u")
+    assert not _told(learner, pool, "u").any()
+
+
+def test_somebody_may_say_that_structures_come_in_one_part():
+    learner, pool = _learner(parts="one"), Cases({"u": SEEN}, labelled=0)
+    _pass(learner, pool, "u")
+    assert _told(learner, pool, "u").any()
+
+
+def test_cases_take_turns_as_often_as_their_slices_allow(monkeypatch):
+    """One case is seen whole when as many slices as it has times 1 / SHARE were trained on."""
+    learner, pool = _learner(), Cases({"u": SEEN, "v": SEEN, "w": SEEN})
+    order = []
+    for _ in range(round(4 / SHARE)):
+        _told(learner, pool, "u")
+        before = learner.sweep.memory()["last"]
+        learner.sweep.go_on(learner, pool)
+        after = learner.sweep.memory()["last"]
+        order += [after] if after != before else []
+    assert order == ["u", "v", "w", "u"]
+
+
+def test_other_images_under_the_same_name_have_other_strays():
+    learner, pool = _learner(), Cases({"u": SEEN})
+    _pass(learner, pool, "u")
+    assert _told(learner, pool, "u").any()
+    pool.snapshot.images["u"] = 2
+    assert not _told(learner, pool, "u").any()
+
+
+def test_what_was_found_is_remembered():
+    learner, pool = _learner(), Cases({"u": SEEN, "v": SEEN})
+    _pass(learner, pool, "u", times=5)
+    again = _learner()
+    again.sweep.recall(json.loads(json.dumps(learner.sweep.memory())))
+    again.sweep.recall(None)
+    for each in (learner, again):
+        _pass(each, pool, "u", times=4)
+    assert again.sweep.memory() == learner.sweep.memory()
+    np.testing.assert_array_equal(_told(again, pool, "u"), _told(learner, pool, "u"))
+
+
+def test_strays_move_with_the_weak_view():
+    """In a mirrored view the island is on the other side, and is background for certain; all else is as it was."""
+    learner = _learner()
+    chances = torch.rand(1, 2, 32, 32, generator=torch.Generator().manual_seed(1)).softmax(1)
+    look = Look(chances, chances.argmax(1).byte(), chances.argmax(1).byte())
+    views = draw_views(1, learner.config, learner.policy, torch.Generator().manual_seed(0), unlabelled=True)
+    assert without_strays(look, views) is look
+    stray = torch.zeros(1, 32, 32, dtype=torch.bool)
+    stray[0, 4:8, 20:30] = True
+    views.weak[:] = torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
+    object.__setattr__(views, "stray", stray)
+    cleared = without_strays(look, views)
+    there = stray.flip(2)
+    assert (cleared.probabilities[:, 0][there] == 1).all() and not cleared.labels[there].any()
+    assert torch.equal(cleared.probabilities[:, 0][~there], look.probabilities[:, 0][~there])
