@@ -198,6 +198,21 @@ def test_memory_that_runs_out_costs_no_correction_and_takes_no_step_twice(projec
     assert len(watch.notes) == 1
 
 
+def test_memory_that_never_suffices_for_the_discriminator_costs_its_updates(project, tmp_path, monkeypatch):
+    """Steps are sound without; the run ended on them. It is told once more when there is nothing left to cut."""
+
+    def teach(*given):
+        raise MemoryError
+
+    monkeypatch.setattr(Learner, "_teach_discriminator", teach)
+    events = list(train(ProjectPool(project), config(discriminator_every=1), tmp_path / "run"))
+    assert [event.step for event in events if isinstance(event, Step)] == list(range(1, 9))
+    assert isinstance(events[-1], Finished)
+    told = [text for text in notes(events) if "discriminator miss" in text]
+    assert ["in 2 parts" in told[0], "in 4 parts" in told[1], "Close other programs" in told[2]] == [True] * 3
+    assert len(told) == 3
+
+
 def test_a_step_that_is_not_a_number_keeps_what_was_just_labelled_first_in_line(project, monkeypatch):
     """So does going back: what was learnt since is drawn once more."""
     pool, learner = resident(project), Learner(config(), 1, 1)

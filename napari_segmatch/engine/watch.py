@@ -30,7 +30,7 @@ class Watch:
 
     def __init__(self, learner: Learner) -> None:
         self._learner = learner
-        self._bad, self._went_back, self._told = 0, False, False
+        self._bad, self._went_back, self._told, self._cramped = 0, False, False, False
         self.notes: list[str] = []
         self.remember()
 
@@ -45,7 +45,7 @@ class Watch:
         while (result := self._attempt(data, progress)) is None:
             self._halve()
         if learner.missed:
-            self._halve(" The discriminator missed one update.")
+            self._make_room()
         self._tell_of_launches()
         if not learner.skipped:
             self._bad = 0
@@ -72,9 +72,24 @@ class Watch:
             self._told = True
             self.notes.append(f"Steps take longer than they need: this GPU cannot have them recorded ({why}).")
 
+    def _make_room(self) -> None:
+        """Halve for the discriminator, which missed an update. Where that cannot be, the model trains all the same."""
+        if not self._in_most_parts:
+            self._halve(" The discriminator missed one update.")
+        elif not self._cramped:
+            self._cramped = True
+            self.notes.append(
+                "Memory ran out: the discriminator misses updates and judges masks as it did before. Close other "
+                "programs, or choose a smaller size or fewer features in the next run."
+            )
+
+    @property
+    def _in_most_parts(self) -> bool:
+        return self._learner.parts >= min(MOST_PARTS, self._learner.config.batch)
+
     def _halve(self, more: str = "") -> None:
         learner = self._learner
-        if learner.parts >= min(MOST_PARTS, learner.config.batch):
+        if self._in_most_parts:
             raise TrainingProblem(
                 "The memory does not suffice for a single step: choose a smaller size or fewer features, or close "
                 "other programs."
