@@ -86,6 +86,35 @@ def test_memory_that_does_not_suffice_for_what_is_due_leaves_that_out(project, t
     assert isinstance(events[-1], Finished)
 
 
+def test_what_was_due_when_a_run_broke_off_is_made_up_for(project, tmp_path, monkeypatch):
+    """A mistake of ours is no want of memory: it ends the run, and what it kept from being done is not forgotten."""
+
+    def mistaken(*given):
+        raise RuntimeError("shapes do not fit")
+
+    pool, folder = ProjectPool(project), tmp_path / "run"
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="do not fit"):
+        patch.setattr(duties, "propose", mistaken)
+        list(train(pool, config(), folder))
+    assert load_newest(folder).memory["due"] == ["propose"]
+    events = list(train(pool, config(), folder, resume=True))
+    assert [event.step for event in events if isinstance(event, Proposed)] == [8]
+
+
+def test_a_run_that_is_stopped_within_a_validation_holds_it_once_more(tmp_path):
+    """What is said before its result is no result: that of this step would be missing."""
+    with small_project(tmp_path, cases=5, validation=2) as project:
+        for image in project.image_paths("e").values():
+            image.unlink()
+        pool, folder = ProjectPool(project), tmp_path / "run"
+        events = train(pool, config(), folder)
+        while "Validation case e is left out" not in str(next(events)):
+            pass
+        events.close()
+        again = list(train(pool, config(), folder, resume=True))
+    assert [event.step for event in again if isinstance(event, Evaluated)] == [4, 8]
+
+
 def test_memory_that_runs_out_while_validation_cases_are_read_leaves_none_out(tmp_path, monkeypatch):
     """The next validation is of all of them: a Dice of some would stand beside those of all."""
     from napari_segmatch.engine import validation

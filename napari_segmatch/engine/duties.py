@@ -56,11 +56,12 @@ class Duties:
         self.left = [name for name, due in wanted.items() if due]
 
     def fulfil(self) -> Iterator[TrainEvent]:
-        """Do all of it, and say what came of it. It is done when it is said: whoever listens may stop the run then."""
+        """Do all of it, and say what came of it. It is done when all is said: whoever listens may stop the run then."""
         while self.left:
             events = self._done(self.left[0])
+            yield from events[:-1]
             self.left.pop(0)
-            yield from events
+            yield from events[-1:]
 
     def _done(self, name: str) -> list[TrainEvent]:
         """Do one thing. For want of memory it is left out: the model is as good without it."""
