@@ -16,10 +16,10 @@ from napari_segmatch.engine import predict
 from napari_segmatch.engine.calibration import Report
 from napari_segmatch.engine.judge import can_tell
 from napari_segmatch.engine.learner import Learner
-from napari_segmatch.engine.parts import MOST, alone, in_doubt, in_one_part, parts_of, shown_in, strays
+from napari_segmatch.engine.parts import MOST, Part, alone, in_doubt, in_one_part, parts_of, shown_in, strays
 from napari_segmatch.engine.predict import predict_slices, propose_case
 from napari_segmatch.engine.prepare import Frame
-from napari_segmatch.engine.selectors import Look
+from napari_segmatch.engine.selectors import Look, Selection
 from napari_segmatch.errors import ConfigError
 from napari_segmatch.events import PseudoMask
 from napari_segmatch.io import read_mask
@@ -135,7 +135,31 @@ def test_a_prediction_without_stray_parts(island, stays):
     np.testing.assert_array_equal(after.left_out, [0, 0, 0, 0, 0, 1] if stays else [0, 0, 0, 0, 64, 65])
     assert not before.left_out.any()
     np.testing.assert_array_equal(after.scores[:4], before.scores[:4])
-    assert stays or after.scores[4] < 0.6  # nothing is there, but that is not sure
+    assert stays or after.scores[4] < 0.6 < after.scores[3]  # nothing is there, but that is not sure
+
+
+def test_slices_from_which_something_went_are_judged_anew():
+    """Score, verdict and the scores of classes are those of what is left."""
+
+    def by_size(images, look):
+        size = (look.labels > 0).flatten(1).sum(1)
+        return Selection(look.probabilities[:, 0], size / 100, size > 120, size[:, None] / 100)
+
+    learner, images = _learner(), _seen((2.0, *MAIN[1:]), (2.0, (2, 3), (20, 28), (20, 28)))
+    learner.select = by_size
+    for single, area in (((), 164), ({1}, 100)):
+        told = predict_slices(learner, images, FRAME, single)
+        assert (told.labels[2] > 0).sum() == area and bool(told.accepted[2]) == (area > 120)
+        assert told.scores[2] == told.class_scores[2, 0] == pytest.approx(area / 100)
+        np.testing.assert_allclose(told.scores[[0, 1, 3]], [1, 1, 0])
+
+
+def test_a_part_that_is_not_there_when_it_is_seen_small_is_not_believed():
+    """A selector who accepts that there is nothing says no good word for it."""
+    part = Part(1, (slice(4, 5), slice(20, 22), slice(20, 22)), np.ones((1, 2, 2), bool))
+    learner, images = _learner(), _seen((2.0, *MAIN[1:]))
+    assert learner.select(images, learner.look(images)).accepted[4]
+    assert not predict._believed(learner, images, FRAME, part)
 
 
 def test_proposals_of_a_case_come_once_more_without_stray_parts(monkeypatch):
@@ -193,6 +217,17 @@ def trained(tmp_path_factory):
         for _ in training(project.path, project.new_run(config).id):
             pass
         yield project
+
+
+def test_a_case_that_is_labelled_in_part_says_nothing_of_parts(trained, tmp_path):
+    """What holds them together may lie on slices that nobody has labelled yet."""
+    trained.add_case("f", write_case(tmp_path)[0])
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[1, 4:12, 4:12], labels[3, 20:30, 20:30] = 1, 1
+    for done, single in (((1, 3), {1}), (range(SHAPE[0]), set())):
+        trained.save_mask("f", labels, done=done)
+        assert batch._in_one_part(trained, SimpleNamespace(learner=_learner())) == single
+    trained.remove_case("f")
 
 
 def test_the_project_s_labels_say_which_structures_come_in_one_part(trained, tmp_path, monkeypatch):

@@ -259,6 +259,18 @@ def test_a_step_that_is_not_a_number_keeps_what_was_just_labelled_first_in_line(
     assert pool.turns.first == []
 
 
+def test_what_a_checkpoint_has_learnt_does_not_come_first_again(project, monkeypatch):
+    """Whoever goes back to it goes back behind nothing that was just labelled."""
+    pool, learner = resident(project), Learner(config(), 1, 1)
+    watch, row = Watch(learner), corrected(project, pool)
+    poisoned(monkeypatch, {2, 3, 4})
+    assert watch.learn(pool, 0.5) is not None and watch._since == [row]
+    watch.remember()
+    for _ in range(3):
+        assert watch.learn(pool, 0.5) is None
+    assert "Went back to step 1" in watch.notes[-1] and pool.turns.first == []
+
+
 def poisoned(monkeypatch, steps):
     """Let the student return NaN at these steps, counted over the whole run."""
     whole, taken = Learner.student, [0]
