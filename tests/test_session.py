@@ -67,7 +67,7 @@ def _trained(session):
     return load_newest(session.run.checkpoints, best_first=True)
 
 
-def test_the_model_segments_a_case_for_whoever_asks(session):
+def test_the_model_segments_a_case_for_whoever_asks(session, monkeypatch):
     """Every open slice gets a proposal, empty ones too, with the mask that a prediction of the case has."""
     with pytest.raises(ProjectError, match="start the training first"):
         session.segment("c")
@@ -90,9 +90,16 @@ def test_the_model_segments_a_case_for_whoever_asks(session):
         np.testing.assert_array_equal(session.proposal_mask(proposal), expected.labels[z])
         assert (proposal.step, proposal.run) == (loaded.learner.step, session.run.id)
         assert proposal.pool_version == loaded.pool_version
+    asked, propose = [], predict.propose_case
+    monkeypatch.setattr(predict, "propose_case", lambda *given: (asked.append(given[4]), propose(*given))[1])
     session.segment("c")
     _until(session, lambda: len(there) == 2)
-    assert session.proposals.of_case("c") == found  # the same model has nothing else to say
+    assert session.proposals.of_case("c") == found and asked == [[]]  # the same model has nothing else to say
+    session.save_slices("c", {1: np.full(SHAPE[1:], 255, np.uint8)}, reopen=[1])
+    session.segment("c")
+    _until(session, lambda: len(there) == 3)
+    now = session.proposals.of_case("c")
+    assert now.pop(1) and now == found  # but for the slice that is open again
 
 
 def test_a_case_is_segmented_while_a_run_trains(session):
@@ -282,6 +289,18 @@ def test_nobody_waits_for_an_export_which_holds_what_was_saved_before(session, t
     session.stop_training()
     assert session.project.case("d").labelled == (1,) and opened == [1] and done == []
     go.set()
+    session.wait()
+    assert "c.nii.gz" in {path.name for path in done[0]}
+
+
+def test_an_export_waits_for_what_is_still_being_saved(session, tmp_path):
+    """A disk may take its time: the slice that was marked as done just before belongs to it."""
+    disk, done = threading.Event(), []
+    session._jobs.submit("save", partial(disk.wait, 30), lambda _: None)
+    session.save_slices("c", {1: np.ones(SHAPE[1:], np.uint8)}, done=[1])
+    session.exported.connect(done.append)
+    session.export(tmp_path / "out")
+    threading.Timer(0.3, disk.set).start()
     session.wait()
     assert "c.nii.gz" in {path.name for path in done[0]}
 
