@@ -1,6 +1,7 @@
 """Stray parts of unlabelled cases, which are background for training: which are found, when, and that they are kept."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,7 +13,7 @@ from napari_segmatch.config import configure
 from napari_segmatch.engine.calibration import Report
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.selectors import Look
-from napari_segmatch.engine.step import draw_views, without_strays
+from napari_segmatch.engine.step import algorithm_1, draw_views, without_strays
 from napari_segmatch.engine.sweep import SHARE
 from napari_segmatch.types import NOT_ANNOTATED, PoolSnapshot, Region
 
@@ -39,7 +40,7 @@ def _learner(proven=True, **changes):
 class Cases:
     """A pool of three labelled cases, each with one part, and of others in which something is seen."""
 
-    def __init__(self, others, labelled=3, several=False, drawn=()):
+    def __init__(self, others, labelled=3, several=False, drawn=(), whole=True):
         one = np.zeros((DEPTH, 32, 32), np.uint8)
         one[1:3, 4:9, 4:9] = 1
         if several:
@@ -53,10 +54,10 @@ class Cases:
             for bright, (low, high), rows, columns in boxes:
                 first = self.row(Region(case, 0))
                 self.images[first + low : first + high, 0, slice(*rows), slice(*columns)] = bright
-        whole = {case: tuple(range(DEPTH)) for case in self.known}
+        done = {case: tuple(range(DEPTH if whole else DEPTH - 1)) for case in self.known}
         rest = tuple(z for z in range(DEPTH) if z not in drawn)
         self.snapshot = PoolSnapshot(
-            1, whole | dict.fromkeys(others if drawn else (), drawn), dict.fromkeys(others, rest), images={}
+            1, done | dict.fromkeys(others if drawn else (), drawn), dict.fromkeys(others, rest), images={}
         )
         self.drawn = drawn
 
@@ -71,9 +72,11 @@ class Cases:
         for region in (self.regions[row] for row in rows.tolist()):
             if region.case in self.known:
                 found.append(torch.from_numpy(self.known[region.case][region.z]))
-            else:  # what people have drawn is what is seen
-                seen = (self.images[self.row(region), 0] > 0).byte()
-                found.append(seen if region.z in self.drawn else torch.full_like(seen, NOT_ANNOTATED))
+            else:
+                labels = torch.full((32, 32), NOT_ANNOTATED, dtype=torch.uint8)
+                if region.z in self.drawn:
+                    labels[20:28, 20:28] = 1
+                found.append(labels)
         return torch.stack(found)
 
 
@@ -115,7 +118,9 @@ def test_a_part_that_the_discriminator_doubts_is_background():
         ({}, {"parts": "all"}),
         ({}, {"proven": False}),
         ({}, {"selector": "mean-confidence", "proven": False}),
-        ({"drawn": (5,)}, {}),  # people have drawn the island on another slice
+        ({"whole": False}, {}),  # a part may be on the slice that is not labelled
+        ({"drawn": (5,)}, {}),  # people have drawn the island on one of its slices
+        ({"drawn": (3,)}, {}),  # or beside them, where it is not seen
     ],
 )
 def test_without_good_reason_all_parts_stay(more, changes):
@@ -173,6 +178,27 @@ def test_what_was_found_is_remembered():
     np.testing.assert_array_equal(_told(again, pool, "u"), _told(learner, pool, "u"))
 
 
+def test_a_stray_part_trains_as_background():
+    """As if the teacher had seen nothing there."""
+    learner = _learner()
+    images = torch.full((4, 1, 32, 32), 3.0)
+    views = draw_views(4, learner.config, learner.policy, torch.Generator().manual_seed(0), unlabelled=True)
+    known = images, torch.zeros(4, 32, 32, dtype=torch.uint8), views
+    marked = replace(views, stray=torch.ones(4, 32, 32, dtype=torch.bool))
+
+    def loss(views, sees):
+        teacher = nn.Module()
+        teacher.forward = lambda images: torch.stack([-sees * images[:, 0], sees * images[:, 0]], 1)
+        learner.teacher = teacher
+        learner.select = lambda images, look: SimpleNamespace(believed=torch.ones(4, 32, 32))
+        with torch.no_grad():
+            return float(algorithm_1(learner.student, learner.look, learner.select, learner.policy, known,
+                                     (images, views), blend=True).consistency)  # fmt: skip
+
+    nothing, island = loss(views, -9.0), loss(views, 9.0)
+    assert loss(marked, 9.0) == pytest.approx(nothing) and island != pytest.approx(nothing)
+
+
 def test_strays_move_with_the_weak_view():
     """In a mirrored view the island is on the other side, and is background for certain; all else is as it was."""
     learner = _learner()
@@ -183,8 +209,7 @@ def test_strays_move_with_the_weak_view():
     stray = torch.zeros(1, 32, 32, dtype=torch.bool)
     stray[0, 4:8, 20:30] = True
     views.weak[:] = torch.diag(torch.tensor([-1.0, 1.0, 1.0]))
-    object.__setattr__(views, "stray", stray)
-    cleared = without_strays(look, views)
+    cleared = without_strays(look, replace(views, stray=stray))
     there = stray.flip(2)
     assert (cleared.probabilities[:, 0][there] == 1).all() and not cleared.labels[there].any()
     assert torch.equal(cleared.probabilities[:, 0][~there], look.probabilities[:, 0][~there])
