@@ -992,6 +992,21 @@ def test_find_looks_where_somebody_said_and_nowhere_else(dock, project, tmp_path
     assert len(form.found) == 4
 
 
+def test_a_folder_of_nobody_is_a_sentence(dock, project):
+    """In each field for a folder: who ~nobody-here is, the system does not know."""
+    words = "The folder ~nobody-here is nobody's on this computer: type it in full."
+    dock.cases.path.setText("~nobody-here")
+    dock.cases.create_button.click()
+    assert dock.banner.sentence == words
+    dock.session.open_project(project)
+    dock.cases.form.folder.setText("~nobody-here")
+    dock.cases.form.find()
+    assert dock.cases.form._preview.text() == words
+    dock.export.folder.setText(" ~nobody-here")
+    dock.export.export()
+    assert dock.banner.sentence == words and not dock.session._jobs.pending("export")
+
+
 @pytest.mark.parametrize("answer", ["add", None])
 def test_a_question_is_said_only_while_it_is_open(dock, tmp_path, settle, monkeypatch, answer):
     """Answered, it is nothing that went wrong; who does not answer is told what is set aside."""

@@ -11,6 +11,7 @@ from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QFormLayout, QI
 
 from ..errors import ImportProblem, Question
 from ..io import SUFFIXES, Found, FoundCase, find_cases, find_dataset, is_dicom, strip_suffix
+from .folders import typed_folder
 from .style import button, column, count, row, text
 
 FILES = f"Images ({' '.join('*' + suffix for suffix in SUFFIXES)});;All files (*)"
@@ -207,7 +208,7 @@ class AddForm(QWidget):
             if not folder:
                 raise ImportProblem("Name the folder that holds the scans first.")
             mask = self.mask.text().strip() or None
-            found = look(Path(folder).expanduser(), images, mask, self.classes, self._looked_at)
+            found = look(typed_folder(folder), images, mask, self.classes, self._looked_at)
             self.found = list(found.cases)
         except ImportProblem as error:
             self._forget()

@@ -26,6 +26,7 @@ from .adding import AddForm, ask
 from .case_menu import CaseMenu
 from .cases_model import CASE_ROLE, STATES, CasesFilter, CasesModel, elision, kind, summary
 from .desk import Desk
+from .folders import typed_folder
 from .style import Fold, Page, button, column, holder, row, text
 from .thumbnails import CASE_SIDE, Thumbnails
 
@@ -187,8 +188,8 @@ class CasesPanel(Page):
         if not self.path.text().strip():
             self.session.message.emit("Choose a folder for the project first.", True)
             return
-        self._try(self.session.create_project, Path(self.path.text().strip()).expanduser(),
-                  _names(self.classes.text()), _names(self.sequences.text()))  # fmt: skip
+        classes, sequences = _names(self.classes.text()), _names(self.sequences.text())
+        self._try(lambda: self.session.create_project(typed_folder(self.path.text()), classes, sequences))
 
     def _open(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder of the project")

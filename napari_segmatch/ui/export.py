@@ -9,8 +9,10 @@ from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices, QShowEvent
 from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QListWidget, QRadioButton
 
+from ..errors import ImportProblem
 from ..session import Session
 from .desk import Desk
+from .folders import typed_folder
 from .style import Page, button, count, row, text
 
 FORMATS = {
@@ -35,6 +37,7 @@ class ExportPanel(Page):
         super().__init__()
         self.session, self.desk = session, desk
         self.actions: dict[str, Callable[..., object]] = {}
+        self._where = Path()
         self.folder = QLineEdit()
         self.folder.setPlaceholderText("Folder to write into")
         self.folder.setToolTip("An earlier export in it is written anew; files from elsewhere are never replaced")
@@ -100,10 +103,15 @@ class ExportPanel(Page):
 
     def export(self) -> None:
         self.desk.save()
+        try:
+            self._where = typed_folder(self.folder.text())
+        except ImportProblem as error:
+            self.session.message.emit(str(error), True)
+            return
         self._said.setText("Writing …")
         self._said.show()
         self.button.setEnabled(False)
-        self.session.export(Path(self.folder.text()).expanduser(), include_accepted=self.accepted.isChecked(),
+        self.session.export(self._where, include_accepted=self.accepted.isChecked(),
                             layout=list(FORMATS)[self.formats.currentIndex()])  # fmt: skip
 
     def _exported(self, files: list[Path]) -> None:
@@ -122,4 +130,4 @@ class ExportPanel(Page):
             self.folder.setText(folder)
 
     def _open_folder(self) -> None:
-        QDesktopServices.openUrl(QUrl.fromLocalFile(self.folder.text()))
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._where)))
