@@ -267,6 +267,27 @@ def test_no_accept_takes_a_draft_away(dock, proposed, settle):
     assert is_draft(session.mask("case-02")[drafts[1].z])
 
 
+def test_what_follows_a_refused_save_is_no_conflict(on_case, settle, monkeypatch):
+    """Nobody else has written: the next change of the slice saves what the first one could not."""
+    dock, session = on_case, on_case.session
+
+    def refuse(*_, **__):
+        raise ProjectError("The mask of case-03 is damaged.")
+
+    with monkeypatch.context() as damaged:
+        damaged.setattr(session.project, "save_slices", refuse)
+        dock.desk.z = 5
+        paint(dock)
+        dock.desk.save()
+        settle(dock, lambda: not session.is_saving)
+    assert "damaged" in dock.banner.sentence
+    dock.desk.write({5: np.where(np.arange(dock.desk.labels.shape[2]) < 9, 1, dock.desk.labels[5]).astype(np.uint8)})
+    dock.desk.save()
+    settle(dock, lambda: not session.is_saving)
+    assert session.asides == []
+    assert is_draft(session.mask("case-03")[5]) and (session.mask("case-03")[5, :, :9] == 1).all()
+
+
 def test_a_sheet_shows_what_is_open_when_it_opens(dock, proposed, settle):
     """Its masks are read first: what is rejected meanwhile, or still being saved as a draft, is not on it."""
     session, desk, reviewer = dock.session, dock.desk, dock.review.reviewer

@@ -174,16 +174,17 @@ class CaseSession(KeepingSession):
         done: Iterable[int] = (),
         reopen: Iterable[int] = (),
         before: Mapping[int, np.ndarray] | None = None,
+        refused: Callable[[], None] = lambda: None,
     ) -> None:
         """Save these slices (y, x) in the background and leave the others as the disk has them.
 
         ``before`` are the same slices as the window knew them: if somebody else has changed one since, theirs stays
-        and this one is kept beside (``asides``).
+        and this one is kept beside (``asides``). ``refused`` is called if nothing could be saved.
         """
         slices = {z: labels.copy() for z, labels in slices.items()}
         before = None if before is None else {z: labels.copy() for z, labels in before.items()}
         done, reopen = tuple(done), tuple(reopen)
-        self._save([case], lambda: self._open().save_slices(case, slices, done, reopen=reopen, before=before))
+        self._save([case], lambda: self._open().save_slices(case, slices, done, reopen=reopen, before=before), refused)
 
     def take_aside(self, aside: Aside) -> None:
         """Make the slices of a version beside the mask part of the mask."""
@@ -197,12 +198,12 @@ class CaseSession(KeepingSession):
         """Whether something that a person did is not on disk yet."""
         return self._jobs.pending("save")
 
-    def _save(self, cases: Iterable[str], job: Callable[[], Any]) -> None:
+    def _save(self, cases: Iterable[str], job: Callable[[], Any], refused: Callable[[], None] = lambda: None) -> None:
         """Change cases in the saving thread, and take up what the project says of them afterwards."""
         if self._refuses():
             return
         cases, now = sorted(set(cases)), self._tick()
-        insisting, ended, failed = self._kept(cases, job)
+        insisting, ended, failed = self._kept(cases, job, refused)
 
         def work() -> Facts:
             insisting()

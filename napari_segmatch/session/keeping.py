@@ -181,7 +181,7 @@ class KeepingSession:
         return bool(reason)
 
     def _kept(
-        self, cases: Iterable[str], job: Callable[[], Any]
+        self, cases: Iterable[str], job: Callable[[], Any], refused: Callable[[], None] = lambda: None
     ) -> tuple[Callable[[], Any], Callable[[], None], Callable[[BaseException], None]]:
         """Return a job that waits for the disk and survives conflicts, and what to do when it has ended or failed."""
         keeper, strokes = self._keeper, {case: self._strokes.pop(case, 0) for case in cases}
@@ -201,6 +201,7 @@ class KeepingSession:
 
         def failed(error: BaseException) -> None:
             self._tell_journal(strokes, saved=False)
+            refused()
             self._failed("save", error)
 
         return insisting, ended, failed

@@ -223,7 +223,14 @@ class Editing(QObject):
         slices = {z: np.where((s == NOT_ANNOTATED) & (z in finished), np.uint8(0), s) for z, s in slices.items()}
         if slices or reopen:
             self._dirty.clear()
-            self.session.save_slices(self.case_id, slices, done, reopen, {z: self._known[z] for z in slices})
+            known, before = self._known, {z: self._known[z].copy() for z in slices}
+
+            def refused() -> None:
+                for z, labels in slices.items():
+                    if np.array_equal(known[z], labels):  # nothing later stands for it: the disk holds what it held
+                        known[z] = before[z]
+
+            self.session.save_slices(self.case_id, slices, done, reopen, before, refused)
             for z, labels in slices.items():
                 self._known[z] = labels
             self.draft_changed.emit()
