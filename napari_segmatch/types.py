@@ -215,7 +215,7 @@ class Aside:
     Attributes
     ----------
     origin
-        "conflict": somebody else had changed the same slices. "recovered": strokes found after a crash.
+        "conflict": somebody else had changed the same slices. "recovered": strokes that were not saved.
     slices
         Where it differs from the mask that it was put beside.
     """

@@ -44,7 +44,8 @@ def test_after_a_crash_the_strokes_are_offered_where_they_were_drawn(on_case, pr
     dock.session.open_project(killed)
     settle(dock, lambda: not dock.offers.isHidden())  # the case of that name was on the desk before, too
     settle(dock, lambda: dock.desk.case_id == "case-03" and dock.desk.z == 5)
-    assert "Found after a crash" in dock.offers.sentence
+    assert dock.offers.sentence == "Not saved the last time, and found again: your strokes on slice 11 of case-03."
+    assert "crash" not in dock.offers.sentence
     assert not (dock.desk.labels[5] == 1).any(), "nothing is replaced silently"
     dock.offers.show_offer()
     assert dock.desk.layers.proposal.data[dock.desk.layers.z].any()

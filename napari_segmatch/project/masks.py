@@ -146,7 +146,7 @@ class MaskFolder(CaseFolder):
     # versions beside the current one ---------------------------------------------------------------------
 
     def asides(self) -> list[Aside]:
-        """Return the versions that wait for somebody to choose: of conflicts, and of strokes found after a crash."""
+        """Return the versions that wait for somebody to choose: of conflicts, and of strokes that were not saved."""
         found = []
         for row in self.store.rows(ASIDE):
             with contextlib.suppress(ProjectError):  # a damaged one is the doctor's affair

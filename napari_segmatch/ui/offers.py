@@ -1,4 +1,4 @@
-"""A bar that offers versions beside the mask: strokes found after a crash, or what two people drew on one slice."""
+"""A bar that offers versions beside the mask: strokes that were not saved, or what two people drew on one slice."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _words(offer: Aside, case: Case, more: int) -> str:
     where = f"{'slice' if one else 'slices'} {', '.join(map(str, numbers[:6]))}"
     where += " …" if len(offer.slices) > 6 else ""
     if offer.origin == "recovered":
-        words = f"Found after a crash: your strokes on {where} of {offer.case}, which were not saved yet."
+        words = f"Not saved the last time, and found again: your strokes on {where} of {offer.case}."
     else:
         at = datetime.fromisoformat(offer.at).astimezone().strftime("%H:%M")
         words = f"Two versions of {where} of {offer.case}: the other one, of {at}, is kept beside the mask."
