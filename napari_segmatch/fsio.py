@@ -104,8 +104,7 @@ def write_atomic(path: Path, data: bytes) -> None:
 
 def refused(name: str, error: OSError) -> DiskProblem:
     return DiskProblem(
-        f"{name} could not be written ({error.strerror}): free some space or check that the folder may be written "
-        "to, then save again."
+        f"{name} could not be written ({error.strerror}): free some space, or check that the folder may be written to."
     )
 
 
