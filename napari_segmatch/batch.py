@@ -226,12 +226,18 @@ def _ahead(jobs: Iterable[tuple[str, Callable[[], Done]]]) -> Iterator[tuple[str
 
 
 def load_run(run: Run, device: str | None, checkpoint: str) -> Loaded:
-    """Load a run's best or last checkpoint, to segment with."""
+    """Load a run's best or last checkpoint, to segment with: on its own device by default, or what is here."""
     from .engine.checkpoint import load_newest
 
     if checkpoint not in ("best", "last"):
         raise ConfigError(f"There is no checkpoint {checkpoint!r}; choose best or last.")
-    return load_newest(run.checkpoints, device, optimisers=False, best_first=checkpoint == "best")
+    load = partial(load_newest, run.checkpoints, optimisers=False, best_first=checkpoint == "best")
+    try:
+        return load(device)
+    except ConfigError:
+        if device is not None:
+            raise
+        return load("auto")
 
 
 def trained_run(project: Project, run_id: int | None) -> Run:

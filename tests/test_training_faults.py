@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers import SHAPE, small_project
 
+from napari_segmatch.batch import load_run
 from napari_segmatch.config import configure
 from napari_segmatch.engine import checkpoint, descent, duties
 from napari_segmatch.engine import learner as module
@@ -415,6 +416,21 @@ def test_a_device_or_network_that_is_not_there_is_no_damage(project, tmp_path, c
     rewrite_config(tmp_path / "run", changes)
     with pytest.raises(ConfigError, match=r"not available here|could not be built"):
         load_newest(tmp_path / "run", best_first=True)
+
+
+def test_a_run_of_another_machine_goes_on_with_what_is_here(project):
+    """It was made on a GPU: it is resumed and segments without one, and says so; who asks for a device gets that."""
+    run = project.new_run(config(steps=4))
+    events = train(ProjectPool(project), run.config, run.checkpoints)
+    assert any(isinstance(event, Step) for event in events)
+    events.close()
+    rewrite_config(run.checkpoints, {"device": "cuda:99"})
+    assert load_run(run, None, "last").learner.step == 1
+    with pytest.raises(ConfigError, match="not available here"):
+        load_run(run, "cuda:99", "last")
+    resumed = list(train(ProjectPool(project), run.config, run.checkpoints, resume=True))
+    assert isinstance(resumed[-1], Finished)
+    assert notes(resumed)[0] == "The device that this run was made on is not here: it goes on with what there is."
 
 
 def test_a_setting_of_a_newer_version_is_no_damage(project, tmp_path):

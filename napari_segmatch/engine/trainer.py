@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from ..config import TrainConfig
-from ..errors import DiskProblem, TrainingProblem
+from ..errors import ConfigError, DiskProblem, TrainingProblem
 from ..events import (
     Checkpointed,
     Finished,
@@ -211,11 +211,16 @@ def _start(pool: Pool, config: TrainConfig, folder: Path, resume: bool) -> tuple
             for network in (learner.model, learner.teacher):
                 take_weights(network, Path(config.weights))
         return learner, [], None
-    loaded = load_newest(folder)
+    notes = []
+    try:
+        loaded = load_newest(folder)
+    except ConfigError:  # its device is not here, as on another machine, or its network is not
+        loaded = load_newest(folder, "auto")
+        notes.append("The device that this run was made on is not here: it goes on with what there is.")
     if len(loaded.classes) != len(pool.classes):
         learnt, now = (", ".join(names) for names in (loaded.classes, pool.classes))
         raise TrainingProblem(f"This run learnt {learnt}; the project has {now} now: start a new run.")
-    notes = [f"Checkpoint {name} is damaged; the one before it was used." for name in loaded.skipped]
+    notes += [f"Checkpoint {name} is damaged; the one before it was used." for name in loaded.skipped]
     return loaded.learner, notes, loaded.memory
 
 
