@@ -212,6 +212,19 @@ def test_to_reopen_the_last_labelled_slice_does_not_end_a_run(tmp_path):
         assert len(pool.labelled) == 2
 
 
+def test_a_case_that_goes_with_the_last_labels_is_not_proposed(tmp_path):
+    """The run goes on with the labels that were, but asks nobody about what has left the project."""
+    with small_project(tmp_path, cases=4, labelled=1) as project:
+        pool, _ = resident(project)
+        project.remove_case("a")
+        project.remove_case("b")
+        write_case(tmp_path / "new", 5)
+        project.add_case("e", {"flair": tmp_path / "new" / "flair.nii.gz"})
+        assert "goes on with those that were" in pool.update().problems[0]
+        assert {pool.regions[row].case for row in pool.unlabelled.tolist()} == {"c", "d", "e"}
+        assert len(pool.folds[pool.unlabelled]) == 3 * SHAPE[0] and len(pool.labelled) == SHAPE[0]
+
+
 def test_two_studies_of_a_patient_are_on_one_side(tmp_path):
     """The critic is not examined on a head that it has learnt; and a patient counts once."""
     with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:

@@ -116,6 +116,8 @@ class ResidentPool:
         new = {region for region in self.snapshot.regions("labelled") if region.case in self._first}
         rewritten = self._load_changed_labels(new) if new else []
         new = {region for region in new if region.case not in self._unread}
+        rest = [self.row(region) for region in self.snapshot.regions("unlabelled") if region.case in self._first]
+        self.unlabelled = torch.tensor(sorted(rest), dtype=torch.long)
         if not new and len(self.labelled):
             note = "No slice is labelled any more: the run goes on with those that were, until one is."
             self._problems += [note] if old else []  # else it was said before
@@ -143,7 +145,6 @@ class ResidentPool:
         problems = self._load([case], self.snapshot)
         rows = [self.row(Region(case, z)) for z in self.snapshot.unlabelled[case]] if case in self._first else []
         self.unlabelled = torch.cat([self.unlabelled, torch.tensor(rows, dtype=torch.long)])
-        self.folds = F.pad(self.folds, (0, len(self._shelf) - len(self.folds)), value=-1)
         return problems
 
     def _load_changed_labels(self, labelled: set[Region]) -> list[Region]:
@@ -236,6 +237,7 @@ class ResidentPool:
             ends.append(torch.tensor([[self._first[case], row - 1]]).expand(len(slices), 2))
             self.regions += [Region(case, z) for z in range(len(slices))]
         self._ends = torch.cat(ends)
+        self.folds = F.pad(self.folds, (0, len(self._shelf) - len(self.folds)), value=-1)
         return problems
 
     def _load_labels(self, case: str) -> list[int]:
@@ -252,9 +254,7 @@ class ResidentPool:
         return (before != small).flatten(1).any(1).nonzero()[:, 0].tolist()
 
     def _index(self, labelled: set[Region]) -> None:
-        rest = [self.row(region) for region in self.snapshot.regions("unlabelled") if region.case in self._first]
         self.labelled = torch.tensor([self.row(region) for region in sorted(labelled)], dtype=torch.long)
-        self.unlabelled = torch.tensor(sorted(rest), dtype=torch.long)
         if not len(self.labelled):
             raise TrainingProblem("No slice is labelled: mark at least one slice as done, then start training.")
         self._fold(sorted({region.case for region in labelled}))
