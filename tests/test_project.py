@@ -10,7 +10,7 @@ from helpers import SHAPE, geometry, labels, small_project, write_case
 
 from napari_segmatch import Project
 from napari_segmatch.config import configure
-from napari_segmatch.errors import ImportProblem, ProjectError
+from napari_segmatch.errors import ImportProblem, ProjectError, Question
 from napari_segmatch.events import PseudoMask
 from napari_segmatch.io import read_sequences, read_volume, sequences, write_image
 from napari_segmatch.project import cases, prints
@@ -743,11 +743,13 @@ def test_images_that_another_machine_resamples_otherwise_have_not_changed(tmp_pa
     write_image(images["t1"], t1, moved)
     said = {"sequences": "resample", "twin": "add"}
     with Project.create(tmp_path / "p", ["lesion"], ["flair", "t1"]) as project:
-        project.add_case("new", images, choices=said)
         with monkeypatch.context() as patch:
             older = lambda *given, **_: replace(read_sequences(*given), stored="")  # noqa: E731
             patch.setattr(cases, "read_apart", lambda read, *given, files: older(*given))
             project.add_case("old", images, choices=said)
+        with pytest.raises(Question, match="those of case old"):
+            project.add_case("new", images, choices={"sequences": "resample"})
+        project.add_case("new", images, choices=said)
         assert np.array_equal(project.volume("new").pixels, project.volume("old").pixels)
         monkeypatch.setattr(sequences, "resampled", lambda *given: np.nextafter(whole(*given), np.float32(np.inf)))
         assert project.volume("new").pixels[1].any()

@@ -18,7 +18,7 @@ from ..types import NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
 from .checks import both_places, check_slices, own_place
 from .folder import ProjectFolder
-from .prints import file_hash, fingerprint, is_known_by
+from .prints import file_hash, fingerprints
 from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_reading
 
 SHOWN = 20
@@ -91,14 +91,14 @@ class CaseFolder(ProjectFolder):
         self._check_files(id, images, mask)
         choices = {"twin": "add"} if choices is None else dict(choices)
         volume = read_apart(read_sequences, images, self.sequences, choices, files=images.values())
-        geometry, known_by = volume.geometry, fingerprint(volume)
+        geometry, known_by = volume.geometry, [*fingerprints(volume)]
         labels, done, said = self._import_labels(id, mask, labelled, geometry, choices)
         notes = (*volume.notes, *said, *self._twins(id, known_by, choices))
         rows = self._image_rows(id, images)  # hashing takes seconds, and nobody may write during a transaction
         with self.store.atomic():
             self._clear(id)
             self._insert(id, {"patient": patient or id, "validation": int(validation),
-                              "geometry": geometry_text(geometry), "fingerprint": known_by}, rows)  # fmt: skip
+                              "geometry": geometry_text(geometry), "fingerprint": known_by[0]}, rows)  # fmt: skip
             self._keep_reading(id, choices, notes)
             if labels is not None:
                 self.save_version(self.case(id), labels, done, "import")
@@ -124,9 +124,10 @@ class CaseFolder(ProjectFolder):
         row = self.store.row("SELECT value FROM meta WHERE key = ?", reading_key(case))
         return to_reading(row)
 
-    def _twins(self, id: str, fingerprint: str, choices: Mapping[str, str]) -> tuple[str, ...]:
+    def _twins(self, id: str, known_by: Sequence[str], choices: Mapping[str, str]) -> tuple[str, ...]:
         """Ask whether images may come twice; a copy in both training and validation would flatter the model."""
-        row = self.store.row('SELECT id FROM "case" WHERE fingerprint = ? AND id <> ?', fingerprint, id)
+        twins = 'SELECT id FROM "case" WHERE fingerprint IN (SELECT value FROM json_each(?)) AND id <> ?'
+        row = self.store.row(twins, json.dumps(known_by), id)
         if row is None:
             return ()
         sentence = f"The images of case {id} are those of case {row['id']}, voxel for voxel"
@@ -278,7 +279,7 @@ class CaseFolder(ProjectFolder):
         volume = read_sequences(self.image_paths(case), self.sequences, self.reading(case).choices)
         row = self.store.row('SELECT fingerprint FROM "case" WHERE id = ?', case)
         same_grid = volume.geometry.same_grid(self.case(case).geometry)
-        if not same_grid or row is None or not is_known_by(volume, row["fingerprint"]):
+        if not same_grid or row is None or row["fingerprint"] not in fingerprints(volume):
             raise ImportProblem(
                 f"The images of case {case} have changed since it was added, so its masks may not fit them any more: "
                 "put the old files back, or add them as a new case."

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import ImportProblem
 from ..types import Volume
 
 
-def fingerprint(volume: Volume) -> str:
-    """Return by what a case's images are known: the files' own voxels, however they are resampled."""
-    return volume.stored or _of_pixels(volume)
+def fingerprints(volume: Volume) -> Iterator[str]:
+    """Yield by what a case's images are known: the files' own voxels, however they are resampled.
 
-
-def is_known_by(volume: Volume, known: str) -> bool:
-    """Whether a case's images are those of a fingerprint; older projects took the voxels as they were resampled."""
-    return fingerprint(volume) == known or _of_pixels(volume) == known
-
-
-def _of_pixels(volume: Volume) -> str:
-    return hashlib.sha256(volume.pixels.data).hexdigest()
+    What older projects hold comes second: the voxels as they were resampled.
+    """
+    if volume.stored:
+        yield volume.stored
+    yield hashlib.sha256(volume.pixels.data).hexdigest()
 
 
 def file_hash(path: Path) -> str | None:
