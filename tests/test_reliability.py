@@ -1101,15 +1101,18 @@ def test_case_added_again_is_told_in_the_trail(project, tmp_path):
 
 
 def test_project_moved_without_its_images_finds_them(tmp_path):
-    """The window remembers where the project lay; the images are where they were."""
-    small_project(tmp_path).close()
+    """The window remembers where the project lay; the images are where they were, those of removed cases too."""
+    with small_project(tmp_path) as project:
+        project.remove_case("b")
     live = Session()
     live.open_project(tmp_path / "project")
     live.close()
     (tmp_path / "far" / "away").mkdir(parents=True)
     shutil.move(tmp_path / "project", tmp_path / "far" / "away" / "renamed")
     live.open_project(tmp_path / "far" / "away" / "renamed")
-    assert live.project.volume("a").pixels.shape[1:] == SHAPE
+    live.project.restore_case("b")
+    for case in "ab":
+        assert live.project.volume(case).pixels.shape[1:] == SHAPE
     live.close()
 
 

@@ -43,9 +43,8 @@ def _homes(project: Project) -> list[str]:
 
 
 def _missing(project: Project) -> list[Row]:
-    """Return the images that are not where they were."""
-    rows = project.store.rows('SELECT i.* FROM image i JOIN "case" c ON c.id = i.case_id WHERE c.removed_at IS NULL')
-    return [row for row in rows if not (project.path / row["path"]).exists()]
+    """Return the images that are not where they were, those of removed cases too: somebody may bring them back."""
+    return [row for row in project.store.rows("SELECT * FROM image") if not (project.path / row["path"]).exists()]
 
 
 def find_moved(project: Project, search: Sequence[Path] = (), *, quick: bool = False) -> list[str]:
