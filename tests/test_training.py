@@ -93,8 +93,8 @@ def test_resumed_run_equals_an_uninterrupted_one(project, tmp_path, monkeypatch,
     if parts == "one":
         monkeypatch.setattr(sweep, "can_tell", lambda _: True)
         monkeypatch.setattr(sweep, "strays", lambda labels, *_: labels > 0)
-        monkeypatch.setattr(sweep, "SHARE", 1.0)
-    pool, config = ProjectPool(project), _config(steps=9, warmup=0.2, parts=parts)
+        monkeypatch.setattr(sweep, "SHARE", 0.5)  # one case is seen before the stop, another after it
+    pool, config = ProjectPool(project), _config(steps=9, warmup=0.0 if parts == "one" else 0.2, parts=parts)
     list(train(pool, config, tmp_path / "whole"))
     stopped = train(pool, config, tmp_path / "parts")
     for event in stopped:
