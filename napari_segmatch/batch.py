@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import takewhile
 from pathlib import Path
@@ -70,7 +71,7 @@ def predict_cases(
         return volume.geometry, *to_network(volume.pixels, loaded.learner.config.size)
 
     with Project.open(project_path) as project:
-        loaded = load_run(trained_run(project, run_id), device, checkpoint)
+        loaded = load_run(project, trained_run(project, run_id), device, checkpoint)
         single = _in_one_part(project, loaded, parts)
         jobs = _reading_jobs(project, found, loaded.sequences, choices or {})
         _refuse_overwriting(out, [name for name, _ in jobs], project, found)
@@ -98,8 +99,9 @@ def predict_cases(
 
 
 def segment_case(
-    project: Project, case: str, run_id: int, volume: Callable[[str], Volume], wanted: Callable[[], bool]
-) -> str:
+    project: Project, case: str, run_id: int, volume: Callable[[str], Volume], wanted: Callable[[], bool],
+    hear: Callable[[float], None] = lambda share: None,
+) -> str:  # fmt: skip
     """Propose a mask for every slice of a case that nobody has worked on; returns a sentence about them.
 
     Parameters
@@ -108,6 +110,8 @@ def segment_case(
         Reads the case's pixels.
     wanted
         Asked from time to time; once it says no, nothing is proposed, and nothing said.
+    hear
+        Is told which share of the slices has its mask, 0 to 1.
 
     Raises
     ------
@@ -123,7 +127,12 @@ def segment_case(
 
     try:
         run = project.run(run_id)
-        loaded = load_run(run, None, "best")
+        loaded = load_run(project, run, None, "best")
+        if len(loaded.classes) < len(project.classes):
+            knows, has = (", ".join(names) for names in (loaded.classes, project.classes))
+            raise ProjectError(
+                f"Run {run_id} knows {knows}, and the project has {has} now: train anew, then ask again."
+            )
         step = loaded.learner.step
         known = {item.z: item.area for item in project.proposals(case=case) if (item.run, item.step) == (run_id, step)}
         asked = [] if known.keys() >= set(slices) else slices  # this model has nothing else to say
@@ -135,6 +144,7 @@ def segment_case(
         for mask in propose_case(loaded.learner, case, pixels, labels, asked, single, wanted):
             changed |= {mask.region.z} & masks.keys()
             masks[mask.region.z] = mask
+            hear(len(masks) / len(slices))
         if not wanted():
             return ""
     except (RuntimeError, MemoryError) as error:
@@ -225,19 +235,23 @@ def _ahead(jobs: Iterable[tuple[str, Callable[[], Done]]]) -> Iterator[tuple[str
         yield from begun
 
 
-def load_run(run: Run, device: str | None, checkpoint: str) -> Loaded:
-    """Load a run's best or last checkpoint, to segment with: on its own device by default, or what is here."""
+def load_run(project: Project, run: Run, device: str | None, checkpoint: str) -> Loaded:
+    """Load a run's best or last checkpoint, to segment with: on its own device by default, or what is here.
+
+    Its classes have the names that they have now.
+    """
     from .engine.checkpoint import load_newest
 
     if checkpoint not in ("best", "last"):
         raise ConfigError(f"There is no checkpoint {checkpoint!r}; choose best or last.")
     load = partial(load_newest, run.checkpoints, optimisers=False, best_first=checkpoint == "best")
     try:
-        return load(device)
+        loaded = load(device)
     except ConfigError:
         if device is not None:
             raise
-        return load("auto")
+        loaded = load("auto")
+    return replace(loaded, classes=project.classes[: len(loaded.classes)])
 
 
 def trained_run(project: Project, run_id: int | None) -> Run:

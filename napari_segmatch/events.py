@@ -27,6 +27,7 @@ class Started(TrainEvent):
     labelled: int
     unlabelled: int
     pool_version: int
+    classes: int = 0
 
 
 @dataclass(frozen=True)

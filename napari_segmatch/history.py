@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from .events import Evaluated, Examined, Failed, Finished, Noted, PoolChanged, Proposed, Started, Step, TrainEvent
+
+
+def called_now(event: TrainEvent, classes: Sequence[str]) -> TrainEvent:
+    """Return an event that speaks of classes by the names that they have now; their order never changes."""
+    if isinstance(event, Evaluated):
+        return replace(event, dice=dict(zip(classes, event.dice.values(), strict=False)))
+    if isinstance(event, Proposed):
+        return replace(event, by_class=dict(zip(classes, event.by_class.values(), strict=False)))
+    return event
 
 
 @dataclass

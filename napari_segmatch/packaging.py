@@ -29,7 +29,7 @@ def package_run(
 
     with Project.open(project_path) as project:
         run = trained_run(project, run_id)
-        loaded = load_run(run, "cpu", checkpoint)
+        loaded = load_run(project, run, "cpu", checkpoint)
         files = package(loaded, kind, {**_learnt_from(loaded), **_measured(run, loaded.learner.step)})
     there = next((name for name in files if (out / name).exists()), None)
     if there is not None:

@@ -17,6 +17,7 @@ from napari_segmatch.cli import training
 from napari_segmatch.config import configure
 from napari_segmatch.events import PseudoMask
 from napari_segmatch.io import encode_segments
+from napari_segmatch.locks import WINDOW, FileLock
 from napari_segmatch.types import Region
 
 SMALL = ["--size", "32", "--set", "features=8", "--set", "batch=2", "--set", "proposals=4", "--device", "cpu"]
@@ -142,7 +143,8 @@ def test_interrupted_training_is_resumed(world, tmp_path):
         (["doctor", "{images}"], "not a SegMatch project"),
         (["classes", "{project}", "--rename", "tumour=lesion"], "no class 'tumour'"),
         (["classes", "{project}", "--rename", "lesion"], "no name=value"),
-        (["classes", "{project}", "--add", "lesion"], "each different"),
+        (["classes", "{project}", "--add", "lesion", "--done", "keep"], "each different"),
+        (["classes", "{project}", "--add", "edema", "--done", "maybe"], "say reopen or keep"),
     ],
 )
 def test_bad_input_is_one_sentence_and_exit_code_2(world, arguments, says, tmp_path):
@@ -158,11 +160,17 @@ def test_classes_are_renamed_and_added_and_done_slices_opened_again(tmp_path):
     small_project(tmp_path).close()
     project = tmp_path / "project"
     assert segmatch("classes", project).stdout.split() == ["1", "lesion"]
-    said = segmatch("classes", project, "--rename", "lesion=tumour", "--add", "edema").stdout
-    assert said.split()[:4] == ["1", "tumour", "2", "edema"] and "they are still done" in said
+    asked = segmatch("classes", project, "--add", "edema")
+    assert asked.returncode == 2 and "--done reopen if some may show edema" in asked.stderr
+    said = segmatch("classes", project, "--rename", "lesion=tumour", "--add", "edema", "--done", "keep")
+    assert "tumour, edema now" in said.stdout
     with Project.open(project) as opened:
         assert any(case.labelled for case in opened.cases)
-    assert "open again" in segmatch("classes", project, "--add", "necrosis", "--reopen").stdout
+    window = FileLock(project / WINDOW)
+    assert window.acquire()
+    assert "close it there" in segmatch("classes", project, "--add", "necrosis", "--done", "reopen").stderr
+    window.release()
+    assert segmatch("classes", project, "--add", "necrosis", "--done", "reopen").returncode == 0
     with Project.open(project) as opened:
         assert opened.classes == ("tumour", "edema", "necrosis")
         assert not any(case.labelled for case in opened.cases) and (opened.mask("a") == 1).any()

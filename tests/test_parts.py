@@ -69,6 +69,16 @@ def test_parts_are_found_by_structure():
     assert len(parts_of(corner)[1]) == 1
 
 
+def test_a_small_part_within_another_structure_is_no_background():
+    """A core's second part in the edema stays, one with an edema of its own does not; nobody is asked about either."""
+    edema = (1, (0, 4), (2, 20), (2, 20))
+    labels = _case(edema, (2, (0, 4), (4, 10), (4, 10)), (2, (1, 3), (14, 18), (14, 18)))
+    assert not strays(labels, {1, 2}, lambda part: False).any()
+    assert not strays(labels, {2}, lambda part: False).any()
+    island = _case((1, (5, 6), (24, 30), (24, 30)), (2, (5, 6), (26, 28), (26, 28)))
+    np.testing.assert_array_equal(strays(np.maximum(labels, island), {1, 2}, lambda part: False), island > 0)
+
+
 def test_three_cases_say_that_a_structure_comes_in_one_part():
     """Two do not, and one with a second part denies it; a speck does not count, nor does what nobody annotated."""
     one, two = _case(MAIN, SPECK, (2, (4, 5), (0, 2), (0, 2))), _case(MAIN, ISLAND)

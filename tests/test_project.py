@@ -85,6 +85,50 @@ def test_classes_stay_as_they_are_while_another_program_trains(project):
     assert project.classes == ("tumour",)
 
 
+def test_adding_a_class_is_one_step(project, monkeypatch):
+    """If it breaks off, no slice is left that says it shows nothing of a class which nobody looked for."""
+    before = {case.id: case.labelled for case in project.cases}
+    save, saved = Project.save_slices, []
+
+    def breaking_off(self, case, *given, **more):
+        if saved:
+            raise KeyboardInterrupt
+        saved.append(save(self, case, *given, **more))
+
+    monkeypatch.setattr(Project, "save_slices", breaking_off)
+    with pytest.raises(KeyboardInterrupt):
+        project.set_classes(["lesion", "edema"], reopen=True)
+    monkeypatch.undo()
+    for opened in (project, Project.open(project.path)):
+        assert opened.classes == ("lesion",) and {case.id: case.labelled for case in opened.cases} == before
+    project.set_classes(["lesion", "edema"], reopen=True)
+    assert not any(case.labelled for case in project.cases) and (project.mask("a") == 1).any()
+
+
+def test_classes_that_another_program_has_changed_are_not_changed_back(project):
+    with Project.open(project.path) as beside:
+        beside.set_classes(["lesion", "necrosis"])
+    with pytest.raises(ProjectError, match="open the project again"):
+        project.set_classes(["lesion", "edema"])
+    with Project.open(project.path) as again:
+        assert again.classes == ("lesion", "necrosis")
+
+
+def test_proposals_by_a_model_that_does_not_know_all_classes_are_offered_no_more(project):
+    """Accepted, they would say that the new class is not there. What people have said of slices stays."""
+    waiting, rejected, accepted = (_propose(project, z=z) for z in (1, 2, 3))
+    project.decide(rejected, "rejected")
+    project.decide(accepted, "accepted")
+    project.set_classes(["lesion"])
+    assert [item.id for item in project.proposals()] == [waiting.id, rejected.id, accepted.id]
+    project.set_classes(["lesion", "edema"])
+    assert [item.id for item in project.proposals()] == [rejected.id, accepted.id]
+    project.set_classes(["lesion", "edema", "necrosis"], reopen=True)
+    assert [item.id for item in project.proposals(case="c")] == [rejected.id], "its slice is open again"
+    fresh = _propose(project, z=3)
+    assert [item.id for item in project.proposals()] == [rejected.id, fresh.id]
+
+
 def test_what_spoke_for_a_proposal_comes_back_with_the_decision_on_it(project):
     """The trainer gets it with the word, so that the word can move its chances; where nobody noted it, nothing."""
     run, mask = project.new_run(configure()), np.ones(SHAPE[1:], np.uint8)

@@ -15,10 +15,12 @@ from napari_segmatch.engine import predict
 from napari_segmatch.engine.checkpoint import load_newest
 from napari_segmatch.engine.predict import predict_volume
 from napari_segmatch.errors import ProjectError
-from napari_segmatch.events import Proposed, PseudoMask
+from napari_segmatch.events import Evaluated, Proposed, PseudoMask
+from napari_segmatch.history import called_now
 from napari_segmatch.io import FoundCase
 from napari_segmatch.project import Project
 from napari_segmatch.session import Session
+from napari_segmatch.session.segmenting import Wish
 from napari_segmatch.types import Region
 
 
@@ -100,6 +102,22 @@ def test_the_model_segments_a_case_for_whoever_asks(session, monkeypatch):
     _until(session, lambda: len(there) == 3)
     now = session.proposals.of_case("c")
     assert now.pop(1) and now == found  # but for the slice that is open again
+
+
+def test_who_waits_for_a_case_knows_how_long(session, monkeypatch):
+    _trained(session)
+    now = iter([100.0, 130.0, 130.0])
+    session.segment("c")
+    wish = session.segmenting["c"]
+    assert wish.seconds_left is None
+    session._jobs.finish("segment")
+    assert wish.share == 1.0 and wish.seconds_left == 0
+    monkeypatch.setattr("time.monotonic", lambda: next(now))
+    wish = Wish()
+    wish.hear(0.1)
+    assert wish.seconds_left is None
+    wish.hear(0.4)
+    assert wish.seconds_left == pytest.approx(60)
 
 
 def test_a_case_is_segmented_while_a_run_trains(session):
@@ -394,27 +412,46 @@ def test_classes_change_while_nothing_trains(session):
     assert session.project.classes == ("tumour", "edema")
     assert {case.id for case in session.cases if case.labelled} == set(before)
     session.set_classes(["tumour", "edema", "necrosis"], reopen=True)
-    session.wait()
     assert not any(case.labelled for case in session.cases)
     for case, mask in before.items():
         assert np.array_equal(session.mask(case) == 1, mask == 1), "what is drawn stays"
 
 
-def test_a_run_that_knows_fewer_classes_is_not_gone_on_with(session):
-    session.start_training(_config(steps=6))
-    _until(session, lambda: session.run_state == "finished")
-    step = session.history.steps[-1].step
+def test_cases_that_are_being_added_are_not_lost_to_a_new_name(session, tmp_path):
+    session.add_cases(
+        [FoundCase(f"n{number}", write_case(tmp_path / f"n{number}", number)[0], None) for number in "12"]
+    )
+    with pytest.raises(ProjectError, match="wait for that"):
+        session.set_classes(["tumour"])
+    session.wait()
     session.set_classes(["tumour"])
-    session.resume_training()
+    assert {"n1", "n2"} <= {case.id for case in session.cases}
+
+
+def test_a_run_that_knows_fewer_classes_is_not_gone_on_with(session):
+    session.start_training(_config())
+    _until(session, lambda: session.history.proposed)
+    session.stop_training()
     _until(session, lambda: not session.is_live)
-    assert session.run_state == "finished" and session.history.steps[-1].step == step, "another name is no hindrance"
+    session.project.new_run(_config())
+    session.set_classes(["tumour"])
+    assert session.run.id == 1 and session.can_resume, "another name is no hindrance"
+    assert list(session.history.proposed[-1].by_class) == ["tumour"]
     session.set_classes(["tumour", "edema"])
-    session.resume_training()
-    _until(session, lambda: not session.is_live)
-    assert any("learnt lesion; the project has tumour, edema now: start a new run" in text for text, _ in session.said)
+    assert not session.can_resume
+    with pytest.raises(ProjectError, match="does not know all classes"):
+        session.resume_training()
+    assert session.run_state == "stopped"
     session.segment("c")
     _until(session, lambda: not session.segmenting)
-    assert set(np.unique(session.project.proposal_mask(session.project.proposals(case="c")[0]))) <= {0, 1}
+    assert "Run 1 knows tumour, and the project has tumour, edema now" in session.said[-1][0]
+    assert not session.project.proposals(case="c")
+
+
+def test_what_a_run_has_said_of_classes_is_told_by_the_names_of_today():
+    """Also where two have changed names, or one was added."""
+    before = Evaluated(5, {"a": 0.1, "b": 0.2}, {"case": 0.15})
+    assert called_now(before, ("b", "a", "c")).dice == {"b": 0.1, "a": 0.2}
 
 
 def test_training_without_labels_is_refused(tmp_path):

@@ -1,6 +1,7 @@
 """Stray parts of unlabelled cases, which are background for training: which are found, when, and that they are kept."""
 
 import json
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -145,9 +146,9 @@ def test_somebody_may_say_that_structures_come_in_one_part():
     assert _told(learner, pool, "u").any()
 
 
-def test_cases_take_turns_as_often_as_their_slices_allow(monkeypatch):
+def test_cases_take_turns_as_often_as_their_slices_allow():
     """One case is seen whole when as many slices as it has times 1 / SHARE were trained on."""
-    learner, pool = _learner(), Cases({"u": SEEN, "v": SEEN, "w": SEEN})
+    learner, pool = _learner(), Cases({case: [(2.0, *MAIN)] for case in "uvw"})
     order = []
     for _ in range(round(4 / SHARE)):
         _told(learner, pool, "u")
@@ -164,6 +165,49 @@ def test_other_images_under_the_same_name_have_other_strays():
     assert _told(learner, pool, "u").any()
     pool.snapshot.images["u"] = 2
     assert not _told(learner, pool, "u").any()
+
+
+def test_what_people_draw_in_a_case_takes_its_strays_back_at_once():
+    """The island may be a part of what they have drawn."""
+    learner, pool = _learner(), Cases({"u": SEEN})
+    _pass(learner, pool, "u")
+    pool.snapshot.masks["u"] = 7
+    assert not _told(learner, pool, "u").any()
+
+
+def test_a_discriminator_that_can_tell_no_more_takes_all_strays_back():
+    learner, pool = _learner(), Cases({"u": SEEN})
+    _pass(learner, pool, "u")
+    assert _told(learner, pool, "u").any()
+    learner.selector.record.copy_(Report(20, 9, 0.6, 0.75, 0.5).numbers)
+    _pass(learner, pool, "u")
+    assert not _told(learner, pool, "u").any()
+
+
+def test_memory_that_runs_out_leaves_a_case_as_it_is():
+    learner, pool = _learner(), Cases({"u": SEEN})
+    look, learner.look = learner.look, _out_of_memory
+    _pass(learner, pool, "u")
+    assert not _told(learner, pool, "u").any()
+    learner.look = look
+    _pass(learner, pool, "u")
+    assert _told(learner, pool, "u").any()
+
+
+def _out_of_memory(*_):
+    raise MemoryError
+
+
+def test_what_is_shown_once_more_puts_off_the_next_case():
+    """The island has two slices and the sure part two; so much later the next case is seen."""
+    learner, pool = _learner(), Cases({"u": SEEN})
+    turns = []
+    for step in range(40):
+        _told(learner, pool, "u")
+        before = learner.sweep.memory()["gathered"]
+        learner.sweep.go_on(learner, pool)
+        turns += [step] if learner.sweep.memory()["gathered"] < before else []
+    assert set(np.diff(turns)) == {math.ceil((DEPTH + 4) / (SHARE * DEPTH))}
 
 
 def test_what_was_found_is_remembered():

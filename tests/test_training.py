@@ -107,6 +107,13 @@ def test_resumed_run_equals_an_uninterrupted_one(project, tmp_path, monkeypatch,
     assert strays == again and any(found for _, found in strays["found"].values()) == (parts == "one")
 
 
+def test_a_checkpoint_that_knows_fewer_classes_is_refused(project, tmp_path):
+    list(train(ProjectPool(project), _config(steps=2), tmp_path / "run"))
+    project.set_classes(["tumour", "edema"])
+    with pytest.raises(TrainingProblem, match="learnt lesion; the project has tumour, edema now: start a new run"):
+        list(train(ProjectPool(project), _config(steps=4), tmp_path / "run", resume=True))
+
+
 @pytest.mark.parametrize("at", [4, 9])
 def test_what_was_due_when_a_run_was_stopped_is_made_up_for(project, tmp_path, monkeypatch, at):
     """Validation, examination and proposals of the step that it was stopped on, be it the last one; and no more."""

@@ -425,9 +425,9 @@ def test_a_run_of_another_machine_goes_on_with_what_is_here(project):
     assert any(isinstance(event, Step) for event in events)
     events.close()
     rewrite_config(run.checkpoints, {"device": "cuda:99"})
-    assert load_run(run, None, "last").learner.step == 1
+    assert load_run(project, run, None, "last").learner.step == 1
     with pytest.raises(ConfigError, match="not available here"):
-        load_run(run, "cuda:99", "last")
+        load_run(project, run, "cuda:99", "last")
     resumed = list(train(ProjectPool(project), run.config, run.checkpoints, resume=True))
     assert isinstance(resumed[-1], Finished)
     assert notes(resumed)[0] == "The device that this run was made on is not here: it goes on with what there is."

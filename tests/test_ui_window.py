@@ -28,6 +28,7 @@ from napari_segmatch.events import Examined, PseudoMask
 from napari_segmatch.io import FoundCase
 from napari_segmatch.project import Project
 from napari_segmatch.ranking import is_blind, is_spot_check
+from napari_segmatch.session.segmenting import Wish
 from napari_segmatch.types import Region
 
 pytest.importorskip("napari")
@@ -739,7 +740,7 @@ def test_what_the_model_can_do_with_a_new_case_is_said_once_it_has_learnt(dock, 
     assert "press S" not in dock.cases._next.text()
 
 
-def test_the_model_is_asked_for_a_case_and_review_begins_there(dock, tmp_path, settle):
+def test_the_model_is_asked_for_a_case_and_review_begins_there(dock, tmp_path, settle, monkeypatch):
     """Whoever waits is taken to the masks of a case that had none; who paints on is not; a second press stops it."""
     small_project(tmp_path).close()
     session, ask = dock.session, dock.annotate.actions["segment"]
@@ -757,6 +758,10 @@ def test_the_model_is_asked_for_a_case_and_review_begins_there(dock, tmp_path, s
     assert list(session.segmenting) == ["d"]
     dock.status.redraw()
     assert "segmenting 1 case" in dock.status.words
+    monkeypatch.setattr(Wish, "seconds_left", 40)
+    dock.status.redraw()
+    assert "segmenting 1 case, 40 s left" in dock.status.words
+    monkeypatch.undo()
     ask()
     assert not session.segmenting
     ask()

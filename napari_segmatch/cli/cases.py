@@ -12,6 +12,7 @@ import typer
 from ..errors import ConfigError, ImportProblem, ProjectError, Question
 from ..io import FoundCase, find_cases, find_dataset, read_label_table, with_answers
 from ..project import Project
+from ..project.upkeep import without_window
 from .common import Choose, Folder, answers, app, pairs, patterns, say, split
 
 
@@ -88,25 +89,32 @@ def classes(
     project: Folder,
     rename: Annotated[list[str] | None, typer.Option(help="OLD=NEW; repeatable.")] = None,
     new: Annotated[list[str] | None, typer.Option("--add", help="One more class; repeatable.")] = None,
-    reopen: Annotated[bool, typer.Option("--reopen", help="Done slices may show it: open them again.")] = False,
+    done: Annotated[
+        str | None, typer.Option(help="Slices that are done: reopen if some may show a new class, keep if none does.")
+    ] = None,
 ) -> None:
     """List the classes of a project, rename them, or add some. Masks stay as they are."""
     others = pairs(rename, "--rename", "--rename lesoin=lesion")
+    if done not in (None, "reopen", "keep"):
+        raise ConfigError(f"--done {done!r} is no choice; say reopen or keep.")
     with Project.open(project) as opened:
+        if not others and not new:
+            for label, name in enumerate(opened.classes, 1):
+                say(f"{label:>3}  {name}")
+            return
         unknown = sorted(set(others) - set(opened.classes))
         if unknown:
             raise ProjectError(f"There is no class {unknown[0]!r}; {project.name} has {', '.join(opened.classes)}.")
-        if others or new:
-            opened.set_classes([*(others.get(name, name) for name in opened.classes), *(new or ())])
-        done = {case.id: case.labelled for case in opened.cases if case.labelled}
-        for case, slices in done.items() if reopen and new else ():
-            opened.save_slices(case, {}, reopen=slices)
-        names, number = opened.classes, sum(map(len, done.values()))
-    for label, name in enumerate(names, 1):
-        say(f"{label:>3}  {name}")
-    if new and number:
-        state = "open again" if reopen else "still done, as slices that do not show it; --reopen opens them again"
-        say(f"{number} slices were done: they are {state}.")
+        finished = sum(len(case.labelled) for case in opened.cases)
+        if new and finished and done is None:
+            raise ConfigError(
+                f"{finished} slices are done: say --done reopen if some may show {new[0]}, else --done keep."
+            )
+    with without_window(project, "change the classes"), Project.open(project) as opened:
+        opened.set_classes(
+            [*(others.get(name, name) for name in opened.classes), *(new or ())], reopen=bool(new) and done == "reopen"
+        )
+        say(f"{project.name} has {', '.join(opened.classes)} now.{' Next: train anew.' if new else ''}")
 
 
 def _found(

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 import torch
+from scipy.ndimage import binary_dilation
 from skimage.measure import label, regionprops
 from torch import Tensor, nn
 
@@ -112,7 +113,8 @@ def strays(
 ) -> np.ndarray:
     """Mark what belongs to no structure, (z, y, x) bool: specks, and smaller parts that are not ``believed``.
 
-    Only the ``MOST`` largest of these can be believed.
+    Only the ``MOST`` largest of these can be believed. A part at the main part of another structure belongs to that:
+    background is what it is least.
 
     Parameters
     ----------
@@ -122,13 +124,32 @@ def strays(
         (z,) bool: slices that people have drawn. What is on any of them stays, with all that hangs together with it.
     """
     stray = np.zeros(labels.shape, bool)
-    for largest, *others in parts_of(np.where(np.isin(labels, list(single)), labels, 0)).values() if single else ():
+    if not single:
+        return stray
+    parts = parts_of(np.where(np.isin(labels, list(single)), labels, 0))
+    main = np.isin(labels, [0, NOT_ANNOTATED, *single], invert=True)
+    for largest, *_ in parts.values():
+        main[largest.box] |= largest.inside
+    for largest, *others in parts.values():
         for rank, part in enumerate(others):
             theirs = drawn is not None and part.inside[drawn[part.box[0]]].any()
             noise = rank >= MOST or part.voxels < SPECK * largest.voxels
-            if not theirs and (noise or not believed(part)):
+            if not theirs and not _touches(part, main) and (noise or not believed(part)):
                 stray[part.box] |= part.inside
     return stray
+
+
+def _touches(part: Part, main: np.ndarray) -> bool:
+    """Whether a part lies at voxels of a case (z, y, x) bool; corners connect."""
+    around = tuple(slice(max(0, side.start - 1), side.stop + 1) for side in part.box)
+    near = main[around]
+    if not near.any():
+        return False
+    inside = np.zeros(near.shape, bool)
+    inside[
+        tuple(slice(side.start - out.start, side.stop - out.start) for side, out in zip(part.box, around, strict=True))
+    ] = part.inside
+    return bool((binary_dilation(inside, np.ones((3, 3, 3))) & near).any())
 
 
 def is_believed(seer: Seer, images: Tensor, masks: Tensor) -> bool:

@@ -147,6 +147,7 @@ def _begin(
         labelled=len(data.labelled),
         unlabelled=data.unlabelled_slices,
         pool_version=data.version,
+        classes=learner.classes,
     )
     if data.waiting:
         notes = [*notes, f"{len(data.waiting)} cases are read while it trains, one at each step."]

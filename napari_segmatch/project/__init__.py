@@ -17,6 +17,7 @@ from ..fsio import inside
 from ..io import Code
 from ..types import NOT_ANNOTATED, Case, Decision, HumanVerdict, Proposal, RunState, Verdict
 from .audit import now
+from .classes import set_classes
 from .decisions import decide, decide_all, newest, revert, steps, take_back, touched
 from .export import export_project
 from .listing import listed
@@ -180,12 +181,24 @@ class Project(MaskFolder):
 
     # classes ---------------------------------------------------------------------------------------------
 
-    def set_classes(self, names: Sequence[str]) -> None:
-        if self.live_run is not None:
-            raise ProjectError(f"Run {self.live_run} is training: stop it, then change the classes.")
-        super().set_classes(names)
+    def set_classes(self, names: Sequence[str], reopen: bool = False) -> None:
+        """Give the classes other names, in the order of their labels, and add more behind them; none can go.
 
-    set_classes.__doc__ = MaskFolder.set_classes.__doc__
+        Proposals that wait, of models that do not know all classes, are offered no more.
+
+        Parameters
+        ----------
+        reopen
+            Take the slices that are done for unfinished again: they may show what is new. Without it, a slice that is
+            done says that it shows nothing of a new class.
+
+        Raises
+        ------
+        ProjectError
+            If there are fewer names than classes, a name is missing, doubled or too many, a run is training, or
+            another program has changed the classes.
+        """
+        set_classes(self, names, reopen)
 
     # runs and export -------------------------------------------------------------------------------------
 

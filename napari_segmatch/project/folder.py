@@ -107,29 +107,6 @@ class ProjectFolder:
         self.colours = {name: colour for name, colour in colours.items() if name in self.classes}
         self.store.tell("meta", {"key": "colours", "value": json.dumps(self.colours)})
 
-    def set_classes(self, names: Sequence[str]) -> None:
-        """Give the classes other names, in the order of their labels, and add more behind them; none can go.
-
-        A slice that is done stays done: it says that it shows nothing of a class that is new.
-
-        Raises
-        ------
-        ProjectError
-            If there are fewer names than classes, or a name is missing, doubled or too many.
-        """
-        check_classes(names)
-        if len(names) < len(self.classes):
-            raise ProjectError(
-                f"{self.path.resolve().name} has {len(self.classes)} classes, and {len(names)} names were given: "
-                "classes can be renamed and added, none can go."
-            )
-        renamed = dict(zip(self.classes, names, strict=False))
-        colours = {renamed[name]: colour for name, colour in self.colours.items()}
-        with self.store.atomic():
-            for key, value in (("classes", list(names)), ("colours", colours)):
-                self.store.tell("meta", {"key": key, "value": json.dumps(value)})
-        self.classes, self.colours = tuple(names), colours
-
     def pseudonym(self, patient: str) -> str:
         """Return a name for a patient that tells patients apart and cannot be turned back."""
         return hashlib.blake2b(patient.encode(), digest_size=6, key=self._key[:64]).hexdigest()

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..columns import ROW, WORDS, Columns
 from ..types import Case
+from .classes import OUTDATED
 from .records import FIELDS, TABLE, to_numbers, to_words
 from .store import Store
 
@@ -18,13 +19,23 @@ _JUDGED = np.array([word in ("accepted", "rejected", "corrected") for word in WO
 def listed(store: Store, cases: Sequence[Case], one: str | None = None) -> Columns:
     """Return of each slice the proposal that a person has judged, else the newest.
 
-    Those of slices that somebody has finished by hand are left out. ``cases`` are all of the project's, sorted by id;
-    or just the ``one`` that is asked for.
+    Those of slices that somebody has finished by hand are left out, and of open slices those by models that did not
+    know all classes. ``cases`` are all of the project's, sorted by id; or just the ``one`` that is asked for.
     """
     rows = _read(store, cases, *([] if one is None else [one]))
     _put_words(store, rows, one)
+    rows = _without_outdated(store, rows, cases)
     rows = rows[_last_of_slices(rows)]
     return Columns([case.id for case in cases], rows[(rows["decision"] > 0) | ~_finished(rows, cases)])
+
+
+def _without_outdated(store: Store, rows: np.ndarray, cases: Sequence[Case]) -> np.ndarray:
+    """Leave out what nobody rejected of open slices before a class was added: accepted, it would deny that class."""
+    row = store.row("SELECT value FROM meta WHERE key = ?", OUTDATED)
+    if row is None:
+        return rows
+    rejected = rows["decision"] == WORDS.index("rejected")
+    return rows[(rows["id"] > int(row["value"])) | rejected | _finished(rows, cases)]
 
 
 def _read(store: Store, cases: Sequence[Case], *one: str) -> np.ndarray:

@@ -106,6 +106,8 @@ def _add_objects(db: sqlite3.Connection, objects: ObjectStore) -> int:
         number: (name, mask, about) for number, _, name, mask, about in sorted(found, key=lambda item: item[:3])
     }
     added = 0
+    if numbered:
+        _add_project(db, numbered[max(numbered)][2])
     for number, (name, mask, about) in sorted(numbered.items()):
         if number > newest:
             _add_case(db, mask, about)
@@ -141,11 +143,18 @@ def _whole(about: Any) -> bool:
     )
 
 
-def _add_case(db: sqlite3.Connection, mask: Mask, about: dict[str, Any]) -> None:
-    """Add a mask's project and case if they are not known; the case's images have to be found again."""
-    if not db.execute("SELECT count(*) FROM meta").fetchone()[0]:
+def _add_project(db: sqlite3.Connection, about: dict[str, Any]) -> None:
+    """Add what the newest mask says of its project, if nothing else does; it may know of more classes."""
+    known = db.execute("SELECT value FROM meta WHERE key = 'classes'").fetchone()
+    if known is None:
         names = ("classes", "sequences", "uuid")
         _tell(db, "project", {name: json.dumps(about[name]) for name in names})
+    elif len(about["classes"]) > len(json.loads(known[0])):
+        _tell(db, "meta", {"key": "classes", "value": json.dumps(about["classes"])})
+
+
+def _add_case(db: sqlite3.Connection, mask: Mask, about: dict[str, Any]) -> None:
+    """Add a mask's case if it is not known; its images have to be found again."""
     if db.execute('SELECT 1 FROM "case" WHERE id = ?', (about["case_id"],)).fetchone() is None:
         number = db.execute('SELECT coalesce(max(number), 0) + 1 FROM "case"').fetchone()[0]
         case = {"number": number, "id": about["case_id"], "patient": about["patient"],

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -45,11 +46,24 @@ def repair(path: str | Path, search: Sequence[Path] = ()) -> list[str]:
             f"{path.resolve().name} holds neither an audit trail nor masks of SegMatch: check the path, or restore a "
             "backup."
         )
+    with without_window(path, "repair the project"):
+        return _mended(path, search)
+
+
+@contextmanager
+def without_window(path: Path, what: str) -> Iterator[None]:
+    """Keep windows from writing to a project as long as ``what`` somebody does there takes.
+
+    Raises
+    ------
+    ProjectError
+        If one has it open.
+    """
     window = FileLock(path / WINDOW)
     if not window.acquire(patience=1.0) and os.access(path / WINDOW, os.W_OK):
-        raise ProjectError(f"{path.resolve().name} is open in a window: close it there, then repair the project.")
+        raise ProjectError(f"{path.resolve().name} is open in a window: close it there, then {what}.")
     try:
-        return _mended(path, search)
+        yield
     finally:
         window.release()
 

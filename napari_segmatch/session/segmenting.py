@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import wait
+from dataclasses import dataclass
 
 from psygnal import Signal
 
@@ -10,6 +12,24 @@ from ..batch import segment_case
 from ..errors import ProjectError
 from ..runner import give_way
 from .training import TrainingSession
+
+
+@dataclass(eq=False)
+class Wish:
+    """That a case be segmented, and which share of its slices is."""
+
+    share: float = 0.0
+    _first: tuple[float, float] | None = None
+
+    def hear(self, share: float) -> None:
+        self._first = self._first or (time.monotonic(), share)
+        self.share = share
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it will take from now on, None as long as nobody can say."""
+        began, share = self._first or (0.0, 1.0)
+        return (time.monotonic() - began) * (1 - self.share) / (self.share - share) if self.share > share else None
 
 
 class SegmentingSession(TrainingSession):
@@ -20,7 +40,7 @@ class SegmentingSession(TrainingSession):
 
     def __init__(self) -> None:
         super().__init__()
-        self.segmenting: dict[str, object] = {}
+        self.segmenting: dict[str, Wish] = {}
         """Cases that the model segments just now, or will when it is their turn, each with its wish."""
 
     def close_project(self, timeout: float = 30) -> None:
@@ -40,7 +60,7 @@ class SegmentingSession(TrainingSession):
             )
         if case in self.segmenting:
             return
-        wish = self.segmenting[case] = object()  # stopped and asked for once more, it is another wish
+        wish = self.segmenting[case] = Wish()  # stopped and asked for once more, it is another wish
 
         def wanted() -> bool:
             return self.segmenting.get(case) is wish
@@ -49,7 +69,7 @@ class SegmentingSession(TrainingSession):
             give_way()
             if saved is not None:
                 wait([saved])
-            return segment_case(project, case, run.id, self.volume, wanted) if wanted() else ""
+            return segment_case(project, case, run.id, self.volume, wanted, wish.hear) if wanted() else ""
 
         def done(words: str) -> None:
             if wanted():

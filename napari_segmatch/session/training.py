@@ -10,7 +10,7 @@ from psygnal import Signal
 from ..config import TrainConfig
 from ..errors import DiskProblem, ProjectError
 from ..events import Paused, Proposed, Started, Step, TrainEvent
-from ..history import History, sentence
+from ..history import History, called_now, sentence
 from ..project import Project, Run
 from ..project.runs import LIVE
 from ..runner import Background, Mode, check_settings
@@ -87,10 +87,12 @@ class TrainingSession(AddingSession):
             self._ask("run")
         else:
             self._check_alone(self.run)
+            if not self._knows_all_classes():
+                raise ProjectError(f"Run {self.run.id} does not know all classes that there are now: start a new one.")
             self._train(self.run, mode, resume=True)
 
     def set_classes(self, names: Sequence[str], reopen: bool = False) -> None:
-        """Rename classes and add some behind them, while nothing trains; the project is opened anew for it.
+        """Rename classes and add some behind them; the project is opened anew for it, so nothing may be under way.
 
         ``reopen`` the slices that are done, which may show what is new: they teach nothing until they are done again.
         """
@@ -98,18 +100,25 @@ class TrainingSession(AddingSession):
             return
         if self.is_live:
             raise ProjectError("Training is running: stop it, then change the classes.")
-        project, done = self._open(), [case for case in self.cases if case.labelled]
-        project.set_classes(names)
+        if self._unanswered or self._jobs.pending("import", "segment", "export"):
+            raise ProjectError("Cases are being added, segmented or exported: wait for that, then change the classes.")
+        project, shown = self._open(), self.run
+        project.set_classes(names, reopen)
         self.open_project(project.path)
-        for case in done if reopen else ():
-            self.save_slices(case.id, {}, reopen=case.labelled)
+        if shown is not None:
+            self.show_run(shown.id)
 
     @property
     def can_resume(self) -> bool:
         """Whether the run on the screen has ended before its time, and there is something to go on with."""
         ended = self.run_state in ("stopped", "interrupted")
         failed_late = self.run_state == "failed" and self.run is not None and self.run.has_checkpoint
-        return not self.is_live and (ended or failed_late)
+        return not self.is_live and (ended or failed_late) and self._knows_all_classes()
+
+    def _knows_all_classes(self) -> bool:
+        """Whether the run on the screen was made for as many classes as there are now; early ones do not say."""
+        started = self.history.started
+        return started is None or started.classes in (0, len(self._open().classes))
 
     def _check_may_train(self) -> None:
         reason = self._open().readonly or self.trouble
@@ -161,7 +170,7 @@ class TrainingSession(AddingSession):
         run = self._open().run(id)
         found = History(judged=_has_judge(run))
         for event, _ in run.events():
-            found.add(event)
+            found.add(called_now(event, self._open().classes))
         return found
 
     def is_proven(self, proposal: Proposal) -> bool:
@@ -195,6 +204,7 @@ class TrainingSession(AddingSession):
             return
         fresh = []
         for event, offset in self.run.events(self._offset):
+            event = called_now(event, self._open().classes)
             self.history.add(event)
             fresh.append(event)
             self._offset = offset

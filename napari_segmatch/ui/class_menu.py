@@ -35,9 +35,11 @@ class ClassMenu:
 
     def ask(self, label: int) -> None:
         """Show the menu of a class where the mouse is."""
-        menu = self.offers(label)
+        menu, project = self.offers(label), self.session.project
         if not menu.isEmpty():
             menu.exec(QCursor.pos())
+        elif project is not None and project.readonly:
+            self.session.message.emit(project.readonly, True)
 
     def offers(self, label: int) -> QMenu:
         """Return what can be done with a class."""

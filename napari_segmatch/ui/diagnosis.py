@@ -17,9 +17,7 @@ def diagnose(history: History, cases: Sequence[Case], classes: Sequence[str], st
         return "There is nothing to learn from yet: mark at least one slice as done in Annotate."
     if state == "interrupted":
         return "This run was cut off. Resume goes on from its last checkpoint."
-    said = _about_selector(history)
-    if not said and _knows(history, classes):
-        said = _about_health(history, classes) or _about_classes(history, classes)
+    said = _about_selector(history) or _about_health(history, classes) or _about_classes(history, classes)
     if said:
         return said
     if not any(case.validation and case.labelled for case in usable):
@@ -46,18 +44,12 @@ def _about_selector(history: History) -> str:
     return ""
 
 
-def _knows(history: History, classes: Sequence[str]) -> bool:
-    """Whether a run speaks of classes that the project has: one of them may have another name since."""
-    named = {name for item in history.evaluations[-1:] for name in item.dice}
-    return named.union(*(item.by_class for item in history.proposed[-1:])) <= set(classes)
-
-
 def _about_health(history: History, classes: Sequence[str]) -> str:
     """Look at the last few rounds of proposals for a class that never passes, or is never found."""
     rounds = history.proposed[-3:]
     if len(rounds) < 3 or len(classes) < 2:
         return ""
-    for name in classes:
+    for name in rounds[-1].by_class:
         passed = sum(item.by_class.get(name, [0, 0])[0] for item in rounds)
         of = sum(item.by_class.get(name, [0, 0])[1] for item in rounds)
         if not of:
@@ -73,7 +65,7 @@ def _about_classes(history: History, classes: Sequence[str]) -> str:
     dice = history.evaluations[-1].dice
     missing = [name for name in classes if name not in dice]
     if missing:
-        return f"No validation case shows {missing[0]}, so its Dice is unknown."
+        return f"This run does not know {missing[0]}: start a new one."
     poor = [name for name in classes if dice[name] < 0.05]
     if poor and history.evaluations[-1].step >= 100:
         return f"The model does not find {poor[0]} yet: label a few more slices that show it."

@@ -64,8 +64,11 @@ class StatusLine(QWidget):
         return ", ".join(words)
 
     def _segmenting(self) -> str:
-        cases = len(self.session.segmenting)
-        return f"segmenting {count(cases, 'case')}" if cases else ""
+        wishes = [*self.session.segmenting.values()]
+        if not wishes:
+            return ""
+        words, left = f"segmenting {count(len(wishes), 'case')}", wishes[0].seconds_left
+        return words if left is None else f"{words}, {duration(left)} left{' for the first' if wishes[1:] else ''}"
 
     def _dice(self) -> str:
         evaluations = self.session.history.evaluations

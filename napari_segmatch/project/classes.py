@@ -1,0 +1,52 @@
+"""Other names for a project's classes, and more of them: what that means for what people and models said before."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import ProjectError
+from .checks import check_classes
+from .records import to_meta
+
+if TYPE_CHECKING:
+    from . import Project
+
+OUTDATED = "outdated"
+"""Key of the table meta: the last proposal by a model that did not know all of today's classes."""
+
+
+def set_classes(project: Project, names: Sequence[str], reopen: bool) -> None:
+    """See :meth:`napari_segmatch.project.Project.set_classes`."""
+    check_classes(names)
+    before = project.classes, project.colours
+    renamed = dict(zip(project.classes, names, strict=False))
+    colours = {renamed[name]: colour for name, colour in project.colours.items() if name in renamed}
+    with project.store.atomic():
+        _check_may_change(project, names)
+        said: dict[str, object] = {"classes": list(names), "colours": colours}
+        if len(names) > len(project.classes):
+            said[OUTDATED] = project.last_proposal()
+        for key, value in said.items():
+            project.store.tell("meta", {"key": key, "value": json.dumps(value)})
+        project.classes, project.colours = tuple(names), colours
+        try:
+            for case in project.cases if reopen else ():
+                if case.labelled:
+                    project.save_slices(case.id, {}, reopen=case.labelled)
+        except BaseException:
+            project.classes, project.colours = before
+            raise
+
+
+def _check_may_change(project: Project, names: Sequence[str]) -> None:
+    if project.live_run is not None:
+        raise ProjectError(f"Run {project.live_run} is training: stop it, then change the classes.")
+    if to_meta(project.store.rows("SELECT key, value FROM meta"))[0] != project.classes:
+        raise ProjectError("The classes were changed in another program: open the project again.")
+    if len(names) < len(project.classes):
+        raise ProjectError(
+            f"{project.path.resolve().name} has {len(project.classes)} classes, and {len(names)} names were given: "
+            "classes can be renamed and added, none can go."
+        )
