@@ -2,6 +2,7 @@
 
 import sqlite3
 from dataclasses import replace
+from hashlib import sha256
 
 import nibabel as nib
 import numpy as np
@@ -808,10 +809,11 @@ def test_images_that_another_machine_resamples_otherwise_have_not_changed(tmp_pa
 
 def test_voxels_are_hashed_once_as_a_case_opens(project, monkeypatch):
     """What older projects hold is looked for only where the first fingerprint is another one."""
-    hashed, whole = [], prints._of_pixels
-    monkeypatch.setattr(prints, "_of_pixels", lambda volume: hashed.append(volume) or whole(volume))
-    project.volume("a")
+    hashed = []
+    monkeypatch.setattr(prints.hashlib, "sha256", lambda data: hashed.append(data) or sha256(data))
+    volume = project.volume("a")
     assert len(hashed) == 1
+    assert next(prints.fingerprints(replace(volume, stored="known"))) == "known" and len(hashed) == 1
 
 
 def test_voxels_of_several_resampled_sequences_are_hashed_once(tmp_path, monkeypatch):
