@@ -91,10 +91,10 @@ def walk(robot, scratch):
     for key in (Key.Key_A, Key.Key_2, Key.Key_A):
         robot.press(key)
         robot.wait(2)
-    dock.review.accept_case()
+    dock.review.actions["accept_case"]()
     robot.wait(3)
     robot.picture("sheet")
-    dock.review._sheet.close_sheet()
+    dock.review.sheets.close()
     robot.press(Key.Key_C)
     robot.paint(44, 50, 5)
     robot.picture("correct")
