@@ -11,6 +11,7 @@ from napari_segmatch.engine.losses import consistency_loss, hard, supervised_los
 from napari_segmatch.engine.schedule import peak_rate
 from napari_segmatch.engine.selectors import Look
 from napari_segmatch.engine.step import draw_views, pseudo_targets
+from napari_segmatch.types import PoolSnapshot
 
 
 def _generator(seed=0):
@@ -21,6 +22,7 @@ class TinyPool:
     """Ten random slices on which the learner can take steps."""
 
     device = torch.device("cpu")
+    snapshot = PoolSnapshot(1, {}, {})
 
     def __init__(self, size=32, channels=1, classes=1):
         self.images = torch.randn(10, channels, size, size, generator=_generator(3))

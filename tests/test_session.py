@@ -418,9 +418,8 @@ def test_classes_change_while_nothing_trains(session):
 
 
 def test_cases_that_are_being_added_are_not_lost_to_a_new_name(session, tmp_path):
-    session.add_cases(
-        [FoundCase(f"n{number}", write_case(tmp_path / f"n{number}", number)[0], None) for number in "12"]
-    )
+    files = {name: write_case(tmp_path / name, number)[0] for number, name in enumerate(("n1", "n2"))}
+    session.add_cases([FoundCase(name, images, None) for name, images in files.items()])
     with pytest.raises(ProjectError, match="wait for that"):
         session.set_classes(["tumour"])
     session.wait()
