@@ -418,7 +418,7 @@ def test_classes_change_while_nothing_trains(session):
 
 
 def test_cases_that_are_being_added_are_not_lost_to_a_new_name(session, tmp_path):
-    files = {name: write_case(tmp_path / name, number)[0] for number, name in enumerate(("n1", "n2"))}
+    files = {name: write_case(tmp_path / name, number)[0] for number, name in enumerate(("n1", "n2"), 7)}
     session.add_cases([FoundCase(name, images, None) for name, images in files.items()])
     with pytest.raises(ProjectError, match="wait for that"):
         session.set_classes(["tumour"])
