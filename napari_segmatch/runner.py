@@ -142,11 +142,15 @@ def _pause(project: Project, run: Run, step: int) -> Iterator[TrainEvent]:
     project.set_run_state(run.id, "running")
 
 
+NICENESS = 10
+"""How far the window goes first. With 19 a training hardly moves on beside somebody else's program that takes all cores."""
+
+
 def give_way() -> None:
     """Let the window's thread go first: on Linux niceness belongs to a thread, and its children inherit it."""
     if sys.platform == "linux":
         with contextlib.suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def check_settings(config: TrainConfig) -> None:
