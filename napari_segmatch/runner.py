@@ -143,7 +143,7 @@ def _pause(project: Project, run: Run, step: int) -> Iterator[TrainEvent]:
 
 
 NICENESS = 10
-"""How far the window goes first. With 19 a training hardly moves on beside somebody else's program that takes all cores."""
+"""How far the window goes first. With 19 a training stands nearly still beside a program that takes all cores."""
 
 
 def give_way() -> None:
