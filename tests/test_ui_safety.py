@@ -103,6 +103,16 @@ def test_second_window_cannot_paint(dock, project, settle):
     first.close()
 
 
+def test_what_is_said_of_a_disk_that_takes_files_again_at_once_goes_again(on_case):
+    """It may be over before the window has drawn a single time."""
+    session = on_case.session
+    session.trouble_told = "a.nii.gz could not be written (No space left on device)."
+    session.message.emit(f"Not saved yet. {session.trouble_told}", True)
+    assert on_case.banner.sentence
+    on_case._beat()
+    assert not on_case.banner.sentence
+
+
 def test_window_stays_open_while_the_disk_refuses(on_case, settle, monkeypatch, tmp_path):
     """The first try to close is refused in words; when the disk takes files again, all is saved."""
     from napari_segmatch import fsio

@@ -40,7 +40,8 @@ class KeepingSession:
         self._keeper: Keeper | None = None
         self._behind: list[tuple[Future[Any], Callable[[], None]]] = []  # readings, each with the save before it
         self._strokes: dict[str, int] = {}  # of each case, those in the journal that no save has taken along
-        self._trouble = ""
+        self.trouble_told = ""
+        """Of :attr:`trouble` what the last message about it said."""
         self._here: tuple[str, int] | None = None
         self.farewell = ""
         """Where that lies which the project closed last could not keep; empty as a rule."""
@@ -140,7 +141,7 @@ class KeepingSession:
         if self._lock is not None:
             self._lock.release()
         self.project, self._keeper, self._lock = None, None, None
-        self._strokes, self.asides, self._trouble, self._here = {}, [], "", None
+        self._strokes, self.asides, self.trouble_told, self._here = {}, [], "", None
 
     # strokes ---------------------------------------------------------------------------------------------
 
@@ -224,12 +225,12 @@ class KeepingSession:
 
     def _notice_trouble(self) -> bool:
         """Say when the disk begins to refuse and when it takes files again; True when it has just begun."""
-        before, self._trouble = self._trouble, self.trouble
-        if self._trouble and not before:
-            self.message.emit(f"Not saved yet. {self._trouble} Your strokes are kept; saving tries again.", True)
-        elif before and not self._trouble:
+        before, self.trouble_told = self.trouble_told, self.trouble
+        if self.trouble_told and not before:
+            self.message.emit(f"Not saved yet. {self.trouble_told} Your strokes are kept; saving tries again.", True)
+        elif before and not self.trouble_told:
             self.message.emit("The disk takes files again: everything is saved.", False)
-        return bool(self._trouble and not before)
+        return bool(self.trouble_told and not before)
 
     # versions beside the mask ----------------------------------------------------------------------------
 

@@ -60,7 +60,7 @@ class SegmatchDock(QWidget):
         self._window: QWidget | None = None
         self._sheet: QLabel | None = None
         self._ended = False
-        self._warned, self._trouble = False, ""
+        self._warned, self._of_disk = False, ""
         self._build()
         self.keys = KeyFilter(self, self.tabs_name, self._find_action)
         self.timer = QTimer(self, interval=POLL_MS)
@@ -178,13 +178,14 @@ class SegmatchDock(QWidget):
         except SegmatchError as error:
             self._say(str(error), True)
         if not self.session.trouble:
-            self.banner.dismiss_if(self._trouble)
-            self._warned = False  # the next trouble is another one
-        self._trouble = self.session.trouble
+            self.banner.dismiss_if(self._of_disk)
+            self._warned, self._of_disk = False, ""  # the next trouble is another one
         self.status.redraw()
 
     def _say(self, sentence: str, wrong: bool) -> None:
         (self.banner if wrong else self.status).say(sentence)
+        if self.session.trouble_told and self.session.trouble_told in sentence:
+            self._of_disk = sentence
 
     def _project_changed(self) -> None:
         self.banner.dismiss()
@@ -258,10 +259,11 @@ class SegmatchDock(QWidget):
         if not self.session.trouble or self._warned:
             return False
         self._warned = True
-        self.banner.say(
+        self._of_disk = (
             f"Not closed, because not everything is saved. {self.session.trouble} Close once more to leave anyway: "
             "what is not saved is then put into your home folder."
         )
+        self.banner.say(self._of_disk)
         event.ignore()
         return True
 
