@@ -204,6 +204,29 @@ def test_odd_masks_do_not_stop_a_rebuilding(project, trail):
     assert examine(project.path) == [] or not trail
 
 
+@pytest.mark.parametrize("trail", [False, True])
+def test_classes_that_were_added_come_back_with_the_masks(project, trail):
+    """A trail that was cut off before that knows fewer; a mask of another project says nothing of this one's."""
+    filled(project).close()
+    ledger = project.path / "audit.jsonl"
+    before = ledger.read_bytes()
+    with Project.open(project.path) as opened:
+        opened.set_classes(["tumour", "edema"])
+        opened.save_slices("a", {1: np.full(SHAPE[1:], 2, np.uint8)}, [1])
+    stranger = {"id": 900, "case_id": "a", "parent": None, "proposal": None, "done": "[1]", "origin": "human",
+                "author": "x", "at": "2026", "patient": "a", "validation": False, "classes": ["x", "y", "z"],
+                "sequences": ["flair"], "uuid": "x"}  # fmt: skip
+    if trail:
+        put_odd_masks(project.path / "objects", [stranger])
+        ledger.write_bytes(before)
+    else:
+        ledger.unlink()
+    (project.path / "segmatch.db").unlink()
+    repair(project.path)
+    with Project.open(project.path) as opened:
+        assert opened.classes == ("tumour", "edema") and (opened.mask("a")[1] == 2).all()
+
+
 def put_odd_masks(folder, abouts):
     """Write masks that say this of themselves, each under its hash."""
     for about in abouts:

@@ -10,6 +10,7 @@ import pytest
 from helpers import SHAPE, small_project, write_case
 
 from napari_segmatch import keeper
+from napari_segmatch.batch import load_run
 from napari_segmatch.config import configure
 from napari_segmatch.engine import predict
 from napari_segmatch.engine.checkpoint import load_newest
@@ -436,6 +437,7 @@ def test_a_run_that_knows_fewer_classes_is_not_gone_on_with(session):
     session.set_classes(["tumour"])
     assert session.run.id == 1 and session.can_resume, "another name is no hindrance"
     assert list(session.history.proposed[-1].by_class) == ["tumour"]
+    assert load_run(session.project, session.run, None, "last").classes == ("tumour",)
     session.set_classes(["tumour", "edema"])
     assert not session.can_resume
     with pytest.raises(ProjectError, match="does not know all classes"):

@@ -233,10 +233,9 @@ class Project(MaskFolder):
             return "interrupted"
         return state
 
-    @property
-    def live_run(self) -> int | None:
-        """The number of a run that trains, in this program or another one."""
-        return next((run.id for run, state in self.runs() if state in LIVE), None)
+    def live_run(self, besides: Run | None = None) -> int | None:
+        """Return the number of another run that trains, in this program or another one; None if none does."""
+        return next((run.id for run, state in self.runs() if state in LIVE and run != besides), None)
 
     def set_run_state(self, id: int, state: RunState) -> None:
         self.store.tell("run_state", {"id": id, "state": state})

@@ -41,8 +41,9 @@ def set_classes(project: Project, names: Sequence[str], reopen: bool) -> None:
 
 
 def _check_may_change(project: Project, names: Sequence[str]) -> None:
-    if project.live_run is not None:
-        raise ProjectError(f"Run {project.live_run} is training: stop it, then change the classes.")
+    live = project.live_run()
+    if live is not None:
+        raise ProjectError(f"Run {live} is training: stop it, then change the classes.")
     if to_meta(project.store.rows("SELECT key, value FROM meta"))[0] != project.classes:
         raise ProjectError("The classes were changed in another program: open the project again.")
     if len(names) < len(project.classes):

@@ -101,7 +101,12 @@ def _add_objects(db: sqlite3.Connection, objects: ObjectStore) -> int:
     """Add the versions that only their masks tell of. A mask of a save that never ended has lost its number."""
     known = {row["object"] for row in db.execute("SELECT object FROM mask_version")}
     newest = db.execute("SELECT coalesce(max(id), 0) FROM mask_version").fetchone()[0]
-    found = [(about["id"], about["at"], name, mask, about) for name, mask, about in _unknown(objects, known)]
+    mine = db.execute("SELECT value FROM meta WHERE key = 'uuid'").fetchone()
+    found = [
+        (about["id"], about["at"], name, mask, about)
+        for name, mask, about in _unknown(objects, known)
+        if mine is None or about["uuid"] == json.loads(mine[0])
+    ]
     numbered = {
         number: (name, mask, about) for number, _, name, mask, about in sorted(found, key=lambda item: item[:3])
     }

@@ -107,6 +107,7 @@ class TrainingSession(AddingSession):
         self.open_project(project.path)
         if shown is not None:
             self.show_run(shown.id)
+        self.message.emit(f"The classes are {', '.join(names)} now.", False)
 
     @property
     def can_resume(self) -> bool:
@@ -126,7 +127,7 @@ class TrainingSession(AddingSession):
             raise ProjectError(reason)
 
     def _check_alone(self, mine: Run | None = None) -> None:
-        live = next((run.id for run, state in self.runs() if state in LIVE and run != mine), None)
+        live = self._open().live_run(besides=mine)
         if live is not None:
             raise ProjectError(f"Run {live} is training outside of this window: wait for its end, or show and stop it.")
 

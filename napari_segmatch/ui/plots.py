@@ -80,10 +80,12 @@ class RunPlots(QWidget):
         words = []
         for index, name in enumerate(classes):
             y = [item.dice.get(name, np.nan) for item in history.evaluations]
+            if not np.isfinite(y).any():  # a run of before the class was added
+                continue
             colour = self._palette[index]
             self._dice.plot(x, y, pen=pg.mkPen(colour, width=_WIDTH), symbol="o", symbolSize=5, symbolBrush=colour,
                             symbolPen=None, connect="finite")  # fmt: skip
-            if y and np.isfinite(y[-1]):
+            if np.isfinite(y[-1]):
                 words.append((f"{name} {y[-1]:.3f}", colour))
         self._titles[0].setText(_legend(f"Validation Dice, n = {validation}", words))
 
