@@ -192,6 +192,9 @@ def test_memory_that_runs_out_leaves_a_case_as_it_is():
     learner.look = look
     _pass(learner, pool, "u")
     assert _told(learner, pool, "u").any()
+    learner.look = _out_of_memory
+    _pass(learner, pool, "u")
+    assert not _told(learner, pool, "u").any(), "what was found before may hold no more"
 
 
 def _out_of_memory(*_):

@@ -1240,7 +1240,7 @@ def test_classes_are_renamed_and_added_where_the_person_works(on_case, settle, m
     settle(dock, lambda: dock.desk.case_id == case and not session.is_saving)
     assert session.project.classes == ("tumour", "edema") and dock.desk.z == z and dock.desk.drawn[z]
     assert [chip.text() for chip in dock.annotate.toolbox.class_group.buttons()] == ["tumour", "edema"]
-    assert dock.desk.layers.chosen_class == 2, "it is in the person's hand"
+    assert dock.desk.layers.chosen_class == 2 and dock.desk.layers.mask.mode == "paint", "it is in the person's hand"
     assert not any(item.labelled for item in session.cases)
     assert {1} == set(np.unique(session.mask(case))) - {0, 255}
     dock.desk.layers.mask.paint((dock.desk.shown(z), 3, 3), 2)
