@@ -110,7 +110,7 @@ def main():
         for name, changes in VARIANTS.items():
             config = configure(given.preset, device=given.device, warmup=0.0, **changes)
             learner = Learner(config, 1, 1)
-            data = ResidentPool(pool, config.size, learner.device, config.neighbours)
+            data = ResidentPool(pool, config.size, learner.device, learner.neighbours)
             data.update()
             jobs[name] = lambda learner=learner, data=data: learner.learn(data, learner.step / learner.config.steps)
         passes = Passes(configure(given.preset, device=given.device))

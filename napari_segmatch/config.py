@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from .types import Geometry
 
 SELECTORS = ("none", "identity", "identity-soft", "mean-confidence", "confidence-map", "discriminator")
 OBJECTIVES = ("quality", "equation-1")
@@ -20,6 +23,9 @@ REJECTED = ("soft", "ignored")
 GATES = ("soft-or-sure", "hard-or-sure", "soft-and-sure", "hard-and-sure", "soft", "hard")
 POLICIES = ("randaugment", "ctaugment")
 PARTS = ("auto", "one", "all")
+
+CLOSE = 1.5
+"""Slices lie close if they are no further apart than so many of their pixels."""
 
 
 def _setting(default: Any, help: str, low: float | None = None, high: float | None = None, unit: str = "",
@@ -72,7 +78,11 @@ class TrainConfig:
     batch: int = _setting(8, "Labelled slices in a step", 1, 1024, "slices")
 
     # Network and optimiser
-    neighbours: int = _setting(0, "Slices on either side that the network sees as further channels", 0, 3, "slices")
+    neighbours: int | None = _setting(
+        None, "Slices on either side that the network sees as further channels; empty takes 1 where slices lie "
+        "about as close as their pixels, else 0",
+        0, 3, "slices",
+    )  # fmt: skip
     network: str = _setting("unet", "A network by name, or your own as package.module:function")
     weights: str = _setting("", "What the network starts from: a safetensors file that fits it; empty starts anew")
     features: int = _setting(16, "Channels of the network's first level", 8, 128, "channels", multiple=8)
@@ -127,6 +137,7 @@ class TrainConfig:
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "int": (int,),
+    "int | None": (int,),
     "float": (int, float),
     "float | None": (int, float),
     "bool": (bool,),
@@ -162,7 +173,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "objective": "equation-1", "steps": 11_100, "size": 256, "features": 32, "batch": 16, "mu": 1.0,
         "warmup": 0.0, "ramp": 0.0, "ema": 0.0, "learning_rate": 1e-4, "cutmix": 0.0, "labelled_strong": False,
         "lesion_share": 0.0, "dice": False, "discriminator_every": 1, "second_look": False, "augment": "ctaugment",
-        "rejected": "ignored",
+        "rejected": "ignored", "neighbours": 0,
     },
 }  # fmt: skip
 """Named starting points. *quick* takes no soft targets: the doubt of a model that has hardly learnt teaches no good.
@@ -200,11 +211,23 @@ def configure(preset: str = "standard", **changes: Any) -> TrainConfig:
     return from_dict({**PRESETS[preset], **given})
 
 
-def fitted(config: TrainConfig, shapes: Iterable[Sequence[int]]) -> TrainConfig:
-    """Return the configuration for cases of such shapes (z, y, x): enlarged, small slices cost more, show no more."""
-    largest = max((max(shape[1:]) for shape in shapes), default=config.size)
-    enough = max(32, math.ceil(largest / 16) * 16)
-    return config if config.size <= enough else config.replace(size=enough)
+def fitted(config: TrainConfig, grids: Iterable[Geometry]) -> TrainConfig:
+    """Return the configuration for cases with such grids.
+
+    Enlarged, small slices cost more and show no more; and slices that lie close to each other are seen together.
+    """
+    grids = list(grids)
+    largest = max((max(grid.shape[1:]) for grid in grids), default=config.size)
+    size = min(config.size, max(32, math.ceil(largest / 16) * 16))
+    return seeing_neighbours(config.replace(size=size), grids)
+
+
+def seeing_neighbours(config: TrainConfig, grids: Iterable[Geometry]) -> TrainConfig:
+    """Return the configuration with neighbours for cases with such grids: 1 if slices lie close in most of them."""
+    if config.neighbours is not None:
+        return config
+    close = [grid.known and grid.spacing[0] <= CLOSE * max(grid.spacing[1:]) for grid in grids]
+    return config.replace(neighbours=int(2 * sum(close) > len(close)))
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
@@ -222,6 +245,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
     kind = str(types[name])
     if not value and kind.endswith("None"):
         return name, None
+    kind = kind.removesuffix(" | None")
     try:
         if kind == "bool":
             return name, {"true": True, "false": False}[value.lower()]

@@ -17,7 +17,7 @@ VOCABULARY = {"types", "columns", "config", "events", "errors", "fsio", "locks",
 TABLE = {
     "types": (set(), QT | {"torch", "nibabel"}),
     "columns": ({"types"}, QT | {"torch", "nibabel"}),
-    "config": ({"errors"}, QT | {"torch", "nibabel"}),
+    "config": ({"errors", "types"}, QT | {"torch", "nibabel"}),
     "events": ({"types"}, QT | {"torch", "nibabel"}),
     "errors": (set(), QT | {"torch", "nibabel"}),
     "fsio": ({"errors"}, QT | {"torch", "nibabel"}),

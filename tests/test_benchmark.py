@@ -291,7 +291,7 @@ def test_each_class_is_judged_by_itself():
     scores = torch.tensor([[0.9, 0.4], [torch.nan, torch.nan]])
     said = Selection(torch.ones(2, 8, 8), torch.ones(2), torch.ones(2, dtype=torch.bool), scores)
     learner = SimpleNamespace(
-        config=SimpleNamespace(neighbours=0), classes=2, device=torch.device("cpu"), looks_twice=False,
+        neighbours=0, classes=2, device=torch.device("cpu"), looks_twice=False,
         look=lambda images: look, select=lambda images, look: said, selector=DiscriminatorSelector(0.5, 1, 2),
     )  # fmt: skip
     frame = Frame(8, 8, 0, 8, 0, 8, 8)

@@ -10,7 +10,7 @@ import pytest
 from helpers import SHAPE, geometry, labels, small_project, write_case
 
 from napari_segmatch import Project
-from napari_segmatch.config import configure
+from napari_segmatch.config import configure, fitted
 from napari_segmatch.errors import ImportProblem, ProjectError, Question
 from napari_segmatch.events import PseudoMask
 from napari_segmatch.io import read_sequences, read_volume, sequences, write_image
@@ -18,7 +18,7 @@ from napari_segmatch.project import cases, prints
 from napari_segmatch.project.doctor import examine
 from napari_segmatch.project.layouts import LAYOUTS
 from napari_segmatch.project.pool import ProjectPool
-from napari_segmatch.types import Region
+from napari_segmatch.types import Geometry, Region
 
 
 @pytest.fixture
@@ -40,6 +40,22 @@ def test_a_run_does_not_enlarge_small_slices(project):
     for asked, taken in ((128, 48), (48, 48), (32, 32)):
         assert project.new_run(configure(size=asked)).config.size == taken
     assert [run.config.size for run, _ in project.runs()] == [48, 48, 32]
+
+
+def test_slices_that_lie_close_are_seen_with_their_neighbours(project, tmp_path):
+    """Where they are about as far apart as their pixels, in most cases; not where nobody knows how far that is."""
+    near = Geometry((9, 12, 12), np.diag([1.4, 1, 1, 1]))
+    with Project.create(tmp_path / "close", ["lesion"], ["flair"]) as close:
+        write_image(tmp_path / "a.nii.gz", np.ones(near.shape, np.float32), near)
+        close.add_case("a", {"flair": tmp_path / "a.nii.gz"})
+        assert close.new_run(configure()).config.neighbours == 1
+        assert close.new_run(configure(neighbours=0)).config.neighbours == 0
+        assert close.new_run(configure("paper")).config.neighbours == 0
+    assert project.new_run(configure()).config.neighbours == 0
+    assert project.new_run(configure(neighbours=2)).config.neighbours == 2
+    far = replace(near, affine=np.diag([1.6, 1, 1, 1]))
+    for grids, taken in (([near, near, far], 1), ([near, far], 0), ([replace(near, known=False)], 0), ([], 0)):
+        assert fitted(configure(), grids).neighbours == taken
 
 
 def test_project_reopens_with_everything_in_it(project):

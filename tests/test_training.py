@@ -632,6 +632,8 @@ def test_networks_by_name_and_by_path(name):
 
 def test_a_setting_that_may_be_empty_is_emptied_from_the_shell():
     assert parse_setting("tau=") == ("tau", None)
+    assert parse_setting("neighbours=2") == ("neighbours", 2)
+    assert parse_setting("neighbours=") == ("neighbours", None)
     with pytest.raises(ConfigError, match="batch is of type int"):
         parse_setting("batch=")
 

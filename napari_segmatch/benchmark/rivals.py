@@ -50,7 +50,7 @@ class CrossPseudoSupervision(Learner):
         super().__init__(config, channels, classes)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed + 1)
-            inputs = channels * (2 * config.neighbours + 1)
+            inputs = channels * (2 * self.neighbours + 1)
             self.other = build(config.network, inputs, classes + 1, config.features).to(self.device)
         self.optimiser.add_param_group({"params": list(self.other.parameters())})
 

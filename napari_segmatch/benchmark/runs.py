@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..config import TrainConfig, configure
+from ..config import TrainConfig, configure, seeing_neighbours
 from ..engine.data import ResidentPool
 from ..engine.duties import is_examined_at
 from ..engine.judge import Judge
@@ -109,8 +109,9 @@ def prepared(
 ) -> tuple[Learner, ResidentPool]:
     rest = [name for name in bench.split.pool if name not in labelled]
     pool = BenchmarkPool(bench.cases, labelled, rest, bench.sequences, bench.classes)
+    config = seeing_neighbours(config, (case.volume.geometry for case in bench.cases.values()))
     learner = kind(config, len(bench.sequences), len(bench.classes))
-    data = ResidentPool(pool, config.size, learner.device, config.neighbours)
+    data = ResidentPool(pool, config.size, learner.device, learner.neighbours)
     data.update()
     if isinstance(learner, Oracle):
         parts = []

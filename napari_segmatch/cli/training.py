@@ -44,6 +44,8 @@ def train(
         run = opened.new_run(config)
     if run.config.size < config.size:
         say(f"The slices are small: they are scaled to fit {run.config.size} pixels, not {config.size}.")
+    if run.config.neighbours and config.neighbours is None:
+        say("The slices lie close to each other: each is seen with those above and below it.")
     _follow(project, run, resume=False, quiet=quiet)
 
 

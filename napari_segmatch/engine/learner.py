@@ -52,7 +52,8 @@ class Learner:
     def __init__(self, config: TrainConfig, channels: int, classes: int) -> None:
         self.config, self.channels, self.classes = config, channels, classes
         self.device = choose_device(config.device)
-        inputs = channels * (2 * config.neighbours + 1)
+        self.neighbours = config.neighbours or 0
+        inputs = channels * (2 * self.neighbours + 1)
         with _CHANCE, torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)
             self.model = build(config.network, inputs, classes + 1, config.features).to(self.device)

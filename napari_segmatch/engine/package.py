@@ -78,7 +78,7 @@ def _example(loaded: Loaded) -> tuple[nn.Module, Tensor]:
 
 def _channels(loaded: Loaded) -> list[str]:
     """Name the input's channels: sequences of the slice below come before its own."""
-    beside = loaded.learner.config.neighbours
+    beside = loaded.learner.neighbours
     return [
         name + (f", {abs(offset)} slices {'above' if offset > 0 else 'below'}" if offset else "")
         for offset in range(-beside, beside + 1)

@@ -42,7 +42,7 @@ def predict_slices(learner: Learner, images: Tensor, frame: Frame, single: Colle
 
     Of ``single`` structures, which come in one part, smaller parts are left out unless the selector accepts them.
     """
-    images = with_neighbours(images, learner.config.neighbours)
+    images = with_neighbours(images, learner.neighbours)
     labels, said = [], []
     for part in images.split(at_once(learner.device, learner.looks_twice)):
         part = part.to(learner.device)
@@ -133,7 +133,7 @@ def propose_case(
     """
     images, frame = to_network(pixels, learner.config.size)
     del pixels  # as large as the case is
-    images = with_neighbours(images, learner.config.neighbours)
+    images = with_neighbours(images, learner.neighbours)
     whole = np.where(labels == NOT_ANNOTATED, 0, labels)
     for part in torch.tensor(slices, dtype=torch.long).split(at_once(learner.device, learner.looks_twice)):
         if not wanted():

@@ -92,7 +92,7 @@ def _events(
     config = learner.config
     folder.mkdir(parents=True, exist_ok=True)
     shelf = Shelf(learner.device, memory_budget(learner.device, config.pool_gib), folder)
-    data = ResidentPool(pool, config.size, learner.device, config.neighbours, learner.fold_of, shelf, AT_ONCE)
+    data = ResidentPool(pool, config.size, learner.device, learner.neighbours, learner.fold_of, shelf, AT_ONCE)
     yield from _begin(learner, data, shelf, notes, memory)
     examination = Examination(pool, data.snapshot.validation, config.size)
     duties = Duties(learner, data, examination, pool.classes, clock, memory.get("due", ()) if memory else ())

@@ -205,9 +205,9 @@ class Project(MaskFolder):
     def new_run(self, config: TrainConfig) -> Run:
         """Make the folder and the row of a training run, which has not started yet.
 
-        Its size suits the project's slices: small ones are not enlarged.
+        Its settings suit the project's slices: small ones are not enlarged, close ones are seen with their neighbours.
         """
-        config = fitted(config, (case.shape for case in self.cases if case.problem is None))
+        config = fitted(config, (case.geometry for case in self.cases if case.problem is None))
         with self.store.atomic():
             (id,) = self.store.add("run", [{"config": repr(config), "state": "created", "created_at": now()}])
             run = Run(id, self.path / "runs" / f"{id:04d}")

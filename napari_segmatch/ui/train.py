@@ -224,10 +224,11 @@ class TrainPanel(Page):
         except SegmatchError:
             return
         sound = [case for case in self.session.cases if case.problem is None]
-        taken = fitted(config, (case.shape for case in sound))
+        taken = fitted(config, (case.geometry for case in sound))
         slices = sum(case.shape[0] for case in sound if not case.validation)
         small = f" The slices are small: trained at {taken.size} pixels." if taken.size < config.size else ""
-        self._need.setText(sentence(taken, slices, len(project.sequences)) + small)
+        close = " Slices lie close: each is seen with those above and below it." if taken.neighbours else ""
+        self._need.setText(sentence(taken, slices, len(project.sequences)) + small + close)
 
     def _pictures_came(self, *_: Any) -> None:
         if self.isVisible():
