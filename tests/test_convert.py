@@ -3,14 +3,16 @@
 import os
 import pickle
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from helpers import small_project
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from napari_segmatch.config import configure
+from napari_segmatch.engine.checkpoint import checkpoints, load_newest
 from napari_segmatch.engine.foreign import take_weights
 from napari_segmatch.engine.networks import build
 from napari_segmatch.engine.trainer import train
@@ -145,6 +147,74 @@ def test_run_starts_from_converted_weights_and_resumes_without_them(tmp_path, mo
         file.unlink()
         monkeypatch.undo()
         assert list(train(ProjectPool(project), config, tmp_path / "run", resume=True))[-1].step == 6
+
+
+@pytest.mark.parametrize("name", ["unet", "basic-unet", "segresnet"])
+@pytest.mark.parametrize("then", [1, 3])
+def test_weights_for_other_classes_are_taken_but_for_what_is_new(tmp_path, name, then):
+    """The last layer keeps the background and the classes that both have; the sentence says what is not taken."""
+    theirs, mine = build(name, 1, then + 1, 8), build(name, 1, 3, 8)
+    own = {key: value.clone() for key, value in mine.state_dict().items()}
+    save_file(theirs.state_dict(), tmp_path / "w.safetensors")
+    (said,) = take_weights(mine, tmp_path / "w.safetensors")
+    assert f"another number of classes ({then}, and 2 here)" in said
+    assert f"and the first {min(then, 2)};" in said
+    for key, value in mine.state_dict().items():
+        given = theirs.state_dict()[key]
+        both = tuple(map(slice, map(min, zip(value.shape, given.shape, strict=True))))
+        assert torch.equal(value[both], given[both])
+        rest = torch.ones_like(value, dtype=torch.bool)
+        rest[both] = False
+        assert torch.equal(value[rest], own[key][rest])
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        lambda: build("basic-unet", 1, 1, 8),
+        lambda: build("basic-unet", 2, 3, 8),
+        lambda: build("basic-unet", 1, 2, 16),
+        lambda: torch.nn.Sequential(torch.nn.Conv2d(1, 2, 1)),
+    ],
+    ids=["one output, no background", "another sequence", "more features", "something else"],
+)
+def test_what_differs_in_more_than_classes_is_refused_whole(tmp_path, theirs):
+    save_file(theirs().state_dict(), tmp_path / "w.safetensors")
+    mine = build("basic-unet", 1, 3, 8)
+    before = {key: value.clone() for key, value in mine.state_dict().items()}
+    with pytest.raises(ImportProblem, match=r"of another network: \d+ of its tensors differ"):
+        take_weights(mine, tmp_path / "w.safetensors")
+    assert same(before, mine.state_dict())
+
+
+def test_weights_that_lack_the_last_tensor_are_refused(tmp_path):
+    held = build("basic-unet", 1, 3, 8).state_dict()
+    save_file({key: held[key] for key in list(held)[:-1]}, tmp_path / "w.safetensors")
+    with pytest.raises(ImportProblem, match=r"1 of its tensors differ, the first is final_conv\.bias"):
+        take_weights(build("basic-unet", 1, 3, 8), tmp_path / "w.safetensors")
+
+
+def test_older_run_teaches_a_new_one_after_a_class_was_added(tmp_path, monkeypatch):
+    config = configure(size=32, batch=2, features=8, steps=2, proposals=0, device="cpu")
+    with small_project(tmp_path) as project:
+        list(train(ProjectPool(project), config, tmp_path / "old"))
+        loaded = load_newest(tmp_path / "old")
+        project.set_classes(["lesion", "edema"])
+        file = checkpoints(tmp_path / "old")[-1] / "tensors.safetensors"
+        started = []
+        monkeypatch.setattr(
+            "napari_segmatch.engine.trainer.Watch.learn",
+            lambda self, *_: started.append(self._learner) or (_ for _ in ()).throw(KeyboardInterrupt),
+        )
+        said = []
+        with pytest.raises(KeyboardInterrupt):
+            for event in train(ProjectPool(project), replace(config, weights=str(file)), tmp_path / "new"):
+                said.append(getattr(event, "message", ""))
+    assert sum("another number of classes (1, and 2 here)" in message for message in said) == 1
+    first = next(iter(loaded.learner.teacher.state_dict()))
+    for network in (started[0].model, started[0].teacher):
+        assert torch.equal(network.state_dict()[first], loaded.learner.teacher.state_dict()[first])
+    assert same(started[0].model.state_dict(), started[0].teacher.state_dict())
 
 
 def test_weights_of_another_network_are_refused_whole(tmp_path):

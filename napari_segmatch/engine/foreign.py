@@ -82,8 +82,11 @@ def _bare(name: str) -> str:
     return name
 
 
-def take_weights(network: nn.Module, path: Path) -> None:
-    """Give a network the weights of a safetensors file. All of them fit, or none is taken.
+def take_weights(network: nn.Module, path: Path) -> list[str]:
+    """Give a network the weights of a safetensors file: of a network of its own kind, or of a run's checkpoint.
+
+    All of them fit, or none is taken; but where only the number of classes differs, the last layer takes what both
+    have, in the classes' order, and keeps the rest of its own. Returns the sentence that says so, if one must.
 
     Raises
     ------
@@ -91,7 +94,7 @@ def take_weights(network: nn.Module, path: Path) -> None:
         If the file cannot be read, or is of another network.
     """
     try:
-        theirs = load(read_file(path.resolve()))  # it is the person's own choice: a link is as good as the file
+        theirs = _network_of(load(read_file(path.resolve())))  # the person's own choice: a link is as good as the file
     except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: links that lead in a circle
         raise ImportProblem(
             f"The weights {path.name} cannot be read: give a safetensors file; `segmatch convert` makes one of a "
@@ -99,10 +102,43 @@ def take_weights(network: nn.Module, path: Path) -> None:
         ) from error
     mine = network.state_dict()
     odd = sorted(set(mine) ^ set(theirs)) or [key for key in mine if mine[key].shape != theirs[key].shape]
-    if odd:
+    outputs = _outputs(mine, theirs, odd)
+    if odd and not outputs:
         wanted, came = (f"{tuple(held[odd[0]].shape)}" if odd[0] in held else "nothing" for held in (mine, theirs))
         raise ImportProblem(
             f"The weights {path.name} are of another network: {len(odd)} of its tensors differ, the first is {odd[0]} "
             f"({wanted} wanted, {came} found); network, features, neighbours, sequences and classes must be the same."
         )
-    network.load_state_dict(theirs)
+    network.load_state_dict(theirs | {key: _shared(mine[key], theirs[key]) for key in odd})
+    if not outputs:
+        return []
+    now, then = (number - 1 for number in outputs)  # one is the background
+    return [
+        f"The weights {path.name} are for another number of classes ({then}, and {now} here): all layers but the last "
+        f"were taken, and of that the background and the first {min(now, then)}; the rest of it starts anew."
+    ]
+
+
+def _network_of(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the network that is proposed from, if the tensors are of a run's checkpoint."""
+    before = "teacher."
+    return {key.removeprefix(before): value for key, value in tensors.items() if key.startswith(before)} or tensors
+
+
+def _outputs(mine: Mapping[str, Tensor], theirs: Mapping[str, Tensor], odd: list[str]) -> tuple[int, ...]:
+    """Return how many outputs both have, if the tensors that differ are the last ones, and only in that."""
+    if not odd or odd != [key for key in mine if key in theirs][-len(odd) :]:
+        return ()
+    if any(mine[key].ndim != theirs[key].ndim for key in odd):
+        return ()
+    sizes = {pair for key in odd for pair in zip(mine[key].shape, theirs[key].shape, strict=True) if len({*pair}) > 1}
+    outputs = len(mine[odd[-1]]), len(theirs[odd[-1]])
+    return outputs if sizes == {outputs} and min(outputs) > 1 else ()  # one output is no background and a class
+
+
+def _shared(mine: Tensor, theirs: Tensor) -> Tensor:
+    """Return a tensor of ours with theirs in the part that both have."""
+    both = tuple(slice(min(sizes)) for sizes in zip(mine.shape, theirs.shape, strict=True))
+    result = mine.clone()
+    result[both] = theirs[both].to(result)
+    return result

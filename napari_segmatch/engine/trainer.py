@@ -207,11 +207,11 @@ class Checkpoints:
 
 def _start(pool: Pool, config: TrainConfig, folder: Path, resume: bool) -> tuple[Learner, list[str], Memory]:
     if not resume or not checkpoints(folder):
-        learner = Learner(config, len(pool.sequences), len(pool.classes))
+        learner, notes = Learner(config, len(pool.sequences), len(pool.classes)), []
         if config.weights:
             for network in (learner.model, learner.teacher):
-                take_weights(network, Path(config.weights))
-        return learner, [], None
+                notes = take_weights(network, Path(config.weights))
+        return learner, notes, None
     notes = []
     try:
         loaded = load_newest(folder)
