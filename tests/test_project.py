@@ -146,6 +146,36 @@ def test_proposals_by_a_model_that_does_not_know_all_classes_are_offered_no_more
     assert [item.id for item in project.proposals()] == [rejected.id, fresh.id]
 
 
+@pytest.mark.parametrize("reopen", [True, False])
+def test_a_decision_of_before_a_class_was_added_comes_back_as_the_person_chose(project, reopen):
+    """Redone, it opens the slice if that was said of all that is done, however often it is undone and redone."""
+    drawn = np.zeros(SHAPE[1:], np.uint8)
+    drawn[3:9, 4:12] = 1
+    item, other = _propose(project, mask=drawn), _propose(project, z=3, mask=drawn)
+    project.decide(item, "accepted")
+    project.decide(other, "corrected", np.flipud(drawn))
+    for _ in range(2):
+        project.revert(project.undoable()[0])
+    project.set_classes(["lesion", "edema"], reopen)
+    for _ in range(2):
+        for z, mask in ((2, drawn), (3, np.flipud(drawn))):
+            project.revert(project.undoable()[1])
+            assert (z in project.case("c").labelled) is not reopen
+            assert np.array_equal(project.mask("c")[z] == 1, mask == 1), "what it drew is there"
+        assert [project.proposal(each.id).decision for each in (item, other)] == ["accepted", "corrected"]
+        for _ in range(2):
+            project.revert(project.undoable()[0])
+        assert (project.mask("c") == 255).all()
+    project.set_classes(["lesion", "edema", "necrosis"], reopen=False)
+    project.revert(project.undoable()[1])
+    assert (2 in project.case("c").labelled) is not reopen
+    fresh = _propose(project, case="d", mask=drawn)
+    project.decide(fresh, "accepted")
+    for which in (0, 1):
+        project.revert(project.undoable()[which])
+    assert project.case("d").labelled == (2,), "it was said when the classes were known"
+
+
 def test_what_spoke_for_a_proposal_comes_back_with_the_decision_on_it(project):
     """The trainer gets it with the word, so that the word can move its chances; where nobody noted it, nothing."""
     run, mask = project.new_run(configure()), np.ones(SHAPE[1:], np.uint8)

@@ -189,8 +189,9 @@ class Project(MaskFolder):
         Parameters
         ----------
         reopen
-            Take the slices that are done for unfinished again: they may show what is new. Without it, a slice that is
-            done says that it shows nothing of a new class.
+            Take the slices that are done for unfinished again: they may show what is new. So are, when they come back,
+            those of removed cases and of decisions that were taken back. Without it, a slice that is done says that it
+            shows nothing of a new class.
 
         Raises
         ------

@@ -12,9 +12,12 @@ from .records import to_meta
 
 if TYPE_CHECKING:
     from . import Project
+    from .store import Store
 
 OUTDATED = "outdated"
 """Key of the table meta: the last proposal by a model that did not know all of today's classes."""
+REOPENED = "reopened"
+"""Key of the table meta: the last mask version before slices that were done were opened for a class that was added."""
 
 
 def set_classes(project: Project, names: Sequence[str], reopen: bool) -> None:
@@ -28,6 +31,9 @@ def set_classes(project: Project, names: Sequence[str], reopen: bool) -> None:
         said: dict[str, object] = {"classes": list(names), "colours": colours}
         if len(names) > len(project.classes):
             said[OUTDATED] = project.last_proposal()
+        if reopen:
+            row = project.store.row("SELECT coalesce(max(id), 0) AS id FROM mask_version")
+            said[REOPENED] = int(row["id"]) if row else 0
         for key, value in said.items():
             project.store.tell("meta", {"key": key, "value": json.dumps(value)})
         project.classes, project.colours = tuple(names), colours
@@ -38,6 +44,15 @@ def set_classes(project: Project, names: Sequence[str], reopen: bool) -> None:
         except BaseException:
             project.classes, project.colours = before
             raise
+
+
+def is_still_done(store: Store, version: int) -> bool:
+    """Whether what was done in a version of a mask still is: not if all slices were opened since, for another class.
+
+    Of cases that were removed then and of decisions that were taken back it is asked when they come back.
+    """
+    row = store.row("SELECT value FROM meta WHERE key = ?", REOPENED)
+    return row is None or version > int(row["value"])
 
 
 def _check_may_change(project: Project, names: Sequence[str]) -> None:

@@ -19,6 +19,7 @@ from ..errors import ProjectError
 from ..types import NOT_ANNOTATED, REASONS, Decision, HumanVerdict, Proposal
 from .audit import actor, now
 from .checks import check_labels
+from .classes import is_still_done
 from .records import to_decision
 
 if TYPE_CHECKING:
@@ -29,13 +30,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Word:
-    """What a proposal is to become: a verdict, and for accepted and corrected the slice's new labels (y, x)."""
+    """What a proposal is to become: a verdict, and for accepted and corrected the slice's new labels (y, x).
+
+    The slice is done with them; but a redone word of before a class was added leaves it open if that opened all others.
+    """
 
     item: Proposal
     verdict: HumanVerdict | None
     labels: np.ndarray | None = None
     seconds: float | None = None
     reason: str | None = None
+    done: bool = True
 
 
 def decide(
@@ -150,7 +155,7 @@ def _label_all(project: Project, words: Sequence[Word], reverting: bool) -> tupl
         holding.append(word)
         if word.labels is not None:
             labels[word.item.z] = word.labels
-            done.add(word.item.z)
+            done |= {word.item.z} if word.done else set()
     if all(word.labels is None for word in holding):
         return holding, None
     return holding, project.save_version(case, labels, done, "proposal", _only(words))
@@ -273,8 +278,10 @@ def _before(project: Project, row: Row) -> Word:
     )
     if earlier is None or earlier["verdict"] is None:
         return Word(item, None)
-    labels = None
+    labels, done = None, True
     if earlier["verdict"] in ("accepted", "corrected"):
-        version = project.store.row("SELECT object FROM mask_version WHERE id = ?", earlier["mask_version"])
-        labels = project.objects.get(version["object"])[item.z] if version is not None else None
-    return Word(item, earlier["verdict"], labels, earlier["seconds"], earlier["reason"])
+        version = project.store.row("SELECT * FROM mask_version WHERE id = ?", earlier["mask_version"])
+        if version is not None:
+            labels = project.objects.get(version["object"])[item.z]
+            done = item.z in project.done_in(version) and is_still_done(project.store, version["id"])
+    return Word(item, earlier["verdict"], labels, earlier["seconds"], earlier["reason"], done)
