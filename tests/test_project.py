@@ -176,6 +176,21 @@ def test_a_decision_of_before_a_class_was_added_comes_back_as_the_person_chose(p
     assert project.case("d").labelled == (2,), "it was said when the classes were known"
 
 
+@pytest.mark.parametrize("reopen", [True, False])
+def test_a_case_that_was_not_there_when_a_class_was_added_comes_back_as_the_person_chose(project, reopen):
+    before, done = project.mask("a"), project.case("a").labelled
+    for case in ("a", "c"):
+        project.remove_case(case)
+    project.set_classes(["lesion", "edema"], reopen)
+    back = project.restore_case("a")
+    assert back.version == project.case("a").version and back.labelled == (() if reopen else done)
+    assert np.array_equal(project.mask("a") == 1, before == 1), "what is drawn stays"
+    assert project.restore_case("c").version is None
+    project.save_slices("a", {1: before[1]}, [1])
+    project.remove_case("a")
+    assert 1 in project.restore_case("a").labelled, "what was done since is done"
+
+
 def test_what_spoke_for_a_proposal_comes_back_with_the_decision_on_it(project):
     """The trainer gets it with the word, so that the word can move its chances; where nobody noted it, nothing."""
     run, mask = project.new_run(configure()), np.ones(SHAPE[1:], np.uint8)

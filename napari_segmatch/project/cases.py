@@ -17,6 +17,7 @@ from ..texts import good_name
 from ..types import NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
 from .checks import both_places, check_slices, own_place
+from .classes import is_still_done
 from .folder import ProjectFolder
 from .prints import file_hash, fingerprints
 from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_reading
@@ -235,16 +236,18 @@ class CaseFolder(ProjectFolder):
         return [row["id"] for row in rows]
 
     def restore_case(self, id: str) -> Case:
-        """Bring a removed case back as it was."""
+        """Bring a removed case back as it was; its slices are open if all others were opened for a class since."""
         if self.store.row('SELECT 1 FROM "case" WHERE id = ? AND removed_at IS NOT NULL', id) is None:
             raise ProjectError(f"There is no removed case {id!r} in {self.path.name}.")
         with self.store.atomic():
             self.store.tell("case_restored", {"id": id, "removed_at": None})
             case = self.case(id)
-            row = self.store.row("SELECT object FROM mask_version WHERE id = ?", case.version)
+            row = self.store.row("SELECT id, object FROM mask_version WHERE id = ?", case.version)
             if row is not None and not self.objects.intact(row["object"]):
                 raise ProjectError(f"The masks of {id} have been deleted by `segmatch gc`: add it under another name.")
-        return case
+            if row is not None and case.labelled and not is_still_done(self.store, row["id"]):
+                self.save_version(case, self.objects.get(row["object"]), (), "human")
+        return self.case(id)
 
     def relative(self, path: Path) -> str:
         """Return an image's place as it is stored: from the project's folder, so that both can be moved together."""
