@@ -12,14 +12,15 @@ import platform
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from .errors import DiskProblem, SegmatchError
+from .errors import Conflict, DiskProblem, SegmatchError
 from .fsio import Reserve, free_bytes, move, read_file, write_atomic
 from .locks import WINDOW, FileLock
 from .project import Project
@@ -28,6 +29,7 @@ from .project.journal import Journal, journals, read_place, recover, write_place
 from .project.sources import note_home
 
 T = TypeVar("T")
+Slices = Mapping[int, np.ndarray]
 
 RETRY_SECONDS, LONGEST_RETRY = 1.0, 20.0
 """How long a refused save waits before it tries again: twice as long each time, up to a limit."""
@@ -109,6 +111,8 @@ class Keeper:
         self.place = read_place(self._folder) if crashed else None
         self._given_up = threading.Event()
         self._placed = 0.0
+        self._refused: dict[tuple[str, int, bytes], np.ndarray] = {}
+        """Slices that could not be saved, and what the project holds in their place: a later save knows them alone."""
         self._reserve = Reserve(project.path / "reserve.bin")
         with contextlib.suppress(DiskProblem):
             note_home(project)
@@ -168,12 +172,37 @@ class Keeper:
                     self._refill()
                 return result
 
+    def _save_slices(
+        self, case: str, slices: Slices, done: Collection[int], reopen: Collection[int], before: Slices
+    ) -> None:
+        """Save slices, also in the place of those that a save before could not save."""
+        held = {z: self._refused.get((case, z, known.tobytes()), known) for z, known in before.items()}
+        try:
+            self._project.save_slices(case, slices, done, reopen=reopen, before=held or None)
+        except Conflict:  # both are on disk
+            self._forget_refused(case, slices)
+            raise
+        except Exception:
+            self._refused |= {(case, z, slices[z].tobytes()): known for z, known in held.items()}
+            raise
+        self._forget_refused(case, slices)
+
+    def _forget_refused(self, case: str, slices: Slices) -> None:
+        self._refused = {key: held for key, held in self._refused.items() if key[0] != case or key[1] not in slices}
+
     def _refill(self) -> None:
         with contextlib.suppress(OSError):
             if free_bytes(self._project.path) > 2**26:
                 self._reserve.fill()
 
     # the window's thread ---------------------------------------------------------------------------------
+
+    def saving(
+        self, case: str, slices: Slices, done: Iterable[int], reopen: Iterable[int], before: Slices | None
+    ) -> Callable[[], None]:
+        """Return what the saving thread does to save slices as they are now; see :meth:`Project.save_slices`."""
+        mine, known = ({z: labels.copy() for z, labels in each.items()} for each in (slices, before or {}))
+        return partial(self._save_slices, case, mine, tuple(done), tuple(reopen), known)
 
     def wants_place(self) -> bool:
         """Whether it is time to remember what is on the screen."""

@@ -11,6 +11,7 @@ import sqlite3
 import threading
 import time
 import zipfile
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -624,6 +625,32 @@ def test_a_save_that_succeeds_later_does_not_forget_the_strokes_of_one_that_fail
     session.close_project()
     session.open_project(path)
     assert [(aside.case, aside.slices) for aside in session.asides] == [("c", (1,))]
+
+
+@pytest.mark.parametrize("refused", [1, 2])
+def test_a_save_that_waited_behind_a_refused_one_takes_its_place(session, monkeypatch, refused):
+    """It knows only what the first one would have made. Nobody else has drawn, so nothing is put beside."""
+    save, all_wait = session.project.save_slices, threading.Event()
+    told = [np.full(SHAPE[1:], 255, np.uint8), *(drawn(rows=slice(2, end)) for end in (4, 6, 8))]
+
+    def refuse(case, slices, *given, **more):
+        assert all_wait.wait(20)
+        if any(np.array_equal(slices[1], labels) for labels in told[1 : refused + 1]):
+            raise DiskProblem("The disk is full.")
+        return save(case, slices, *given, **more)
+
+    monkeypatch.setattr(session.project, "save_slices", refuse)
+    session._keeper._given_up.set()
+    for before, labels in pairwise(told):
+        session.save_slices("c", {1: labels}, before={1: before})
+    all_wait.set()
+    session.wait()
+    assert session.asides == [] and np.array_equal(session.mask("c")[1] == 1, told[-1] == 1)
+    with Project.open(session.project.path) as other:
+        other.save_slices("c", {1: drawn(rows=slice(9, 12))})
+    session.save_slices("c", {1: drawn(rows=slice(20, 22))}, before={1: told[-1]})
+    session.wait()
+    assert [(aside.case, aside.slices) for aside in session.asides] == [("c", (1,))], "somebody else has drawn"
 
 
 def test_recovery_can_be_interrupted_and_repeated(project):

@@ -299,6 +299,37 @@ def test_what_follows_a_refused_save_is_no_conflict(on_case, settle, monkeypatch
     assert is_draft(session.mask("case-03")[5]) and (session.mask("case-03")[5, :, :9] == 1).all()
 
 
+@pytest.mark.parametrize("refused", [1, 2])
+def test_what_was_to_be_saved_behind_a_refused_save_is_no_conflict(on_case, settle, monkeypatch, refused):
+    """It waited already when the first was refused, or both were: it replaces what the disk holds."""
+    dock, session = on_case, on_case.session
+    save, both_wait, left = session.project.save_slices, threading.Event(), [refused]
+
+    def refuse(*given, **more):
+        assert both_wait.wait(20)
+        if left[0]:
+            left[0] -= 1
+            raise ProjectError("The mask of case-03 is damaged.")
+        return save(*given, **more)
+
+    monkeypatch.setattr(session.project, "save_slices", refuse)
+    dock.desk.z = 5
+
+    def draw(width):
+        labels = dock.desk.labels[5].copy()
+        labels[:, :width] = 1
+        dock.desk.write({5: labels})
+        dock.desk.save()
+
+    draw(3)
+    draw(6)
+    both_wait.set()
+    settle(dock, lambda: not session.is_saving)
+    draw(9)
+    settle(dock, lambda: not session.is_saving)
+    assert session.asides == [] and (session.mask("case-03")[5, :, :9] == 1).all()
+
+
 def test_a_sheet_shows_what_is_open_when_it_opens(dock, proposed, settle):
     """Its masks are read first: what is rejected meanwhile, or still being saved as a draft, is not on it."""
     session, desk, reviewer = dock.session, dock.desk, dock.review.reviewer

@@ -181,10 +181,8 @@ class CaseSession(KeepingSession):
         ``before`` are the same slices as the window knew them: if somebody else has changed one since, theirs stays
         and this one is kept beside (``asides``). ``refused`` is called if nothing could be saved.
         """
-        slices = {z: labels.copy() for z, labels in slices.items()}
-        before = None if before is None else {z: labels.copy() for z, labels in before.items()}
-        done, reopen = tuple(done), tuple(reopen)
-        self._save([case], lambda: self._open().save_slices(case, slices, done, reopen=reopen, before=before), refused)
+        if not self._refuses() and self._keeper is not None:
+            self._save([case], self._keeper.saving(case, slices, done, reopen, before), refused)
 
     def take_aside(self, aside: Aside) -> None:
         """Make the slices of a version beside the mask part of the mask."""
