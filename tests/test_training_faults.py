@@ -433,6 +433,19 @@ def test_a_run_of_another_machine_goes_on_with_what_is_here(project):
     assert notes(resumed)[0] == "The device that this run was made on is not here: it goes on with what there is."
 
 
+def test_a_run_of_another_machine_that_has_no_checkpoint_begins_with_what_is_here(project):
+    """It was killed on a GPU before its first one. Who starts a run on a device that is not here is told so."""
+    run = project.new_run(config(steps=2, device="cuda:99"))
+    with pytest.raises(ConfigError, match="not available here"):
+        list(train(ProjectPool(project), run.config, run.checkpoints))
+    resumed = list(train(ProjectPool(project), run.config, run.checkpoints, resume=True))
+    assert [event.step for event in resumed if isinstance(event, Step)] == [1, 2] and isinstance(resumed[-1], Finished)
+    assert notes(resumed)[0] == "The device that this run was made on is not here: it goes on with what there is."
+    assert list(train(ProjectPool(project), run.config, run.checkpoints, resume=True))[-1].step == 2, "also from there"
+    with pytest.raises(ConfigError, match="could not be built"):
+        list(train(ProjectPool(project), config(network="nobody_has:this"), run.folder / "other", resume=True))
+
+
 def test_a_setting_of_a_newer_version_is_no_damage(project, tmp_path):
     list(train(ProjectPool(project), config(steps=2, checkpoint_every=1), tmp_path / "run"))
     rewrite_config(tmp_path / "run", {"from_the_future": 1})

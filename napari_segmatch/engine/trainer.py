@@ -46,6 +46,8 @@ from .watch import Watch
 CHECKPOINT_SECONDS = 180
 """A checkpoint is written after this much work even if its number of steps is not over."""
 
+OTHER_DEVICE = "The device that this run was made on is not here: it goes on with what there is."
+
 Memory = Mapping[str, Any] | None
 """What a pool remembered when a checkpoint was written; None in a run that begins."""
 
@@ -207,22 +209,34 @@ class Checkpoints:
 
 def _start(pool: Pool, config: TrainConfig, folder: Path, resume: bool) -> tuple[Learner, list[str], Memory]:
     if not resume or not checkpoints(folder):
-        learner, notes = Learner(config, len(pool.sequences), len(pool.classes)), []
-        if config.weights:
-            for network in (learner.model, learner.teacher):
-                notes = take_weights(network, Path(config.weights))
-        return learner, notes, None
+        return *_anew(pool, config, resume), None
     notes = []
     try:
         loaded = load_newest(folder)
     except ConfigError:  # its device is not here, as on another machine, or its network is not
         loaded = load_newest(folder, "auto")
-        notes.append("The device that this run was made on is not here: it goes on with what there is.")
+        notes.append(OTHER_DEVICE)
     if len(loaded.classes) != len(pool.classes):
         learnt, now = (", ".join(names) for names in (loaded.classes, pool.classes))
         raise TrainingProblem(f"This run learnt {learnt}; the project has {now} now: start a new run.")
     notes += [f"Checkpoint {name} is damaged; the one before it was used." for name in loaded.skipped]
     return loaded.learner, notes, loaded.memory
+
+
+def _anew(pool: Pool, config: TrainConfig, resume: bool) -> tuple[Learner, list[str]]:
+    """Begin at the first step; a run that was made elsewhere, if its device is not here, on what there is."""
+    channels, classes, notes = len(pool.sequences), len(pool.classes), []
+    try:
+        learner = Learner(config, channels, classes)
+    except ConfigError:
+        if not resume:
+            raise
+        learner = Learner(config.replace(device="auto"), channels, classes)
+        notes.append(OTHER_DEVICE)
+    if config.weights:
+        said = [take_weights(network, Path(config.weights)) for network in (learner.model, learner.teacher)]
+        notes += said[0]
+    return learner, notes
 
 
 def _threads(spare_core: bool) -> int:
