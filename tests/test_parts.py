@@ -1,5 +1,6 @@
 """Parts of a structure in a whole case: which of them stay, and what is said of slices from which some went."""
 
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,6 +24,7 @@ from napari_segmatch.engine.selectors import Look, Selection
 from napari_segmatch.errors import ConfigError
 from napari_segmatch.events import PseudoMask
 from napari_segmatch.io import read_mask
+from napari_segmatch.project import Project
 from napari_segmatch.runner import training
 from napari_segmatch.types import NOT_ANNOTATED, Region
 
@@ -213,7 +215,7 @@ def test_a_discriminator_can_tell_once_it_is_proven():
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def _template(tmp_path_factory):
     """Four cases, three of them labelled from end to end in one part each, and a run of two steps."""
     folder = tmp_path_factory.mktemp("parts")
     with small_project(folder, cases=4, labelled=3) as project:
@@ -226,6 +228,14 @@ def trained(tmp_path_factory):
         )
         for _ in training(project.path, project.new_run(config).id):
             pass
+    return folder
+
+
+@pytest.fixture
+def trained(_template, tmp_path_factory):
+    """A copy of it for each test: they change masks, cases and proposals."""
+    folder = shutil.copytree(_template, tmp_path_factory.mktemp("copy"), dirs_exist_ok=True)
+    with Project.open(folder / "project") as project:
         yield project
 
 
@@ -237,7 +247,6 @@ def test_a_case_that_is_labelled_in_part_says_nothing_of_parts(trained, tmp_path
     for done, single in (((1, 3), {1}), (range(SHAPE[0]), set())):
         trained.save_mask("f", labels, done=done)
         assert batch._in_one_part(trained, SimpleNamespace(learner=_learner())) == single
-    trained.remove_case("f")
 
 
 def test_the_project_s_labels_say_which_structures_come_in_one_part(trained, tmp_path, monkeypatch):
@@ -280,7 +289,7 @@ def test_a_case_that_is_segmented_says_what_was_left_out(trained, monkeypatch):
     made = predict.propose_case
 
     def with_a_second_look(*given):
-        first = list(made(*given))
+        first = list(made(*given[:5]))  # whatever else it leaves out is none of this test's business
         yield from first
         yield predict.replace(first[1], labels=np.zeros_like(first[1].labels), score=0.25)
 
@@ -352,8 +361,5 @@ def test_a_damaged_mask_keeps_nobody_from_segmenting_another_case(trained, tmp_p
     data = path.read_bytes()
     path.chmod(0o644)
     path.write_bytes(data[:-1])
-    try:
-        assert not any(problem for _, problem, _ in predict_cases(trained.path, None, tmp_path))
-        assert segment_case(trained, "d", 1, trained.volume, lambda: True).startswith(f"masks of {SHAPE[0]} slices")
-    finally:
-        path.write_bytes(data)
+    assert not any(problem for _, problem, _ in predict_cases(trained.path, None, tmp_path))
+    assert segment_case(trained, "d", 1, trained.volume, lambda: True).startswith(f"masks of {SHAPE[0]} slices")
