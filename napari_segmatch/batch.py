@@ -135,12 +135,13 @@ def segment_case(
             )
         step = loaded.learner.step
         known = {item.z: item.area for item in project.proposals(case=case) if (item.run, item.step) == (run_id, step)}
-        asked = [] if known.keys() >= set(slices) else slices  # this model has nothing else to say
         masks: dict[int, PseudoMask] = {}
         changed: set[int] = set()
         if not wanted():
             return ""
         pixels, single = volume(case).pixels, _in_one_part(project, loaded, wanted=wanted)
+        silent = known.keys() >= set(slices) and not single  # all masks are there, and no part of them is in question
+        asked = [] if silent else slices
         for mask in propose_case(loaded.learner, case, pixels, labels, asked, single, wanted):
             changed |= {mask.region.z} & masks.keys()
             masks[mask.region.z] = mask

@@ -354,6 +354,32 @@ def test_what_the_run_proposed_with_stray_parts_is_proposed_without(trained, tmp
         np.testing.assert_array_equal(trained.proposal_mask(found[1]), less)
 
 
+def test_what_the_run_proposed_of_every_slice_is_looked_at_for_stray_parts(trained, monkeypatch):
+    """Its own proposals may show some; where no structure comes in one part, the model has nothing else to say."""
+    whole, less = (np.zeros(SHAPE[1:], np.uint8) for _ in range(2))
+    whole[4:12], less[4:8] = 1, 1
+    every, asked = list(range(SHAPE[0])), []
+
+    def told(z, labels):
+        return PseudoMask(Region("d", z), labels, 0.5, "rejected")
+
+    def proposing(learner, case, pixels, labels, slices, *_):
+        asked.append(list(slices))
+        yield from (told(z, whole) for z in slices)
+        yield from (told(z, less) for z in slices if z == 3)
+
+    monkeypatch.setattr(predict, "propose_case", proposing)
+    first = trained.add_proposals(trained.run(1), 2, 1, [told(z, whole) for z in every])
+    for _ in range(2):
+        segment_case(trained, "d", 1, trained.volume, lambda: True)
+        assert [item.id for item in trained.proposals(case="d")] == [*first[:3], first[3] + 1]
+    labels = trained.mask("c")
+    labels[3, 20:30, 20:30] = 1
+    trained.save_mask("c", labels, done=every)
+    segment_case(trained, "d", 1, trained.volume, lambda: True)
+    assert asked == [every, every, []]
+
+
 def test_a_damaged_mask_keeps_nobody_from_segmenting_another_case(trained, tmp_path):
     """It says nothing of parts, and no more."""
     name = trained.store.row("SELECT object FROM mask_version WHERE case_id = 'a' ORDER BY id DESC")["object"]
