@@ -17,6 +17,7 @@ from napari_segmatch.benchmark.report import Choice, describe, describe_judge, i
 from napari_segmatch.benchmark.rivals import METHODS, CrossPseudoSupervision, UniMatch
 from napari_segmatch.benchmark.runs import Bench, Task, run
 from napari_segmatch.benchmark.table import append, carry_out, measured, read
+from napari_segmatch.cli.benchmarking import COMPARED, FIGURE_2
 from napari_segmatch.cli.common import app
 from napari_segmatch.config import configure
 from napari_segmatch.engine.judge import Judge
@@ -345,6 +346,27 @@ def test_true_masks_are_read_as_somebody_says(tmp_path, monkeypatch):
     (bench,) = met
     assert all(set(np.unique(case.truth)) == {0, 1} for case in bench.cases.values())
     assert bench.name != dataclasses.replace(bench, choices=()).name
+
+
+def test_commands_share_their_options(monkeypatch):
+    """Each takes all of them with the same words, but for defaults of its own and for what would mean nothing to it."""
+    from typer.testing import CliRunner
+
+    asked = []
+    monkeypatch.setattr("napari_segmatch.cli.benchmarking._measure", lambda plan: asked.append(plan) or 1 / 0)
+    words = ["root", "--image", "flair={case}.nii.gz", "--mask", "{case}m.nii.gz", "--set", "batch=4", "--jobs", "2"]
+    for name, methods, labelled, marks in (
+        ("figure2", FIGURE_2, "2,5,10", "500,1000,1500"),
+        ("discriminator", "segmatch,equation-1", "2,5,10", "500,1000,1500"),
+        ("compare", COMPARED, "5", "250,500,1000,1500"),
+    ):
+        assert isinstance(CliRunner().invoke(app, ["benchmark", name, *words]).exception, ZeroDivisionError)
+        plan = asked.pop()
+        assert (plan.methods, plan.labelled, plan.marks) == (methods, labelled, marks)
+        assert (plan.words, plan.jobs, plan.seeds, plan.choose, plan.tuning) == ("batch=4", 2, "0,1,2", None, False)
+        assert plan.mask == words[4] and plan.image == [words[2]]
+        said = CliRunner().invoke(app, ["benchmark", name, "--help"]).output
+        assert ("--methods" in said, "--tuning" in said) == (name != "discriminator", name == "figure2")
 
 
 @pytest.mark.parametrize(
