@@ -176,6 +176,17 @@ def test_a_decision_of_before_a_class_was_added_comes_back_as_the_person_chose(p
     assert project.case("d").labelled == (2,), "it was said when the classes were known"
 
 
+def test_a_decision_is_taken_back_also_where_its_slice_was_opened_since(project):
+    """Opened for a new class the slice is a draft, and nobody has drawn on it."""
+    drawn = np.zeros(SHAPE[1:], np.uint8)
+    drawn[3:9, 4:12] = 1
+    project.decide(_propose(project, mask=drawn), "accepted")
+    project.set_classes(["lesion", "edema"], reopen=True)
+    assert (project.mask("c")[2] == 1).any() and not project.case("c").labelled
+    project.revert(project.undoable()[0])
+    assert (project.mask("c") == 255).all()
+
+
 @pytest.mark.parametrize("reopen", [True, False])
 def test_a_case_that_was_not_there_when_a_class_was_added_comes_back_as_the_person_chose(project, reopen):
     before, done = project.mask("a"), project.case("a").labelled

@@ -20,6 +20,7 @@ from ..types import NOT_ANNOTATED, REASONS, Decision, HumanVerdict, Proposal
 from .audit import actor, now
 from .checks import check_labels
 from .classes import is_still_done
+from .masks import same
 from .records import to_decision
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def _lift(project: Project, item: Proposal, last: Row | None, labels: np.ndarray
     if last is None or not _labels_slice(last):
         return False
     made = project.store.row("SELECT * FROM mask_version WHERE id = ?", last["mask_version"])
-    if made is None or not np.array_equal(labels[item.z], project.objects.get(made["object"])[item.z]):
+    if made is None or not same(labels[item.z], project.objects.get(made["object"])[item.z]):
         return False
     labels[item.z] = NOT_ANNOTATED
     done.discard(item.z)
