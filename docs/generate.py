@@ -18,7 +18,10 @@ def settings() -> str:
         if meta["low"] is not None:
             low, high = (f"{bound:,.0f}" if bound >= 1000 else f"{bound:g}" for bound in (meta["low"], meta["high"]))
             allowed = f"{low} to {high} {meta['unit']}".strip()
-        lines.append(f"| `{spec.name}` | `{spec.default}` | {allowed} | {meta['help']} |")
+            allowed += f", a multiple of {meta['multiple']}" if meta["multiple"] > 1 else ""
+        allowed = "true, false" if spec.type == "bool" else allowed
+        default = "empty" if spec.default in (None, "") else f"`{spec.default}`".lower()
+        lines.append(f"| `{spec.name}` | {default} | {allowed} | {meta['help']} |")
     return "\n".join(lines)
 
 

@@ -50,17 +50,20 @@ class TrainConfig:
     )  # fmt: skip
     tau: float | None = _setting(None, "Threshold of the selector; empty takes the selector's own", 0, 1)
     gate: str = _setting(
-        "soft-or-sure", "How the quality critic's word counts: by chance or yes or no; sure ones too, or they alone",
+        "soft-or-sure", "How the discriminator's word on a mask counts: by its chance (soft) or as yes or no (hard); "
+        "sure pixels of any mask as well (or-sure), or sure pixels alone (and-sure)",
         choices=GATES,
     )  # fmt: skip
     rejected: str = _setting(
-        "soft", "Pixels not believed train softly, by the teacher's doubt (from five labelled patients on), or not",
+        "soft", "What pixels that are not believed do: train softly, with the teacher's doubt (from five labelled "
+        "patients on), or nothing",
         choices=REJECTED,
     )  # fmt: skip
     lambda_u: float = _setting(1.0, "Weight of the consistency loss", 0, 100)
     mu: float = _setting(1.0, "Unlabelled slices for each labelled slice in a step", 0.25, 16)
     warmup: float = _setting(
-        0.15, "Share of the run that trains on labelled slices alone; in a short run 500 steps or 70 %; 0 is none",
+        0.15, "Share of the run that trains on labelled slices alone; at least 500 steps, but no more than 70 % of a "
+        "short run; 0 is none",
         0, 1,
     )  # fmt: skip
     ramp: float = _setting(0.1, "Share of the run over which the consistency loss grows to its full weight", 0, 1)
@@ -83,14 +86,14 @@ class TrainConfig:
         "about as close as their pixels, else 0",
         0, 3, "slices",
     )  # fmt: skip
-    network: str = _setting("unet", "A network by name, or your own as package.module:function")
+    network: str = _setting("unet", "unet, basic-unet, segresnet, or your own as package.module:function")
     weights: str = _setting("", "What the network starts from: a safetensors file that fits it; empty starts anew")
     features: int = _setting(16, "Channels of the network's first level", 8, 128, "channels", multiple=8)
     learning_rate: float | None = _setting(
         None, "Peak learning rate of AdamW; empty takes 8 over the run's steps, from 0.002 to 0.005", 1e-6, 1
     )
     weight_decay: float = _setting(1e-2, "Weight decay of AdamW", 0, 1)
-    ema: float = _setting(0.99, "How much of the teacher stays at each step", 0, 1)
+    ema: float = _setting(0.99, "Share of the teacher, a moving average of the model, that stays at each step", 0, 1)
 
     # Views
     flip: float = _setting(0.5, "Weak view: chance of a left-right flip", 0, 1)
@@ -110,8 +113,8 @@ class TrainConfig:
 
     # Masks of whole cases
     parts: str = _setting(
-        "auto", "Smaller parts of a structure that the discriminator doubts are left out: if labelled cases show it in "
-        "one part, always (one) or never (all)",
+        "auto", "When smaller parts of a structure that the discriminator doubts are left out: if labelled cases show "
+        "it in one part (auto), always (one) or never (all)",
         choices=PARTS,
     )  # fmt: skip
 

@@ -49,12 +49,30 @@ def test_reference_tables_are_generated_from_the_code():
     assert generate.renewed(text) == text
 
 
+def test_reference_names_every_network():
+    """A setting that takes a name says which names there are."""
+    from napari_segmatch.config import TrainConfig
+    from napari_segmatch.engine.networks import NETWORKS
+
+    said = TrainConfig.__dataclass_fields__["network"].metadata["help"]
+    assert [name for name in NETWORKS if name not in said.split(", ")] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_links_and_pictures_lead_somewhere(page):
     """Every relative link of a page names a file that exists."""
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text("utf-8")):
         if not target.startswith(("http:", "https:")):
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_into_a_page_name_one_of_its_headings(page):
+    """Whoever follows ``page.md#heading`` comes to the heading, not to the top of the page."""
+    for target, anchor in re.findall(r"\]\(([^):#]*)#([^)]+)\)", page.read_text("utf-8")):
+        there = page.parent / target if target else page
+        headings = re.findall(r"^#+ (.*)$", there.read_text("utf-8"), re.M)
+        assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings], anchor
 
 
 def test_make_targets_that_the_readme_names_exist():
