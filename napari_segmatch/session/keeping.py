@@ -50,6 +50,15 @@ class KeepingSession:
         words = str(error) if isinstance(error, SegmatchError) else f"Something went wrong: {error!r}."
         self.message.emit(words, True)
 
+    def attempt(self, verb: Callable[..., object], *arguments: object) -> bool:
+        """Do what may be refused; returns whether it was done. A refusal is said through ``message``."""
+        try:
+            verb(*arguments)
+        except SegmatchError as error:
+            self.message.emit(str(error), True)
+            return False
+        return True
+
     def _open(self) -> Project:
         if self.project is None:
             raise ProjectError("No project is open: create one or open one first.")

@@ -18,8 +18,8 @@ class Session(SegmentingSession):
     """One window's work on one project.
 
     Policy: closing asks a running training to stop (it writes a checkpoint), waits for it and for every
-    save that is under way, and only then lets go. A verb that fails says so through ``message`` and changes
-    nothing.
+    save that is under way, and only then lets go. A verb that cannot begin raises a sentence (:meth:`attempt` says
+    it), or says itself that the project is open for looking only; what fails later is said through ``message``.
     """
 
     def __init__(self) -> None:

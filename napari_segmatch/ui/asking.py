@@ -5,7 +5,6 @@ from __future__ import annotations
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
-from ..errors import SegmatchError
 from ..session import Session
 from .desk import Desk
 
@@ -27,11 +26,8 @@ class Asking:
             self.session.message.emit(f"{case}: stopped, nothing was proposed.", False)
         else:
             self.desk.save()
-            try:
-                self.session.segment(case)
+            if self.session.attempt(self.session.segment, case):
                 self._waits_for = case
-            except SegmatchError as error:
-                self.session.message.emit(str(error), True)
 
     def wait_no_more(self, *_: object) -> None:
         self._waits_for = ""

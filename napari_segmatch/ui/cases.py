@@ -20,7 +20,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from ..errors import Question, SegmatchError
+from ..errors import Question
 from ..session import Session
 from .adding import AddForm, ask
 from .case_menu import CaseMenu
@@ -31,7 +31,6 @@ from .style import Fold, Page, button, column, holder, row, text
 from .thumbnails import CASE_SIDE, Thumbnails
 
 _WELCOME = "A project is a folder that holds labels, proposals, decisions and models. Your scans stay where they are."
-
 
 _NARROW = {1: 42, 2: 48, 3: 38}
 """Pixels of the columns after the case's id."""
@@ -49,7 +48,6 @@ class CasesPanel(Page):
     def __init__(self, session: Session, desk: Desk, thumbnails: Thumbnails) -> None:
         super().__init__()
         self.session, self.desk, self.thumbnails = session, desk, thumbnails
-        self.actions: dict[str, Callable[..., object]] = {}
         self._start = holder(self._build_start())
         self._body = holder(self._build_body())
         self.arrange(self._start, self._body)
@@ -173,11 +171,8 @@ class CasesPanel(Page):
 
     def _try(self, verb: Callable[..., object], *arguments: object) -> None:
         """Leave the case on the desk in order, then do something that may be refused."""
-        try:
-            self.desk.save()
-            verb(*arguments)
-        except SegmatchError as error:
-            self.session.message.emit(str(error), True)
+        if self.session.attempt(self.desk.save):
+            self.session.attempt(verb, *arguments)
 
     def _browse(self) -> None:
         folder = QFileDialog.getExistingDirectory(self, "Folder of the new project", self.path.text())
@@ -267,9 +262,8 @@ class CasesPanel(Page):
             return
         names = f"{', '.join(project.classes)} on {', '.join(project.sequences)}"
         self._about.setText(f"Segmenting {names}: {summary(cases)}.")
-        shown_: tuple[QWidget, ...] = (self.narrow, self.table)
-        for widget in shown_:
-            widget.setVisible(bool(cases))
+        self.narrow.setVisible(bool(cases))
+        self.table.setVisible(bool(cases))
         self._choose_elision()
         self._next.setText(_next_step(self.session))
         self._stop.setVisible(self.session.adding > 0)

@@ -17,7 +17,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )  # fmt: skip
 
-from ..errors import SegmatchError
 from ..session import Session
 from .desk import Desk
 from .style import column, count, palette, text
@@ -63,13 +62,8 @@ class ClassMenu:
         """Change the classes, and come back to the slice on the screen with one of them in hand."""
         self.desk.save()
         case, z = self.desk.case_id, self.desk.z
-        try:
-            self.session.set_classes(names, reopen)
-        except SegmatchError as error:
-            self.session.message.emit(str(error), True)
-        else:
-            if case:
-                self.desk.open(case, z, then=partial(self._take_in_hand, label))
+        if self.session.attempt(self.session.set_classes, names, reopen) and case:
+            self.desk.open(case, z, then=partial(self._take_in_hand, label))
 
     def _take_in_hand(self, label: int) -> None:
         self.desk.layers.choose_class(label)

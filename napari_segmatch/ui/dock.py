@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QEvent, QObject, QSize, QTimer
 from qtpy.QtWidgets import QApplication, QLabel, QTabWidget, QVBoxLayout, QWidget
 
-from ..errors import SegmatchError
 from ..session import Session
 from .annotate import AnnotatePanel
 from .cases import CasesPanel
@@ -173,10 +171,7 @@ class SegmatchDock(QWidget):
 
     def _beat(self) -> None:
         """Bring in what the threads have finished; a listener's mistake must not stop the next beat."""
-        try:
-            self.session.poll()
-        except SegmatchError as error:
-            self._say(str(error), True)
+        self.session.attempt(self.session.poll)
         if not self.session.trouble:
             self.banner.dismiss_if(self._of_disk)
             self._warned, self._of_disk = False, ""  # the next trouble is another one
@@ -272,7 +267,6 @@ class SegmatchDock(QWidget):
         if self._ended:
             return
         self._ended = True
-        began = time.monotonic()
         self.keys.turn(False)
         self.timer.stop()
         self.desk.close()
@@ -286,7 +280,6 @@ class SegmatchDock(QWidget):
         self.overlays.detach()
         self.session.close()
         self._leave_window()
-        self.seconds_to_end = time.monotonic() - began
 
     def _leave_window(self) -> None:
         """Let go of what outlives this widget; some of it may be gone already."""

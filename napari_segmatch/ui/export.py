@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from qtpy.QtCore import QUrl
@@ -36,7 +35,6 @@ class ExportPanel(Page):
     def __init__(self, session: Session, desk: Desk) -> None:
         super().__init__()
         self.session, self.desk = session, desk
-        self.actions: dict[str, Callable[..., object]] = {}
         self._where = Path()
         self.folder = QLineEdit()
         self.folder.setPlaceholderText("Folder to write into")

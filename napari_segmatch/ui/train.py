@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import QTimer
@@ -38,7 +37,6 @@ class TrainPanel(Page):
     def __init__(self, session: Session, desk: Desk, thumbnails: Thumbnails) -> None:
         super().__init__()
         self.session, self.desk, self.thumbnails = session, desk, thumbnails
-        self.actions: dict[str, Callable[..., object]] = {}
         self._drawn = 0.0
         self._beside: History | None = None
         self._stopping = False
@@ -113,19 +111,13 @@ class TrainPanel(Page):
 
     # verbs -----------------------------------------------------------------------------------------------
 
-    def _try(self, verb: Callable[..., object], *arguments: object) -> None:
-        try:
-            verb(*arguments)
-        except SegmatchError as error:
-            self.session.message.emit(str(error), True)
-
     def _start(self) -> None:
         """Start a new run, or go on with the one on the screen."""
         if self.session.is_live:
             return  # an impatient second click
         if self.session.can_resume:
             self.desk.save()
-            self._try(self.session.resume_training, self.mode.currentText())
+            self.session.attempt(self.session.resume_training, self.mode.currentText())
             self._show_controls()
         else:
             self._start_fresh()
@@ -133,7 +125,7 @@ class TrainPanel(Page):
     def _start_fresh(self) -> None:
         if not self.session.is_live:
             self.desk.save()
-            self._try(self._start_new)
+            self.session.attempt(self._start_new)
             self._show_controls()
 
     def _start_new(self) -> None:
@@ -142,13 +134,13 @@ class TrainPanel(Page):
 
     def _pause(self) -> None:
         if self.session.run_state == "paused":
-            self._try(self.session.resume_training)
+            self.session.attempt(self.session.resume_training)
         else:
-            self._try(self.session.pause_training)
+            self.session.attempt(self.session.pause_training)
 
     def _stop(self) -> None:
         self._stopping = self.session.is_live
-        self._try(self.session.stop_training)
+        self.session.attempt(self.session.stop_training)
         self._show_controls()
 
     def _compare(self, beside: History | None) -> None:

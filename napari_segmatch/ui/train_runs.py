@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QListWidget, QListWidgetItem, QWidget
 
-from ..errors import SegmatchError
 from ..session import History, Session
 from .style import button, column, row, text
 
@@ -28,9 +25,9 @@ class RunList(QWidget):
         self.list.setFixedHeight(96)
         self.list.setToolTip("Earlier runs; click one to see its curves and to resume it")
         self.list.currentItemChanged.connect(self._name_chosen)
-        self.list.itemClicked.connect(lambda item: self._try(session.show_run, int(item.data(RUN_ROLE))))
-        self._compare = button("Compare", "Draw the Dice of the chosen run dashed beside the one on the screen",
-                               self._compare_chosen, "quiet")  # fmt: skip
+        self.list.itemClicked.connect(lambda item: session.attempt(session.show_run, int(item.data(RUN_ROLE))))
+        self._compare = button("Compare", "Keep the Dice of the run on the screen, dashed, while you look at another",
+                               self._compare_shown, "quiet")  # fmt: skip
         self._compare.setCheckable(True)
         self._roll_back = button(
             "Roll back", "Take everything out of the labels that people accepted or corrected of this run's proposals; "
@@ -38,18 +35,12 @@ class RunList(QWidget):
         )  # fmt: skip
         self.setLayout(column(text("Runs", "section"), self.list, row(self._compare, self._roll_back, 1), spacing=2))
 
-    def _try(self, verb: Callable[..., object], *arguments: object) -> None:
-        try:
-            verb(*arguments)
-        except SegmatchError as error:
-            self.session.message.emit(str(error), True)
-
     @property
     def chosen(self) -> int | None:
         item = self.list.currentItem()
         return int(item.data(RUN_ROLE)) if item is not None else None
 
-    def _compare_chosen(self) -> None:
+    def _compare_shown(self) -> None:
         """Keep the run that is on the screen beside whichever is looked at next."""
         self._beside = self.session.run.id if self._compare.isChecked() and self.session.run else None
         self._compare.setText(f"Beside run {self._beside}" if self._beside else "Compare")
@@ -65,7 +56,7 @@ class RunList(QWidget):
 
     def _roll_back_chosen(self) -> None:
         if self.chosen is not None:
-            self._try(self.session.roll_back, self.chosen)
+            self.session.attempt(self.session.roll_back, self.chosen)
 
     def forget(self) -> None:
         """Another project is open."""
