@@ -51,7 +51,6 @@ class Pace:
 
     accept: float = 3.0
     correct: float = 5.0
-    measured: bool = False
     another_case: float = 3.0
     """To open another case and to find one's way in it: an assumption in any case."""
 
@@ -64,7 +63,7 @@ class Pace:
                 took[item.verdict].append(max(0.5, item.seconds))
         if any(len(values) < few for values in took.values()):
             return cls()
-        return cls(median(took["accepted"]), median(took["corrected"]), measured=True)
+        return cls(median(took["accepted"]), median(took["corrected"]))
 
 
 Labelled = Mapping[str, int]

@@ -116,7 +116,7 @@ class Annotator:
         """Return a slice's labels as this hand draws them."""
         truth = self.truth(region)
         result = np.zeros_like(truth)
-        for value in np.unique(truth[(truth > 0) & (truth != NOT_ANNOTATED)]):
+        for value in np.unique(truth[_shows(truth)]):
             inside = truth == value
             depth = distance_transform_edt(inside) - distance_transform_edt(~inside)
             wave = gaussian_filter(self.rng.normal(size=truth.shape), 4)

@@ -411,7 +411,7 @@ def test_undo_walks_back_through_history(project):
     project.decide(second, "rejected")
     for expected in (second, first):
         last, _ = project.undoable()
-        assert list(project.touched(last)) == [expected.id]
+        assert [word.proposal for word in project.decisions() if word.batch == last] == [expected.id]
         assert [word.verdict for word in project.revert(last)] == [None]
         assert project.proposal(expected.id).decision is None
     assert project.undoable()[0] is None

@@ -18,7 +18,7 @@ from ..io import Code
 from ..types import NOT_ANNOTATED, Case, Decision, HumanVerdict, Proposal, RunState, Verdict
 from .audit import now
 from .classes import set_classes
-from .decisions import decide, decide_all, newest, revert, steps, take_back, touched
+from .decisions import decide, decide_all, newest, revert, steps, take_back
 from .export import export_project
 from .listing import listed
 from .masks import MaskFolder
@@ -162,10 +162,6 @@ class Project(MaskFolder):
         """Return the step that :meth:`revert` would undo and the one that it would redo, but for removed cases."""
         undo, redo = steps(self)
         return newest(self, undo), newest(self, redo)
-
-    def touched(self, batch: int) -> Mapping[int, HumanVerdict | None]:
-        """Return the proposals of a step, and what was said of each before it."""
-        return touched(self, batch)
 
     def revert(self, batch: int) -> list[Decision]:
         """Undo one step of decisions, be it one proposal or hundreds, or undo an undo."""

@@ -24,13 +24,18 @@ from ..locks import FileLock
 START = "0" * 64
 COLUMNS = ("seq", "at", "actor", "action", "body", "prev", "hash")
 ENTRIES = f"SELECT {', '.join(COLUMNS)} FROM audit"  # noqa: S608  our own columns
-LEDGER = "audit.jsonl"
+TRAIL = "audit.jsonl"
 
 Entry = dict[str, Any]
 
 
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds")
+
+
+def stamp() -> str:
+    """Return the time as a part of a file's name."""
+    return now().translate(str.maketrans(":+.", "---"))
 
 
 def actor() -> str:
@@ -75,7 +80,7 @@ class AuditFile:
     """``audit.jsonl``: one entry a line. Whoever writes to the database brings it up to date afterwards."""
 
     def __init__(self, folder: Path) -> None:
-        self.path = folder / LEDGER
+        self.path = folder / TRAIL
         self._lock = FileLock(folder / ".audit-lock")
 
     def entries(self) -> Iterator[Entry]:

@@ -249,18 +249,6 @@ def newest(project: Project, batches: Sequence[int]) -> int | None:
     return next((batch for batch in reversed(batches) if project.store.row(concerned, batch) is not None), None)
 
 
-def touched(project: Project, batch: int) -> Mapping[int, HumanVerdict | None]:
-    """Return the proposals of a batch, and what was said of each before it."""
-    return {
-        row["proposal"]: row["before"]
-        for row in project.store.rows(
-            "SELECT proposal, (SELECT verdict FROM decision e WHERE e.proposal = d.proposal AND e.id < d.id "
-            "ORDER BY e.id DESC LIMIT 1) AS before FROM decision d WHERE batch = ? ORDER BY id",
-            batch,
-        )
-    }
-
-
 def revert(project: Project, batch: int) -> list[Decision]:
     """Put every proposal of a batch back to what was said of it before; undoing an undo is a redo.
 

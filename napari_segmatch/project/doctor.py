@@ -56,7 +56,7 @@ def trail_problems(project: Project) -> list[str]:
     if rules and not project.readonly and rules[-1] != project.store.rules():
         problems.append("The database's own rules are damaged: `segmatch doctor --repair` makes it anew.")
     if not project.readonly and list(audit.AuditFile(project.path).entries()) != entries:
-        problems.append(f"{audit.LEDGER} is missing, damaged or behind: `segmatch doctor --repair` writes it anew.")
+        problems.append(f"{audit.TRAIL} is missing, damaged or behind: `segmatch doctor --repair` writes it anew.")
     return problems
 
 

@@ -19,6 +19,12 @@ from .layouts import LAYOUTS, Finished, descriptions
 if TYPE_CHECKING:
     from . import Project
 
+SHOWN = 6
+"""Cases that are left out and named."""
+
+DECISION_COLUMNS = ("decision", "proposal", "case", "slice", "verdict", "score", "said by discriminator", "run",
+                    "by", "at", "seconds", "reason")  # fmt: skip
+
 
 def export_project(
     project: Project,
@@ -122,13 +128,6 @@ def _about_left_out(left_out: Mapping[str, str], total: int, folder: Path) -> st
     reason = next(iter(left_out.values()))
     many = f"{len(left_out)} of {total} cases could not be exported ({names})"
     return f"{many}: {reason} The others are in {folder.name}."
-
-
-SHOWN = 6
-"""Cases that are left out and named."""
-
-DECISION_COLUMNS = ("decision", "proposal", "case", "slice", "verdict", "score", "said by discriminator", "run",
-                    "by", "at", "seconds", "reason")  # fmt: skip
 
 
 def _origin(z: int, case: Case, proposals: dict[int, Any]) -> str:

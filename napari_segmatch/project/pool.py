@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..types import Case, PoolSnapshot, Reviewed, Volume
+from ..types import NOT_ANNOTATED, Case, PoolSnapshot, Reviewed, Volume
 from .records import to_reviewed
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class ProjectPool:
         labels = self._project.mask(case)
         drafts = np.ones(labels.shape[0], bool)
         drafts[list(self._project.case(case).labelled)] = False
-        labels[drafts] = 255
+        labels[drafts] = NOT_ANNOTATED
         return labels
 
     def proposal_mask(self, proposal: int) -> np.ndarray:

@@ -54,26 +54,25 @@ def rebuild(folder: Path, database: str) -> str:
         _add_runs(db, folder / "runs")
         total = db.execute("SELECT count(*) FROM mask_version").fetchone()[0]
         audit.append(db, "rebuilt", {"entries": len(entries), "masks": total, "from_masks_alone": more})
-    stamp = audit.now().translate(str.maketrans(":+.", "---"))
+    stamp = audit.stamp()
     for suffix in PAIR:  # a journal left behind would be played into the new database
         if (folder / f"{database}{suffix}").exists():
             move(folder / f"{database}{suffix}", folder / BACKUPS / f"damaged-{stamp}.db{suffix}")
     move(folder / BACKUPS / f"rebuilt-{database}", folder / database)
-    renew_ledger(folder, database)
+    renew_trail(folder, database)
     return (
         f"The database was made anew from {len(entries)} entries of the audit trail: {total} mask versions are in it."
     )
 
 
-def renew_ledger(folder: Path, database: str) -> None:
+def renew_trail(folder: Path, database: str) -> None:
     """Write ``audit.jsonl`` as the database tells it; one that tells another story goes to ``backups/``."""
-    ledger = audit.AuditFile(folder)
+    trail = audit.AuditFile(folder)
     with contextlib.closing(_plain(folder / database)) as db:
         rows = [{name: row[name] for name in audit.COLUMNS} for row in db.execute(f"{audit.ENTRIES} ORDER BY seq")]
-        if ledger.path.exists() and list(ledger.entries()) != rows[: _lines(ledger.path)]:
-            stamp = audit.now().translate(str.maketrans(":+.", "---"))
-            move(ledger.path, folder / BACKUPS / f"audit-{stamp}.jsonl")
-        ledger.catch_up(db)
+        if trail.path.exists() and list(trail.entries()) != rows[: _lines(trail.path)]:
+            move(trail.path, folder / BACKUPS / f"audit-{audit.stamp()}.jsonl")
+        trail.catch_up(db)
 
 
 def _lines(path: Path) -> int:

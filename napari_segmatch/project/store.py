@@ -96,7 +96,7 @@ class Store:
         self._lock = threading.RLock()
         self._depth = 0
         self.readonly = readonly
-        self._ledger = audit.AuditFile(path.parent)
+        self._trail = audit.AuditFile(path.parent)
         if not path.is_file() or path.is_symlink():
             raise ProjectError(f"{path.parent.name} is not a SegMatch project: it holds no {path.name}.")
         try:
@@ -141,7 +141,7 @@ class Store:
         if version < SCHEMA_VERSION:
             back_up(self._db, path.parent, f"schema-{version}")
             self._migrate()
-        self._ledger.catch_up(self._db)
+        self._trail.catch_up(self._db)
 
     def _check_version(self, path: Path) -> int:
         application = self._db.execute("PRAGMA application_id").fetchone()[0]
@@ -203,7 +203,7 @@ class Store:
                 finally:
                     self._depth -= 1
             if outermost:
-                self._ledger.catch_up(self._db)
+                self._trail.catch_up(self._db)
 
     def add(self, table: str, rows: Sequence[dict[str, Any]]) -> list[int]:
         """Append rows and say so in the audit trail. Returns their numbers."""
@@ -269,7 +269,7 @@ class Store:
 
 def back_up(db: sqlite3.Connection, folder: Path, name: str) -> Path:
     """Copy a database into ``backups/`` under a name that says what it is; a copy appears whole or not at all."""
-    target = folder / BACKUPS / f"{name}-{audit.now().translate(str.maketrans(':+.', '---'))}.db"
+    target = folder / BACKUPS / f"{name}-{audit.stamp()}.db"
     target.parent.mkdir(exist_ok=True)
     half_made = half_made_name(target)
     half_made.unlink(missing_ok=True)

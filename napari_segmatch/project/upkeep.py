@@ -15,10 +15,10 @@ from ..fsio import TEMPORARY, move
 from ..locks import WINDOW, FileLock
 from ..types import Case
 from . import Project
-from .audit import LEDGER
+from .audit import TRAIL
 from .doctor import checkpoint_is_whole, database_problems, trail_problems
 from .folder import DATABASE
-from .rebuild import rebuild, renew_ledger
+from .rebuild import rebuild, renew_trail
 from .sources import find_moved
 
 KEEP_DAYS = 30
@@ -41,7 +41,7 @@ def repair(path: str | Path, search: Sequence[Path] = ()) -> list[str]:
     path = Path(path)
     if not path.is_dir():
         raise ProjectError(f"There is no project folder {path.name}: check the path.")
-    if not any((path / name).exists() for name in (DATABASE, LEDGER, "objects")):  # a lock would be left in it
+    if not any((path / name).exists() for name in (DATABASE, TRAIL, "objects")):  # a lock would be left in it
         raise ProjectError(
             f"{path.resolve().name} holds neither an audit trail nor masks of SegMatch: check the path, or restore a "
             "backup."
@@ -74,7 +74,7 @@ def _mended(path: Path, search: Sequence[Path]) -> list[str]:
         if project.readonly:
             raise ProjectError(project.readonly)
         if trail_problems(project):
-            renew_ledger(path, DATABASE)
+            renew_trail(path, DATABASE)
             done.append("The audit trail beside the database was written anew.")
         for case in project.cases:
             done += _mend_mask(project, case)

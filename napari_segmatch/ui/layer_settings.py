@@ -10,6 +10,8 @@ import numpy as np
 from napari.layers import Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 
+from ..types import NOT_ANNOTATED
+
 if TYPE_CHECKING:
     from napari.viewer import Viewer
 
@@ -75,7 +77,7 @@ def unbox_brush(viewer: Viewer) -> None:
 
 
 def colormap(colours: Sequence[str]) -> DirectLabelColormap:
-    """Colour classes; 0 and 255 (not annotated) stay clear."""
-    table: dict[int | None, Any] = {None: "transparent", 0: "transparent", 255: "transparent"}
+    """Colour classes; background and what is not annotated stay clear."""
+    table: dict[int | None, Any] = {None: "transparent", 0: "transparent", NOT_ANNOTATED: "transparent"}
     table.update(enumerate(colours, 1))
     return DirectLabelColormap(color_dict=table)

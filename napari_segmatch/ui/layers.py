@@ -10,7 +10,7 @@ from napari.layers import Labels, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
-from ..types import Volume
+from ..types import NOT_ANNOTATED, Volume
 from .display import Flip
 from .layer_settings import (
     AXES,
@@ -200,7 +200,7 @@ class Layers:
         if self.proposal is not None:
             self.proposal.data[...] = 0
             for z, labels in slices.items():
-                self.proposal.data[z] = np.where(labels == 255, 0, labels)
+                self.proposal.data[z] = np.where(labels == NOT_ANNOTATED, 0, labels)
             self.proposal.refresh(extent=False, thumbnail=False, highlight=False)
 
     def choose_class(self, label: int) -> None:

@@ -14,6 +14,7 @@ from qtpy.QtWidgets import QOpenGLWidget, QWidget
 
 from ..types import NOT_ANNOTATED
 from .desk import Desk
+from .slices import in_structure
 from .style import OWN
 
 _EDGE, _GAP = 190, 4
@@ -115,7 +116,7 @@ class Planes(QWidget):
             return
         labels = self.desk.labels[self.desk.drawn]
         self.point = [n // 2 for n in self.desk.labels.shape]
-        self.look_at(((labels > 0) & (labels != NOT_ANNOTATED)).any(axis=0))
+        self.look_at(np.asarray(in_structure(labels).any(axis=0)))
 
     def look_at(self, inside: np.ndarray) -> None:
         """Cut through the middle of a mask (y, x) as stored, if there is anything in it."""

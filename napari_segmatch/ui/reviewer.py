@@ -8,6 +8,7 @@ import numpy as np
 
 from ..types import NOT_ANNOTATED, HumanVerdict, Proposal
 from .showing import Showing
+from .slices import in_structure
 from .strokes import Change
 
 
@@ -43,7 +44,7 @@ class Reviewer(Showing):
         """Return where (y, x) the person has painted on the slice, as far as it is not done."""
         mine = self.desk.labels[item.z]
         done = item.z in self.desk.done or item.decision in ("accepted", "corrected")
-        return (mine > 0) & (mine != NOT_ANNOTATED) & (not done)
+        return in_structure(mine) & (not done)
 
     def _painted_over(self, item: Proposal) -> np.ndarray | None:
         """Return the slice as it was when the proposal came, if the person has painted on it since."""

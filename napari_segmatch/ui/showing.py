@@ -11,8 +11,9 @@ from psygnal import Signal
 from ..columns import Some
 from ..ranking import nearest, threshold
 from ..session import Session
-from ..types import NOT_ANNOTATED, Proposal
+from ..types import Proposal
 from .desk import Desk
+from .slices import in_structure
 from .strokes import Change, Strokes
 from .thumbnails import Thumbnails
 
@@ -119,7 +120,7 @@ class Showing:
         if self.current is None or not self.thumbnails.has(self.current):
             return False
         preview = self.thumbnails.preview(self.current)
-        return preview is not None and not ((preview.labels > 0) & (preview.labels != NOT_ANNOTATED)).any()
+        return preview is not None and not in_structure(preview.labels).any()
 
     @property
     def on_screen(self) -> bool:
@@ -146,7 +147,7 @@ class Showing:
             self._awaited = False
             self.hint.emit("")
         if preview is not None:
-            self.drawn.emit((preview.labels > 0) & (preview.labels != NOT_ANNOTATED))
+            self.drawn.emit(in_structure(preview.labels))
         self.moved.emit()
 
     def _previews_arrived(self, ids: set[int]) -> None:

@@ -13,9 +13,14 @@ from ..types import NOT_ANNOTATED, Case
 from .keys import ANNOTATE, shown
 
 
+def in_structure(labels: np.ndarray) -> np.ndarray:
+    """Return for each voxel, of labels of any shape, whether it belongs to a class."""
+    return (labels > 0) & (labels != NOT_ANNOTATED)
+
+
 def painted(labels: np.ndarray) -> np.ndarray:
     """Return for each slice of (z, y, x) whether something is painted on it."""
-    return ((labels != 0) & (labels != NOT_ANNOTATED)).any(axis=(1, 2))
+    return np.asarray(in_structure(labels).any(axis=(1, 2)))
 
 
 def between(low: np.ndarray, high: np.ndarray, share: float) -> np.ndarray:
