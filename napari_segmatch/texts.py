@@ -1,4 +1,4 @@
-"""Facts as text: names, tables, and fingerprints of what JSON can hold."""
+"""Facts as text: names, numbers of things, tables, and fingerprints of what JSON can hold."""
 
 from __future__ import annotations
 
@@ -15,6 +15,16 @@ FORBIDDEN = set('/\\:*?"<>|')
 def good_name(name: str) -> bool:
     """Whether a name can be a file's name on every system: of a case, a class or a sequence."""
     return 0 < len(name) <= 100 and not set(name) & FORBIDDEN and name.isprintable() and name == name.strip(" .")
+
+
+def count(n: int, noun: str) -> str:
+    """``1 case``, ``2 cases``."""
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
+
+
+def between_commas(text: str) -> list[str]:
+    """Return what stands between the commas, without what is empty."""
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def digest(fields: dict[str, object]) -> str:

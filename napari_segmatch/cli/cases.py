@@ -13,7 +13,8 @@ from ..errors import ConfigError, ImportProblem, ProjectError, Question
 from ..io import FoundCase, find_cases, find_dataset, read_label_table, with_answers
 from ..project import Project
 from ..project.upkeep import without_window
-from .common import Choose, Folder, answers, app, pairs, patterns, say, split
+from ..texts import between_commas
+from .common import Choose, Folder, answers, app, pairs, patterns, say
 
 
 @app.command()
@@ -28,8 +29,8 @@ def new(
 ) -> None:
     """Make a new project in a new or empty folder."""
     table = read_label_table(label_table) if label_table else None
-    names = table.names if table else split(classes)
-    with Project.create(project, names, split(sequences)) as made:
+    names = table.names if table else between_commas(classes)
+    with Project.create(project, names, between_commas(sequences)) as made:
         if table:
             made.set_colours(table.colours)
     say(f"Project {project.name} is ready. Next: segmatch add {project} FOLDER --image ...")
@@ -62,7 +63,7 @@ def add(
     choices = answers(choose)
     with Project.open(project) as opened:
         found = _found(opened, root, image, mask, pairs(series, "--series", "--series 'flair=*FLAIR*'"))
-        held_out = set(_known(split(validation), found, "--validation"))
+        held_out = set(_known(between_commas(validation), found, "--validation"))
         finished = set(_labelled_cases(labelled, labelled_file, mask, found)) | held_out
         kept = _kept_as_they_are(opened, found, held_out)
         new = [item for item in found if item.id not in kept]
@@ -202,7 +203,7 @@ def _labelled_cases(labelled: str | None, file: Path | None, mask: str | None, f
     elif labelled in (None, "all"):
         names = [item.id for item in found if item.mask is not None]
     else:
-        names = [] if labelled == "none" else split(labelled or "")
+        names = [] if labelled == "none" else between_commas(labelled or "")
     names = _known(names, found, "--labelled")
     if names and mask is None and not any(item.mask for item in found):
         raise ImportProblem("Labelled cases need masks: give --mask, as --mask '{case}/mask.nii.gz'.")

@@ -37,10 +37,6 @@ Choose = Annotated[
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
 
 
-def split(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def say(text: str) -> None:
     typer.echo(text)
 

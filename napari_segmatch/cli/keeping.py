@@ -11,6 +11,7 @@ from ..errors import ProjectError
 from ..project import Project
 from ..project.journal import recover as recover_strokes
 from ..project.upkeep import KEEP_DAYS, collect_garbage, garbage
+from ..texts import count
 from .common import Folder, app, say
 
 Case = Annotated[str, typer.Argument(metavar="CASE", help="The case's id.")]
@@ -25,7 +26,7 @@ def asides(project: Folder) -> None:
     for item in items:
         slices = ", ".join(str(grids[item.case].slice_number(z)) for z in item.slices)
         say(f"{item.version:>6}  {item.case:<24} {item.origin:<10} by {item.author} at {item.at}, slices {slices}")
-    say(f"{len(items)} versions wait. Next: segmatch choose {project} VERSION use|leave")
+    say(f"Next: segmatch choose {project} VERSION use|leave" if items else "No version waits for a choice.")
 
 
 @app.command()
@@ -57,7 +58,7 @@ def recover(
             raise ProjectError(f"{file.name} cannot be read ({error.strerror}).") from error
     if not whole:
         say("Some strokes in it are damaged, or of cases that are not in this project; the others are brought in.")
-    say(f"Strokes of {cases} cases are kept beside their masks. Next: segmatch asides {project}")
+    say(f"Strokes of {count(cases, 'case')} are kept beside the masks. Next: segmatch asides {project}")
 
 
 @app.command()
@@ -88,4 +89,5 @@ def gc(
         for file in files:
             say(file.relative_to(opened.path).as_posix())
         gone = collect_garbage(opened, days) if yes else 0
-    say(f"{gone} files deleted." if yes else f"{len(files)} files would be deleted: repeat with --yes.")
+    next_step = ": repeat with --yes" if files else ""
+    say(f"{count(gone, 'file')} deleted." if yes else f"{count(len(files), 'file')} would be deleted{next_step}.")

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ..packaging import convert_weights, package_run
+from ..texts import count
 from .common import Folder, app, say
 
 
@@ -23,7 +24,7 @@ def package(
 ) -> None:
     """Write a trained network as TorchScript, ONNX or a MONAI bundle, with a model card."""
     files = package_run(project, folder, kind, run, checkpoint)
-    say(f"{len(files)} files written to {folder}.")
+    say(f"{count(len(files), 'file')} written to {folder}.")
 
 
 @app.command()

@@ -20,7 +20,7 @@ from .common import Choose, Device, Folder, answers, app, pairs, patterns, say
 def predict(
     project: Folder,
     root: Annotated[
-        Path | None, typer.Argument(metavar="[ROOT]", help="New cases; the project's unlabelled ones if left out.")
+        Path | None, typer.Argument(metavar="ROOT", help="New cases; the project's unlabelled ones if left out.")
     ] = None,
     image: Annotated[
         list[str] | None,

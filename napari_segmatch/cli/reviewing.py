@@ -11,6 +11,7 @@ from ..errors import ProjectError
 from ..io import read_codes, read_mask
 from ..project import Project
 from ..project.layouts import LAYOUTS
+from ..texts import count
 from .common import Choose, Folder, answers, app, say
 
 
@@ -28,7 +29,7 @@ def review(
     for item in sorted(items, key=lambda item: -item.score):
         say(f"{item.id:>8}  {item.case:<24} {grids[item.case].slice_number(item.z):>5}  {item.score:5.2f}  "
             f"{item.verdict:<9} {item.decision or ''}")  # fmt: skip
-    say(f"{len(items)} proposals.")
+    say(f"{count(len(items), 'proposal')}.")
 
 
 WORDS = {"accept": "accepted", "reject": "rejected", "defer": "deferred"}
@@ -76,4 +77,4 @@ def export(
     with Project.open(project) as opened:
         known = read_codes(codes) if codes else None
         files = opened.export(folder, include_accepted=include_accepted, layout=layout, codes=known)
-    say(f"{len(files)} files written to {folder}.")
+    say(f"{count(len(files), 'file')} written to {folder}.")

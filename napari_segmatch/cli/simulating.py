@@ -14,8 +14,8 @@ from ..config import configure, parse_setting
 from ..errors import ConfigError
 from ..fsio import write_atomic
 from ..io import find_cases
-from ..texts import csv_text
-from .common import Choose, Device, Images, answered, app, patterns, say, split
+from ..texts import between_commas, csv_text
+from .common import Choose, Device, Images, answered, app, patterns, say
 
 Row = Mapping[str, object]
 
@@ -49,7 +49,7 @@ def simulate(
     from ..simulate import STRATEGIES, divide
     from ..simulate import simulate as run
 
-    wanted = split(strategies)
+    wanted = between_commas(strategies)
     unknown = sorted(set(wanted) - set(STRATEGIES))
     if unknown or not wanted:
         raise ConfigError(f"--strategies: choose among {', '.join(STRATEGIES)}; {unknown[:1]} is none of them.")
@@ -72,7 +72,7 @@ def simulate(
                 say(f"{strategy}: as {out} has it.")
                 continue
             rows[strategy] = []
-            for row in run(Path(scratch) / strategy, setup, strategy, config, budget, lead, split(classes),
+            for row in run(Path(scratch) / strategy, setup, strategy, config, budget, lead, between_commas(classes),
                            list(images)):  # fmt: skip
                 rows[strategy].append({**row, **settings})
                 say("  ".join(f"{name} {value}" for name, value in row.items()))

@@ -9,6 +9,7 @@ import typer
 
 from ..project.doctor import examine
 from ..project.upkeep import repair as mend
+from ..texts import count
 from .common import Folder, app, say
 
 
@@ -22,7 +23,7 @@ def sample(
     from ..sample import write_cases
 
     write_cases(folder, cases, seed)
-    say(f"{cases} cases are in {folder}, each with flair.nii.gz and mask.nii.gz.")
+    say(f"Written to {folder}: {count(cases, 'case')}, each with flair.nii.gz and mask.nii.gz.")
 
 
 @app.command()
@@ -40,4 +41,4 @@ def doctor(
     problems = examine(project)
     for problem in problems:
         say(problem)
-    say("The project is healthy." if not problems else f"{len(problems)} things to look at.")
+    say("The project is healthy." if not problems else f"{count(len(problems), 'thing')} to look at.")

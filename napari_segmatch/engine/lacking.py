@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
+from ..texts import count
 from ..types import PoolSnapshot
 
 
@@ -35,5 +36,5 @@ def lacking(classes: Sequence[str], shown: Tensor, pool: PoolSnapshot) -> list[s
 
 def outside(case: str, slices: int) -> str:
     """Say that labels of a case are cut off with the empty border of its image."""
-    many = "1 slice" if slices == 1 else f"{slices} slices"
+    many = count(slices, "slice")
     return f"Case {case}: all that is marked on {many} lies outside of the body as training sees it, and is not learnt."

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..project import Project
 from ..ranking import Pace
+from ..texts import count
 from ..types import HumanVerdict, Proposal, Verdict
 from .cases import Facts
 from .segmenting import SegmentingSession
@@ -97,7 +98,9 @@ class Session(SegmentingSession):
 
         def done(ids: list[int]) -> None:
             self.decided.emit(set(ids))
-            words = f"{len(ids)} slices that run {run} brought in are out again. Ctrl+Z in Review brings them back."
+            words = (
+                f"Out again: {count(len(ids), 'slice')} that run {run} brought in. Ctrl+Z in Review brings all back."
+            )
             self.message.emit(words if ids else f"Nothing of run {run} has been admitted.", False)
 
         self._save_somewhere(lambda: [item.proposal for item in self._open().roll_back(run)], done)

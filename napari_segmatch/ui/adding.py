@@ -11,8 +11,9 @@ from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QFormLayout, QI
 
 from ..errors import ImportProblem, Question
 from ..io import SUFFIXES, Found, FoundCase, find_cases, find_dataset, is_dicom, strip_suffix
+from ..texts import count
 from .folders import typed_folder
-from .style import button, column, count, row, text
+from .style import button, column, row, text
 
 FILES = f"Images ({' '.join('*' + suffix for suffix in SUFFIXES)});;All files (*)"
 THE_MASK = "the mask"

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
 
 from ..errors import Question
 from ..session import Session
+from ..texts import between_commas
 from .adding import AddForm, ask
 from .case_menu import CaseMenu
 from .cases_model import CASE_ROLE, STATES, CasesFilter, CasesModel, elision, kind, summary
@@ -183,7 +184,7 @@ class CasesPanel(Page):
         if not self.path.text().strip():
             self.session.message.emit("Choose a folder for the project first.", True)
             return
-        classes, sequences = _names(self.classes.text()), _names(self.sequences.text())
+        classes, sequences = between_commas(self.classes.text()), between_commas(self.sequences.text())
         self._try(lambda: self.session.create_project(typed_folder(self.path.text()), classes, sequences))
 
     def _open(self) -> None:
@@ -268,10 +269,6 @@ class CasesPanel(Page):
         self._next.setText(_next_step(self.session))
         self._stop.setVisible(self.session.adding > 0)
         self._rest.setVisible(not cases)  # without the table, the room goes below all that is said
-
-
-def _names(words: str) -> list[str]:
-    return [part.strip() for part in words.split(",") if part.strip()]
 
 
 def _next_step(session: Session) -> str:

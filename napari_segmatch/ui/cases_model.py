@@ -8,8 +8,8 @@ from typing import Any
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt
 
 from ..session import Ledger
+from ..texts import count
 from ..types import Case
-from .style import count
 
 COLUMNS = ("Case", "Open", "Score", "By")
 TIPS = ("What the case is called, and where it stands", "Proposals that nobody has judged",

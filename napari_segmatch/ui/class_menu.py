@@ -18,8 +18,9 @@ from qtpy.QtWidgets import (
 )  # fmt: skip
 
 from ..session import Session
+from ..texts import count
 from .desk import Desk
-from .style import column, count, palette, text
+from .style import column, palette, text
 
 
 class ClassMenu:

@@ -9,9 +9,10 @@ from qtpy.QtCore import QModelIndex, QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QKeyEvent, QPainter, QPen
 from qtpy.QtWidgets import QFrame, QListView, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
+from ..texts import count
 from ..types import Proposal
 from .queue import NUMBER_ROLE, PROPOSAL_ROLE, PROVEN_ROLE, QueueModel, score_words
-from .style import EMPTY, GOOD, LATER, button, column, count, row, text
+from .style import EMPTY, GOOD, LATER, button, column, row, text
 from .thumbnails import TILE, Thumbnails
 
 UNPROVEN = "Grey frames: made before the discriminator was proven, take their percentage for a guess."

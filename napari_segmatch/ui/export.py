@@ -10,9 +10,10 @@ from qtpy.QtWidgets import QComboBox, QFileDialog, QLineEdit, QListWidget, QRadi
 
 from ..errors import ImportProblem
 from ..session import Session
+from ..texts import count
 from .desk import Desk
 from .folders import typed_folder
-from .style import Page, button, count, row, text
+from .style import Page, button, row, text
 
 FORMATS = {
     "nifti": "NIfTI, a file each case",

@@ -6,11 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from ..texts import count
 from .desk import Desk
 from .keys import ANNOTATE, shown
 from .shapes import SHAPES, reshape
 from .slices import fill_gaps
-from .style import count
 
 
 class Filling:

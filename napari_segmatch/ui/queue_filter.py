@@ -8,7 +8,8 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QButtonGroup, QCheckBox, QComboBox, QWidget
 
 from ..ranking import ORDERS, Choice, Counts, Order, Which, how_many
-from .style import button, column, count, row
+from ..texts import count
+from .style import button, column, row
 
 _CHIPS: tuple[tuple[Which, str, str], ...] = (
     ("all", "all", "Every proposal, spot checks included"),

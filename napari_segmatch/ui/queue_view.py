@@ -7,6 +7,7 @@ from qtpy.QtGui import QColor, QFont, QFontMetrics, QPainter
 from qtpy.QtWidgets import QHeaderView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QTableView
 
 from ..ranking import is_blind
+from ..texts import count
 from ..types import Proposal
 from .queue import (
     HEADING_ROLE,
@@ -18,7 +19,7 @@ from .queue import (
     score_words,
     verdict_words,
 )
-from .style import EMPTY, GOOD, LATER, UNSURE, VERDICT_COLOURS, count
+from .style import EMPTY, GOOD, LATER, UNSURE, VERDICT_COLOURS
 from .thumbnails import SIDE, Thumbnails
 
 _ROW = SIDE + 8

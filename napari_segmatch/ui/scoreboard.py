@@ -7,7 +7,8 @@ from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 from ..ranking import interval, overturned
 from ..session import Session
-from .style import column, count, holder, text
+from ..texts import count
+from .style import column, holder, text
 
 _KEPT, _CHANGED = ("accepted",), ("rejected", "corrected")
 

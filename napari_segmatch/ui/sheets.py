@@ -9,13 +9,14 @@ from qtpy.QtWidgets import QWidget
 
 from ..ranking import is_blind
 from ..session import Session
+from ..texts import count
 from ..types import Proposal
 from .contact_sheet import ContactSheet
 from .desk import Desk
 from .queue import QueueModel
 from .reviewer import Reviewer
 from .slices import painted
-from .style import count, stylesheet
+from .style import stylesheet
 from .thumbnails import Thumbnails
 
 

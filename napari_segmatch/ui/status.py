@@ -8,8 +8,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QWidget
 
 from ..session import Session
+from ..texts import count
 from .desk import Desk
-from .style import ago, column, count, duration
+from .style import ago, column, duration
 from .train import validation_count
 
 
