@@ -80,7 +80,7 @@ def evaluate(
     mask: Annotated[str, typer.Option(help="Pattern of the true masks, as {case}/mask.nii.gz.")],
     choose: Choose = None,
 ) -> None:
-    """Compare masks with true ones: Dice, lesion-slice Dice, HD95, false positives. Also writes evaluation.csv."""
+    """Compare masks with true ones: Dice, lesion-slice Dice, HD95, false positives. Also writes two tables of them."""
     truths = {item.id: item.images["mask"] for item in find_cases(root, {"mask": mask}, None, say)}
     for line in evaluate_folder(folder, truths, answers(choose)):
         say(line)

@@ -1,4 +1,4 @@
-"""The cases and masks of a project folder: the middle of :class:`napari_segmatch.project.Project`."""
+"""The cases of a project folder, and how a version of a mask is added to one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SHOWN = 20
 
 
 class CaseFolder(ProjectFolder):
-    """A folder of cases with versioned masks. See :class:`napari_segmatch.project.Project` for its rules."""
+    """A folder of cases. See :class:`napari_segmatch.project.Project` for its rules."""
 
     @property
     def cases(self) -> list[Case]:

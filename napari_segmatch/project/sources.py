@@ -86,7 +86,7 @@ class _Hashed:
         self._known: dict[str | None, Path] = {}
 
     def find(self, sha256: str | None) -> Path | None:
-        """Without a hash (a project of version 1) the first is taken: the pixels are compared when it is opened."""
+        """Without a hash (of a project from before version 3) the first is taken: opened, its pixels are compared."""
         if sha256 is None:
             return next((path for path in self._files if path.exists()), None)
         while sha256 not in self._known and (path := next(self._waiting, None)) is not None:

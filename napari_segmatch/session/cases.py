@@ -97,7 +97,7 @@ class CaseSession(KeepingSession):
         self._saved_at_tick.clear()
 
     def close(self) -> None:
-        """End the session: see the class's policy."""
+        """End the session, as :class:`napari_segmatch.session.Session` says."""
         self.close_project()
         self._jobs.close()
         end_child()
