@@ -49,6 +49,37 @@ def test_reference_tables_are_generated_from_the_code():
     assert generate.renewed(text) == text
 
 
+def _options(command):
+    """Return the options of a command, and of those below it."""
+    mine = {option for one in command.params for option in one.opts}
+    return mine.union(*map(_options, getattr(command, "commands", {}).values()))
+
+
+def test_reference_names_every_verb_and_only_options_that_there_are():
+    """The tables of the shell against the shell itself."""
+    import typer
+
+    from napari_segmatch.cli import app
+
+    commands = typer.main.get_command(app).commands
+    shell = (ROOT / "docs" / "reference.md").read_text("utf-8").split("## Shell")[1].split("## Python")[0]
+    told = set()
+    for line in (line for line in shell.splitlines() if line.startswith("| `")):
+        verbs = re.findall(r"`([a-z]+) [A-Z]", line.split(" | ")[0])
+        told.update(verbs)
+        known = set().union(*(_options(commands[verb]) for verb in verbs))
+        assert set(re.findall(r"--[a-z-]+", line)) <= known, line
+    assert told == {name for name, command in commands.items() if not command.hidden}
+
+
+def test_the_page_on_files_names_every_layout():
+    """Whatever an export can be."""
+    from napari_segmatch.project.layouts import LAYOUTS
+
+    page = (ROOT / "docs" / "files.md").read_text("utf-8").split("| layout | files |")[1].split("\n\n")[0]
+    assert re.findall(r"^\| `([a-z-]+)` \|", page, re.M) == list(LAYOUTS)
+
+
 def test_reference_names_every_network():
     """A setting that takes a name says which names there are."""
     from napari_segmatch.config import TrainConfig

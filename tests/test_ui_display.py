@@ -533,3 +533,11 @@ def test_a_contact_sheet_says_which_percentages_are_not_proven(qapp, proven):
     colours = {shown.pixelColor(x, y).name() for x in range(40) for y in range(60)}
     assert (GOOD in colours, LATER in colours) == (proven, not proven)
     assert any(UNPROVEN in label.text() for label in sheet.findChildren(QLabel)) is not proven
+
+
+def test_the_window_exports_what_the_shell_does():
+    """Both lists of layouts are one."""
+    from napari_segmatch.project.layouts import LAYOUTS
+    from napari_segmatch.ui.export import FORMATS
+
+    assert list(FORMATS) == list(LAYOUTS)
