@@ -14,6 +14,7 @@ from ..session import Session
 from ..types import Case, Proposal, Volume
 from .display import Flip
 from .editing import Editing
+from .links import Links
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -36,7 +37,7 @@ class Desk(Editing):
         self._then: list[Any] = [None, None, None]
         self._hurry = QTimer(self, interval=HURRY_MS)
         self._hurry.timeout.connect(session.poll)
-        self._links = [
+        self._links = Links(
             (self.layers.painted, self._on_painted),
             (self.layers.restored, self._on_restored),
             (session.mask_saved, self._on_saved),
@@ -45,9 +46,7 @@ class Desk(Editing):
             (session.replaced, self._on_replaced),
             (session.colours_changed, lambda: self.layers.recolour(session.colours)),
             (viewer.dims.events.current_step, self._on_step),
-        ]
-        for signal, slot in self._links:
-            signal.connect(slot)
+        )
 
     def close(self) -> None:
         """Save what is not saved and let go of everything; a case that is still being read is not shown any more."""
@@ -55,9 +54,7 @@ class Desk(Editing):
         self._look_timer.stop()
         self._wanted = ""
         self.save()
-        for signal, slot in self._links:
-            signal.disconnect(slot)
-        self._links = []
+        self._links.cut()
         self.layers.close()
 
     # opening ---------------------------------------------------------------------------------------------

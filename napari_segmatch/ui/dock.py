@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, QSize, QTimer
 from qtpy.QtWidgets import QApplication, QLabel, QTabWidget, QVBoxLayout, QWidget
@@ -15,6 +15,7 @@ from .cases import CasesPanel
 from .desk import Desk
 from .export import ExportPanel
 from .keys import KeyFilter, shown_sheet
+from .links import Links
 from .offers import OfferBar
 from .overlays import Overlays
 from .review import ReviewPanel
@@ -63,7 +64,7 @@ class SegmatchDock(QWidget):
         self.keys = KeyFilter(self, self.tabs_name, self._find_action)
         self.timer = QTimer(self, interval=POLL_MS)
         self.timer.timeout.connect(self._beat)
-        self._links: tuple[tuple[Any, Callable[..., None]], ...] = (
+        self._links = Links(
             (self.session.message, self._say),
             (self.session.project_changed, self._project_changed),
             (self.session.run_begins, self.banner.dismiss),  # whatever went wrong with the run before
@@ -73,8 +74,6 @@ class SegmatchDock(QWidget):
             (self.review.reviewer.hint, self.status.hint),
             (napari_viewer.events.theme, self._show_theme),
         )
-        for signal, slot in self._links:
-            signal.connect(slot)
         self.cases.opened.connect(self.annotate_case)
         app = QApplication.instance()
         if app is not None:
@@ -273,9 +272,7 @@ class SegmatchDock(QWidget):
         self.offers.unlink()
         for panel in self.panels().values():
             panel.unlink()
-        for signal, slot in self._links:
-            signal.disconnect(slot)
-        self._links = ()
+        self._links.cut()
         self.thumbnails.close()
         self.overlays.detach()
         self.session.close()

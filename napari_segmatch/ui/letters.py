@@ -9,6 +9,7 @@ from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QLabel, QOpenGLWidget, QWidget
 
 from .display import Flip, edge_letters
+from .links import Links
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -27,8 +28,7 @@ class EdgeLetters(QObject):
         self._canvas: QWidget | None = None
         self._labels: dict[str, QLabel] = {}
         self._covered = 0
-        viewer.dims.events.order.connect(self.redraw)
-        viewer.dims.events.ndisplay.connect(self.redraw)
+        self._links = Links((viewer.dims.events.order, self.redraw), (viewer.dims.events.ndisplay, self.redraw))
 
     def attach(self, window: QWidget) -> None:
         """Find the canvas inside napari's window and lay the labels over it."""
@@ -41,8 +41,7 @@ class EdgeLetters(QObject):
         self.redraw()
 
     def detach(self) -> None:
-        self.viewer.dims.events.order.disconnect(self.redraw)
-        self.viewer.dims.events.ndisplay.disconnect(self.redraw)
+        self._links.cut()
         canvas, labels = self._canvas, self._labels
         self._canvas, self._labels = None, {}
         if canvas is None:

@@ -9,6 +9,7 @@ from qtpy.QtWidgets import QFrame
 from ..session import Session
 from ..types import Aside, Case
 from .desk import Desk
+from .links import Links
 from .style import button, column, row, text
 
 
@@ -27,13 +28,11 @@ class OfferBar(QFrame):
         layout = column(self._text, row(show, take, leave))
         layout.setContentsMargins(8, 4, 4, 4)
         self.setLayout(layout)
-        session.asides_changed.connect(self.redraw)
-        session.project_changed.connect(self.redraw)
+        self._links = Links((session.asides_changed, self.redraw), (session.project_changed, self.redraw))
         self.redraw()
 
     def unlink(self) -> None:
-        self.session.asides_changed.disconnect(self.redraw)
-        self.session.project_changed.disconnect(self.redraw)
+        self._links.cut()
 
     @property
     def offer(self) -> Aside | None:

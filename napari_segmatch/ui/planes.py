@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from qtpy.QtCore import QPoint, QRect, Qt, Signal
@@ -14,6 +13,7 @@ from qtpy.QtWidgets import QOpenGLWidget, QWidget
 
 from ..types import NOT_ANNOTATED
 from .desk import Desk
+from .links import Links
 from .slices import in_structure
 from .style import OWN
 
@@ -72,13 +72,11 @@ class Planes(QWidget):
         self._tiles: list[tuple[Tile, QRect]] = []
         self.setToolTip("Other planes and sequences; click to go there (key: O)")
         self.setAccessibleName("Linked planes and sequences")
-        self._links: tuple[tuple[Any, Callable[[], None]], ...] = (
+        self._links = Links(
             (desk.opened, self._opened),
             (desk.slice_changed, self.redraw),
             (desk.labels_changed, self.redraw),
         )
-        for signal, slot in self._links:
-            signal.connect(slot)
         self.hide()
 
     def attach(self, window: QWidget) -> None:
@@ -89,9 +87,7 @@ class Planes(QWidget):
             self.redraw()
 
     def detach(self) -> None:
-        for signal, slot in self._links:
-            signal.disconnect(slot)
-        self._links = ()
+        self._links.cut()
         with contextlib.suppress(RuntimeError):  # napari's window has gone, and this with it
             self.hide()
             self.setParent(None)

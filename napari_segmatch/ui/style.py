@@ -22,6 +22,8 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from .links import Links, Pair
+
 CLASS_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
 """Okabe and Ito's palette: told apart with any common kind of colour blindness."""
 
@@ -162,18 +164,14 @@ class Page(QScrollArea):
         super().__init__()
         self.setWidgetResizable(True)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._links: list[tuple[Any, Callable[..., Any]]] = []
+        self._links = Links()
 
-    def link(self, *pairs: tuple[Any, Callable[..., Any]]) -> None:
+    def link(self, *pairs: Pair) -> None:
         """Connect signals to slots until :meth:`unlink`."""
-        self._links += pairs
-        for signal, slot in pairs:
-            signal.connect(slot)
+        self._links.add(*pairs)
 
     def unlink(self) -> None:
-        for signal, slot in self._links:
-            signal.disconnect(slot)
-        self._links.clear()
+        self._links.cut()
 
     def arrange(self, *items: QWidget | QLayout) -> None:
         """Lay out the tab; the last item takes the room that is left, and keeps it when it is hidden."""

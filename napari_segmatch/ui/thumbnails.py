@@ -17,6 +17,7 @@ from ..io import first_present
 from ..session import Session
 from ..types import NOT_ANNOTATED, Case, Proposal
 from .display import Flip, window
+from .links import Links
 from .style import palette
 
 SIDE = 54
@@ -91,14 +92,14 @@ class Thumbnails:
         self._wanted_cases: OrderedDict[str, Case] = OrderedDict()
         self._refused: set[int] = set()  # proposals that lists do not ask for again; whoever goes to one does
         self._busy = False
-        session.project_changed.connect(self.clear)
-        session.colours_changed.connect(self.clear)
-        session.replaced.connect(self._forget_case)
+        self._links = Links(
+            (session.project_changed, self.clear),
+            (session.colours_changed, self.clear),
+            (session.replaced, self._forget_case),
+        )
 
     def close(self) -> None:
-        self.session.project_changed.disconnect(self.clear)
-        self.session.colours_changed.disconnect(self.clear)
-        self.session.replaced.disconnect(self._forget_case)
+        self._links.cut()
         self.clear()
 
     def clear(self) -> None:
