@@ -965,6 +965,27 @@ def test_adding_a_folder_previews_first_and_sets_a_broken_file_aside(dock, proje
     assert dock.banner.sentence
 
 
+def test_each_case_fills_the_view_until_somebody_zooms(dock, tmp_path, settle):
+    """Cases differ in size: the larger one after a small one is not cut off."""
+    dock.session.create_project(tmp_path / "project", ["lesion"], ["flair"])
+    for name, shape in (("small", (4, 32, 40)), ("large", (6, 96, 80))):
+        write_case(tmp_path / name, shape=shape)
+        dock.session.add_cases([FoundCase(name, {"flair": tmp_path / name / "flair.nii.gz"})])
+    dock.session.wait()
+    camera, zooms = dock.desk.layers.viewer.camera, []
+    for name in ("small", "large", "small"):
+        dock.annotate_case(name)
+        settle(dock, lambda name=name: dock.desk.case_id == name)
+        zooms.append(camera.zoom)
+        middle = [(n - 1) * mm / 2 for n, mm in zip(dock.desk.labels.shape, dock.desk.layers.mask.scale, strict=True)]
+        assert list(camera.center[1:]) == pytest.approx(middle[1:])
+    assert zooms[0] == zooms[2] > 1.5 * zooms[1]
+    camera.zoom = 3 * zooms[0]
+    dock.annotate_case("large")
+    settle(dock, lambda: dock.desk.case_id == "large")
+    assert camera.zoom == 3 * zooms[0]
+
+
 def test_a_case_that_is_added_anew_is_shown_with_its_new_images(dock, tmp_path, settle):
     """On the desk, in the table and to the suggester, whatever was drawn a moment before."""
     dock.session.create_project(tmp_path / "project", ["lesion"], ["flair"])

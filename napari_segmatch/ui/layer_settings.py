@@ -40,6 +40,24 @@ def is_in(viewer: Viewer, layer: Layer) -> bool:
     return any(layer is other for other in viewer.layers)
 
 
+class Fit:
+    """Has each case fill the view, until somebody zooms or moves it: cases differ in size."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        self._viewer = viewer
+        self._left: tuple[object, ...] = ()
+
+    def again(self, first: bool) -> None:
+        """Fit the view to the case on the screen, if it is the first one or the view is as it was left here."""
+        if first or self._looks() == self._left:
+            self._viewer.reset_view()
+            self._left = self._looks()
+
+    def _looks(self) -> tuple[object, ...]:
+        camera = self._viewer.camera
+        return camera.zoom, tuple(camera.center), self._viewer.dims.ndisplay
+
+
 def outline(layer: Labels, thickness: int, opacity: float) -> None:
     """Each of these settings makes napari draw the layer anew."""
     if layer.contour != thickness:

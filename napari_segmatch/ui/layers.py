@@ -15,6 +15,7 @@ from .display import Flip
 from .layer_settings import (
     AXES,
     OPACITY,
+    Fit,
     colormap,
     drawn_once,
     is_in,
@@ -56,6 +57,7 @@ class Layers:
         self._thickness = 2
         self._working = False
         self._hidden: list[Layer] = []
+        self._fit = Fit(viewer)
         viewer.layers.events.removed.connect(self._on_removed)
         unbox_brush(viewer)
 
@@ -99,8 +101,7 @@ class Layers:
         finally:
             self._working = False
         self.viewer.layers.selection.active = self.mask
-        if first:
-            self.viewer.reset_view()
+        self._fit.again(first)
 
     def _take_colours(self, classes: Sequence[str], colours: Mapping[str, str]) -> bool:
         """Note the classes and their colours; returns whether they are other ones."""
