@@ -5,12 +5,13 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QRect, Qt
+from qtpy.QtGui import QColor, QImage, QPainter
 from qtpy.QtWidgets import QLabel
 
 from napari_segmatch.config import configure
 from napari_segmatch.errors import ImportProblem
-from napari_segmatch.events import Examined, Finished, PoolChanged, Step
+from napari_segmatch.events import Examined, Finished, PoolChanged, Proposed, Step
 from napari_segmatch.history import sentence
 from napari_segmatch.ledger import Ledger
 from napari_segmatch.ranking import (
@@ -33,6 +34,7 @@ from napari_segmatch.ui.config_form import ConfigForm
 from napari_segmatch.ui.contact_sheet import UNPROVEN, ContactSheet
 from napari_segmatch.ui.diagnosis import diagnose
 from napari_segmatch.ui.display import Flip, edge_letters, window
+from napari_segmatch.ui.planes import _write
 from napari_segmatch.ui.queue import QueueModel
 from napari_segmatch.ui.scoreboard import seen_sentence
 from napari_segmatch.ui.shapes import SHAPES, reshape, smooth, without_islands
@@ -355,6 +357,16 @@ def test_the_sentence_of_diagnosis():
     assert diagnose(steps(0.5), cases, ["lesion"], "running") == ""
 
 
+def test_the_sentence_of_diagnosis_names_every_class_that_is_concerned():
+    cases, history = [case("a", (1,)), case("b", (1,), validation=True)], steps(0.5)
+    for _ in range(3):
+        history.add(Proposed(1, 1, 2, 8, {"front": [0, 5], "back": [0, 5], "rim": [2, 5]}))
+    assert "shows front or back passes" in diagnose(history, cases, ["front", "back", "rim"], "running")
+    for _ in range(3):
+        history.add(Proposed(1, 1, 2, 8, {"front": [0, 0], "back": [0, 0], "rim": [2, 5]}))
+    assert "shows front or back lately" in diagnose(history, cases, ["front", "back", "rim"], "running")
+
+
 def test_which_masks_are_finished_and_who_is_held_out(tmp_path):
     files = [tmp_path / f"p{i}_{s}.nii.gz" for i in (1, 2) for s in ("t1", "flair")]
     found = from_files(files, ("flair", "t1"))
@@ -541,3 +553,12 @@ def test_the_window_exports_what_the_shell_does():
     from napari_segmatch.ui.export import FORMATS
 
     assert list(FORMATS) == list(LAYOUTS)
+
+
+def test_the_title_of_a_plane_stands_out_from_a_bright_picture(qapp):
+    bright = QImage(80, 40, QImage.Format.Format_RGB888)
+    bright.fill(Qt.GlobalColor.white)
+    painter = QPainter(bright)
+    _write(painter, QRect(0, 0, 80, 40), "side")
+    painter.end()
+    assert bright.pixelColor(3, 3).lightness() < 128 and bright.pixelColor(70, 35) == QColor("white")

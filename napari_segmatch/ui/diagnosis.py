@@ -49,13 +49,13 @@ def _about_health(history: History, classes: Sequence[str]) -> str:
     rounds = history.proposed[-3:]
     if len(rounds) < 3 or len(classes) < 2:
         return ""
-    for name in rounds[-1].by_class:
-        passed = sum(item.by_class.get(name, [0, 0])[0] for item in rounds)
-        of = sum(item.by_class.get(name, [0, 0])[1] for item in rounds)
-        if not of:
-            return f"No proposal shows {name} lately: label a few more slices that do."
-        if not passed:
-            return f"No proposal that shows {name} passes the discriminator: correct a few of them."
+    counts = {name: [item.by_class.get(name, [0, 0]) for item in rounds] for name in rounds[-1].by_class}
+    unseen = [name for name, pairs in counts.items() if not any(of for _, of in pairs)]
+    if unseen:
+        return f"No proposal shows {' or '.join(unseen)} lately: label a few more slices that do."
+    failing = [name for name, pairs in counts.items() if not any(passed for passed, _ in pairs)]
+    if failing:
+        return f"No proposal that shows {' or '.join(failing)} passes the discriminator: correct a few of them."
     return ""
 
 

@@ -172,9 +172,7 @@ class Planes(QWidget):
                              box.top() + round(down * box.height() / rows))  # fmt: skip
             painter.drawLine(box.left() + round(right * box.width() / columns), box.top(),
                              box.left() + round(right * box.width() / columns), box.bottom())  # fmt: skip
-            painter.setPen(QColor("#f0e442"))
-            painter.drawText(box.adjusted(4, 2, -2, -2), Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft,
-                             tile.title)  # fmt: skip
+            _write(painter, box, tile.title)
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         self._go(event.position().toPoint())
@@ -193,3 +191,12 @@ class Planes(QWidget):
                 self.desk.layers.z = self.point[0]
                 self.redraw()
                 return
+
+
+def _write(painter: QPainter, box: QRect, title: str) -> None:
+    """Write a title in a picture's corner, on a dark ground of its own: many pictures are bright there."""
+    ground = painter.fontMetrics().boundingRect(title).adjusted(-5, -1, 5, 1)
+    ground.moveTopLeft(box.topLeft() + QPoint(2, 2))
+    painter.fillRect(ground, QColor(0, 0, 0, 150))
+    painter.setPen(QColor("#f0e442"))
+    painter.drawText(ground, Qt.AlignmentFlag.AlignCenter, title)

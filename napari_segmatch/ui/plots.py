@@ -107,7 +107,7 @@ class RunPlots(QWidget):
             colour = self._palette[index]
             self._passed.plot([p[0] for p in points], [p[1] for p in points], pen=pg.mkPen(colour, width=_WIDTH),
                               symbol="o", symbolSize=4, symbolBrush=colour, symbolPen=None)  # fmt: skip
-            words.append((f"{name} {100 * points[-1][1]:.0f} %" if points else f"{name} none", colour))
+            words.append((f"{name} {100 * points[-1][1]:.0f}\u00a0%" if points else f"{name} none", colour))
         self._titles[1].setText(_legend("Share that passes", words))
 
 
