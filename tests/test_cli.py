@@ -125,6 +125,8 @@ def test_interrupted_training_is_resumed(world, tmp_path):
         (["train", "missing"], "no project folder"),
         (["resume", "{project}", "--run", "99"], "no run 99"),
         (["new", "{project}"], "not empty"),
+        (["new", "fresh", "--classes", "Background,front,back"], "'Background' is no class"),
+        (["new", "fresh", "--classes", "front,Front"], "more than capital letters"),
         (["add", "{project}", "{images}", "--image", "flair=x.nii.gz"], "{case}"),
         (["add", "{project}", "{images}", "--image", "t9={case}/flair.nii.gz"], "flair"),
         (["add", "{project}", "{images}", "--image", "flair={case}/none.nii.gz"], "none.nii.gz"),

@@ -17,16 +17,19 @@ def check_names(what: str, names: Sequence[str]) -> None:
     """Check the names of a project's classes or sequences; after those of sequences, options go on with “=”."""
     forbidden = FORBIDDEN | {"="} if what == "sequence" else FORBIDDEN
     good = not isinstance(names, str) and all(good_name(name) and not set(name) & forbidden for name in names)
-    if not good or not names or len(set(names)) < len(names):
+    if not good or not names or len({name.casefold() for name in names}) < len(names):
         raise ProjectError(
-            f"A project needs one or more {what} names, each different, without any of {' '.join(sorted(forbidden))}; "
-            f"given was {names!r}."
+            f"A project needs one or more {what} names, each different by more than capital letters, without any of "
+            f"{' '.join(sorted(forbidden))}; given was {names!r}."
         )
 
 
-def check_classes(names: Sequence[str]) -> None:
-    """Check the names of a project's classes, of which label values leave room for so many."""
+def check_classes(names: Sequence[str], known: Sequence[str] = ()) -> None:
+    """Check the names of a project's classes, of which label values leave room for so many; some it has already."""
     check_names("class", names)
+    ground = [name for name in names if name.casefold() == "background" and name not in known]
+    if ground:
+        raise ProjectError(f"{ground[0]!r} is no class: it is what nobody has painted, so leave it out.")
     if len(names) > MAX_CLASSES:
         raise ProjectError(f"{len(names)} classes are too many; at most {MAX_CLASSES} are possible.")
 

@@ -22,7 +22,7 @@ REOPENED = "reopened"
 
 def set_classes(project: Project, names: Sequence[str], reopen: bool) -> None:
     """See :meth:`napari_segmatch.project.Project.set_classes`."""
-    check_classes(names)
+    check_classes(names, project.classes)
     before = project.classes, project.colours
     renamed = dict(zip(project.classes, names, strict=False))
     colours = {renamed[name]: colour for name, colour in project.colours.items() if name in renamed}
