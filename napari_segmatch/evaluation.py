@@ -37,7 +37,12 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices |
     from .engine.metrics import score_case
 
     shown: dict[str, set[int]] = {}
-    for case, path in sorted(truths.items()):
+    here = {case: path for case, path in sorted(truths.items()) if (folder / f"{case}.nii.gz").exists()}
+    missing = sorted(truths.keys() - here.keys())
+    if here and missing:
+        what = "it" if len(missing) == 1 else "them"
+        yield f"{', '.join(missing)}: left out. There is no mask of {what} in {folder}."
+    for case, path in here.items():
         try:
             shown[case] = _labels_in(*_pair(folder, case, path, choices or {}))
         except ImportProblem as error:

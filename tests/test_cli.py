@@ -294,6 +294,10 @@ def test_evaluation_names_what_it_leaves_out(world, tmp_path):
     assert done.returncode == 0
     assert "b: left out" in done.stdout
     assert "n=4" in done.stdout
+    (tmp_path / "d.nii.gz").unlink()
+    done = segmatch("evaluate", tmp_path, world / "images", "--mask", "{case}/mask.nii.gz")
+    assert f"b, d: left out. There is no mask of them in {tmp_path}." in done.stdout, "in one line, and where"
+    assert "n=3" in done.stdout
 
 
 def test_true_masks_are_read_as_somebody_says(tmp_path):
