@@ -328,7 +328,7 @@ def test_a_corrected_mask_is_read_as_somebody_says(tmp_path):
     corrected.write_bytes(encode_segments(drawn, grid, ["edema", "core"], {}))
     decide = ("decide", tmp_path / "project", 1, "accept", "--mask", corrected)
     asked = segmatch(*decide)
-    assert asked.returncode == 2 and "grid=as-stored" in asked.stderr
+    assert asked.returncode == 2 and "grid=as-stored" in asked.stderr and "repeat it with --choose" in asked.stderr
     done = segmatch(*decide, "--choose", "grid=as-stored")
     assert done.returncode == 0, done.stderr
     with Project.open(tmp_path / "project") as project:

@@ -9,7 +9,7 @@ import warnings
 
 import typer
 
-from ..errors import SegmatchError
+from ..errors import Question, SegmatchError
 from ..runner import REFUSED
 from . import (  # noqa: F401
     cases, training, predicting, packaging, reviewing, simulating, keeping, upkeep, benchmarking,
@@ -22,6 +22,8 @@ def main() -> None:
     warnings.filterwarnings("ignore", module="monai")
     try:
         code = app(standalone_mode=False)
+    except Question as error:
+        code = _complain(f"{error} Then repeat it with --choose.")
     except SegmatchError as error:
         code = _complain(str(error))
     except KeyboardInterrupt:
