@@ -178,6 +178,27 @@ def test_classes_are_renamed_and_added_and_done_slices_opened_again(tmp_path):
         assert not any(case.labelled for case in opened.cases) and (opened.mask("a") == 1).any()
 
 
+def test_what_the_shell_suggests_can_be_typed(tmp_path):
+    """Also in a folder whose name has a space; and nothing is suggested where there is nothing to do."""
+    made = segmatch("new", "my scans", "--classes", "front, back", cwd=tmp_path)
+    assert "segmatch add 'my scans' FOLDER" in made.stdout
+    assert segmatch("asides", "my scans", cwd=tmp_path).stdout == "No version waits for a choice.\n"
+
+
+def test_a_sequence_that_comes_later_takes_no_other_one_away(tmp_path):
+    """A case that has one sequence is not added anew with the other alone; with both it is."""
+    write_case(tmp_path / "images" / "a", 0, sequences=("t1", "t2"))
+    segmatch("new", tmp_path / "p", "--sequences", "t1,t2")
+    add = ("add", tmp_path / "p", tmp_path / "images", "--image")
+    assert segmatch(*add, "t1={case}/t1/image.nii.gz").returncode == 0
+    done = segmatch(*add, "t2={case}/t2/image.nii.gz")
+    assert "has t1 already, and would lose it" in done.stderr and "used without it" not in done.stdout
+    with Project.open(tmp_path / "p") as project:
+        assert list(project.image_paths("a")) == ["t1"]
+        assert segmatch(*add, "t1={case}/t1/image.nii.gz", "--image", "t2={case}/t2/image.nii.gz").returncode == 0
+        assert sorted(project.image_paths("a")) == ["t1", "t2"]
+
+
 def test_help_documents_every_command():
     """Each verb has a line, each option a help text."""
     text = segmatch("--help").stdout

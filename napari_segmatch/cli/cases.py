@@ -14,7 +14,7 @@ from ..io import FoundCase, find_cases, find_dataset, read_label_table, with_ans
 from ..project import Project
 from ..project.upkeep import without_window
 from ..texts import between_commas
-from .common import Choose, Folder, answers, app, pairs, patterns, say
+from .common import Choose, Folder, answers, app, pairs, patterns, say, typed
 
 
 @app.command()
@@ -33,7 +33,7 @@ def new(
     with Project.create(project, names, between_commas(sequences)) as made:
         if table:
             made.set_colours(table.colours)
-    say(f"Project {project.name} is ready. Next: segmatch add {project} FOLDER --image ...")
+    say(f"Project {project.name} is ready. Next: segmatch add {typed(project)} FOLDER --image ...")
 
 
 @app.command()
@@ -67,20 +67,22 @@ def add(
         finished = set(_labelled_cases(labelled, labelled_file, mask, found)) | held_out
         kept = _kept_as_they_are(opened, found, held_out)
         new = [item for item in found if item.id not in kept]
-        added, asked = 0, dict[tuple[str, ...], str]()
+        added, asked = list[FoundCase](), dict[tuple[str, ...], str]()
         for number, item in enumerate(new, 1):
             if sys.stderr.isatty():
                 typer.echo(f"\r{number} of {len(new)}  {item.id}   ", err=True, nl=number == len(new))
             item = replace(item, choices=with_answers(item.choices, choices))
-            added += _add_one(opened, item, asked, item.id in finished, item.id in held_out)
+            if _add_one(opened, item, asked, item.id in finished, item.id in held_out):
+                added.append(item)
         for name in opened.sequences:
-            have = sum(name in item.images for item in found)
-            if have < len(found):
+            have = sum(name in item.images for item in added)
+            if have < len(added):
                 others = "the others" if have else "they"
-                say(f"{name}: found for {have} of {len(found)} cases; {others} are used without it.")
+                say(f"{name}: found for {have} of {len(added)} cases; {others} are used without it.")
         now = [case for case in opened.cases if case.id in {item.id for item in found}]
     labels, frozen = sum(bool(case.labelled) for case in now), sum(case.validation for case in now)
-    say(f"{added} of {len(found)} cases added; of these {len(found)}, {labels} have labels and {frozen} are frozen.")
+    count = len(found)
+    say(f"{len(added)} of {count} cases added; of these {count}, {labels} have labels and {frozen} are frozen.")
     if not added and not kept:
         raise ImportProblem("No case could be added; the reasons stand above.")
 
@@ -149,8 +151,8 @@ def _kept_as_they_are(project: Project, found: list[FoundCase], held_out: set[st
 
 def _add_one(
     project: Project, item: FoundCase, asked: dict[tuple[str, ...], str], finished: bool, held_out: bool
-) -> int:
-    """Add a case; returns how many were. ``asked`` holds what was answered before, for files with the same trouble."""
+) -> bool:
+    """Add a case; returns whether it is in. ``asked`` has earlier answers, for files with the same trouble."""
     try:
         project.add_case(
             item.id, item.images, item.mask, "all" if finished else "none",
@@ -165,17 +167,17 @@ def _add_one(
             return added
         project.set_aside(item.id, str(question))
         typer.echo(f"{item.id}: set aside. {question} Then add it again with --choose.", err=True)
-        return 0
+        return False
     except ImportProblem as error:
         project.set_aside(item.id, str(error))
         typer.echo(f"{item.id}: set aside. {error}", err=True)
-        return 0
+        return False
     except ProjectError as error:
         typer.echo(f"{item.id}: left out. {error}", err=True)
-        return 0
+        return False
     for note in project.reading(item.id).notes:
         typer.echo(f"{item.id}: {note}", err=True)
-    return 1
+    return True
 
 
 def _prompt(item: FoundCase, question: Question) -> str:

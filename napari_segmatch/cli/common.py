@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -35,6 +36,11 @@ Choose = Annotated[
     list[str] | None, typer.Option("--choose", help="TOPIC=ANSWER, to a question that a file has raised; repeatable.")
 ]
 Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps.")]
+
+
+def typed(what: str | Path) -> str:
+    """Return a path or a name as it is typed into a shell: in quotes if it has spaces."""
+    return shlex.quote(str(what))
 
 
 def say(text: str) -> None:

@@ -12,7 +12,7 @@ from ..project import Project
 from ..project.journal import recover as recover_strokes
 from ..project.upkeep import KEEP_DAYS, collect_garbage, garbage
 from ..texts import count
-from .common import Folder, app, say
+from .common import Folder, app, say, typed
 
 Case = Annotated[str, typer.Argument(metavar="CASE", help="The case's id.")]
 
@@ -26,7 +26,7 @@ def asides(project: Folder) -> None:
     for item in items:
         slices = ", ".join(str(grids[item.case].slice_number(z)) for z in item.slices)
         say(f"{item.version:>6}  {item.case:<24} {item.origin:<10} by {item.author} at {item.at}, slices {slices}")
-    say(f"Next: segmatch choose {project} VERSION use|leave" if items else "No version waits for a choice.")
+    say(f"Next: segmatch choose {typed(project)} VERSION use|leave" if items else "No version waits for a choice.")
 
 
 @app.command()
@@ -58,7 +58,7 @@ def recover(
             raise ProjectError(f"{file.name} cannot be read ({error.strerror}).") from error
     if not whole:
         say("Some strokes in it are damaged, or of cases that are not in this project; the others are brought in.")
-    say(f"Strokes of {count(cases, 'case')} are kept beside the masks. Next: segmatch asides {project}")
+    say(f"Strokes of {count(cases, 'case')} are kept beside the masks. Next: segmatch asides {typed(project)}")
 
 
 @app.command()
@@ -66,7 +66,7 @@ def remove(project: Folder, case: Case) -> None:
     """Take a case out of the project. Its masks stay on disk until you run segmatch gc."""
     with Project.open(project) as opened:
         opened.remove_case(case)
-    say(f"{case} is removed; `segmatch restore {project} {case}` brings it back.")
+    say(f"{case} is removed; `segmatch restore {typed(project)} {typed(case)}` brings it back.")
 
 
 @app.command()

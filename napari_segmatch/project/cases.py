@@ -110,6 +110,11 @@ class CaseFolder(ProjectFolder):
         if unknown or not images:
             came = f"{unknown[0]!r} is not one of them" if unknown else "none was given"
             raise ImportProblem(f"Case {id}: the project's sequences are {', '.join(self.sequences)}, and {came}.")
+        lost = self.image_paths(id).keys() - images.keys() if self.find_case(id) else set()
+        if lost:
+            raise ProjectError(
+                f"The case {id!r} has {', '.join(sorted(lost))} already, and would lose it: name all its sequences."
+            )
         for path in (*images.values(), *([mask] if mask is not None else [])):
             if trouble := bad_name(self.relative(Path(path))):
                 raise ImportProblem(trouble)
