@@ -15,9 +15,10 @@ from helpers import LGG, geometry, labels, make_white, small_project, write_case
 from napari_segmatch import Project
 from napari_segmatch.cli import training
 from napari_segmatch.config import configure
-from napari_segmatch.events import PseudoMask
+from napari_segmatch.events import PseudoMask, Step
 from napari_segmatch.io import encode_segments
 from napari_segmatch.locks import WINDOW, FileLock
+from napari_segmatch.progress import _step_line
 from napari_segmatch.types import Region
 
 SMALL = ["--size", "32", "--set", "features=8", "--set", "batch=2", "--set", "proposals=4", "--device", "cpu"]
@@ -80,6 +81,11 @@ def test_whole_way_through_the_shell(world, tmp_path):
     assert segmatch("export", project, tmp_path / "export").returncode == 0
     assert (tmp_path / "export" / "a.nii.gz").is_file()
     assert "healthy" in segmatch("doctor", project).stdout
+
+
+def test_a_step_does_not_say_that_masks_were_unused_which_train_softly():
+    """Those that are not accepted train all the same, by chance, by pixel or by the teacher's doubt."""
+    assert "0% of pseudo masks accepted" in _step_line(Step(300, 0.75, 40, 0.6, 0.8, 0.1, 0.0, 1))
 
 
 def test_predict_without_root_takes_the_unlabelled_cases(world, tmp_path):
