@@ -965,6 +965,21 @@ def test_adding_a_folder_previews_first_and_sets_a_broken_file_aside(dock, proje
     assert dock.banner.sentence
 
 
+def test_masks_shine_through_the_picture_in_3d(on_case):
+    """They lie inside of it: without that, what was painted is hidden behind the brain."""
+    layers, viewer = on_case.desk.layers, on_case.desk.layers.viewer
+    layers.mask.data[3:-3, 20:50, 20:50] = 1
+    layers.refresh_mask()
+    picture = layers.pictures.layers["flair"]
+    picture.data[[0, -1]] = picture.data.max()  # on whichever side one looks from
+    picture.refresh()
+    viewer.dims.ndisplay = 3
+    seen = viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
+    coloured = (np.ptp(seen, axis=2) > 40).mean()
+    viewer.dims.ndisplay = 2
+    assert coloured > 0.03
+
+
 def test_each_case_fills_the_view_until_somebody_zooms(dock, tmp_path, settle):
     """Cases differ in size: the larger one after a small one is not cut off."""
     dock.session.create_project(tmp_path / "project", ["lesion"], ["flair"])

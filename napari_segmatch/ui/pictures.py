@@ -42,6 +42,7 @@ class Pictures:
         layer, limits = self.layers.get(name), window(pixels, *self._window)
         if layer is None or not is_in(self._viewer, layer):
             layer = Image(pixels, name=name, scale=spacing, units="mm", axis_labels=AXES, contrast_limits=limits)
+            layer.blending = "translucent_no_depth"  # in 3D masks shine through
             layer.visible = visible
             self.layers[name] = layer
             self._viewer.layers.insert(self._place(), layer)
