@@ -191,7 +191,9 @@ def test_nothing_happens_to_a_slice_that_is_not_on_the_screen(on_case, settle):
         dock.annotate.filling.copy_from(-1)
         dock.annotate.toolbox.shape_wanted.emit("grow")
         dock.annotate.reopen()
-        assert "Turn back to the slices" in dock.annotate._why.text()
+        assert (
+            "Turn back to the slices" in dock.annotate._why.text() and "nother plane, 3D" in dock.annotate._why.text()
+        )
         assert np.array_equal(dock.desk.labels, before) and not session.is_saving
     dims.current_step = step
     press(dock, Key.Key_N)

@@ -34,7 +34,7 @@ class Filling:
         """Whether the person sees the slice that would be changed; says what to do if not."""
         seen = self.desk.count > 0 and self.desk.layers.on_a_slice
         if self.desk.count and not seen:
-            self._say("No slice of this case is on the screen. Turn back to the slices in two dimensions first.")
+            self._say("Another plane, 3D, or no slice of this case is on the screen. Turn back to the slices first.")
         return seen
 
     def interpolate(self) -> None:
