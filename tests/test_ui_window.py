@@ -1001,6 +1001,10 @@ def test_each_case_fills_the_view_until_somebody_zooms(dock, tmp_path, settle):
     dock.annotate_case("large")
     settle(dock, lambda: dock.desk.case_id == "large")
     assert camera.zoom == 3 * zooms[0]
+    dock.desk.layers.viewer.reset_view()  # napari's button with the house, or another plane and back
+    dock.annotate_case("small")
+    settle(dock, lambda: dock.desk.case_id == "small")
+    assert camera.zoom == zooms[0]
 
 
 def test_a_case_that_is_added_anew_is_shown_with_its_new_images(dock, tmp_path, settle):

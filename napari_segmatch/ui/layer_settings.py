@@ -41,21 +41,27 @@ def is_in(viewer: Viewer, layer: Layer) -> bool:
 
 
 class Fit:
-    """Has each case fill the view, until somebody zooms or moves it: cases differ in size."""
+    """Has each case fill the view, until somebody zooms, moves or turns it: cases differ in size."""
 
     def __init__(self, viewer: Viewer) -> None:
         self._viewer = viewer
-        self._left: tuple[object, ...] = ()
+        self._left: dict[int, tuple[object, ...]] = {}  # how napari's own fit left the view, in 2D and in 3D
+        viewer.events.reset_view.connect(self._note)
+
+    def close(self) -> None:
+        self._viewer.events.reset_view.disconnect(self._note)
 
     def again(self, first: bool) -> None:
-        """Fit the view to the case on the screen, if it is the first one or the view is as it was left here."""
-        if first or self._looks() == self._left:
+        """Fit the view to the case on the screen, if it is the first one or the view is as the last fit left it."""
+        if first or self._looks() == self._left.get(self._viewer.dims.ndisplay):
             self._viewer.reset_view()
-            self._left = self._looks()
+
+    def _note(self) -> None:
+        self._left[self._viewer.dims.ndisplay] = self._looks()
 
     def _looks(self) -> tuple[object, ...]:
         camera = self._viewer.camera
-        return camera.zoom, tuple(camera.center), self._viewer.dims.ndisplay
+        return camera.zoom, tuple(camera.center[-self._viewer.dims.ndisplay :]), tuple(camera.angles)
 
 
 def outline(layer: Labels, thickness: int, opacity: float) -> None:

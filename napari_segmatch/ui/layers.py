@@ -159,6 +159,7 @@ class Layers:
 
     def close(self) -> None:
         self.viewer.layers.events.removed.disconnect(self._on_removed)
+        self._fit.close()
 
     def _drop(self, layers: Iterable[Layer]) -> None:
         for layer in layers:
