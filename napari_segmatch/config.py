@@ -159,7 +159,7 @@ def _check(spec: dataclasses.Field[Any], value: Any) -> None:
         raise ConfigError(f"{spec.name} is {value!r}; a value of type {spec.type} is needed.")
     if low is not None and not low <= value <= high:
         unit = f" {spec.metadata['unit']}" if spec.metadata["unit"] else ""
-        raise ConfigError(f"{spec.name} is {value}; allowed is {low:g} to {high:g}{unit}.")
+        raise ConfigError(f"{spec.name} is {value}; allowed is {low:.10g} to {high:.10g}{unit}.")
     if value % spec.metadata["multiple"] if spec.metadata["multiple"] > 1 else False:
         raise ConfigError(f"{spec.name} is {value}; it must be a multiple of {spec.metadata['multiple']}.")
 

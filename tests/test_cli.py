@@ -126,6 +126,8 @@ def test_interrupted_training_is_resumed(world, tmp_path):
         (["train", "{project}", "--selector", "guess"], "choose one of none"),
         (["train", "{project}", "--preset", "fast"], "choose one of quick"),
         (["train", "{project}", "--size", "3"], "32 to 1024"),
+        (["train", "{project}", "--steps", "0"], "1 to 10000000 steps"),
+        (["train", "{project}", "--seed", "-1"], "0 to 2147483647"),
         (["train", "{project}", "--device", "abacus"], "not available"),
         (["train", "{project}", "--set", "foo=1"], "NAME is one of"),
         (["train", "missing"], "no project folder"),

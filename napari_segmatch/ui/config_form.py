@@ -95,4 +95,6 @@ def _get(control: QWidget, spec: dataclasses.Field[Any]) -> Any:
         return float(words) if words else None
     except ValueError as error:
         low, high = spec.metadata["low"], spec.metadata["high"]
-        raise ConfigError(f"{spec.name} is {words!r}; it is a number from {low:g} to {high:g}, or empty.") from error
+        raise ConfigError(
+            f"{spec.name} is {words!r}; it is a number from {low:.10g} to {high:.10g}, or empty."
+        ) from error
