@@ -103,6 +103,17 @@ def _learner(bench, method):
     return prepared(bench, kind, configure(**{"device": "cpu", **SMALL, **needs}), bench.split.labelled(2, 0))
 
 
+def test_slices_are_seen_as_in_a_project(bench):
+    """Small ones are not enlarged unless it is told so, and close ones are seen with their neighbours."""
+    task, changes = Task("supervised", 2, 0, (1,), ""), {name: SMALL[name] for name in ("batch", "features")}
+    assert [next(run(bench, task, changes | told))["size"] for told in ({}, {"size": 32}, {"size": 64})] == [48, 32, 64]
+    near = dataclasses.replace(bench.grids[0], affine=np.eye(4))
+    volumes = {name: dataclasses.replace(case.volume, geometry=near) for name, case in bench.cases.items()}
+    cases = {name: dataclasses.replace(case, volume=volumes[name]) for name, case in bench.cases.items()}
+    close = dataclasses.replace(bench, cases=cases)
+    assert [_learner(each, "supervised")[0].neighbours for each in (bench, close)] == [0, 1]
+
+
 def test_oracle_accepts_by_the_truth(bench):
     """With the truth itself as pseudo mask everything is accepted, with its mirror image nothing."""
     learner, pool = _learner(bench, "oracle")
@@ -353,7 +364,7 @@ def test_commands_share_their_options(monkeypatch):
     from typer.testing import CliRunner
 
     asked = []
-    monkeypatch.setattr("napari_segmatch.cli.benchmarking._measure", lambda plan: asked.append(plan) or 1 / 0)
+    monkeypatch.setattr("napari_segmatch.cli.benchmarking._measure", lambda *said: asked.append(said) or 1 / 0)
     words = ["root", "--image", "flair={case}.nii.gz", "--mask", "{case}m.nii.gz", "--set", "batch=4", "--jobs", "2"]
     for name, methods, labelled, marks in (
         ("figure2", FIGURE_2, "2,5,10", "500,1000,1500"),
@@ -361,10 +372,10 @@ def test_commands_share_their_options(monkeypatch):
         ("compare", COMPARED, "5", "250,500,1000,1500"),
     ):
         assert isinstance(CliRunner().invoke(app, ["benchmark", name, *words]).exception, ZeroDivisionError)
-        plan = asked.pop()
-        assert (plan.methods, plan.labelled, plan.marks) == (methods, labelled, marks)
-        assert (plan.words, plan.jobs, plan.seeds, plan.choose, plan.tuning) == ("batch=4", 2, "0,1,2", None, False)
-        assert plan.mask == words[4] and plan.image == [words[2]]
+        plan, wanted = asked.pop()
+        assert (wanted, plan.labelled, plan.marks) == (methods, labelled, marks)
+        assert (plan.settings, plan.jobs, plan.seeds, plan.choose, plan.tuning) == (["batch=4"], 2, "0,1,2", [], False)
+        assert plan.mask == words[4] and plan.images == [words[2]]
         said = CliRunner().invoke(app, ["benchmark", name, "--help"]).output
         assert ("--methods" in said, "--tuning" in said) == (name != "discriminator", name == "figure2")
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..config import TrainConfig, configure, seeing_neighbours
+from ..config import TrainConfig, configure, fitted, seeing_neighbours
 from ..engine.data import ResidentPool
 from ..engine.duties import is_examined_at
 from ..engine.judge import Judge
@@ -19,6 +19,7 @@ from ..engine.learner import Learner
 from ..engine.metrics import class_dice
 from ..engine.predict import predict_slices
 from ..engine.prepare import to_network
+from ..types import Geometry
 from .cases import BenchmarkPool, Material, Split
 from .judging import judged_slices, summary
 from .oracles import Oracle
@@ -73,6 +74,10 @@ class Bench:
         return hashlib.sha256(told.encode()).hexdigest()[:8]
 
     @property
+    def grids(self) -> list[Geometry]:
+        return [case.volume.geometry for case in self.cases.values()]
+
+    @property
     def test(self) -> tuple[str, ...]:
         return () if self.tuning else self.split.test
 
@@ -80,11 +85,15 @@ class Bench:
 def run(bench: Bench, task: Task, changes: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """Train as the task says; yields a row at every mark.
 
+    Slices are scaled to fit the side that is told, or as in a project: small ones are not enlarged.
+
     Time is processor time of this process, measuring left out: it hardly depends on what else the machine does. On
     a GPU it is time by the clock.
     """
     kind, needs = METHODS[task.method]
     config = configure(**{"device": bench.device, "seed": task.seed, **changes, **needs})
+    if "size" not in changes:
+        config = fitted(config, bench.grids)
     labelled = bench.split.labelled(task.labelled, task.seed, bench.strata)
     learner, data = prepared(bench, kind, config, labelled)
     exams = {name: to_network(bench.cases[name].volume.pixels, config.size) for name in
@@ -109,7 +118,7 @@ def prepared(
 ) -> tuple[Learner, ResidentPool]:
     rest = [name for name in bench.split.pool if name not in labelled]
     pool = BenchmarkPool(bench.cases, labelled, rest, bench.sequences, bench.classes)
-    config = seeing_neighbours(config, (case.volume.geometry for case in bench.cases.values()))
+    config = seeing_neighbours(config, bench.grids)
     learner = kind(config, len(bench.sequences), len(bench.classes))
     data = ResidentPool(pool, config.size, learner.device, learner.neighbours)
     data.update()
