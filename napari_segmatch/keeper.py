@@ -111,8 +111,8 @@ class Keeper:
         self.place = read_place(self._folder) if crashed else None
         self._given_up = threading.Event()
         self._placed = 0.0
-        self._refused: dict[tuple[str, int, bytes], np.ndarray] = {}
-        """Slices that could not be saved, and what the project holds in their place: a later save knows them alone."""
+        self._refused: dict[tuple[str, int], dict[bytes, np.ndarray]] = {}
+        """Of slices that could not be saved, what the project holds in place of what the next save knows."""
         self._reserve = Reserve(project.path / "reserve.bin")
         with contextlib.suppress(DiskProblem):
             note_home(project)
@@ -176,19 +176,21 @@ class Keeper:
         self, case: str, slices: Slices, done: Collection[int], reopen: Collection[int], before: Slices
     ) -> None:
         """Save slices, also in the place of those that a save before could not save."""
-        held = {z: self._refused.get((case, z, known.tobytes()), known) for z, known in before.items()}
+        held = {z: self._refused.get((case, z), {}).get(known.tobytes(), known) for z, known in before.items()}
         try:
             self._project.save_slices(case, slices, done, reopen=reopen, before=held or None)
         except Conflict:  # both are on disk
             self._forget_refused(case, slices)
             raise
         except Exception:
-            self._refused |= {(case, z, slices[z].tobytes()): known for z, known in held.items()}
+            for z, known in before.items():  # the next one was drawn upon this, or upon what this was drawn upon
+                self._refused[case, z] = dict.fromkeys((known.tobytes(), slices[z].tobytes()), held[z])
             raise
         self._forget_refused(case, slices)
 
     def _forget_refused(self, case: str, slices: Slices) -> None:
-        self._refused = {key: held for key, held in self._refused.items() if key[0] != case or key[1] not in slices}
+        for z in slices:
+            self._refused.pop((case, z), None)
 
     def _refill(self) -> None:
         with contextlib.suppress(OSError):

@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import shutil
 import sqlite3
 import threading
@@ -651,6 +652,31 @@ def test_a_save_that_waited_behind_a_refused_one_takes_its_place(session, monkey
     session.save_slices("c", {1: drawn(rows=slice(20, 22))}, before={1: told[-1]})
     session.wait()
     assert [(aside.case, aside.slices) for aside in session.asides] == [("c", (1,))], "somebody else has drawn"
+
+
+def test_what_a_refused_save_leaves_behind_does_not_grow(session, monkeypatch):
+    """Somebody paints on for an hour in a case whose mask is damaged: only the last save is remembered."""
+    save, damaged = session.project.save_slices, [True]
+
+    def refuse(*given, **more):
+        if damaged[0]:
+            raise ProjectError("The mask of c is damaged.")
+        return save(*given, **more)
+
+    monkeypatch.setattr(session.project, "save_slices", refuse)
+    told = [np.full(SHAPE[1:], 255, np.uint8), *(drawn(rows=slice(2, end)) for end in range(3, 20))]
+    remembered = []
+    for before, labels in pairwise(told):
+        session.save_slices("c", {1: labels}, before={1: before})
+        session.save_slices("c", {1: labels}, before={1: told[0]})
+        session.wait()
+        remembered.append(len(pickle.dumps(session._keeper._refused)))
+    assert remembered[-1] <= remembered[0]
+    damaged[0] = False
+    session.save_slices("c", {1: drawn()}, before={1: told[-1]})
+    session.wait()
+    assert session.asides == [] and np.array_equal(session.mask("c")[1] == 1, drawn() == 1)
+    assert not session._keeper._refused
 
 
 def test_recovery_can_be_interrupted_and_repeated(project):
