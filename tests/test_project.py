@@ -202,6 +202,25 @@ def test_a_case_that_was_not_there_when_a_class_was_added_comes_back_as_the_pers
     assert 1 in project.restore_case("a").labelled, "what was done since is done"
 
 
+def test_where_nothing_was_done_when_a_class_was_added_what_comes_back_is_open(project):
+    """Nobody was asked whether slices may show it. Another name asks for nothing."""
+    drawn = np.zeros(SHAPE[1:], np.uint8)
+    drawn[3:9, 4:12] = 1
+    project.decide(_propose(project, mask=drawn), "accepted")
+    project.revert(project.undoable()[0])
+    labelled = {case.id: case.labelled for case in project.cases if case.labelled}
+    for case in labelled:
+        project.remove_case(case)
+    project.set_classes(["tumour"])
+    assert project.restore_case("a").labelled == labelled["a"]
+    project.remove_case("a")
+    project.set_classes(["tumour", "edema"])
+    project.revert(project.undoable()[1])
+    assert (project.mask("c")[2] == 1).any()
+    assert [project.restore_case(case).labelled for case in labelled] == [()] * len(labelled)
+    assert not any(case.labelled for case in project.cases)
+
+
 def test_what_spoke_for_a_proposal_comes_back_with_the_decision_on_it(project):
     """The trainer gets it with the word, so that the word can move its chances; where nobody noted it, nothing."""
     run, mask = project.new_run(configure()), np.ones(SHAPE[1:], np.uint8)

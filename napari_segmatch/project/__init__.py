@@ -186,8 +186,8 @@ class Project(MaskFolder):
         ----------
         reopen
             Take the slices that are done for unfinished again: they may show what is new. So are, when they come back,
-            those of removed cases and of decisions that were taken back. Without it, a slice that is done says that it
-            shows nothing of a new class.
+            those of removed cases and of decisions that were taken back, also if no slice is done now. Without it, a
+            slice that is done says that it shows nothing of a new class.
 
         Raises
         ------

@@ -29,18 +29,18 @@ def set_classes(project: Project, names: Sequence[str], reopen: bool) -> None:
     with project.store.atomic():
         _check_may_change(project, names)
         said: dict[str, object] = {"classes": list(names), "colours": colours}
-        if len(names) > len(project.classes):
+        added, done = len(names) > len(project.classes), [case for case in project.cases if case.labelled]
+        if added:
             said[OUTDATED] = project.last_proposal()
-        if reopen:
+        if reopen or (added and not done):  # of slices that come back nobody could be asked
             row = project.store.row("SELECT coalesce(max(id), 0) AS id FROM mask_version")
             said[REOPENED] = int(row["id"]) if row else 0
         for key, value in said.items():
             project.store.tell("meta", {"key": key, "value": json.dumps(value)})
         project.classes, project.colours = tuple(names), colours
         try:
-            for case in project.cases if reopen else ():
-                if case.labelled:
-                    project.save_slices(case.id, {}, reopen=case.labelled)
+            for case in done if reopen else ():
+                project.save_slices(case.id, {}, reopen=case.labelled)
         except BaseException:
             project.classes, project.colours = before
             raise
