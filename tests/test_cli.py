@@ -207,6 +207,19 @@ def test_a_sequence_that_comes_later_takes_no_other_one_away(tmp_path):
         assert sorted(project.image_paths("a")) == ["t1", "t2"]
 
 
+def test_files_that_cannot_be_used_take_no_case_away_that_is_there(tmp_path):
+    """A sequence comes later, and its file is damaged: the case keeps the one that it has."""
+    write_case(tmp_path / "images" / "a", 0, sequences=("t1", "t2"))
+    segmatch("new", tmp_path / "p", "--sequences", "t1,t2")
+    add = ("add", tmp_path / "p", tmp_path / "images", "--image", "t1={case}/t1/image.nii.gz")
+    assert segmatch(*add).returncode == 0
+    (tmp_path / "images" / "a" / "t2" / "image.nii.gz").write_bytes(b"rubbish")
+    done = segmatch(*add, "--image", "t2={case}/t2/image.nii.gz")
+    assert "a: left as it is. " in done.stderr and "image.nii.gz" in done.stderr
+    with Project.open(tmp_path / "p") as project:
+        assert project.case("a").problem is None and list(project.image_paths("a")) == ["t1"]
+
+
 def test_help_documents_every_command():
     """Each verb has a line, each option a help text."""
     text = segmatch("--help").stdout

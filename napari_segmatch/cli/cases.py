@@ -165,19 +165,21 @@ def _add_one(
             added = _add_one(project, item, asked, finished, held_out)
             asked.setdefault(question.trouble, answer)  # the same question again has got a better answer by now
             return added
-        project.set_aside(item.id, str(question))
-        typer.echo(f"{item.id}: set aside. {question} Then add it again with --choose.", err=True)
-        return False
+        return _set_aside(project, item, question, " Then add it again with --choose.")
     except ImportProblem as error:
-        project.set_aside(item.id, str(error))
-        typer.echo(f"{item.id}: set aside. {error}", err=True)
-        return False
+        return _set_aside(project, item, error)
     except ProjectError as error:
         typer.echo(f"{item.id}: left out. {error}", err=True)
         return False
     for note in project.reading(item.id).notes:
         typer.echo(f"{item.id}: {note}", err=True)
     return True
+
+
+def _set_aside(project: Project, item: FoundCase, error: ImportProblem, advice: str = "") -> bool:
+    done = "set aside" if project.set_aside(item.id, str(error)) else "left as it is"
+    typer.echo(f"{item.id}: {done}. {error}{advice}", err=True)
+    return False
 
 
 def _prompt(item: FoundCase, question: Question) -> str:

@@ -158,12 +158,16 @@ class CaseFolder(ProjectFolder):
         wanted = check_slices(range(geometry.shape[0]) if isinstance(labelled, str) else labelled, geometry)
         return labels, tuple(z for z in wanted if (labels[z] != NOT_ANNOTATED).any()), read.notes
 
-    def set_aside(self, id: str, problem: str) -> None:
-        """Note a case whose files cannot be used, with the sentence that says why. It can be added again later."""
+    def set_aside(self, id: str, problem: str) -> bool:
+        """Note a case whose files cannot be used, and why; returns False if it has others that can, and keeps them."""
         self._check_new_id(id)
         with self.store.atomic():
+            known = self.find_case(id)
+            if known is not None and known.problem is None:
+                return False
             self._clear(id)
             self._insert(id, {"patient": id, "problem": problem}, [])
+        return True
 
     def _image_rows(self, id: str, images: Mapping[str, str | Path]) -> list[dict[str, str | None]]:
         return [

@@ -130,8 +130,7 @@ class AddingSession(CaseSession):
             )  # fmt: skip
             self._volumes.forget(item.id)
         except SegmatchError as error:
-            known = project.find_case(item.id)
-            if isinstance(error, ImportProblem) and (known is None or known.problem is not None):
+            if isinstance(error, ImportProblem):
                 project.set_aside(item.id, str(error))
             return error
         return None
