@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from napari_segmatch.batch import predict_cases
 from napari_segmatch.config import configure
 from napari_segmatch.engine.checkpoint import checkpoints, load_newest
 from napari_segmatch.engine.evidence import look_with
+from napari_segmatch.engine.package import _card
 from napari_segmatch.errors import ConfigError, ImportProblem, ProjectError
 from napari_segmatch.io import find_dataset, read_mask, read_volume
 from napari_segmatch.packaging import package_run
@@ -93,6 +95,15 @@ def test_a_bundle_is_one_for_monai(trained, tmp_path):
     about = parser.get("_meta_")["network_data_format"]
     assert about["inputs"]["image"]["num_channels"] == 2
     assert about["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "core", "2": "edema"}
+
+
+def test_the_card_names_neighbours(trained, monkeypatch):
+    """Whoever fills the channels has to know which slices they are of, and what stands in for those that are not."""
+    loaded = SimpleNamespace(learner=trained[1], sequences=("flair", "t1"), classes=("core", "edema"))
+    assert "The channels are flair; t1.\nEach sequence" in _card(loaded, {})
+    monkeypatch.setattr(trained[1], "neighbours", 1)
+    channels = "flair, 1 slice before; t1, 1 slice before; flair; t1; flair, 1 slice after; t1, 1 slice after"
+    assert f"(slices, 6, 32, 32). The channels are {channels}.\nBeyond a volume" in _card(loaded, {})
 
 
 def test_another_kind_is_refused(trained, tmp_path):

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ConfigError
+from ..texts import count
 from .checkpoint import Loaded
 from .evidence import look_with
 
@@ -77,10 +78,10 @@ def _example(loaded: Loaded) -> tuple[nn.Module, Tensor]:
 
 
 def _channels(loaded: Loaded) -> list[str]:
-    """Name the input's channels: sequences of the slice below come before its own."""
+    """Name the input's channels: sequences of the slice before come before its own."""
     beside = loaded.learner.neighbours
     return [
-        name + (f", {abs(offset)} slices {'above' if offset > 0 else 'below'}" if offset else "")
+        name + (f", {count(abs(offset), 'slice')} {'after' if offset > 0 else 'before'}" if offset else "")
         for offset in range(-beside, beside + 1)
         for name in loaded.sequences
     ]
@@ -161,11 +162,12 @@ def _inference(loaded: Loaded) -> dict[str, Any]:
 def _card(loaded: Loaded, facts: Mapping[str, str]) -> str:
     """Write what a person has to know before using the network."""
     size = loaded.learner.config.size
+    beyond = "Beyond a volume's first and last slice these are repeated.\n" if loaded.learner.neighbours else ""
     return f"""# Model card
 
 Research use only; not a medical device, not for diagnosis.
 
-Segments {", ".join(loaded.classes)} on MRI slices of {", ".join(loaded.sequences)} (channels in this order).
+Segments {", ".join(loaded.classes)} on MRI slices of {", ".join(loaded.sequences)}.
 
 {chr(10).join(f"- {key}: {value}" for key, value in facts.items())}
 - made with: napari-segmatch {version("napari-segmatch")}, step {loaded.learner.step}
@@ -173,7 +175,7 @@ Segments {", ".join(loaded.classes)} on MRI slices of {", ".join(loaded.sequence
 ## In and out
 
 In: float32 (slices, {len(_channels(loaded))}, {size}, {size}). The channels are {"; ".join(_channels(loaded))}.
-Each sequence of a whole volume is clipped to its
+{beyond}Each sequence of a whole volume is clipped to its
 percentiles 0.5 and 99.8, then brought to mean 0 and standard deviation 1 over the voxels brighter than 8 % of that
 range; slices are cut to the body and scaled to fit the square. A sequence that a case lacks is all 0.
 Out: probabilities of background and each class, which sum to 1.
