@@ -194,6 +194,19 @@ def test_weights_that_lack_the_last_tensor_are_refused(tmp_path):
         take_weights(build("basic-unet", 1, 3, 8), tmp_path / "w.safetensors")
 
 
+@pytest.mark.parametrize("what", ["an inner layer", "the last layer's kind"])
+def test_only_the_last_layer_may_differ_and_only_in_its_outputs(tmp_path, what):
+    held = build("basic-unet", 1, 3, 8).state_dict()
+    if what == "an inner layer":
+        inner = next(key for key in held if held[key].ndim == 4).removesuffix("weight")
+        held |= {key: torch.cat([held[key], held[key][:1]]) for key in (inner + "weight", inner + "bias")}
+    else:
+        held["final_conv.weight"] = held["final_conv.weight"].flatten(1)
+    save_file(held, tmp_path / "w.safetensors")
+    with pytest.raises(ImportProblem, match=r"of another network: \d of its tensors differ"):
+        take_weights(build("basic-unet", 1, 3, 8), tmp_path / "w.safetensors")
+
+
 def test_older_run_teaches_a_new_one_after_a_class_was_added(tmp_path, monkeypatch):
     config = configure(size=32, batch=2, features=8, steps=2, proposals=0, device="cpu")
     with small_project(tmp_path) as project:

@@ -1,5 +1,6 @@
 """The project folder: what people add to it, and that nothing of it is lost."""
 
+import json
 import sqlite3
 from dataclasses import replace
 from hashlib import sha256
@@ -54,7 +55,10 @@ def test_slices_that_lie_close_are_seen_with_their_neighbours(project, tmp_path)
     assert project.new_run(configure()).config.neighbours == 0
     assert project.new_run(configure(neighbours=2)).config.neighbours == 2
     far = replace(near, affine=np.diag([1.6, 1, 1, 1]))
-    for grids, taken in (([near, near, far], 1), ([near, far], 0), ([replace(near, known=False)], 0), ([], 0)):
+    flat = replace(near, affine=np.diag([1.4, 0.5, 1, 1]))  # pixels that are not square: their longer side counts
+    for grids, taken in (
+        ([near, near, far], 1), ([near, far], 0), ([replace(near, known=False)], 0), ([flat], 1), ([], 0),
+    ):  # fmt: skip
         assert fitted(configure(), grids).neighbours == taken
 
 
@@ -88,6 +92,16 @@ def test_classes_are_renamed_and_added_and_none_goes(project):
         with pytest.raises(ProjectError, match=why):
             project.set_classes(names)
     assert project.classes == ("tumour", "edema")
+
+
+def test_a_project_of_before_that_has_a_class_called_background_gets_more(project):
+    """It was not refused then; a new class of that name is."""
+    project.store.tell("meta", {"key": "classes", "value": json.dumps(["background"])})
+    with Project.open(project.path) as old:
+        old.set_classes(["background", "lesion"])
+        assert old.classes == ("background", "lesion")
+        with pytest.raises(ProjectError, match="'BACKGROUND' is no class"):
+            old.set_classes(["front", "lesion", "BACKGROUND"])
 
 
 def test_classes_stay_as_they_are_while_another_program_trains(project):
@@ -208,6 +222,7 @@ def test_where_nothing_was_done_when_a_class_was_added_what_comes_back_is_open(p
     drawn[3:9, 4:12] = 1
     project.decide(_propose(project, mask=drawn), "accepted")
     project.revert(project.undoable()[0])
+    project.save_slices("b", {}, [0])  # the newest version of all is one of those
     labelled = {case.id: case.labelled for case in project.cases if case.labelled}
     for case in labelled:
         project.remove_case(case)
@@ -219,6 +234,11 @@ def test_where_nothing_was_done_when_a_class_was_added_what_comes_back_is_open(p
     assert (project.mask("c")[2] == 1).any()
     assert [project.restore_case(case).labelled for case in labelled] == [()] * len(labelled)
     assert not any(case.labelled for case in project.cases)
+    project.save_slices("d", {0: drawn})
+    version = project.case("d").version
+    project.remove_case("d")
+    project.set_classes(["tumour", "edema", "necrosis"])
+    assert project.restore_case("d").version == version, "a draft is a draft already"
 
 
 def test_what_spoke_for_a_proposal_comes_back_with_the_decision_on_it(project):

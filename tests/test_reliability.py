@@ -679,6 +679,31 @@ def test_what_a_refused_save_leaves_behind_does_not_grow(session, monkeypatch):
     assert not session._keeper._refused
 
 
+def test_a_conflict_ends_what_a_refused_save_left_behind(session, monkeypatch):
+    """Both drawings are on disk by then: a later save is compared with what it knows itself."""
+    save, refused = session.project.save_slices, []
+
+    def refuse(*given, **more):
+        if not refused:
+            refused.append(given)
+            raise ProjectError("The mask of c is damaged.")
+        return save(*given, **more)
+
+    monkeypatch.setattr(session.project, "save_slices", refuse)
+    blank, first, second, third, theirs = (drawn(rows=slice(0, end)) for end in (0, 3, 6, 9, 12))
+    session.save_slices("c", {1: first}, before={1: blank})
+    session.wait()
+    with Project.open(session.project.path) as other:
+        other.save_slices("c", {1: theirs})
+        session.save_slices("c", {1: second}, before={1: first})
+        session.wait()
+        assert len(session.asides) == 1
+        other.save_slices("c", {1: first})
+    session.save_slices("c", {1: third}, before={1: first})
+    session.wait()
+    assert len(session.asides) == 1 and np.array_equal(session.mask("c")[1] == 1, third == 1)
+
+
 def test_recovery_can_be_interrupted_and_repeated(project):
     """The same journal read twice offers its strokes once; strokes that were saved after all are not offered."""
     made = journal.Journal(project.path / "journal")
