@@ -201,7 +201,7 @@ def test_only_the_last_layer_may_differ_and_only_in_its_outputs(tmp_path, what):
         inner = next(key for key in held if held[key].ndim == 4).removesuffix("weight")
         held |= {key: torch.cat([held[key], held[key][:1]]) for key in (inner + "weight", inner + "bias")}
     else:
-        held["final_conv.weight"] = held["final_conv.weight"].flatten(1)
+        held["final_conv.bias"] = held["final_conv.bias"][:, None]
     save_file(held, tmp_path / "w.safetensors")
     with pytest.raises(ImportProblem, match=r"of another network: \d of its tensors differ"):
         take_weights(build("basic-unet", 1, 3, 8), tmp_path / "w.safetensors")

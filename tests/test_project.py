@@ -737,6 +737,8 @@ def test_broken_file_is_refused_in_a_sentence_and_can_be_set_aside(project, tmp_
     assert "x" not in ProjectPool(project).snapshot().unlabelled
     images, _ = write_case(tmp_path / "good")
     assert project.add_case("x", images).problem is None
+    for sound in ("x", "a"):  # "a" has labels
+        assert not project.set_aside(sound, str(caught.value)) and project.case(sound).problem is None
 
 
 def test_sequences_must_lie_on_one_grid(tmp_path):

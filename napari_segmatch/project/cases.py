@@ -160,7 +160,6 @@ class CaseFolder(ProjectFolder):
 
     def set_aside(self, id: str, problem: str) -> bool:
         """Note a case whose files cannot be used, and why; returns False if it has others that can, and keeps them."""
-        self._check_new_id(id)
         with self.store.atomic():
             known = self.find_case(id)
             if known is not None and known.problem is None:
