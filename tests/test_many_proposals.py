@@ -239,6 +239,33 @@ def test_the_table_of_all_cases_says_what_each_case_says(tmp_path):
         assert len(project.proposals(undecided=True)) == len(project.proposals()) - 1
 
 
+def test_proposals_that_wait_are_counted_as_the_table_has_them(tmp_path):
+    """After any words, newer proposals, labels, a case that goes and comes back, and a class that comes."""
+    chance, found = np.random.default_rng(1), []
+    empty = np.zeros(SHAPE[1:], np.uint8)
+    with _project(tmp_path / "p", 5) as project:
+        for change in (
+            lambda: project.remove_case("case-0004"),
+            lambda: project.restore_case("case-0004"),
+            lambda: project.set_classes(["lesion", "edema"]),
+            lambda: None,
+        ):
+            items = project.proposals()
+            for place in chance.permutation(len(items))[:40].tolist():
+                word = ("accepted", "rejected", "deferred", None)[place % 4]
+                project.take_back(items[place]) if word is None else project.decide(items[place], word)
+            newer = [Region(f"case-000{1 + z % 5}", int(z)) for z in chance.integers(0, SHAPE[0], 12)]
+            masks = [PseudoMask(region, empty + np.uint8(1), 0.5, "rejected") for region in newer]
+            project.add_proposals(project.run(), 2, 1, masks)
+            some = {int(z): empty for z in chance.integers(0, SHAPE[0], 6)}
+            project.save_slices("case-0003", some, done=[*some][:3], reopen=[*some][3:])
+            for then in (change, lambda: None):
+                found.append(Counter(item.case for item in project.proposals(undecided=True)))
+                assert project.waiting(project.cases) == found[-1]
+                then()
+    assert [len(waiting) for waiting in found] == [5, 4, 4, 5, 5, 0, 5, 5], "each change is seen"
+
+
 def test_a_damaged_row_is_a_sentence():
     with pytest.raises(ProjectError, match="doctor --repair"):
         to_numbers([(1, 1, "case-1", 0, None, 1, 1, 1, -1, None), (2, 1, "case-1", 0, "?", 1, 1, 1, -1, None)])

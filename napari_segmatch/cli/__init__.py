@@ -12,7 +12,7 @@ import typer
 from ..errors import Question, SegmatchError
 from ..runner import REFUSED
 from . import (  # noqa: F401
-    cases, training, predicting, packaging, reviewing, simulating, keeping, upkeep, benchmarking,
+    cases, status, training, predicting, packaging, reviewing, simulating, keeping, upkeep, benchmarking,
 )  # fmt: skip
 from .common import app
 

@@ -20,7 +20,7 @@ from .audit import now
 from .classes import set_classes
 from .decisions import decide, decide_all, newest, revert, steps, take_back
 from .export import export_project
-from .listing import listed
+from .listing import listed, waiting
 from .masks import MaskFolder
 from .pool import ProjectPool
 from .proposals import packed, read_pseudo_mask, write_pseudo_masks
@@ -72,6 +72,10 @@ class Project(MaskFolder):
     def proposal_table(self, cases: Sequence[Case] | None = None) -> Columns:
         """Return the same as a table, in the order of their numbers; ``cases`` are all cases, where they are known."""
         return listed(self.store, self.cases if cases is None else cases)
+
+    def waiting(self, cases: Sequence[Case]) -> dict[str, int]:
+        """Return how many proposals of each of these cases nobody has judged; cases without any are left out."""
+        return waiting(self.store, cases)
 
     def last_proposal(self) -> int:
         """Return the number of the newest proposal, 0 if there is none."""
@@ -229,6 +233,11 @@ class Project(MaskFolder):
         if state in LIVE and not self.run(id).is_live():
             return "interrupted"
         return state
+
+    def run_begin(self, id: int) -> str:
+        """Return when a run was made, in UTC as ISO 8601."""
+        row = self.store.row("SELECT created_at FROM run WHERE id = ?", id)
+        return row["created_at"] if row else ""
 
     def live_run(self, besides: Run | None = None) -> int | None:
         """Return the number of another run that trains, in this program or another one; None if none does."""

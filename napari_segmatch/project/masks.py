@@ -154,6 +154,11 @@ class MaskFolder(CaseFolder):
                 found.append(Aside(row["id"], row["case_id"], row["origin"], row["author"], row["at"], slices))
         return found
 
+    @property
+    def aside_versions(self) -> list[int]:
+        """The numbers of the versions that wait; none of them is read."""
+        return [row["id"] for row in self.store.rows(ASIDE)]
+
     def aside_labels(self, version: int) -> np.ndarray:
         """Return the labels (z, y, x) of a version beside the current one."""
         return self.objects.get(self._version(version)["object"])
@@ -196,7 +201,7 @@ class MaskFolder(CaseFolder):
 
     def _choose(self, version: int, taken: bool) -> None:
         with self.store.atomic():
-            if version not in {row["id"] for row in self.store.rows(ASIDE)}:
+            if version not in self.aside_versions:
                 raise ProjectError(
                     f"Version {version} does not wait for a choice; `segmatch asides` lists those that do."
                 )

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from ..config import TrainConfig, from_dict
 from ..errors import ProjectError
-from ..events import TrainEvent, decode, encode
+from ..events import Started, TrainEvent, decode, encode
 from ..fsio import write_atomic
 from ..locks import FileLock
 from ..types import RunState
@@ -23,6 +24,9 @@ from ..types import RunState
 Wish = Literal["run", "pause", "stop"]
 
 LIVE: tuple[RunState, ...] = ("running", "paused")
+
+_TORN = 8
+"""More lines than kills tear one after another, plus one."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,22 @@ class Run:
         free = lock.acquire()
         lock.release()
         return not free
+
+    def newest(self, *kinds: type[TrainEvent]) -> TrainEvent | None:
+        """Return the last event of these kinds, or of all; None if there is none. What came before is not decoded."""
+        starts = tuple(f'{{"kind": "{kind.kind}"'.encode() for kind in kinds) or b"{"
+        try:
+            with (self.folder / "events.jsonl").open("rb") as file:
+                lines = deque((line for line in file if line.startswith(starts)), maxlen=_TORN)
+        except OSError:
+            return None
+        found = (decode(line.decode("utf-8", "replace")) for line in reversed(lines))
+        return next((event for event in found if event is not None), None)
+
+    def knows(self, classes: Sequence[str]) -> bool:
+        """Whether it was made for as many classes as there are now; early runs do not say."""
+        started = self.newest(Started)
+        return not isinstance(started, Started) or started.classes in (0, len(classes))
 
     def events(self, offset: int = 0) -> Iterator[tuple[TrainEvent, int]]:
         """Yield events written since byte ``offset``, each with the offset to go on from."""

@@ -1,0 +1,98 @@
+"""``segmatch status``: where a project stands, on one screen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from statistics import fmean
+
+from ..errors import DiskProblem, ProjectError
+from ..events import Evaluated, Failed
+from ..project import Project, Run
+from ..project.runs import LIVE
+from ..texts import count
+from ..types import Case, RunState
+from .common import Folder, app, say, typed
+
+SHOWN = 10
+"""Runs that are listed; there may be a hundred before them."""
+
+
+@app.command()
+def status(project: Folder) -> None:
+    """Say on one screen where a project stands, and what comes next. Nothing is changed."""
+    with _to_look_at(project) as opened:
+        cases, runs, name = opened.cases, opened.runs(), typed(project)
+        waiting, asides = opened.waiting(cases), len(opened.aside_versions)
+        say(f"classes    {', '.join(opened.classes)}")
+        say(f"sequences  {', '.join(opened.sequences)}")
+        say(f"cases      {_kinds(cases, len(opened.removed_cases))}")
+        say(f"slices     {sum(len(case.labelled) for case in cases)} of {sum(case.shape[0] for case in cases)} done")
+        say(f"proposals  {sum(waiting.values())} to be judged, of {count(len(waiting), 'case')}")
+        if asides:
+            say(f"versions   {asides} beside the masks, to choose from: segmatch asides {name}")
+        for run, state in runs[-SHOWN:]:
+            say(_line(run, state, opened.run_begin(run.id)))
+        if len(runs) > SHOWN:
+            say(f"           {count(len(runs) - SHOWN, 'run')} before these")
+        if runs and isinstance(last := runs[-1][0].newest(), Failed):
+            say(f"           {last.message}")
+        say(f"Next: segmatch {_next(opened.classes, cases, runs, waiting).format(project=name)}")
+
+
+def _to_look_at(path: Path) -> Project:
+    """Open a project without waiting for who writes to it."""
+    try:
+        return Project.open(path, f"{path.name} is open to look at.")
+    except DiskProblem:  # a kill has torn a write, which only who may write can take back
+        return Project.open(path)
+
+
+def _kind(case: Case) -> str:
+    if case.problem is not None:
+        return "with a problem"
+    return "for validation" if case.validation else "labelled" if case.labelled else "without labels"
+
+
+def _kinds(cases: Sequence[Case], removed: int) -> str:
+    """Count the cases by what they are there for."""
+    kinds = [*map(_kind, cases), *["removed"] * removed]
+    order = ("labelled", "for validation", "without labels", "with a problem", "removed")
+    return ", ".join(f"{kinds.count(kind)} {kind}" for kind in order if kind in kinds) or "none yet"
+
+
+def _line(run: Run, state: RunState, begin: str) -> str:
+    """Tell a run: how far it came, what it is, and how good it was when that was last measured."""
+    try:
+        config = run.config
+        length = f"{config.minutes:g} min" if config.minutes else f"{config.steps}"
+        about = f"{config.selector}, {config.size} pixels"
+    except ProjectError:
+        length, about = "?", "settings cannot be read"
+    looked = run.newest(Evaluated)
+    dice = f", Dice {fmean(looked.dice.values()):.3f}" if isinstance(looked, Evaluated) and looked.dice else ""
+    when = datetime.fromisoformat(begin).astimezone().strftime("%Y-%m-%d %H:%M")
+    step = getattr(run.newest(), "step", 0)
+    return f"run {run.id:<6} {state} at step {step} of {length}{dice}; {about}; begun {when}"
+
+
+def _next(
+    classes: Sequence[str], cases: Sequence[Case], runs: Sequence[tuple[Run, RunState]], waiting: Mapping[str, int]
+) -> str:
+    """Return what makes sense now, as it is typed after ``segmatch``."""
+    kinds = {_kind(case) for case in cases}
+    if kinds <= {"with a problem"}:
+        return "add {project} FOLDER --image ..."
+    if any(state in LIVE for _, state in runs):
+        return "review {project} --undecided" if waiting else "status {project}"
+    if "labelled" not in kinds:
+        return "add {project} FOLDER --image ... --mask ..., or finish slices in the window"
+    run, state = runs[-1] if runs else (None, "created")
+    if run is None or state == "created" or not run.knows(classes):
+        return "train {project}"
+    if state != "finished":
+        return "train {project}" if state == "failed" and not run.has_checkpoint else "resume {project}"
+    if waiting:
+        return "review {project} --undecided"
+    return "predict {project}" if "without labels" in kinds else "export {project} DIR"
