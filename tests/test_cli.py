@@ -15,7 +15,7 @@ from helpers import LGG, geometry, labels, make_white, small_project, write_case
 from napari_segmatch import Project
 from napari_segmatch.cli import training
 from napari_segmatch.config import configure
-from napari_segmatch.events import PseudoMask, Step
+from napari_segmatch.events import PseudoMask, Step, Stopped
 from napari_segmatch.io import encode_segments
 from napari_segmatch.locks import WINDOW, FileLock
 from napari_segmatch.progress import _step_line
@@ -86,6 +86,22 @@ def test_whole_way_through_the_shell(world, tmp_path):
 def test_a_step_does_not_say_that_masks_were_unused_which_train_softly():
     """Those that are not accepted train all the same, by chance, by pixel or by the teacher's doubt."""
     assert "0% of pseudo masks accepted" in _step_line(Step(300, 0.75, 40, 0.6, 0.8, 0.1, 0.0, 1))
+
+
+def test_a_training_that_stops_says_how_it_goes_on(tmp_path, monkeypatch, capsys):
+    """With a command that can be typed, which means this run and not a later one; not if nothing is to be said."""
+    project = small_project(tmp_path / "my scans")
+    monkeypatch.setattr(training, "training", lambda *_, **__: iter([Stopped(5)]))
+    monkeypatch.setattr(training.signal, "signal", lambda *_: None)
+    for number in (1, 2):
+        project.new_run(configure())
+        training.resume(project.path, run=1)
+        said = capsys.readouterr()
+        assert "Stopped at step 5." in said.err
+        assert said.out == f"Next: segmatch resume '{project.path}'{' --run 1' * (number > 1)}\n"
+    training.resume(project.path, run=1, quiet=True)
+    assert capsys.readouterr().out == ""
+    project.close()
 
 
 def test_predict_without_root_takes_the_unlabelled_cases(world, tmp_path):

@@ -10,11 +10,11 @@ import typer
 
 from ..config import OBJECTIVES, PRESETS, SELECTORS, configure, parse_setting
 from ..errors import ConfigError, SegmatchError
-from ..events import Failed
+from ..events import Failed, Stopped
 from ..progress import Progress
 from ..project import Project, Run
 from ..runner import FAILED, check_settings, training
-from .common import Device, Folder, app, say
+from .common import Device, Folder, app, say, typed
 
 
 @app.command()
@@ -84,3 +84,7 @@ def _follow(project: Path, run: Run, *, resume: bool, quiet: bool, courteous: bo
             raise typer.Exit(FAILED)
         if isinstance(event, Failed):
             raise SegmatchError(event.message)
+        if isinstance(event, Stopped) and not quiet:
+            with Project.open(project) as opened:
+                which = "" if opened.run() == run else f" --run {run.id}"
+            say(f"Next: segmatch resume {typed(project)}{which}")
