@@ -269,6 +269,28 @@ def test_broken_case_is_set_aside_and_the_rest_added(tmp_path):
         assert [case.problem is None for case in project.cases] == [False, True]
 
 
+def test_a_good_case_stays_when_it_is_added_again_with_a_bad_file(tmp_path):
+    """Nobody has worked on it yet, so it may get other files, but not ones that cannot be used or raise a question."""
+    image = write_case(tmp_path / "images" / "a", 0)[0]["flair"]
+    write_case(tmp_path / "images" / "b", 1)
+    segmatch("new", tmp_path / "p")
+    add = ("add", tmp_path / "p", tmp_path / "images", "--image", FLAIR)
+    assert segmatch(*add).returncode == 0
+    good = image.read_bytes()
+    pixels = np.asarray(nib.load(image).dataobj)
+    image.write_bytes(b"\x1f\x8b broken")
+    said = segmatch(*add)
+    assert said.returncode == 0 and "1 of 2 cases added" in said.stdout
+    assert "a: stays as it was, since its new files cannot be used as they are. flair.nii.gz" in said.stderr
+    nib.save(nib.Nifti1Image(pixels, None), image)
+    said = segmatch(*add)
+    assert "a: stays as it was" in said.stderr and "Then add it again with --choose." in said.stderr
+    image.write_bytes(good)
+    with Project.open(tmp_path / "p") as project:
+        assert [case.problem for case in project.cases] == [None, None]
+        assert project.volume("a").pixels.any()
+
+
 @pytest.mark.skipif(not LGG.is_dir(), reason="the LGG data set is not on this machine")
 def test_real_mri_goes_in_and_comes_out_on_its_own_grid(tmp_path):
     """Two patients of real MRI: added, labelled, exported voxel for voxel."""

@@ -165,9 +165,9 @@ def _add_one(
             added = _add_one(project, item, asked, finished, held_out)
             asked.setdefault(question.trouble, answer)  # the same question again has got a better answer by now
             return added
-        return _set_aside(project, item, question, " Then add it again with --choose.")
+        return _put_off(project, item, question, " Then add it again with --choose.")
     except ImportProblem as error:
-        return _set_aside(project, item, error)
+        return _put_off(project, item, error)
     except ProjectError as error:
         typer.echo(f"{item.id}: left out. {error}", err=True)
         return False
@@ -176,9 +176,11 @@ def _add_one(
     return True
 
 
-def _set_aside(project: Project, item: FoundCase, error: ImportProblem, advice: str = "") -> bool:
-    done = "set aside" if project.set_aside(item.id, str(error)) else "left as it is"
-    typer.echo(f"{item.id}: {done}. {error}{advice}", err=True)
+def _put_off(project: Project, item: FoundCase, why: ImportProblem, then: str = "") -> bool:
+    """Set a case aside, unless it is in the project with files that can be used; returns that it was not added."""
+    noted = project.set_aside(item.id, str(why))
+    happens = "set aside" if noted else "stays as it was, since its new files cannot be used as they are"
+    typer.echo(f"{item.id}: {happens}. {why}{then}", err=True)
     return False
 
 

@@ -159,14 +159,17 @@ class CaseFolder(ProjectFolder):
         return labels, tuple(z for z in wanted if (labels[z] != NOT_ANNOTATED).any()), read.notes
 
     def set_aside(self, id: str, problem: str) -> bool:
-        """Note a case whose files cannot be used, and why; returns False if it has others that can, and keeps them."""
+        """Note a case whose files cannot be used, with the sentence that says why. It can be added again later.
+
+        Returns whether that was noted: a case that is there with files that can be used stays as it is.
+        """
         with self.store.atomic():
             known = self.find_case(id)
             if known is not None and known.problem is None:
                 return False
             self._clear(id)
             self._insert(id, {"patient": id, "problem": problem}, [])
-        return True
+            return True
 
     def _image_rows(self, id: str, images: Mapping[str, str | Path]) -> list[dict[str, str | None]]:
         return [
