@@ -61,7 +61,7 @@ def test_a_folder_of_dicom_is_added_exported_and_never_names_a_patient(tmp_path)
     assert done.returncode == 0, done.stderr
     assert "one: left out series 3 “T1” echo 90 ms, MR, 3 slices: fits no sequence of the project." in done.stdout
     assert "1 file left out: it is no DICOM file." in done.stdout
-    assert "2 of 2 cases added; of these 2, 1 have labels" in done.stdout
+    assert "2 of 2 cases added; of these 2, 1 has labels and 0 are frozen" in done.stdout
     assert b"CANARY" not in (tmp_path / "p" / "segmatch.db").read_bytes()
     assert "CANARY" not in done.stdout + done.stderr
     (tmp_path / "codes.csv").write_text("class,code,meaning\nlesion,52988006,Lesion\n")
@@ -79,7 +79,7 @@ def test_what_can_name_a_sequence_can_be_added_by_pattern(tmp_path):
     write_case(tmp_path / "in" / "a", 1)
     assert segmatch("new", tmp_path / "p", "--sequences", "T1 post+c").returncode == 0
     done = segmatch("add", tmp_path / "p", tmp_path / "in", "--image", "T1 post+c={case}/flair.nii.gz")
-    assert "1 of 1 cases added" in done.stdout, done.stderr
+    assert "1 of 1 case added" in done.stdout, done.stderr
     with pytest.raises(ProjectError, match='without any of " \\* / : < = >'):
         Project.create(tmp_path / "q", ["lesion"], ["t1=post"])
     Project.create(tmp_path / "q", ["grade=3"], ["t1"]).close()
@@ -488,6 +488,8 @@ def test_a_medical_decathlon_task_is_read(tmp_path):
     first, second = find_dataset(tmp_path, ("t1",), ("posterior", "anterior")).cases
     assert (first.id, first.mask.parent.name, first.choices) == ("h_001", "labelsTr", {"labels": "1:2,2:1"})
     assert (second.id, second.mask) == ("h_002", None)
+    (about,) = find_dataset(tmp_path, ("t1",), ("posterior", "anterior")).lines
+    assert about == "A Medical Decathlon data set of 2 cases; t1 is channel 0 (MRI)."
     table = read_label_table(tmp_path / "dataset.json")
     assert table.names == ("Anterior", "Posterior")
     lines = find_dataset(tmp_path, ("t1",), ("head", "anterior")).lines
@@ -501,7 +503,9 @@ def test_the_first_nnunet_numbers_its_channels_too(tmp_path):
     touch(tmp_path, *(f"imagesTr/a_{channel:04d}.nii.gz" for channel in (0, 1)), "labelsTr/a.nii.gz")
     about = {"modality": {"0": "FLAIR", "1": "T1"}, "labels": {"0": "background", "1": "lesion"}}
     (tmp_path / "dataset.json").write_text(json.dumps(about))
-    (case,) = find_dataset(tmp_path, ("flair", "t1"), ("lesion",)).cases
+    found = find_dataset(tmp_path, ("flair", "t1"), ("lesion",))
+    (case,) = found.cases
+    assert found.lines[0].startswith("An nnU-Net data set of 1 case; ")
     assert case.id == "a" and case.mask is not None and case.choices == {}
     assert {name: path.name for name, path in case.images.items()} == {
         "flair": "a_0000.nii.gz", "t1": "a_0001.nii.gz",
@@ -552,8 +556,8 @@ def test_channels_of_one_file_are_sequences_of_their_own(tmp_path, sequences):
     (tmp_path / "set" / "dataset.json").write_text(json.dumps(about))
     segmatch("new", tmp_path / "p", "--sequences", f"{sequences},adc")
     done = segmatch("add", tmp_path / "p", tmp_path / "set")
-    assert "1 of 1 cases added" in done.stdout, done.stderr
-    assert "adc: found for 0 of 1 cases; they are used without it." in done.stdout
+    assert "1 of 1 case added" in done.stdout, done.stderr
+    assert "adc: found for 0 of 1 case; it is used without it." in done.stdout
     with Project.open(tmp_path / "p") as project:
         pixels = project.volume("x_001").pixels
         means = {name: pixels[number].mean() for number, name in enumerate(project.sequences)}

@@ -301,7 +301,7 @@ def test_scaled_values_off_the_lattice_are_refused(tmp_path):
         (1.4, np.float32, "1.4, no whole number"),
         (0.4, np.float32, "probabilities between 0 and 1"),
         (np.nan, np.float32, "nan, no whole number"),
-        (5, np.uint8, "label 5, the project ends at 2"),
+        (5, np.uint8, "label 5, the classes end at 2"),
     ],
 )
 def test_labels_that_cannot_be_are_refused(tmp_path, value, dtype, says):

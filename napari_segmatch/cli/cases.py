@@ -13,7 +13,7 @@ from ..errors import ConfigError, ImportProblem, ProjectError, Question
 from ..io import FoundCase, find_cases, find_dataset, read_label_table, with_answers
 from ..project import Project
 from ..project.upkeep import without_window
-from ..texts import between_commas
+from ..texts import between_commas, count
 from .common import Choose, Folder, answers, app, pairs, patterns, say, typed
 
 
@@ -77,12 +77,13 @@ def add(
         for name in opened.sequences:
             have = sum(name in item.images for item in added)
             if have < len(added):
-                others = "the others" if have else "they"
-                say(f"{name}: found for {have} of {len(added)} cases; {others} are used without it.")
+                others = "the others are" if have else "it is" if len(added) == 1 else "they are"
+                say(f"{name}: found for {have} of {count(len(added), 'case')}; {others} used without it.")
         now = [case for case in opened.cases if case.id in {item.id for item in found}]
     labels, frozen = sum(bool(case.labelled) for case in now), sum(case.validation for case in now)
-    count = len(found)
-    say(f"{len(added)} of {count} cases added; of these {count}, {labels} have labels and {frozen} are frozen.")
+    total = count(len(found), "case")
+    has, are = "has" if labels == 1 else "have", "is" if frozen == 1 else "are"
+    say(f"{len(added)} of {total} added; of these {len(found)}, {labels} {has} labels and {frozen} {are} frozen.")
     if not added and not kept:
         raise ImportProblem("No case could be added; the reasons stand above.")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ImportProblem
+from ..texts import count
 from ..types import NOT_ANNOTATED
 from .dicom_cases import find_dicom, means_contrast
 from .labels import IGNORE
@@ -98,14 +99,16 @@ def _nnunet(root: Path, sequences: Sequence[str], classes: Sequence[str]) -> Fou
     renumbering = _renumbering(labels, classes)
     cases: dict[str, dict[str, Path]] = {}
     frames: dict[str, dict[str, str]] = {}
+    kind = "An nnU-Net"
     folders = [root / "imagesTr", root / "imagesTs"]
     for path in sorted(path for folder in folders if folder.is_dir() for path in folder.iterdir()):
         if path.name.startswith(".") or not path.name.endswith(ending):
             continue
         stem = path.name.removesuffix(ending)
         match = re.fullmatch(r"(.+)_(\d{4})", stem)
-        if match and "channel_names" not in about and not _is_channel(root, path, str(int(match[2])) in channels):
-            match = None
+        if "channel_names" not in about:
+            match = match if match and _is_channel(root, path, str(int(match[2])) in channels) else None
+            kind = kind if match else "A Medical Decathlon"
         case, held = (match[1], {str(int(match[2]))}) if match else (stem, set(channels))
         cases.setdefault(case, {}).update({name: path for channel, name in names.items() if channel in held})
         if len(held) > 1:
@@ -119,7 +122,7 @@ def _nnunet(root: Path, sequences: Sequence[str], classes: Sequence[str]) -> Fou
     if not found:
         raise ImportProblem(f"{root.name} has a dataset.json but no images in imagesTr: check the folder.")
     used = ", ".join(f"{name} is channel {number} ({channels[number]})" for number, name in names.items())
-    lines = [f"An nnU-Net data set of {len(found)} cases; {used}."]
+    lines = [f"{kind} data set of {count(len(found), 'case')}; {used}."]
     if strange := [f"{number} ({name})" for number, name in _strange(labels, classes).items()]:
         known = {name.casefold() for name in classes} & {name.casefold() for name in labels.values()}
         way = "are asked about where they occur" if known else "are taken by their numbers"
@@ -186,7 +189,7 @@ def _monai_label(root: Path, sequences: Sequence[str]) -> Found:
     if not found:
         raise ImportProblem(f"{root.name} is a MONAI Label data store without images: check the folder.")
     return Found(
-        tuple(found), (f"A MONAI Label data store of {len(found)} cases; images are taken as {sequences[0]}.",)
+        tuple(found), (f"A MONAI Label data store of {count(len(found), 'case')}; images are taken as {sequences[0]}.",)
     )
 
 
@@ -224,7 +227,7 @@ def _bids(root: Path, sequences: Sequence[str], classes: Sequence[str]) -> Found
         found.append(FoundCase(session, {name: paths[0] for name, paths in names.items()}, mask, choices, patient))
     if not found:
         raise ImportProblem(f"{root.name} is a BIDS data set without any image of {', '.join(sequences)}.")
-    return Found(tuple(found), (f"A BIDS data set of {len(found)} sessions.", *lines))
+    return Found(tuple(found), (f"A BIDS data set of {count(len(found), 'session')}.", *lines))
 
 
 def _entities(path: Path) -> dict[str, str]:

@@ -72,7 +72,7 @@ def check_classes(labels: np.ndarray, classes: int, choices: Choices, name: str)
     unknown = present[(present > classes) & (present != NOT_ANNOTATED)].tolist()
     if unknown:
         found = f"label{'s' * (len(unknown) > 1)} {', '.join(map(str, unknown[:_SHOWN]))}"
-        raise Question(f"{name} holds {found}, the project ends at {classes}", "labels", _targets(unknown, classes))
+        raise Question(f"{name} holds {found}, the classes end at {classes}", "labels", _targets(unknown, classes))
     answers = choices.get("labels", "").split(",")
     if present.tolist() == [0, NOT_ANNOTATED] and not any(answer.endswith(f":{NOT_ANNOTATED}") for answer in answers):
         options = {f"255:{label}": _meaning(label) for label in (*range(1, classes + 1), NOT_ANNOTATED)}
