@@ -231,7 +231,7 @@ def test_files_that_cannot_be_used_take_no_case_away_that_is_there(tmp_path):
     assert segmatch(*add).returncode == 0
     (tmp_path / "images" / "a" / "t2" / "image.nii.gz").write_bytes(b"rubbish")
     done = segmatch(*add, "--image", "t2={case}/t2/image.nii.gz")
-    assert "a: left as it is. " in done.stderr and "image.nii.gz" in done.stderr
+    assert "a: stays as it was" in done.stderr and "image.nii.gz" in done.stderr
     with Project.open(tmp_path / "p") as project:
         assert project.case("a").problem is None and list(project.image_paths("a")) == ["t1"]
 

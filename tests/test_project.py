@@ -1,6 +1,7 @@
 """The project folder: what people add to it, and that nothing of it is lost."""
 
 import json
+import re
 import sqlite3
 from dataclasses import replace
 from hashlib import sha256
@@ -820,6 +821,11 @@ def test_export_says_where_each_slice_is_from(project, tmp_path):
     assert 'd,1,"accepted proposal, not checked"' in slices
     assert "c,0,checked" in slices
     assert "c,1,not annotated" in slices
+    volumes = (tmp_path / "all" / "volumes.csv").read_text()
+    assert re.search(r"^a,lesion,[\d.]+,all slices checked$", volumes, re.M)
+    assert re.search(r"^c,lesion,[\d.]+,checked slices only$", volumes, re.M)
+    assert re.search(r"^d,lesion,[\d.]+,checked \+ unchecked proposals$", volumes, re.M)
+    assert "all slices checked" in str(nib.load(tmp_path / "all" / "a.nii.gz").header["descrip"])
     assert "unchecked" in str(nib.load(tmp_path / "all" / "d.nii.gz").header["descrip"])
 
 

@@ -62,7 +62,7 @@ def export_project(
     decisions = folder / "decisions.csv"
     finished_cases, decided = [*_finished_cases(project, include_accepted)], _decision_rows(project)  # as they are now
     for case, mine in finished_cases:
-        labels, note = _labels(project, case, mine), "checked + unchecked proposals" if mine else "checked slices only"
+        labels, note = _labels(project, case, mine), _note(case, bool(mine))
         finished = Finished(case, labels, f"SegMatch: {note}; research use only", bool(mine), ids)
         try:
             files = list(LAYOUTS[layout](project, finished, codes or {}))
@@ -128,6 +128,13 @@ def _about_left_out(left_out: Mapping[str, str], total: int, folder: Path) -> st
     reason = next(iter(left_out.values()))
     many = f"{len(left_out)} of {total} cases could not be exported ({names})"
     return f"{many}: {reason} The others are in {folder.name}."
+
+
+def _note(case: Case, unchecked: bool) -> str:
+    """Return what stands behind a case's mask and volumes, in a few words: a header holds 80 characters."""
+    if unchecked:
+        return "checked + unchecked proposals"
+    return "all slices checked" if len(case.labelled) == case.shape[0] else "checked slices only"
 
 
 def _origin(z: int, case: Case, proposals: dict[int, Any]) -> str:
