@@ -10,16 +10,16 @@ import time
 import nibabel as nib
 import numpy as np
 import pytest
-from helpers import LGG, geometry, labels, make_white, small_project, write_case
+from helpers import LGG, SHAPE, geometry, labels, make_white, small_project, write_case
 
 from napari_segmatch import Project
 from napari_segmatch.cli import training
 from napari_segmatch.config import configure
 from napari_segmatch.events import PseudoMask, Step, Stopped
-from napari_segmatch.io import encode_segments
+from napari_segmatch.io import encode_segments, write_image
 from napari_segmatch.locks import WINDOW, FileLock
 from napari_segmatch.progress import _step_line
-from napari_segmatch.types import Region
+from napari_segmatch.types import Geometry, Region
 
 SMALL = ["--size", "32", "--set", "features=8", "--set", "batch=2", "--set", "proposals=4", "--device", "cpu"]
 FLAIR = "flair={case}/flair.nii.gz"
@@ -55,6 +55,19 @@ def test_the_shell_says_that_small_slices_are_not_enlarged(tmp_path, monkeypatch
         project.close()
         training.train(project.path, size=size)
         assert ("fit 48 pixels, not 128" in capsys.readouterr().out) == said
+
+
+def test_the_shell_says_that_close_slices_are_seen_together(tmp_path, monkeypatch, capsys):
+    """Of slices 5 mm apart nothing is said, nor to who has decided it."""
+    monkeypatch.setattr(training, "_follow", lambda *_, **__: None)
+    small_project(tmp_path / "far").close()
+    near = Geometry(SHAPE, np.eye(4))
+    write_image(tmp_path / "a.nii.gz", np.ones(SHAPE, np.float32), near)
+    with Project.create(tmp_path / "near", ["lesion"], ["flair"]) as project:
+        project.add_case("a", {"flair": tmp_path / "a.nii.gz"})
+    for path, told, said in (("far/project", [], False), ("near", [], True), ("near", ["neighbours=1"], False)):
+        training.train(tmp_path / path, set=told)
+        assert ("seen with those above and below" in capsys.readouterr().out) is said
 
 
 def test_whole_way_through_the_shell(world, tmp_path):

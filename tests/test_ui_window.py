@@ -10,7 +10,7 @@ import weakref
 
 import numpy as np
 import pytest
-from helpers import small_project, write_case
+from helpers import SHAPE, small_project, write_case
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QColor, QMouseEvent
 from qtpy.QtTest import QTest
@@ -25,11 +25,11 @@ from qtpy.QtWidgets import (
 
 from napari_segmatch.config import configure
 from napari_segmatch.events import Examined, PseudoMask
-from napari_segmatch.io import FoundCase
+from napari_segmatch.io import FoundCase, write_image
 from napari_segmatch.project import Project
 from napari_segmatch.ranking import is_blind, is_spot_check
 from napari_segmatch.session.segmenting import Wish
-from napari_segmatch.types import Region
+from napari_segmatch.types import Geometry, Region
 
 pytest.importorskip("napari")
 
@@ -1401,6 +1401,16 @@ def test_the_train_tab_says_that_small_slices_are_not_enlarged(dock, tmp_path, s
     dock.session.open_project(small_project(tmp_path, cases=2).path)
     dock.show_tab("Train")
     settle(dock, lambda: "trained at 48 pixels" in dock.train._need.text())
+    assert "close" not in dock.train._need.text()
+
+
+def test_the_train_tab_says_that_close_slices_are_seen_together(dock, tmp_path, settle):
+    write_image(tmp_path / "a.nii.gz", np.ones(SHAPE, np.float32), Geometry(SHAPE, np.eye(4)))
+    with Project.create(tmp_path / "near", ["lesion"], ["flair"]) as project:
+        project.add_case("a", {"flair": tmp_path / "a.nii.gz"})
+    dock.session.open_project(tmp_path / "near")
+    dock.show_tab("Train")
+    settle(dock, lambda: "seen with those above and below" in dock.train._need.text())
 
 
 def test_review_says_which_colour_is_which_class(dock, tmp_path):
