@@ -107,7 +107,8 @@ def take_weights(network: nn.Module, path: Path) -> list[str]:
         wanted, came = (f"{tuple(held[odd[0]].shape)}" if odd[0] in held else "nothing" for held in (mine, theirs))
         raise ImportProblem(
             f"The weights {path.name} are of another network: {len(odd)} of its tensors differ, the first is {odd[0]} "
-            f"({wanted} wanted, {came} found); network, features, neighbours, sequences and classes must be the same."
+            f"({wanted} wanted, {came} found); network, features, neighbours (0 where it saw slices alone) and "
+            "sequences must be the same."
         )
     network.load_state_dict(theirs | {key: _shared(mine[key], theirs[key]) for key in odd})
     if not outputs:
