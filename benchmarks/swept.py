@@ -1,8 +1,8 @@
 """Standard runs with stray parts as background, beside those before: ``python benchmarks/swept.py``.
 
 Five labelled patients, 4,000 steps, test patients, masks as they come. SegMatch and the confidence map were run twice
-each, by ``segmatch benchmark compare`` and by ``parts.py``, whose arithmetic differs by no more than its order: the mean
-of two runs has less chance in it. Rows: ``results/lgg/swept.csv``, ``results/lgg/runs.csv``, ``results/parts.csv``.
+each, by ``segmatch benchmark compare`` and by ``parts.py``, whose arithmetic differs by no more than its order: the
+mean of two runs has less chance in it. Rows: ``swept.csv`` and ``runs.csv`` in ``results/lgg``, ``results/parts.csv``.
 """
 
 import csv
