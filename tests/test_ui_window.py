@@ -822,7 +822,7 @@ def test_why_a_run_failed_is_said_until_the_next_one_begins(dock, tmp_path, sett
 def test_a_device_that_is_not_there_is_no_dead_end(dock, tmp_path, settle):
     """No run is made for it; and one that failed before its first checkpoint is not to be resumed, nor asked."""
     with small_project(tmp_path) as made:
-        failed = made.new_run(configure("quick", device="cuda:7", size=32))
+        failed = made.new_run(configure("quick", network="nowhere:network", size=32))
     session, train = dock.session, dock.train
     session.open_project(tmp_path / "project")
     session.resume_training()
