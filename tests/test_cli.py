@@ -146,6 +146,16 @@ def test_interrupted_training_is_resumed(world, tmp_path):
         assert opened.run_state(2) == "finished"
 
 
+def test_a_run_that_waits_elsewhere_is_not_resumed_from_the_shell(world, tmp_path):
+    """It goes on waiting there: the shell wished it on, and then complained."""
+    shutil.copytree(world, tmp_path / "w")
+    with Project.open(tmp_path / "w" / "project") as opened, opened.run().lock():
+        opened.run().ask("pause")
+        refused = segmatch("resume", opened.path)
+        assert refused.returncode == 2 and "trains or waits in another program" in refused.stderr
+        assert opened.run().wish() == "pause"
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

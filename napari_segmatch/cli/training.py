@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ..config import OBJECTIVES, PRESETS, SELECTORS, configure, parse_setting
-from ..errors import ConfigError, SegmatchError
+from ..errors import ConfigError, ProjectError, SegmatchError
 from ..events import Failed, Stopped
 from ..progress import Progress
 from ..project import Project, Run
@@ -60,6 +60,8 @@ def resume(
     with Project.open(project) as opened:
         chosen = opened.run(run)
     if not courteous:  # the window, when it starts us, has already said what it wants
+        if chosen.is_live():
+            raise ProjectError(f"Run {chosen.id} trains or waits in another program: go on or stop it there.")
         chosen.ask("run")
     _follow(project, chosen, resume=True, quiet=quiet, courteous=courteous)
 
