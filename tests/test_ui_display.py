@@ -562,3 +562,21 @@ def test_the_title_of_a_plane_stands_out_from_a_bright_picture(qapp):
     _write(painter, QRect(0, 0, 80, 40), "side")
     painter.end()
     assert bright.pixelColor(3, 3).lightness() < 128 and bright.pixelColor(70, 35) == QColor("white")
+
+
+def test_the_plots_of_a_run_have_one_scale(qapp):
+    """What happens at one step stands at one place, also when Dice was measured once; the longer of two runs counts."""
+    from napari_segmatch.events import Evaluated, Step
+    from napari_segmatch.history import History
+    from napari_segmatch.ui.plots import RunPlots
+
+    def run(last):
+        steps = [Step(step, 0.5, 1.0, 1.0, 0.0, 0.0, None, 1) for step in range(last)]
+        return History(steps=steps, evaluations=[Evaluated(100, {"lesion": 0.5}, {"a": 0.5})])
+
+    plots = RunPlots()
+    for beside, last in ((None, 160), (run(401), 400)):
+        plots.show_history(run(161), ["lesion"], 1, beside, ["#ff0000"])
+        for plot in plots._plots:
+            low, high = plot.getViewBox().viewRange()[0]
+            assert -0.05 * last < low <= 0 and last <= high < 1.05 * last

@@ -838,6 +838,7 @@ def test_a_device_that_is_not_there_is_no_dead_end(dock, tmp_path, settle):
     train.device.setCurrentText("mps")
     train.start.click()
     settle(dock, lambda: "'mps' is not available here" in dock.banner.sentence)
+    assert "Looking for the device" not in dock.status._message.text(), "it is not looked for any more"
     assert [run.id for run, _ in session.runs()] == [failed.id] and not session.is_training
 
 

@@ -107,9 +107,9 @@ class Run:
         return next((event for event in found if event is not None), None)
 
     def knows(self, classes: Sequence[str]) -> bool:
-        """Whether it was made for as many classes as there are now; early runs do not say."""
+        """Whether it was made for as many classes as there are now."""
         started = self.newest(Started)
-        return not isinstance(started, Started) or started.classes in (0, len(classes))
+        return was_for(started if isinstance(started, Started) else None, classes)
 
     def events(self, offset: int = 0) -> Iterator[tuple[TrainEvent, int]]:
         """Yield events written since byte ``offset``, each with the offset to go on from."""
@@ -126,3 +126,8 @@ class Run:
                 event = decode(line.decode("utf-8", "replace"))
                 if event is not None:
                     yield event, offset
+
+
+def was_for(started: Started | None, classes: Sequence[str]) -> bool:
+    """Whether a run that began so was made for as many classes as there are now; early ones do not say."""
+    return started is None or started.classes in (0, len(classes))

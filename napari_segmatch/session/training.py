@@ -12,7 +12,7 @@ from ..errors import DiskProblem, ProjectError
 from ..events import Paused, Proposed, Started, Step, TrainEvent
 from ..history import History, called_now, sentence
 from ..project import Project, Run
-from ..project.runs import LIVE
+from ..project.runs import LIVE, was_for
 from ..runner import Background, Mode, check_settings
 from ..types import Proposal, RunState
 from .adding import AddingSession
@@ -76,7 +76,7 @@ class TrainingSession(AddingSession):
             begin()
         else:  # torch, which knows, takes seconds to load
             self.message.emit(f"Looking for the device {config.device} …", False)
-            self.read(lambda: check_settings(config), begin)
+            self.read(lambda: check_settings(config), begin, failed=lambda: self.message.emit("", False))
 
     def resume_training(self, mode: Mode = "thread") -> None:
         """Go on with a paused, stopped or interrupted run."""
@@ -117,9 +117,8 @@ class TrainingSession(AddingSession):
         return not self.is_live and (ended or failed_late) and self._knows_all_classes()
 
     def _knows_all_classes(self) -> bool:
-        """Whether the run on the screen was made for as many classes as there are now; early ones do not say."""
-        started = self.history.started
-        return started is None or started.classes in (0, len(self._open().classes))
+        """Whether the run on the screen was made for as many classes as there are now."""
+        return was_for(self.history.started, self._open().classes)
 
     def _check_may_train(self) -> None:
         reason = self._open().readonly or self.trouble

@@ -71,6 +71,9 @@ class RunPlots(QWidget):
             values = np.array([getattr(step, name) for step in steps], float)
             self._losses.plot(x, _smooth(values), pen=pg.mkPen(colour, width=_WIDTH), connect="finite")
         self._titles[2].setText(_legend("Loss", [entry[1:] for entry in _LOSSES]))
+        last = max((_last_step(each) for each in (history, beside) if each is not None), default=0)
+        for plot in self._plots:  # one scale, so that what happens at one time stands at one place
+            plot.setXRange(0, max(1, last), padding=0.02)
 
     def _show_dice(self, history: History, classes: Sequence[str], validation: int) -> None:
         for part in (self._dice, self._titles[0]):
@@ -125,6 +128,11 @@ def _plot(tip: str) -> pg.PlotWidget:
     plot.hideButtons()
     plot.getAxis("left").setWidth(34)
     return plot
+
+
+def _last_step(history: History) -> int:
+    steps = [step.step for step in history.steps[-1:]] + [item.step for item in history.evaluations[-1:]]
+    return max(steps, default=0)
 
 
 def _thin(steps: list) -> list:
