@@ -51,8 +51,7 @@ class Learner:
 
     def __init__(self, config: TrainConfig, channels: int, classes: int) -> None:
         self.config, self.channels, self.classes = config, channels, classes
-        self.device = choose_device(config.device)
-        self.neighbours = config.neighbours or 0
+        self.device, self.neighbours = choose_device(config.device), config.neighbours or 0
         inputs = channels * (2 * self.neighbours + 1)
         with _CHANCE, torch.random.fork_rng(devices=[]):
             torch.manual_seed(config.seed)

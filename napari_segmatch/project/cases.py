@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
@@ -16,7 +14,7 @@ from ..io import ask, bad_name, read_apart, read_mask, read_sequences
 from ..texts import good_name
 from ..types import NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
-from .checks import both_places, check_slices, own_place
+from .checks import check_slices
 from .classes import is_still_done
 from .folder import ProjectFolder
 from .prints import file_hash, fingerprints
@@ -259,34 +257,6 @@ class CaseFolder(ProjectFolder):
             if row is not None and case.labelled and not is_still_done(self.store, row["id"]):
                 self.save_version(case, self.objects.get(row["object"]), (), "human")
         return self.case(id)
-
-    def relative(self, path: Path) -> str:
-        """Return an image's place as it is stored: from the project's folder, so that both can be moved together."""
-        try:
-            return Path(os.path.relpath(own_place(path), self.path.resolve())).as_posix()
-        except ValueError:  # another drive
-            return own_place(path).as_posix()
-
-    def image_paths(self, case: str) -> dict[str, Path]:
-        rows = self.store.rows("SELECT sequence, path FROM image WHERE case_id = ?", case)
-        return {row["sequence"]: own_place(self.path / row["path"]) for row in rows}
-
-    def all_image_paths(self) -> set[Path]:
-        """Every image file that the project refers to, and what it leads to if it is a link."""
-        rows = self.store.rows("SELECT path FROM image")
-        return {place for row in rows for place in both_places(self.path / row["path"])}
-
-    def without_names(self, text: str) -> str:
-        """Return a text with the places of images replaced by their case's id: a file's name can name a patient."""
-        rows = self.store.rows("SELECT case_id, path FROM image ORDER BY length(path) DESC")
-        names = Counter(Path(row["path"]).name for row in rows)
-        for row in rows:
-            path = own_place(self.path / row["path"])
-            telling = [path.name] if names[path.name] == 1 < len(rows) else []  # one that many cases have tells nothing
-            target = path.resolve()
-            for place in (str(path), str(target), str(path.parent), str(target.parent), row["path"], *telling):
-                text = text.replace(place, f"[{row['case_id']}]")
-        return text
 
     def volume(self, case: str) -> Volume:
         """Read a case's pixels, (channel, z, y, x) float32 in the order of ``sequences``; a missing one is zeros."""

@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
 from ..errors import ProjectError
 from ..fsio import inside
-from .checks import check_classes, check_names
+from .checks import both_places, check_classes, check_names, own_place
 from .objects import ObjectStore
 from .records import to_meta
 from .store import Store, create_database, half_made_name
@@ -110,3 +111,33 @@ class ProjectFolder:
     def pseudonym(self, patient: str) -> str:
         """Return a name for a patient that tells patients apart and cannot be turned back."""
         return hashlib.blake2b(patient.encode(), digest_size=6, key=self._key[:64]).hexdigest()
+
+    # where the images lie ---------------------------------------------------------------------------------
+
+    def relative(self, path: Path) -> str:
+        """Return an image's place as it is stored: from the project's folder, so that both can be moved together."""
+        try:
+            return Path(os.path.relpath(own_place(path), self.path.resolve())).as_posix()
+        except ValueError:  # another drive
+            return own_place(path).as_posix()
+
+    def image_paths(self, case: str) -> dict[str, Path]:
+        rows = self.store.rows("SELECT sequence, path FROM image WHERE case_id = ?", case)
+        return {row["sequence"]: own_place(self.path / row["path"]) for row in rows}
+
+    def all_image_paths(self) -> set[Path]:
+        """Every image file that the project refers to, and what it leads to if it is a link."""
+        rows = self.store.rows("SELECT path FROM image")
+        return {place for row in rows for place in both_places(self.path / row["path"])}
+
+    def without_names(self, text: str) -> str:
+        """Return a text with the places of images replaced by their case's id: a file's name can name a patient."""
+        rows = self.store.rows("SELECT case_id, path FROM image ORDER BY length(path) DESC")
+        names = Counter(Path(row["path"]).name for row in rows)
+        for row in rows:
+            path = own_place(self.path / row["path"])
+            telling = [path.name] if names[path.name] == 1 < len(rows) else []  # one that many cases have tells nothing
+            target = path.resolve()
+            for place in (str(path), str(target), str(path.parent), str(target.parent), row["path"], *telling):
+                text = text.replace(place, f"[{row['case_id']}]")
+        return text
