@@ -1,5 +1,6 @@
 """Algorithm 1 and the learner that takes its steps."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -284,6 +285,33 @@ def test_neighbours_are_seen_and_stay_in_their_case():
     learner = Learner(_config(neighbours=1), 1, 1)
     learner.learn(pool, 0.5)
     assert torch.isfinite(_flat(learner.model)).all()
+
+
+def test_whoever_predicts_sees_the_neighbours_that_were_trained_with():
+    """A case as `predict` segments it, and as it is proposed and judged; without them other masks would come."""
+    from test_judge import Cases
+
+    from napari_segmatch.benchmark.judging import judged_slices
+    from napari_segmatch.engine.data import ResidentPool
+    from napari_segmatch.engine.predict import predict_slices, predict_volume, propose_case
+    from napari_segmatch.engine.prepare import to_network
+
+    cases = Cases(3)
+    pool = ResidentPool(cases, 32, torch.device("cpu"), neighbours=1)
+    pool.update()
+    learner = Learner(_config(neighbours=1, selector="discriminator"), 1, 1)
+    for _ in range(4):
+        learner.learn(pool, 0.5)
+    pixels, labels = cases.volume("case-3").pixels, cases.mask("case-3")
+    mine = predict_volume(learner, pixels).labels
+    unknown = np.full_like(labels, 255)
+    proposed = {mask.region.z: mask.labels for mask in propose_case(learner, "case-3", pixels, unknown, range(6))}
+    assert all(np.array_equal(proposed[z], mine[z]) for z in range(6))
+    rows = pool.slices(torch.tensor([pool.row(region) for region in pool.regions if region.case == "case-3"]))
+    assert np.array_equal((learner.look(rows).labels > 0).numpy(), mine > 0)
+    slices, frame = to_network(pixels, 32)
+    assert np.array_equal(predict_slices(learner, slices, frame).labels, mine)
+    assert len(judged_slices(learner, slices, frame, labels)) >= 6
 
 
 def test_second_look_averages_the_mirror_image():
