@@ -10,8 +10,9 @@ import csv
 import numpy as np
 from common import RESULTS
 from parts_table import tables
+from tuned import told
 
-from napari_segmatch.benchmark.report import cases, interval
+from napari_segmatch.benchmark.report import cases
 
 SEEDS = "012"
 
@@ -26,23 +27,22 @@ def compared(table, method):
     return np.array([cases(wanted[seed]) for seed in SEEDS])
 
 
-def told(name, values, sign=""):
-    mean, low, high = interval(values)
-    print(f"{name}: {mean:{sign}.3f} ({low:{sign}.3f} to {high:{sign}.3f}); seeds {values.mean(1).round(3)}")
+def tell(name, values, sign=""):
+    print(f"{name}: {told(values, sign)}; seeds {values.mean(1).round(3)}")
 
 
 def main():
     ours, map_alone = compared("swept.csv", "segmatch"), compared("runs.csv", "confidence-map")
     dice, _ = tables("4000", "test")
     again = {name: np.array([dice[name, "all"][seed] for seed in SEEDS]) for name in ("segmatch", "confidence-map")}
-    told("SegMatch", ours)
-    told("over SegMatch that learns stray parts", ours - compared("runs.csv", "segmatch"), "+")
-    told("over labels alone", ours - compared("runs.csv", "supervised"), "+")
-    told("over the confidence map", ours - map_alone, "+")
+    tell("SegMatch", ours)
+    tell("over SegMatch that learns stray parts", ours - compared("runs.csv", "segmatch"), "+")
+    tell("over labels alone", ours - compared("runs.csv", "supervised"), "+")
+    tell("over the confidence map", ours - map_alone, "+")
     both, theirs = (ours + again["segmatch"]) / 2, (map_alone + again["confidence-map"]) / 2
-    told("SegMatch, two runs each", both)
-    told("confidence map, two runs each", theirs)
-    told("over the confidence map, two runs each", both - theirs, "+")
+    tell("SegMatch, two runs each", both)
+    tell("confidence map, two runs each", theirs)
+    tell("over the confidence map, two runs each", both - theirs, "+")
 
 
 if __name__ == "__main__":
