@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import sample
-from .errors import ImportProblem, Question
+from .errors import ImportProblem, Question, SegmatchError
 from .io import (
     SUFFIXES,
     holds_dicom,
@@ -30,6 +30,10 @@ from .types import MAX_CLASSES, Geometry
 LayerData = tuple[np.ndarray, dict[str, Any], str]
 
 _KEY = "segmatch"  # where a layer's metadata keeps the geometry of its file
+
+
+class SaveProblem(SegmatchError):
+    """A layer cannot be saved. No ValueError, of which napari says that no plugin was found."""
 
 
 def get_reader(path: str | Sequence[str]) -> Callable[[str | Sequence[str]], list[LayerData]] | None:
@@ -55,7 +59,7 @@ def write_labels(path: str, data: Any, meta: dict[str, Any]) -> list[str]:
     """
     labels = _volume(data)
     if labels.min(initial=0) < 0 or labels.max(initial=0) > 255:
-        raise ImportProblem("The layer has labels below 0 or above 255: renumber them before saving.")
+        raise SaveProblem("The layer has labels below 0 or above 255: renumber them before saving.")
     write_mask(path, labels.astype(np.uint8), _layer_geometry(labels.shape, meta))
     return [path]
 
@@ -71,7 +75,7 @@ def _volume(data: Any) -> np.ndarray:
     array = np.asarray(data)
     array = array[None] if array.ndim == 2 else array
     if array.ndim != 3:
-        raise ImportProblem(f"The layer has {array.ndim} dimensions: only a volume or a slice can be saved.")
+        raise SaveProblem(f"The layer has {array.ndim} dimensions: only a volume or a slice can be saved.")
     return array
 
 

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from dicom_series import series
 from napari.layers import Layer
-from npe2 import PluginManifest
+from npe2 import PluginManager, PluginManifest
 
 from napari_segmatch import _napari
-from napari_segmatch.errors import ImportProblem
+from napari_segmatch.errors import SegmatchError
 from napari_segmatch.io import encode_segmentation, read_volume
 
 OBLIQUE = np.array([[0, 0, -3.0, 10], [1.2, 0.1, 0, -7], [-0.1, 1.2, 0, 5], [0, 0, 0, 1]])
@@ -115,10 +115,18 @@ def test_a_layer_from_elsewhere_keeps_its_scale(tmp_path):
 
 def test_labels_that_do_not_fit_are_refused(tmp_path):
     """Nothing is cut off in silence."""
-    with pytest.raises(ImportProblem, match="above 255"):
+    with pytest.raises(SegmatchError, match="above 255"):
         _napari.write_labels(str(tmp_path / "out.nii"), np.full((2, 2, 2), 300), {})
-    with pytest.raises(ImportProblem, match="4 dimensions"):
+    with pytest.raises(SegmatchError, match="4 dimensions"):
         _napari.write_labels(str(tmp_path / "out.nii"), np.zeros((2, 2, 2, 2), int), {})
+
+
+def test_napari_passes_on_why_a_layer_cannot_be_saved(tmp_path):
+    """It takes a ValueError for a plugin that does not want the layer, and said that none was found."""
+    PluginManager.instance().discover()
+    layer = Layer.create(np.full((2, 3, 4), 300), {}, "labels")
+    with pytest.raises(SegmatchError, match="above 255"):
+        layer.save(str(tmp_path / "out.nii.gz"), plugin="napari-segmatch")
 
 
 def test_the_sample_opens_as_image_and_labels():
