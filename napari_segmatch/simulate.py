@@ -220,10 +220,10 @@ class Setup:
 def divide(found: Sequence[FoundCase], pool: int, unseen: int, start: int, seed: int) -> Setup:
     """Draw unseen cases, then a pool, and in it those that are labelled at the start; only cases with masks."""
     usable = [item for item in found if item.mask is not None]
-    if len(usable) < unseen + max(pool, start + 1) or min(unseen, start) < 1:
+    if len(usable) < unseen + pool or not 1 <= start < pool or unseen < 1:
         raise ConfigError(
             f"{len(usable)} cases with masks were found; {unseen} unseen and a pool of {pool} of which {start} are "
-            "labelled need more, and at least one of each."
+            "labelled need as many, at least one of each, and some of the pool without labels."
         )
     order = np.random.default_rng(seed).permutation(len(usable))
     chosen = [usable[index] for index in order]

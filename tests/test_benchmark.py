@@ -42,6 +42,13 @@ def bench(tmp_path_factory):
     return Bench(cases, split(cases, 1, 1), ("flair",), ("core", "edge"), "", "cpu")
 
 
+@pytest.mark.parametrize(("strata", "says"), [("(", "no regular expression"), ("TCGA_", "has no group")])
+def test_strata_that_name_no_hospital_are_refused(strata, says):
+    """They ended as errors of ours."""
+    with pytest.raises(ConfigError, match=says):
+        split(["TCGA_a", "TCGA_b", "TCGA_c"], 1, 1, strata)
+
+
 def test_nobody_is_in_two_parts_and_strata_are_spread():
     """Test, validation and pool are disjoint and complete; each holds every large hospital in proportion."""
     parts = split(PATIENTS, 6, 4, r"(\w)-")

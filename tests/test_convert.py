@@ -40,6 +40,11 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[key], other[key]) for key in one)
 
 
+def test_one_tensor_is_called_one(tmp_path):
+    torch.save({"weight": torch.ones(3)}, tmp_path / "a.pt")
+    assert convert_weights(tmp_path / "a.pt", tmp_path / "a.safetensors") == "1 tensor, 3 numbers."
+
+
 @pytest.mark.parametrize("legacy", [False, True])
 def test_malicious_pickle_is_refused_and_does_not_run(tmp_path, legacy, monkeypatch):
     monkeypatch.setenv("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", "1")

@@ -11,7 +11,7 @@ from helpers import make_white, small_project, write_case
 from typer.testing import CliRunner
 
 import napari_segmatch.simulate as simulation_module
-from napari_segmatch.cli import app
+from napari_segmatch.cli.verbs import app
 from napari_segmatch.config import configure
 from napari_segmatch.errors import ConfigError
 from napari_segmatch.io import FoundCase
@@ -130,6 +130,8 @@ def test_a_division_needs_enough_cases(tmp_path):
     assert not {item.id for item in setup.pool} & {item.id for item in setup.unseen} and len(setup.start) == 1
     with pytest.raises(ConfigError, match="6 cases with masks"):
         divide(found, 6, 2, 1, seed=0)
+    with pytest.raises(ConfigError, match="some of the pool without labels"):
+        divide(found, 3, 1, 4, seed=0)
 
 
 def simulation(folder, *more):

@@ -75,14 +75,24 @@ def split(patients: Iterable[str], test: int, validation: int, strata: str = "")
     Raises
     ------
     ConfigError
-        If nobody is left to train on.
+        If nobody is left to train on, or ``strata`` names no group.
     """
+    _check_strata(strata)
     order = spread(patients, SPLIT_SEED, strata)
     if len(order) <= test + validation:
         raise ConfigError(
             f"{len(order)} patients are too few for {test} of the test and {validation} of the validation."
         )
     return Split(order[:test], order[test : test + validation], order[test + validation :])
+
+
+def _check_strata(strata: str) -> None:
+    try:
+        groups = re.compile(strata).groups
+    except re.error as error:
+        raise ConfigError(f"--strata {strata!r} is no regular expression ({error}).") from error
+    if strata and not groups:
+        raise ConfigError(f"--strata {strata!r} has no group: put what names the hospital in ( ).")
 
 
 def spread(patients: Iterable[str], seed: int, strata: str = "") -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import ImportProblem
 from ..fsio import read_file
+from ..texts import count
 
 _WRAPPERS = ("module.", "_orig_mod.")
 """What training on several processors, and compiling, put before every name."""
@@ -48,7 +49,7 @@ def convert(path: Path) -> tuple[bytes, str]:
     data = _saved(found, path.name)
     numbers = sum(value.numel() for value in found.values())
     where = f" from its entry {name!r}; other entries are left out" if name else ""
-    return data, f"{len(found)} tensors, {numbers:,} numbers{where}."
+    return data, f"{count(len(found), 'tensor')}, {numbers:,} numbers{where}."
 
 
 def _largest(held: Any) -> tuple[str, dict[str, Tensor]]:
