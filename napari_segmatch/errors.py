@@ -1,5 +1,8 @@
 """Errors a person may read. Each message is one sentence: what came, what is allowed, what to do."""
 
+REFUSED, FAILED = 2, 3
+"""Exit codes: the last words of the command say why it could not do what was asked, or the run's last event does."""
+
 
 class SegmatchError(Exception):
     """Anything that is wrong with the input rather than with the program."""

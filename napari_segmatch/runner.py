@@ -19,15 +19,12 @@ from pathlib import Path
 from typing import IO, Literal
 
 from .config import TrainConfig
-from .errors import DiskProblem, ProjectError, SegmatchError
+from .errors import FAILED, REFUSED, DiskProblem, ProjectError, SegmatchError
 from .events import Failed, Finished, Noted, Paused, Proposed, Step, Stopped, TrainEvent
 from .project import Project, ProjectPool, Run
 from .types import RunState
 
 Mode = Literal["thread", "process"]
-
-REFUSED, FAILED = 2, 3
-"""Exit codes: the last words of the command say why it could not do what was asked, or the run's last event does."""
 
 _QUIET_SECONDS = 0.2
 """Step events closer together than this are not written down; every other event is."""

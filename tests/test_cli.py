@@ -1,6 +1,7 @@
 """The shell: every verb, and one sentence for every mistake."""
 
 import csv
+import re
 import shutil
 import signal
 import subprocess
@@ -446,3 +447,80 @@ def test_labelled_file_may_come_from_windows(world, tmp_path):
                     "--labelled-file", tmp_path / "list.txt")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "2 have labels" in done.stdout
+
+
+def _run(code, *arguments):
+    """Run Python with an importer that Ctrl+C meets, or whatever ``code`` says, before the shell's own ``main``."""
+    words = f"import sys; sys.argv = ['segmatch', *{list(map(str, arguments))!r}]\n{code}\n"
+    whole = words + "from napari_segmatch.cli import main\nmain()\n"
+    return subprocess.run([sys.executable, "-c", whole], capture_output=True, text=True, timeout=300)
+
+
+EARLY = """
+class Interrupted:
+    def find_spec(name, path=None, target=None):
+        if name == 'numpy':
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupted)
+"""
+LATE = """
+from napari_segmatch import sample
+def write_cases(*_):
+    raise KeyboardInterrupt
+sample.write_cases = write_cases
+"""
+
+
+@pytest.mark.parametrize("code", [EARLY, LATE])
+def test_ctrl_c_is_a_sentence_whenever_it_comes(tmp_path, code):
+    """While the shell is still loading it was a traceback, and later nothing was said."""
+    stopped = _run(code, "sample", tmp_path / "mri")
+    assert (stopped.returncode, stopped.stderr) == (2, "segmatch: stopped; what was done so far is kept.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["predict", "{project}", "--image", FLAIR], "give the folder that holds them"),
+        (["predict", "{project}", "--choose", "orientation=unknown"], "give the folder that holds them"),
+        (["predict", "{project}", "{world}/images", "--image", FLAIR, "--series", "flair=*"], "not both"),
+        (["add", "{project}", "{world}/images", "--image", FLAIR, "--series", "flair=*"], "not both"),
+        (["add", "{project}", "{world}/images", "--mask", "{case}/mask.nii.gz"], "--mask goes with --image"),
+        (["doctor", "{project}", "--search", "{world}"], "say --repair, too"),
+        (["recover", "{project}", "{world}/images/a/mask.nii.gz"], "mask.nii.gz holds no strokes"),
+        (["simulate", "{world}/images", "--image", FLAIR, "--mask", "{case}/mask.nii.gz", "--steps", "0"], "--steps"),
+    ],
+)
+def test_an_option_that_would_not_be_heard_is_refused(world, arguments, says):
+    """It was passed over in silence: other cases were segmented than those asked for, for one."""
+    told = {"{world}": str(world), "{project}": str(world / "project")}
+    done = segmatch(*(re.sub(r"\{(world|project)\}", lambda found: told[found[0]], word) for word in arguments))
+    assert done.returncode == 2 and says in done.stderr and done.stderr.count("\n") == 1
+    assert "internal" not in done.stderr
+
+
+def test_verbs_say_what_they_did_and_what_comes_next(world, tmp_path):
+    """From the first case to the classes that a later look adds."""
+    project = tmp_path / "p"
+    segmatch("new", project)
+    masks = ["--mask", "{case}/mask.nii.gz", "--labelled", "a,b"]
+    added = segmatch("add", project, world / "images", "--image", FLAIR, *masks).stdout
+    assert added.endswith(f"\nNext: segmatch train {project}\n")
+    trained = segmatch("train", project, "--steps", 3, *SMALL).stdout
+    assert trained.endswith(f"Next: segmatch review {project} --undecided\n")
+    predicted = segmatch("predict", project, "--out", tmp_path / "out").stdout
+    assert predicted == f"Masks of 3 cases and scores.csv are in {tmp_path / 'out'}.\n"
+    changed = segmatch("classes", project, "--add", "edema", "--done", "reopen").stdout
+    assert "Next: finish the slices that are open again, then train anew." in changed
+
+
+def test_an_image_that_has_moved_is_told_with_what_finds_it(world, tmp_path):
+    """All images of a project may have one name: that one does not exist says little."""
+    shutil.copytree(world, tmp_path / "w")
+    (tmp_path / "w" / "images").rename(tmp_path / "elsewhere")
+    project = tmp_path / "w" / "project"
+    said = segmatch("doctor", project).stdout
+    assert "case a cannot be used: flair.nii.gz is not where it was" in said
+    assert "`segmatch doctor --repair --search FOLDER` looks for it" in said
+    mended = segmatch("doctor", project, "--repair", "--search", tmp_path / "elsewhere").stdout
+    assert "Found again: 1 image of case a." in mended and "healthy" in mended

@@ -59,7 +59,7 @@ def test_reference_names_every_verb_and_only_options_that_there_are():
     """The tables of the shell against the shell itself."""
     import typer
 
-    from napari_segmatch.cli import app
+    from napari_segmatch.cli.verbs import app
 
     commands = typer.main.get_command(app).commands
     shell = (ROOT / "docs" / "reference.md").read_text("utf-8").split("## Shell")[1].split("## Python")[0]

@@ -11,7 +11,7 @@ from torch import nn
 
 from napari_segmatch import batch
 from napari_segmatch.batch import predict_cases, segment_case
-from napari_segmatch.cli import app
+from napari_segmatch.cli.verbs import app
 from napari_segmatch.config import configure
 from napari_segmatch.engine import predict
 from napari_segmatch.engine.calibration import Report

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from helpers import small_project
 
-from napari_segmatch.cli import app
+from napari_segmatch.cli.verbs import app
 from napari_segmatch.project import place
 from napari_segmatch.project.place import place_warning
 from napari_segmatch.session import Session

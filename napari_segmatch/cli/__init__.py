@@ -1,27 +1,26 @@
 """The shell: ``segmatch --help``. Exit code 0, or 2 and one sentence on standard error."""
 
-# ruff: noqa: I001  the modules stand in the order of the help
 from __future__ import annotations
 
 import os
 import sys
 import warnings
 
-import typer
+from ..errors import REFUSED, Question, SegmatchError
 
-from ..errors import Question, SegmatchError
-from ..runner import REFUSED
-from . import (  # noqa: F401
-    cases, status, training, predicting, packaging, reviewing, simulating, keeping, upkeep, benchmarking,
-)  # fmt: skip
-from .common import app
+INTERRUPTED = 130
+"""What typer makes of Ctrl+C."""
 
 
 def main() -> None:
-    """Run the command line; whatever goes wrong ends in one sentence."""
+    """Run the command line; whatever goes wrong ends in one sentence, Ctrl+C while it is still loading too."""
     warnings.filterwarnings("ignore", module="monai")
     try:
+        from .verbs import app
+
         code = app(standalone_mode=False)
+        if code == INTERRUPTED:
+            raise KeyboardInterrupt
     except Question as error:
         code = _complain(f"{error} Then repeat it with --choose.")
     except SegmatchError as error:
@@ -37,6 +36,8 @@ def main() -> None:
 
 def _sentence(error: Exception) -> str:
     """Say what was wrong with the command; of a bug, what it was and how to see more."""
+    import typer
+
     if hasattr(error, "format_message"):  # the command line's own errors
         return str(error.format_message()) or "stopped."
     if isinstance(error, typer.Abort):
@@ -47,5 +48,5 @@ def _sentence(error: Exception) -> str:
 
 
 def _complain(sentence: str) -> int:
-    typer.echo(f"segmatch: {sentence}", err=True)
+    sys.stderr.write(f"segmatch: {sentence}\n")
     return REFUSED

@@ -14,7 +14,8 @@ from ..io import FoundCase, find_cases, find_dataset, read_label_table, with_ans
 from ..project import Project
 from ..project.upkeep import without_window
 from ..texts import between_commas, count
-from .common import Choose, Folder, answers, app, pairs, patterns, say, typed
+from .common import Choose, Folder, answers, app, check_way, pairs, patterns, say, typed
+from .steps import next_step
 
 
 @app.command()
@@ -80,12 +81,14 @@ def add(
                 others = "the others are" if have else "it is" if len(added) == 1 else "they are"
                 say(f"{name}: found for {have} of {count(len(added), 'case')}; {others} used without it.")
         now = [case for case in opened.cases if case.id in {item.id for item in found}]
+        then = next_step(opened, typed(project))
     labels, frozen = sum(bool(case.labelled) for case in now), sum(case.validation for case in now)
     total = count(len(found), "case")
     has, are = "has" if labels == 1 else "have", "is" if frozen == 1 else "are"
     say(f"{len(added)} of {total} added; of these {len(found)}, {labels} {has} labels and {frozen} {are} frozen.")
     if not added and not kept:
         raise ImportProblem("No case could be added; the reasons stand above.")
+    say(then)
 
 
 @app.command()
@@ -114,17 +117,22 @@ def classes(
             raise ConfigError(
                 f"{finished} slices are done: say --done reopen if some may show {new[0]}, else --done keep."
             )
+    again = "finish the slices that are open again, then " if done == "reopen" and finished else ""
+    then = f" Next: {again}train anew."
     with without_window(project, "change the classes"), Project.open(project) as opened:
         opened.set_classes(
             [*(others.get(name, name) for name in opened.classes), *(new or ())], reopen=bool(new) and done == "reopen"
         )
-        say(f"{project.name} has {', '.join(opened.classes)} now.{' Next: train anew.' if new else ''}")
+        say(f"{project.name} has {', '.join(opened.classes)} now.{then if new else ''}")
 
 
 def _found(
     project: Project, root: Path, image: list[str] | None, mask: str | None, series: dict[str, str]
 ) -> list[FoundCase]:
     """Find cases by patterns, or by what stands in the folder."""
+    check_way(image, series)
+    if mask and not image:
+        raise ConfigError("--mask goes with --image: without it the masks are those that the data set names.")
     asked = patterns(image or [])
     unknown = sorted({*asked, *series} - set(project.sequences))
     if unknown:

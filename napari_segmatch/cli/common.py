@@ -73,6 +73,12 @@ def pairs(options: Iterable[str] | None, option: str, example: str) -> dict[str,
     return found
 
 
+def check_way(image: object, series: object) -> None:
+    """Raise if files are to be found in two ways, of which one would not be heard."""
+    if image and series:
+        raise ConfigError("Give --image, or --series, which is for DICOM, not both.")
+
+
 def answers(options: Iterable[str] | None) -> dict[str, str]:
     return pairs(options, "--choose", "--choose orientation=unknown")
 

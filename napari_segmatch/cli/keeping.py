@@ -9,6 +9,7 @@ import typer
 
 from ..errors import ProjectError
 from ..project import Project
+from ..project.journal import SUFFIX as STROKES
 from ..project.journal import recover as recover_strokes
 from ..project.upkeep import KEEP_DAYS, collect_garbage, garbage
 from ..texts import count
@@ -51,6 +52,8 @@ def recover(
     project: Folder, file: Annotated[Path, typer.Argument(metavar="FILE", help="A file that ends in .strokes.")]
 ) -> None:
     """Bring in strokes that were rescued into a file because the project's disk was full."""
+    if file.suffix != STROKES:
+        raise ProjectError(f"{file.name} holds no strokes: give a file whose name ends in {STROKES}.")
     with Project.open(project) as opened:
         try:
             cases, whole = recover_strokes(opened, file)

@@ -10,17 +10,19 @@ from typing import Annotated
 import typer
 
 from ..batch import predict_cases
+from ..errors import ConfigError
 from ..evaluation import evaluate_folder
 from ..io import find_cases, find_dataset
 from ..project import Project
-from .common import Choose, Device, Folder, answers, app, pairs, patterns, say
+from ..texts import count
+from .common import Choose, Device, Folder, answers, app, check_way, pairs, patterns, say
 
 
 @app.command()
 def predict(
     project: Folder,
     root: Annotated[
-        Path | None, typer.Argument(metavar="ROOT", help="New cases; the project's unlabelled ones if left out.")
+        Path | None, typer.Argument(metavar="ROOT", help="New cases; if left out, those of the project without labels.")
     ] = None,
     image: Annotated[
         list[str] | None,
@@ -49,6 +51,9 @@ def predict(
     choose: Choose = None,
 ) -> None:
     """Segment cases with a trained model, on each source's own grid, with a score and verdict for each slice."""
+    check_way(image, series)
+    if root is None and (image or series or choose):
+        raise ConfigError("--image, --series and --choose are for new cases: give the folder that holds them, too.")
     found = None
     if root is not None and image:
         found = find_cases(root, patterns(image), None, say)
@@ -60,10 +65,12 @@ def predict(
         for line in dataset.lines:
             say(line)
         found = list(dataset.cases)
+    done = 0
     for name, problem in _shown(predict_cases(project, found, out, run, device, answers(choose), checkpoint, parts)):
         if problem:
             typer.echo(f"{name}: {problem}", err=True)
-    say(f"Masks and scores.csv are in {out}.")
+        done += not problem
+    say(f"Masks of {count(done, 'case')} and scores.csv are in {out}.")
 
 
 def _shown(results: Iterable[tuple[str, str | None, int]]) -> Iterator[tuple[str, str | None]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean
@@ -10,10 +10,10 @@ from statistics import fmean
 from ..errors import DiskProblem, ProjectError
 from ..events import Evaluated, Failed
 from ..project import Project, Run
-from ..project.runs import LIVE
 from ..texts import count
 from ..types import Case, RunState
 from .common import Folder, app, say, typed
+from .steps import kind_of, next_step
 
 SHOWN = 10
 """Runs that are listed; there may be a hundred before them."""
@@ -38,7 +38,7 @@ def status(project: Folder) -> None:
             say(f"           {count(len(runs) - SHOWN, 'run')} before these")
         if runs and isinstance(last := runs[-1][0].newest(), Failed):
             say(f"           {last.message}")
-        say(f"Next: segmatch {_next(opened.classes, cases, runs, waiting).format(project=name)}")
+        say(next_step(opened, name))
 
 
 def _to_look_at(path: Path) -> Project:
@@ -49,15 +49,9 @@ def _to_look_at(path: Path) -> Project:
         return Project.open(path)
 
 
-def _kind(case: Case) -> str:
-    if case.problem is not None:
-        return "with a problem"
-    return "for validation" if case.validation else "labelled" if case.labelled else "without labels"
-
-
 def _kinds(cases: Sequence[Case], removed: int) -> str:
     """Count the cases by what they are there for."""
-    kinds = [*map(_kind, cases), *["removed"] * removed]
+    kinds = [*map(kind_of, cases), *["removed"] * removed]
     order = ("labelled", "for validation", "without labels", "with a problem", "removed")
     return ", ".join(f"{kinds.count(kind)} {kind}" for kind in order if kind in kinds) or "none yet"
 
@@ -75,24 +69,3 @@ def _line(run: Run, state: RunState, begin: str) -> str:
     when = datetime.fromisoformat(begin).astimezone().strftime("%Y-%m-%d %H:%M")
     step = getattr(run.newest(), "step", 0)
     return f"run {run.id:<6} {state} at step {step} of {length}{dice}; {about}; begun {when}"
-
-
-def _next(
-    classes: Sequence[str], cases: Sequence[Case], runs: Sequence[tuple[Run, RunState]], waiting: Mapping[str, int]
-) -> str:
-    """Return what makes sense now, as it is typed after ``segmatch``."""
-    kinds = {_kind(case) for case in cases}
-    if kinds <= {"with a problem"}:
-        return "add {project} FOLDER --image ..."
-    if any(state in LIVE for _, state in runs):
-        return "review {project} --undecided" if waiting else "status {project}"
-    if "labelled" not in kinds:
-        return "add {project} FOLDER --image ... --mask ..., or finish slices in the window"
-    run, state = runs[-1] if runs else (None, "created")
-    if run is None or state == "created" or not run.knows(classes):
-        return "train {project}"
-    if state != "finished":
-        return "train {project}" if state == "failed" and not run.has_checkpoint else "resume {project}"
-    if waiting:
-        return "review {project} --undecided"
-    return "predict {project}" if "without labels" in kinds else "export {project} DIR"

@@ -9,12 +9,13 @@ from typing import Annotated
 import typer
 
 from ..config import OBJECTIVES, PRESETS, SELECTORS, configure, parse_setting
-from ..errors import ConfigError, ProjectError, SegmatchError
-from ..events import Failed, Stopped
+from ..errors import FAILED, ConfigError, ProjectError, SegmatchError
+from ..events import Failed, Finished, Stopped
 from ..progress import Progress
 from ..project import Project, Run
-from ..runner import FAILED, check_settings, training
+from ..runner import check_settings, training
 from .common import Device, Folder, app, say, typed
+from .steps import next_step
 
 
 @app.command()
@@ -79,7 +80,7 @@ def _follow(project: Path, run: Run, *, resume: bool, quiet: bool, courteous: bo
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: run.ask("stop"))
-    progress = Progress(quiet)
+    progress, event = Progress(quiet), None
     for event in training(project, run.id, resume=resume, courteous=courteous):
         progress.show(event)
         if isinstance(event, Failed) and courteous:  # the window reads it among the events
@@ -90,3 +91,6 @@ def _follow(project: Path, run: Run, *, resume: bool, quiet: bool, courteous: bo
             with Project.open(project) as opened:
                 which = "" if opened.run() == run else f" --run {run.id}"
             say(f"Next: segmatch resume {typed(project)}{which}")
+    if isinstance(event, Finished) and not quiet:
+        with Project.open(project) as opened:
+            say(next_step(opened, typed(project)))

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ..errors import ConfigError
 from ..project.doctor import examine
 from ..project.upkeep import repair as mend
 from ..texts import count
@@ -35,6 +36,8 @@ def doctor(
     ] = None,
 ) -> None:
     """Check a project folder and say what is wrong with it."""
+    if search and not repair:
+        raise ConfigError("--search looks for images in order to mend the project: say --repair, too.")
     if repair:
         for sentence in mend(project, search or ()):
             say(sentence)

@@ -260,7 +260,13 @@ class CaseFolder(ProjectFolder):
 
     def volume(self, case: str) -> Volume:
         """Read a case's pixels, (channel, z, y, x) float32 in the order of ``sequences``; a missing one is zeros."""
-        volume = read_sequences(self.image_paths(case), self.sequences, self.reading(case).choices)
+        paths = self.image_paths(case)
+        gone = next((path.name for path in paths.values() if not path.exists()), None)
+        if gone is not None:
+            raise ImportProblem(
+                f"{gone} is not where it was: put it back, or `segmatch doctor --repair --search FOLDER` looks for it."
+            )
+        volume = read_sequences(paths, self.sequences, self.reading(case).choices)
         row = self.store.row('SELECT fingerprint FROM "case" WHERE id = ?', case)
         same_grid = volume.geometry.same_grid(self.case(case).geometry)
         if not same_grid or row is None or row["fingerprint"] not in fingerprints(volume):

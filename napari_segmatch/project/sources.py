@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImportProblem
+from ..texts import count
 from .prints import file_hash
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def find_moved(project: Project, search: Sequence[Path] = (), *, quick: bool = F
         with project.store.atomic():
             for images in moved.values():
                 project.store.tell("images", {"images": images})
-    return [f"Found again: {len(images)} images of {case}." for case, images in moved.items()]
+    return [f"Found again: {count(len(images), 'image')} of case {case}." for case, images in moved.items()]
 
 
 class _Hashed:
