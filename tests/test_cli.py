@@ -521,6 +521,18 @@ def test_an_image_that_has_moved_is_told_with_what_finds_it(world, tmp_path):
     project = tmp_path / "w" / "project"
     said = segmatch("doctor", project).stdout
     assert "case a cannot be used: flair.nii.gz is not where it was" in said
-    assert "`segmatch doctor --repair --search FOLDER` looks for it" in said
+    assert "let `segmatch doctor --repair` look for it, with `--search FOLDER` in that folder too" in said
     mended = segmatch("doctor", project, "--repair", "--search", tmp_path / "elsewhere").stdout
     assert "Found again: 1 image of case a." in mended and "healthy" in mended
+
+
+def test_a_project_that_was_moved_alone_finds_its_images_without_being_told_where(world, tmp_path):
+    """Only projects that a window had opened before knew where they had lain."""
+    project, moved = tmp_path / "p", tmp_path / "far" / "away" / "p"
+    shutil.copytree(world / "images", tmp_path / "images")
+    segmatch("new", project)
+    segmatch("add", project, tmp_path / "images", "--image", FLAIR)
+    moved.parent.mkdir(parents=True)
+    project.rename(moved)
+    assert "is not where it was" in segmatch("doctor", moved).stdout
+    assert "healthy" in segmatch("doctor", moved, "--repair").stdout

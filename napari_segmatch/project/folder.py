@@ -60,7 +60,8 @@ class ProjectFolder:
         meta = {"classes": list(classes), "sequences": list(sequences), "uuid": str(uuid.uuid4())}
         try:
             path.mkdir(parents=True, exist_ok=True)
-            create_database(path / DATABASE, {key: json.dumps(value) for key, value in meta.items()})
+            home = {"home": path.resolve().as_posix()}  # images are found from there when the project is moved
+            create_database(path / DATABASE, {key: json.dumps(value) for key, value in meta.items()} | home)
         except OSError as error:
             raise ProjectError(f"The project {path.resolve().name} cannot be made ({error.strerror}).") from error
         return cls(path, Store(path / DATABASE))

@@ -66,7 +66,8 @@ def find_moved(project: Project, search: Sequence[Path] = (), *, quick: bool = F
     hashed = {name: _Hashed(files) for name, files in nearby.items()}
     moved: dict[str, list[dict[str, object]]] = {}
     for row in missing:
-        before = [Path(os.path.normpath(Path(home, row["path"]))) for home in homes]
+        places = (Path(os.path.normpath(Path(home, row["path"]))) for home in homes)
+        before = [place for place in places if place.exists()]
         for files in (_Hashed(before), hashed.get(Path(row["path"]).name)):
             if files is not None and (place := files.find(row["sha256"])) is not None:
                 moved.setdefault(row["case_id"], []).append({**dict(row), "path": project.relative(place)})
