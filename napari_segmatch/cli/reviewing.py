@@ -39,7 +39,7 @@ WORDS = {"accept": "accepted", "reject": "rejected", "defer": "deferred"}
 def decide(
     project: Folder,
     proposal: Annotated[int, typer.Argument(metavar="PROPOSAL", help="Its number, from segmatch review.")],
-    word: Annotated[str, typer.Argument(metavar="accept|reject|defer|undo", help="undo takes the last one back.")],
+    word: Annotated[str, typer.Argument(metavar="accept|reject|defer|undo", help="undo opens it again.")],
     mask: Annotated[Path | None, typer.Option(help="With accept: a corrected mask; its slice is taken.")] = None,
     choose: Choose = None,
 ) -> None:
