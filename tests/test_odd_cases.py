@@ -14,7 +14,7 @@ from napari_segmatch.engine.trainer import train
 from napari_segmatch.events import Finished, Noted
 from napari_segmatch.io import write_image, write_labels
 from napari_segmatch.project import Project, ProjectPool
-from napari_segmatch.types import Geometry, PoolSnapshot
+from napari_segmatch.types import Geometry, PoolSnapshot, Region
 
 SHORT = {"steps": 4, "size": 32, "batch": 2, "features": 8, "evaluate_every": 2, "propose_every": 2, "proposals": 2}
 
@@ -235,6 +235,38 @@ def test_two_studies_of_a_patient_are_on_one_side(tmp_path):
         sides = {patient: {pool.fold_of[f"case-{index}"] for index in (patient, patient + 3)} for patient in range(3)}
         assert sides == {0: {0}, 1: {1}, 2: {0}}
         assert pool.patients_labelled == 3
+
+
+def _studies(folder, patients, labelled):
+    """A project of a study of each of the patients (a letter each); the first so many are labelled."""
+    project = Project.create(folder / "p", ["lesion"], ["flair"])
+    for index, patient in enumerate(patients):
+        images, mask = write_case(folder / str(index), index)
+        project.add_case(f"case-{index}", images, mask, "all" if index < labelled else "none", patient=patient)
+    return project
+
+
+@pytest.mark.parametrize("at_once", [None, 1])
+def test_a_study_without_labels_is_on_the_side_of_its_patient(tmp_path, at_once):
+    """The teacher knows that head: whoever is examined on it must not follow him there. Strangers have no side."""
+    with _studies(tmp_path, "xyzxyyw", 3) as project:
+        pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"), at_once=at_once)
+        pool.update()
+        while pool.waiting:
+            pool.read_on()
+        sides = [pool.folds[pool.row(Region(f"case-{index}", 0))].item() for index in range(7)]
+        assert sides == [0, 1, 0, 0, 1, 1, -1]
+
+
+def test_a_study_of_a_patient_whose_first_one_was_removed_is_on_the_same_side(tmp_path):
+    """What a side has learnt of a head it does not forget."""
+    with _studies(tmp_path, "xyzx", 3) as project:
+        pool, _ = resident(project)
+        assert pool.fold_of["case-0"] == 0
+        project.remove_case("case-0")
+        project.save_slices("case-3", {1: project.mask("case-1")[1]}, done=[1])
+        pool.update()
+        assert pool.fold_of["case-3"] == 0
 
 
 def test_two_studies_of_the_only_patient_are_on_both_sides():

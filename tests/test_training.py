@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from helpers import SHAPE, small_project
+from helpers import SHAPE, small_project, write_case
 
 from napari_segmatch.config import configure, parse_setting
 from napari_segmatch.engine import duties, sweep
@@ -292,6 +292,23 @@ def _lessons(project):
     pool = ResidentPool(ProjectPool(project), 40, torch.device("cpu"))
     pool.update()
     return pool.lessons
+
+
+@pytest.mark.parametrize("leaves", [lambda project: project.remove_case("c"), lambda project: _hold_out(project, "c")])
+def test_a_case_that_leaves_the_training_takes_its_lessons_along(project, leaves):
+    """Nobody who was removed, and no patient who is held out, teaches the discriminator; the others go on to."""
+    assert len(_judged(project, {("c", 1): _rejected, ("d", 1): _rejected}).rows) == 2
+    pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
+    pool.update()
+    leaves(project)
+    pool.update()
+    assert [pool.regions[row].case for row in pool.lessons.rows] == ["d"]
+
+
+def _hold_out(project, case):
+    """Add another study of a case's patient, for validation."""
+    images, mask = write_case(project.path / "more", 9)
+    project.add_case("f", images, mask, "all", patient=case, validation=True)
 
 
 def _rejected(project, item, **more):

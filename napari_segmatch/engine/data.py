@@ -42,7 +42,7 @@ class ResidentPool:
     labelled, unlabelled
         Row numbers.
     folds
-        (n,) 0 or 1 for all rows of labelled cases, -1 for others.
+        (n,) 0 or 1 for all rows of labelled patients, -1 for others: see :func:`folds_of`.
     fold_of
         The fold of each case that was ever labelled, or ``CUT`` plus the slice between its two halves. Given by the
         learner, who keeps it over a resume.
@@ -143,6 +143,7 @@ class ResidentPool:
         """Read the next one of the cases that wait; returns what is wrong with it."""
         case = self.waiting.pop(0)
         problems = self._load([case], self.snapshot)
+        self.folds = folds_of(self.fold_of, self.snapshot.patient, self._first, self._ends)
         rows = [self.row(Region(case, z)) for z in self.snapshot.unlabelled[case]] if case in self._first else []
         self.unlabelled = torch.cat([self.unlabelled, torch.tensor(rows, dtype=torch.long)])
         return problems
@@ -268,11 +269,9 @@ class ResidentPool:
 
     def _fold(self, cases: list[str]) -> None:
         """Divide labelled cases into two folds; the slices matter for the first one, when it is alone."""
-        known = (*cases, *(case for case in self.fold_of if case not in cases))
-        patients = {case: self.snapshot.patient(case) for case in known}
+        patients = {case: self.snapshot.patient(case) for case in (*cases, *self.fold_of)}
         divide(self.fold_of, patients, (self.labelled - self._first[cases[0]]).tolist())
-        spans = {case: (self._first[case], int(self._ends[self._first[case], 1])) for case in cases}
-        self.folds = folds_of(self.fold_of, spans, len(self._shelf))
+        self.folds = folds_of(self.fold_of, self.snapshot.patient, self._first, self._ends)
 
     # sampling --------------------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -34,12 +35,32 @@ def divide(fold_of: dict[str, int], patient_of: Mapping[str, str], slices: Seque
         fold_of.setdefault(case, turn % 2 if alone or not theirs or theirs[0] >= CUT else theirs[0])
 
 
-def folds_of(fold_of: Mapping[str, int], spans: Mapping[str, tuple[int, int]], rows: int) -> Tensor:
-    """Return the fold of each row, (rows,): -1 for all but those of cases given by their first and last row."""
-    folds = torch.full((rows,), -1, dtype=torch.long)
-    for case, (first, last) in spans.items():
-        fold = fold_of[case]
-        folds[first : last + 1] = fold if fold < CUT else 1
-        if fold >= CUT:
-            folds[first : first + fold - CUT] = 0
+def folds_of(
+    fold_of: Mapping[str, int], patient: Callable[[str], str], first: Mapping[str, int], ends: Tensor
+) -> Tensor:
+    """Return the fold of each row, (rows,): -1 for those of patients without labels.
+
+    A case without labels is on the side of its patient's others, if these are on one: whoever is examined on them must
+    not follow a teacher who knows the patient.
+
+    Parameters
+    ----------
+    patient
+        Says whose a case is.
+    first
+        The first row of each case.
+    ends
+        (rows, 2): the first and the last row of each row's case.
+    """
+    sides: dict[str, set[int]] = defaultdict(set)
+    for case, fold in fold_of.items():
+        sides[patient(case)].add(fold)
+    side = {whose: min(theirs) for whose, theirs in sides.items() if len(theirs) == 1 and min(theirs) < CUT}
+    folds = torch.full((len(ends),), -1, dtype=torch.long)
+    for case, row in first.items():
+        fold = fold_of.get(case, side.get(patient(case), -1))
+        if fold >= 0:
+            mine = folds[row : int(ends[row, 1]) + 1]
+            mine[:] = min(fold, 1)
+            mine[: max(0, fold - CUT)] = 0
     return folds

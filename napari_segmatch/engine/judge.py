@@ -149,7 +149,7 @@ class Judge(DiscriminatorSelector):
     def following_loss(self, scores: Sequence[Tensor], look: Look, folds: Tensor) -> Tensor:
         """Return the loss of understudies that follow the teacher on weak views of n unlabelled slices.
 
-        Slices of a case with labels are kept from the understudy that will be examined on that case.
+        Slices of a patient with labels are kept from the understudy that will be examined on that patient.
         """
         total, whole = scores[0].new_zeros(()), torch.ones_like(look.probabilities[:, 0])
         for fold, guess in enumerate(scores):
@@ -161,7 +161,7 @@ class Judge(DiscriminatorSelector):
     ) -> Tensor:
         """Return the critics' loss on weak views (n, c, h, w) of unlabelled slices, and how the teacher sees them.
 
-        Slices of a case with labels have its fold (n,); the others, -1, go to the critics in turn.
+        Slices of a patient with labels have a fold (n,); the others, -1, go to the critics in turn.
         """
         total = images.new_zeros(())
         turn = torch.arange(len(images), device=images.device) % 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,26 +36,29 @@ class ProjectPool:
         """Sort every slice into labelled, unlabelled or neither.
 
         A patient with a validation case is held out whole. A slice whose proposal a person rejected leaves the
-        unlabelled pool.
+        unlabelled pool, and a decision teaches only while its case is in the training. Whose a case is, is known of
+        removed ones too: what they have taught is not forgotten.
         """
         version = self.version()
         cases = [case for case in self._project.cases if case.problem is None]
         held_out = {case.patient for case in cases if case.validation}
+        known = self._project.store.rows('SELECT id, number, patient FROM "case"')
         reviewed = self._reviewed()
         out = {case.id: set(case.labelled) for case in cases}
         for item in reviewed:
             if item.verdict == "rejected" and item.region.case in out:
                 out[item.region.case].add(item.region.z)
-        training = [case for case in cases if case.patient not in held_out]
+        training = {case.id: case for case in cases if case.patient not in held_out}
+        rest = {id: tuple(z for z in range(case.shape[0]) if z not in out[id]) for id, case in training.items()}
         return PoolSnapshot(
             version=version,
-            labelled={case.id: case.labelled for case in training if case.labelled},
-            unlabelled={case.id: tuple(z for z in range(case.shape[0]) if z not in out[case.id]) for case in training},
+            labelled={id: case.labelled for id, case in training.items() if case.labelled},
+            unlabelled=rest,
             validation=tuple(case.id for case in cases if case.validation and case.labelled),
             masks={case.id: case.version for case in cases if case.version is not None},
-            reviewed=reviewed + self._drawn(training),
-            images={row["id"]: row["number"] for row in self._project.store.rows('SELECT id, number FROM "case"')},
-            patients={case.id: case.patient for case in training},
+            reviewed=(*(item for item in reviewed if item.region.case in training), *self._drawn(training.values())),
+            images={row["id"]: row["number"] for row in known},
+            patients={row["id"]: row["patient"] for row in known},
         )
 
     def _reviewed(self) -> tuple[Reviewed, ...]:
@@ -72,7 +75,7 @@ class ProjectPool:
         )
         return to_reviewed(rows)
 
-    def _drawn(self, cases: Sequence[Case]) -> tuple[Reviewed, ...]:
+    def _drawn(self, cases: Iterable[Case]) -> tuple[Reviewed, ...]:
         """Return the latest proposals for slices that people labelled, and of which no word stands: the label is it."""
         slices = json.dumps([[case.id, z] for case in cases for z in case.labelled])
         rows = self._project.store.rows(
