@@ -11,7 +11,7 @@ import numpy as np
 from .errors import ImportProblem
 from .fsio import write_atomic
 from .io import Choices, read_mask
-from .texts import csv_text
+from .texts import count, csv_text
 from .types import NOT_ANNOTATED, Mask
 
 MAX_LABEL = NOT_ANNOTATED - 1
@@ -22,7 +22,7 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices |
     """Compare ``{case}.nii.gz`` in ``folder`` with true masks; yields a table's lines.
 
     Also writes ``evaluation.csv`` and ``evaluation_means.csv``. A case that has no prediction, or whose masks cannot
-    be compared, is named and left out of the means.
+    be compared, is named and left out of the means. What is not annotated (255) in either mask counts for nothing.
 
     Parameters
     ----------
@@ -37,16 +37,7 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices |
     from .engine.metrics import score_case
 
     shown: dict[str, set[int]] = {}
-    here = {case: path for case, path in sorted(truths.items()) if (folder / f"{case}.nii.gz").exists()}
-    missing = sorted(truths.keys() - here.keys())
-    if here and missing:
-        what = "it" if len(missing) == 1 else "them"
-        yield f"{', '.join(missing)}: left out. There is no mask of {what} in {folder}."
-    for case, path in here.items():
-        try:
-            shown[case] = _labels_in(*_pair(folder, case, path, choices or {}))
-        except ImportProblem as error:
-            yield f"{case}: left out. {error}"
+    yield from _look(folder, truths, choices or {}, shown)
     if not shown:
         raise ImportProblem(f"{folder.name} holds no mask of a case that can be compared with a true one.")
     labels = sorted(set.union(*shown.values())) or [1]
@@ -64,6 +55,27 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices |
     header = ("case", "class", "dice", "lesion_slice_dice", "hd95_mm", "empty_slice_fp")
     write_atomic(folder / "evaluation.csv", csv_text(header, rows).encode())
     yield from _means(folder, rows, labels)
+
+
+def _look(folder: Path, truths: Mapping[str, Path], choices: Choices, shown: dict[str, set[int]]) -> Iterator[str]:
+    """Note in ``shown`` which labels the cases have that can be compared; says what is left out."""
+    here = {case: path for case, path in sorted(truths.items()) if (folder / f"{case}.nii.gz").exists()}
+    missing = sorted(truths.keys() - here.keys())
+    if here and missing:
+        what = "it" if len(missing) == 1 else "them"
+        yield f"{', '.join(missing)}: left out. There is no mask of {what} in {folder}."
+    for case, path in here.items():
+        try:
+            prediction, truth = _pair(folder, case, path, choices)
+        except ImportProblem as error:
+            yield f"{case}: left out. {error}"
+            continue
+        open_slices, slices = _open(prediction, truth), len(truth.labels)
+        if open_slices < slices:
+            shown[case] = _labels_in(prediction, truth)
+        if open_slices:
+            what = f"without {count(open_slices, 'slice')} of {slices}" if case in shown else "left out"
+            yield f"{case}: {what}. Nothing is annotated there in one of the two masks."
 
 
 def _means(folder: Path, rows: Sequence[tuple[Any, ...]], labels: Sequence[int]) -> Iterator[str]:
@@ -86,6 +98,13 @@ def _pair(folder: Path, case: str, truth: Path, choices: Choices) -> tuple[Mask,
     ours = {topic: answer for topic, answer in choices.items() if topic != "labels"}
     prediction = read_mask(folder / f"{case}.nii.gz", choices=ours)
     return prediction, read_mask(truth, prediction.geometry, MAX_LABEL, choices)
+
+
+def _open(prediction: Mask, truth: Mask) -> int:
+    """Return on how many slices nothing can be compared."""
+    from .engine.metrics import annotated
+
+    return int((~annotated(prediction.labels, truth.labels).any((1, 2))).sum())
 
 
 def _labels_in(*masks: Mask) -> set[int]:

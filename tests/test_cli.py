@@ -16,8 +16,9 @@ from helpers import LGG, SHAPE, geometry, labels, make_white, small_project, wri
 from napari_segmatch import Project
 from napari_segmatch.cli import training
 from napari_segmatch.config import configure
+from napari_segmatch.evaluation import evaluate_folder
 from napari_segmatch.events import PseudoMask, Step, Stopped
-from napari_segmatch.io import encode_segments, write_image
+from napari_segmatch.io import encode_segments, read_mask, write_image, write_labels
 from napari_segmatch.locks import WINDOW, FileLock
 from napari_segmatch.progress import _step_line
 from napari_segmatch.types import Geometry, Region
@@ -402,6 +403,22 @@ def test_evaluation_names_what_it_leaves_out(world, tmp_path):
     done = segmatch("evaluate", tmp_path, world / "images", "--mask", "{case}/mask.nii.gz")
     assert f"b, d: left out. There is no mask of them in {tmp_path}." in done.stdout, "in one line, and where"
     assert "n=3" in done.stdout
+
+
+def test_what_nobody_has_annotated_counts_for_nothing(tmp_path):
+    """Of a reader who has annotated some slices these are judged, which is said; of one who has none, nothing is."""
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    for seed, name, read in ((0, "a", 4), (1, "b", 2), (2, "c", 0)):
+        truth = read_mask(write_case(tmp_path / "truth" / name, seed)[1])
+        truth.labels[read:] = 255
+        write_labels(masks / f"{name}.nii.gz", truth.labels, truth.geometry)
+    lines = list(evaluate_folder(masks, {name: tmp_path / "truth" / name / "mask.nii.gz" for name in "abc"}))
+    assert [line for line in lines if "annotated" in line] == [
+        "b: without 2 slices of 4. Nothing is annotated there in one of the two masks.",
+        "c: left out. Nothing is annotated there in one of the two masks.",
+    ]
+    assert any(line.startswith("class 1: mean dice 1.000") and "n=2" in line for line in lines)
 
 
 def test_true_masks_are_read_as_somebody_says(tmp_path):

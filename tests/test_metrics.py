@@ -74,6 +74,14 @@ def test_unannotated_voxels_count_for_nothing():
     assert score_case(prediction, truth, 1, (1, 1, 1)).dice == 1
 
 
+def test_voxels_that_a_mask_says_nothing_of_are_no_miss():
+    """The reader who is judged has annotated one slice alone."""
+    prediction, truth = _masks()
+    prediction[1:] = 255
+    found = score_case(prediction, truth, 1, (1, 1, 1))
+    assert (found.dice, found.slice_dice, found.hd95, found.false_positive) == (1, None, None, 0)
+
+
 def test_classes_are_scored_apart():
     """Each label against its own."""
     truth = np.array([[[1, 1, 2, 2]]], np.uint8)

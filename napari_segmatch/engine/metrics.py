@@ -45,10 +45,15 @@ def class_dice(prediction: np.ndarray, truth: np.ndarray, classes: int) -> list[
     return [dice((prediction == label) & known, truth == label) for label in range(1, classes + 1)]
 
 
+def annotated(prediction: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """Mark the voxels on which both say something: either reader may have left some out."""
+    return (prediction != NOT_ANNOTATED) & (truth != NOT_ANNOTATED)
+
+
 def score_case(prediction: np.ndarray, truth: np.ndarray, label: int, spacing: Sequence[float]) -> Scores:
     """Compare one class of two label volumes (z, y, x); ``spacing`` in mm along (z, y, x)."""
-    known = truth != NOT_ANNOTATED
-    mine, theirs = (prediction == label) & known, truth == label
+    known = annotated(prediction, truth)
+    mine, theirs = (prediction == label) & known, (truth == label) & known
     shows = theirs.any((1, 2))
     empty = ~shows & known.any((1, 2))
     return Scores(
