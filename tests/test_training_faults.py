@@ -10,7 +10,7 @@ import pytest
 import torch
 from helpers import SHAPE, small_project
 
-from napari_segmatch.batch import load_run
+from napari_segmatch.batch import load_run, trained_run
 from napari_segmatch.config import configure
 from napari_segmatch.engine import checkpoint, descent, duties
 from napari_segmatch.engine import learner as module
@@ -140,6 +140,17 @@ def test_memory_that_never_suffices_is_a_sentence(project, tmp_path, monkeypatch
     failing(monkeypatch, RuntimeError("DefaultCPUAllocator: can't allocate memory"), 10**9)
     with pytest.raises(TrainingProblem, match="smaller size"):
         list(train(ProjectPool(project), config(), tmp_path / "run"))
+
+
+def test_a_run_that_fails_on_its_first_step_leaves_the_one_before_it_to_segment_with(project, monkeypatch):
+    """What has learnt nothing is no model."""
+    for first in (True, False):
+        run = project.new_run(config(steps=2))
+        if not first:
+            failing(monkeypatch, RuntimeError("DefaultCPUAllocator: can't allocate memory"), 10**9)
+        events = list(training(project.path, run.id))
+        assert isinstance(events[-1], Finished if first else Failed)
+    assert trained_run(project, None).id == 1
 
 
 def test_there_are_no_more_parts_than_slices(project, tmp_path, monkeypatch):

@@ -182,7 +182,7 @@ class Checkpoints:
 
     def __init__(self, pool: Pool, folder: Path, learner: Learner, data: ResidentPool, duties: Duties) -> None:
         self._pool, self._folder, self._learner, self._data, self._duties = pool, folder, learner, data, duties
-        self.saved = -1 if duties.left else learner.step or -1  # a resumed run is on disk
+        self.saved = -1 if duties.left else learner.step  # a resumed run is on disk, and one that begins knows nothing
         self._saved_at, self._best = learner.elapsed, 0.0
 
     def is_late(self) -> bool:
