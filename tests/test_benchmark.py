@@ -10,8 +10,8 @@ import torch
 from helpers import LGG, make_white, write_case
 from torch.nn.functional import one_hot
 
-from napari_segmatch.benchmark.cases import load, split, spread
-from napari_segmatch.benchmark.judging import calibration_by_chance, judged_slices, summary
+from napari_segmatch.benchmark.cases import BenchmarkPool, load, split, spread
+from napari_segmatch.benchmark.judging import _judged_masks, calibration_by_chance, judged_slices, summary
 from napari_segmatch.benchmark.oracles import Oracle, PixelOracle
 from napari_segmatch.benchmark.report import Choice, describe, describe_judge, interval
 from napari_segmatch.benchmark.rivals import METHODS, CrossPseudoSupervision, UniMatch
@@ -21,6 +21,7 @@ from napari_segmatch.cli.benchmarking import COMPARED, FIGURE_2
 from napari_segmatch.cli.common import app
 from napari_segmatch.config import configure
 from napari_segmatch.engine.judge import Judge
+from napari_segmatch.engine.losses import hard
 from napari_segmatch.engine.prepare import Frame
 from napari_segmatch.engine.selectors import DiscriminatorSelector, Look, Selection
 from napari_segmatch.errors import ConfigError, ImportProblem
@@ -42,19 +43,22 @@ def bench(tmp_path_factory):
     return Bench(cases, split(cases, 1, 1), ("flair",), ("core", "edge"), "", "cpu")
 
 
-@pytest.mark.parametrize(("strata", "says"), [("(", "no regular expression"), ("TCGA_", "has no group")])
-def test_strata_that_name_no_hospital_are_refused(strata, says):
-    """They ended as errors of ours."""
-    with pytest.raises(ConfigError, match=says):
-        split(["TCGA_a", "TCGA_b", "TCGA_c"], 1, 1, strata)
-
-
 def test_nobody_is_in_two_parts_and_strata_are_spread():
     """Test, validation and pool are disjoint and complete; each holds every large hospital in proportion."""
     parts = split(PATIENTS, 6, 4, r"(\w)-")
     assert sorted((*parts.test, *parts.validation, *parts.pool)) == sorted(PATIENTS)
     assert sum(name.startswith("A") for name in parts.test) in (3, 4)
     assert sum(name.startswith("B") for name in parts.test) in (1, 2)
+
+
+@pytest.mark.parametrize(("strata", "sentence"), [("(..", "no regular expression"), ("A|B", "names the hospital")])
+def test_strata_without_a_group_are_one_sentence(strata, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        split(PATIENTS, 6, 4, strata)
+
+
+def test_a_group_that_is_not_there_is_one_stratum():
+    assert sorted(spread(PATIENTS, 0, "(A)?-")) == sorted(PATIENTS)
 
 
 def test_larger_budgets_contain_smaller_ones():
@@ -300,6 +304,29 @@ def test_judge_summary_of_a_perfect_and_a_blind_judge(tmp_path):
     assert any("auroc_score" in line and "1.000" in line for line in lines)
 
 
+def test_what_nobody_has_annotated_is_neither_labelled_nor_wrong(bench):
+    """A case may be annotated on some slices, or in a part of them, alone."""
+    learner = _learner(bench, "oracle")[0]
+    cases = {name: dataclasses.replace(case, truth=case.truth.copy()) for name, case in bench.cases.items()}
+    one, *rest = bench.split.pool
+    cases[one].truth[:2] = cases[rest[0]].truth[:, :16] = 255
+    snapshot = BenchmarkPool(cases, [one, rest[0]], rest[1:], bench.sequences, bench.classes).snapshot()
+    assert snapshot.labelled == {one: (2, 3), rest[0]: (0, 1, 2, 3)}
+    assert snapshot.unlabelled == {one: (0, 1)} | dict.fromkeys(rest[1:], (0, 1, 2, 3))
+
+    truth = torch.zeros(1, 32, 32, dtype=torch.uint8)
+    truth[:, 16:24, 8:24] = 1
+    hot = one_hot(truth.long(), 3).movedim(-1, 1).float()
+    hot[:, :, :16] = torch.tensor([0.0, 1.0, 0.0])[:, None, None]  # what it sees in the upper half nobody has judged
+    truth[:, :16] = 255
+    look = Look(hot, hard(hot), hard(hot))
+    said = Selection(torch.ones(1, 32, 32), torch.ones(1), torch.ones(1, dtype=torch.bool))
+    assert [row["dice"] for row in _judged_masks(look, said, truth, 1, 0.5)] == [1]
+    learner.truth, learner.drawn = truth, torch.tensor([0])
+    learner.losses = lambda look_, select, *_: select(None, look)
+    assert learner.outcome(None, None).score.tolist() == [1]
+
+
 def test_each_class_is_judged_by_itself():
     """One row for each mask of a class, with its own truth, score and verdict; none is accepted before the proof."""
     truth = np.zeros((2, 8, 8), np.uint8)
@@ -326,14 +353,17 @@ def test_each_class_is_judged_by_itself():
 
 
 def test_shell_draws_figure_2(tmp_path):
-    """From files to the table and the picture, through the command itself; then nothing is left to run."""
+    """From files to the table and the picture, through the command itself; then nothing is left to run.
+
+    The whole pool, 0, is here what is asked for by its number too: that is one run of each method.
+    """
     from typer.testing import CliRunner
 
     for index in range(4):
         write_case(tmp_path / "cases" / f"p{index}", index)
     words = [
         "benchmark", "figure2", str(tmp_path / "cases"), "--image", "flair={case}/flair.nii.gz",
-        "--mask", "{case}/mask.nii.gz", "--test", "1", "--validation", "1", "--labelled", "1", "--seeds", "0",
+        "--mask", "{case}/mask.nii.gz", "--test", "1", "--validation", "1", "--labelled", "2,0", "--seeds", "0",
         "--marks", "2", "--methods", "supervised,segmatch", "--out", str(tmp_path / "out"),
         *(part for name, value in SMALL.items() for part in ("--set", f"{name}={value}")),
     ]  # fmt: skip

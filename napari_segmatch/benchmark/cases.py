@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ConfigError, ImportProblem
 from ..io import FoundCase, read_mask, read_sequences
-from ..types import PoolSnapshot, Volume
+from ..types import NOT_ANNOTATED, PoolSnapshot, Volume
 
 SPLIT_SEED = 7
 """Who is test, validation or pool is drawn once, for every budget, seed and method alike."""
@@ -75,9 +75,8 @@ def split(patients: Iterable[str], test: int, validation: int, strata: str = "")
     Raises
     ------
     ConfigError
-        If nobody is left to train on, or ``strata`` names no group.
+        If nobody is left to train on, or the strata are no regular expression with a group.
     """
-    _check_strata(strata)
     order = spread(patients, SPLIT_SEED, strata)
     if len(order) <= test + validation:
         raise ConfigError(
@@ -86,22 +85,13 @@ def split(patients: Iterable[str], test: int, validation: int, strata: str = "")
     return Split(order[:test], order[test : test + validation], order[test + validation :])
 
 
-def _check_strata(strata: str) -> None:
-    try:
-        groups = re.compile(strata).groups
-    except re.error as error:
-        raise ConfigError(f"--strata {strata!r} is no regular expression ({error}).") from error
-    if strata and not groups:
-        raise ConfigError(f"--strata {strata!r} has no group: put what names the hospital in ( ).")
-
-
 def spread(patients: Iterable[str], seed: int, strata: str = "") -> tuple[str, ...]:
     """Order patients by chance so that every beginning of the list holds each stratum in proportion."""
-    chance = np.random.default_rng(seed)
+    chance, hospital = np.random.default_rng(seed), _hospital_by(strata)
     groups: dict[str, list[str]] = defaultdict(list)
     for patient in sorted(patients):
-        found = re.search(strata, patient) if strata else None
-        groups[found.group(1) if found else ""].append(patient)
+        found = hospital.search(patient)
+        groups[(found.group(1) if found else None) or ""].append(patient)
     ranked = []
     for members in (groups[name] for name in sorted(groups)):
         offset = chance.random()
@@ -110,8 +100,20 @@ def spread(patients: Iterable[str], seed: int, strata: str = "") -> tuple[str, .
     return tuple(patient for _, patient in sorted(ranked))
 
 
+def _hospital_by(strata: str) -> re.Pattern[str]:
+    try:
+        found = re.compile(strata or "()")
+    except re.error as error:
+        raise ConfigError(
+            f"The strata are {strata!r}, which is no regular expression ({error}): write one as TCGA_(..)_."
+        ) from error
+    if not found.groups:
+        raise ConfigError(f"The strata are {strata!r}: put what names the hospital in brackets, as in TCGA_(..)_.")
+    return found
+
+
 class BenchmarkPool:
-    """A pool that never changes: some cases wholly labelled, the others not at all."""
+    """A pool that never changes: some cases labelled wherever they are annotated, the others not at all."""
 
     def __init__(
         self,
@@ -123,10 +125,10 @@ class BenchmarkPool:
     ) -> None:
         self._cases = cases
         self.sequences, self.classes = tuple(sequences), tuple(classes)
-        self._snapshot = PoolSnapshot(1, self._slices(labelled), self._slices(unlabelled))
-
-    def _slices(self, names: Sequence[str]) -> dict[str, tuple[int, ...]]:
-        return {name: tuple(range(len(self._cases[name].truth))) for name in names}
+        known = {name: (cases[name].truth != NOT_ANNOTATED).any((1, 2)) for name in labelled}
+        blank = {name: _numbers(~shown) for name, shown in known.items() if not shown.all()}
+        whole = {name: tuple(range(len(cases[name].truth))) for name in unlabelled}
+        self._snapshot = PoolSnapshot(1, {name: _numbers(shown) for name, shown in known.items()}, blank | whole)
 
     def version(self) -> int:
         return self._snapshot.version
@@ -143,3 +145,8 @@ class BenchmarkPool:
 
     def proposal_mask(self, proposal: int) -> np.ndarray:
         raise KeyError(proposal)
+
+
+def _numbers(marks: np.ndarray) -> tuple[int, ...]:
+    """Return the numbers of what is marked, (n,) bool."""
+    return tuple(int(number) for number in np.flatnonzero(marks))

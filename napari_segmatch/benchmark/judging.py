@@ -16,6 +16,7 @@ from ..engine.evidence import signs
 from ..engine.learner import Learner
 from ..engine.prepare import Frame, with_neighbours
 from ..engine.selectors import DiscriminatorSelector, Look, Selection
+from ..types import NOT_ANNOTATED
 
 SIGNALS = ("score", "confidence", "agreement", "certainty")
 
@@ -45,8 +46,9 @@ def judged_slices(learner: Learner, slices: Tensor, frame: Frame, truth: np.ndar
 
 
 def _judged_masks(look: Look, said: Selection, target: Tensor, label: int, tau: float) -> list[dict[str, float]]:
-    """Return what is known and what is true of each mask of one class."""
-    mask, true = look.labels == label, (target == label).to(look.labels.device)
+    """Return what is known and what is true of each mask of one class, where somebody has annotated it."""
+    target = target.to(look.labels.device)
+    mask, true = (look.labels == label) & (target != NOT_ANNOTATED), target == label
     score = said.score if said.class_scores is None else said.class_scores[:, label - 1]
     signals = {
         **signs(look, mask, label), "score": score, "accepted": (score > tau).float(),

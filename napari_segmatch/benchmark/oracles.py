@@ -33,7 +33,8 @@ class Oracle(Learner):
     def outcome(self, labelled: Labelled, unlabelled: Unlabelled) -> Outcome:
         def select(images: Tensor, look: Look) -> Selection:
             truth = self.truth_seen(unlabelled)
-            score = dice_of(look.labels > 0, (truth > 0) & (truth != NOT_ANNOTATED))
+            known = truth != NOT_ANNOTATED
+            score = dice_of((look.labels > 0) & known, (truth > 0) & known)
             good = score >= GOOD
             chances = good.float()[:, None].expand(-1, self.classes + 1)
             return Selection(gated(chances, look, self.config.gate, GOOD), score, good)

@@ -90,10 +90,10 @@ def _measure(plan: Plan, methods: str) -> Choice:
     cases = load(answered(find_cases(plan.root, asked, plan.mask), plan.choose), list(asked), len(classes))
     parts = divide(cases, plan.test, plan.validation, plan.strata)
     budgets = tuple(count or len(parts.pool) for count in labelled)
-    tasks = [
+    tasks = list(dict.fromkeys(
         Task(method, count, seed, marks, " ".join(plan.settings))
         for seed in seeds for count in budgets for method in between_commas(methods)
-    ]  # fmt: skip
+    ))  # fmt: skip
     plan.out.mkdir(parents=True, exist_ok=True)
     table = plan.out / ("tuning.csv" if plan.tuning else "runs.csv")
     said = tuple(sorted(plan.choose))
