@@ -368,6 +368,22 @@ def test_the_slider_has_the_slices_of_the_case_on_the_screen(dock, tmp_path, set
         assert dock.viewer.dims.nsteps[0] == n and dock.desk.layers.z == n - 1
 
 
+def test_a_hidden_sequence_keeps_no_slices_of_the_case_before(dock, tmp_path, settle):
+    session = dock.session
+    session.create_project(tmp_path / "sizes", ["lesion"], ["flair", "t1"])
+    found = [
+        FoundCase(f"c{n}", write_case(tmp_path / str(n), n, (n, 32, 40), sequences=("flair", "t1"))[0], None)
+        for n in (20, 6)
+    ]
+    session.add_cases(found)
+    settle(dock, lambda: len(session.cases) == 2)
+    for n, times in ((20, 0), (6, 0), (20, 1), (6, 1), (20, 0), (6, 1)):
+        press(dock, Key.Key_T, times=times)
+        dock.annotate_case(f"c{n}")
+        settle(dock, lambda n=n: dock.desk.case_id == f"c{n}")
+        assert dock.viewer.dims.nsteps[0] == n
+
+
 def test_our_layers_come_back_and_others_are_left_alone(on_case, settle):
     dock, viewer = on_case, on_case.viewer
     theirs = viewer.add_image(np.zeros((4, 4)), name="your mask")
@@ -931,6 +947,21 @@ def test_planes_are_drawn_although_the_picture_is_hidden(on_case, settle):
     dock.desk.z = dock.desk.z + 1
     assert dock.overlays.planes.point[0] != before
     assert [tile.title for tile, _ in dock.overlays.planes._tiles][:2] == ["front", "side"]
+
+
+def test_planes_show_the_other_sequences_at_once_and_in_their_greys(dock, tmp_path, settle):
+    session, planes = dock.session, dock.overlays.planes
+    session.create_project(tmp_path / "p", ["lesion"], ["flair", "t1", "t2"])
+    session.add_cases([FoundCase("a", write_case(tmp_path / "a", sequences=("flair", "t1", "t2"))[0], None)])
+    settle(dock, lambda: len(session.cases) == 1)
+    dock.annotate_case("a")
+    settle(dock, lambda: dock.desk.case_id == "a")
+    planes.toggle()
+    press(dock, Key.Key_T)
+    settle(dock, lambda: [tile.title for tile, _ in planes._tiles] == ["front", "side", "flair", "t2"])
+    before = planes._tiles[0][0].picture
+    dock.desk.layers.pictures.layers["t1"].contrast_limits = (0, 20)
+    settle(dock, lambda: (planes._tiles[0][0].picture > before).any())
 
 
 def test_planes_cut_through_what_is_painted_and_hide_no_letter(dock, project, settle):

@@ -30,7 +30,10 @@ def drawn_once(layers: Sequence[Layer]) -> Iterator[None]:
                 stack.enter_context(layer._block_refresh())
         yield
     for layer in layers:
-        layer.refresh()
+        if layer.visible:
+            layer.refresh()
+        else:
+            layer.scale = layer.scale  # of a hidden one napari would remember the size of the case before
     for layer in layers[:1]:
         layer.events.scale()  # the viewer measures its layers anew only when one of them says so
 

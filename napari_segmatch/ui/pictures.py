@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Image
+from psygnal import Signal
 
 from .display import WINDOWS, window
 from .layer_settings import AXES, is_in, lock, rescale
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 class Pictures:
     """Layers by name of sequence, in ``layers``; ``place`` says where in the viewer's list another one goes."""
+
+    changed = Signal()
+    """Another sequence is on the screen, or other grey values are black and white; a case may be half shown yet."""
 
     def __init__(self, viewer: Viewer, place: Callable[[], int]) -> None:
         self._viewer, self._place = viewer, place
@@ -47,12 +51,17 @@ class Pictures:
             self.layers[name] = layer
             self._viewer.layers.insert(self._place(), layer)
             lock(layer)
+            for event in (layer.events.visible, layer.events.contrast_limits):
+                event.connect(self._on_change)
         else:
             layer.visible = visible
             layer.data = pixels
             rescale(layer, spacing)
         layer.contrast_limits_range = (min(limits[0], float(pixels.min())), max(limits[1], float(pixels.max())))
         layer.contrast_limits = limits
+
+    def _on_change(self, _: Any) -> None:
+        self.changed.emit()
 
     def set_window(self, name: str) -> None:
         """Show other grey values as black and white, in this case and in those to come."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from qtpy.QtCore import QPoint, QRect, Qt, Signal
+from qtpy.QtCore import QPoint, QRect, Qt, QTimer, Signal
 from qtpy.QtGui import QColor, QImage, QMouseEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QOpenGLWidget, QWidget
 
@@ -72,10 +72,13 @@ class Planes(QWidget):
         self._tiles: list[tuple[Tile, QRect]] = []
         self.setToolTip("Other planes and sequences; click to go there (key: O)")
         self.setAccessibleName("Linked planes and sequences")
+        self._soon = QTimer(self, singleShot=True, interval=0)
+        self._soon.timeout.connect(self.redraw)
         self._links = Links(
             (desk.opened, self._opened),
             (desk.slice_changed, self.redraw),
             (desk.labels_changed, self.redraw),
+            (desk.layers.pictures.changed, lambda: self._soon.start()),
         )
         self.hide()
 
