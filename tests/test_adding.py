@@ -164,7 +164,7 @@ def test_the_window_asks_anew_about_another_label(tmp_path):
         session.answer("labels", answer)
     session.wait()
     session.poll()
-    assert questions == [("7:1", 2), ("9:1", 1)]
+    assert questions == [("7:1", ["c0", "c1"]), ("9:1", ["c2"])]
     session.close()
     with Project.open(tmp_path / "p") as project:
         assert_right_way_round(project, truths)
@@ -224,7 +224,7 @@ def test_the_window_asks_once_for_all_cases_with_one_trouble(tmp_path):
     session.add_cases(found)
     session.wait()
     session.poll()
-    assert questions == [("orientation", 3)]
+    assert questions == [("orientation", ["c0", "c1", "c2"])]
     assert all("does not state where left and right are" in case.problem for case in session.cases)
     session.answer("orientation", "unknown")
     session.wait()

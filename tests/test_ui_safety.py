@@ -13,6 +13,7 @@ from qtpy.QtCore import Qt
 from napari_segmatch.errors import ImportProblem, ProjectError
 from napari_segmatch.project import journal
 from napari_segmatch.ranking import is_blind
+from napari_segmatch.session import Session
 
 pytest.importorskip("napari")
 
@@ -44,6 +45,7 @@ def test_after_a_crash_the_strokes_are_offered_where_they_were_drawn(on_case, pr
     dock.session.open_project(killed)
     settle(dock, lambda: not dock.offers.isHidden())  # the case of that name was on the desk before, too
     settle(dock, lambda: dock.desk.case_id == "case-03" and dock.desk.z == 5)
+    assert str(dock.desk.layers.mask.mode) == "paint"
     assert dock.offers.sentence == "Not saved the last time, and found again: your strokes on slice 11 of case-03."
     assert "crash" not in dock.offers.sentence
     assert not (dock.desk.labels[5] == 1).any(), "nothing is replaced silently"
@@ -91,8 +93,6 @@ def test_what_a_script_or_napari_s_undo_changes_is_noticed(on_case, settle):
 
 
 def test_second_window_cannot_paint(dock, project, settle):
-    from napari_segmatch.session import Session
-
     first = Session()
     first.open_project(project)
     dock.session.open_project(project)
@@ -100,6 +100,35 @@ def test_second_window_cannot_paint(dock, project, settle):
     dock.annotate_case("case-03")
     settle(dock, lambda: dock.desk.case_id == "case-03")
     assert not dock.desk.layers.mask.editable
+    first.close()
+
+
+def test_a_window_that_may_only_look_shows_what_the_disk_holds(dock, proposed, settle):
+    """No button and no verdict changes the picture: it would show as done, or without a mask, what nobody saved."""
+    first = Session()
+    first.open_project(proposed)
+    dock.session.open_project(proposed)
+    dock.annotate_case("case-01")
+    settle(dock, lambda: dock.desk.case_id == "case-01")
+    drawn = np.flatnonzero(dock.desk.drawn)
+    here = dock.desk.z = int(drawn[len(drawn) // 2])
+    before = dock.desk.labels.copy()
+    for action in ("no_lesion", "done", "interpolate"):
+        dock.banner.dismiss()
+        dock.annotate.actions[action]()
+        assert "looked at, but not changed" in dock.banner.sentence and dock.desk.z == here
+    dock.annotate.filling.copy_from(1)
+    dock.annotate.filling.reshape("grow")
+    assert np.array_equal(dock.desk.labels, before)
+    dock.show_tab("Review")
+    reviewer = dock.review.reviewer
+    settle(dock, lambda: reviewer.on_screen)
+    seen, before = reviewer.current, dock.desk.labels.copy()
+    for action in ("accept", "reject", "defer", "correct"):
+        dock.banner.dismiss()
+        dock.review.actions[action]()
+        assert "looked at, but not changed" in dock.banner.sentence
+    assert reviewer.current == seen and not reviewer.correcting and np.array_equal(dock.desk.labels, before)
     first.close()
 
 

@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 )  # fmt: skip
 
 from napari_segmatch.config import configure
+from napari_segmatch.errors import Question
 from napari_segmatch.events import Examined, PseudoMask
 from napari_segmatch.io import FoundCase, write_image
 from napari_segmatch.project import Project
@@ -33,6 +34,7 @@ from napari_segmatch.types import Geometry, Region
 
 pytest.importorskip("napari")
 
+from napari_segmatch.ui.adding import ask
 from napari_segmatch.ui.cases_model import COLUMNS
 from napari_segmatch.ui.class_menu import NewClass
 from napari_segmatch.ui.style import CLASS_COLOURS, GOOD, UNSURE, palette
@@ -1096,6 +1098,27 @@ def test_a_question_is_said_only_while_it_is_open(dock, tmp_path, settle, monkey
     settle(dock, lambda: len(session.cases) == 2 and not session.adding and not session._jobs.pending())
     assert (session.case("b").problem is None) == (answer is not None)
     assert ("voxel for voxel" in dock.banner.sentence) == (answer is None)
+    if answer is None:
+        said = dock.banner.sentence
+        dock.cases.table.activated.emit(dock.cases.proxy.index(1, 0))
+        for words in (said, dock.banner.sentence):  # the answers that a shell takes are no words for the window
+            assert words.startswith("b: ") and "add it again to say how" in words and "choose" not in words
+
+
+@pytest.mark.parametrize(("cases", "whose"), [("b", "b: "), ("abcde", "a, b, c and 2 more: ")])
+def test_a_question_names_the_cases_and_the_classes(qapp, monkeypatch, cases, whose):
+    seen = []
+
+    def choose(parent, title, words, ways, *_):
+        seen[:] = words, ways
+        return ways[1], True
+
+    monkeypatch.setattr("napari_segmatch.ui.adding.QInputDialog.getItem", choose)
+    options = {"7:1": "class 1", "7:2": "“core” is class 2", "7:0": "background"}
+    question = Question("mask.nii.gz holds label 7, the classes end at 2", "labels", options)
+    assert ask(None, question, list(cases), ("edema", "core")) == "7:2"
+    assert seen[0] == f"{whose}mask.nii.gz holds label 7, the classes end at 2."
+    assert [way.partition("   ")[0] for way in seen[1]] == ["class 1: edema", "“core” is class 2: core", "background"]
 
 
 def test_files_that_are_dropped_bring_their_masks(dock, tmp_path, settle):

@@ -23,8 +23,8 @@ class AddingSession(CaseSession):
 
     replaced = Signal(str)
     """A case that was in the project before has been added anew: its images may be others."""
-    asked = Signal(object, int)
-    """A Question, and how many cases wait for the answer; :meth:`answer` goes on with them."""
+    asked = Signal(object, list)
+    """A Question, and the ids of the cases that wait for the answer; :meth:`answer` goes on with them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class AddingSession(CaseSession):
         ``labelled`` are the ids whose masks are finished labels; None means every case that has a mask.
         ``validation`` are the ids that are held out: never trained on.
         """
-        if self._refuses():
+        if self.refuses():
             return
         chosen = None if labelled is None else set(labelled)
         held_out = set(validation)
@@ -68,7 +68,8 @@ class AddingSession(CaseSession):
                 choices = with_answers(item.choices, {topic: answer})
                 self._import(replace(item, choices=choices), finished, validation)
             else:
-                self.message.emit(f"{item.id}: {question}", True)
+                words = f"{question.sentence}. It was not added; add it again to say how it is to be read."
+                self.message.emit(f"{item.id}: {words}", True)
         self._ask_next()
 
     @property
@@ -97,7 +98,7 @@ class AddingSession(CaseSession):
             self._reload()
             self.message.emit(words, False)
 
-        if not self._refuses():
+        if not self.refuses():
             self._jobs.submit("save", change, done)
 
     def _import(self, item: FoundCase, finished: bool, validation: bool) -> None:
@@ -155,4 +156,5 @@ class AddingSession(CaseSession):
         """Ask the first of the open questions, when all cases have had their turn."""
         if not self._adding and self._unanswered:
             question = self._unanswered[0][0]
-            self.asked.emit(question, sum(other.trouble == question.trouble for other, *_ in self._unanswered))
+            alike = [item.id for other, item, *_ in self._unanswered if other.trouble == question.trouble]
+            self.asked.emit(question, alike)

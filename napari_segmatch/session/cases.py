@@ -113,7 +113,7 @@ class CaseSession(KeepingSession):
 
     def set_colour(self, name: str, colour: str) -> None:
         """Give a class a colour, as "#rrggbb"; exports carry it."""
-        if not self._refuses():
+        if not self.refuses():
             self.colours = {**self.colours, name: colour}
             chosen = dict(self.colours)
             self._save([], lambda: self._open().set_colours(chosen))
@@ -181,7 +181,7 @@ class CaseSession(KeepingSession):
         ``before`` are the same slices as the window knew them: if somebody else has changed one since, theirs stays
         and this one is kept beside (``asides``). ``refused`` is called if nothing could be saved.
         """
-        if not self._refuses() and self._keeper is not None:
+        if not self.refuses() and self._keeper is not None:
             self._save([case], self._keeper.saving(case, slices, done, reopen, before), refused)
 
     def take_aside(self, aside: Aside) -> None:
@@ -198,7 +198,7 @@ class CaseSession(KeepingSession):
 
     def _save(self, cases: Iterable[str], job: Callable[[], Any], refused: Callable[[], None] = lambda: None) -> None:
         """Change cases in the saving thread, and take up what the project says of them afterwards."""
-        if self._refuses():
+        if self.refuses():
             return
         cases, now = sorted(set(cases)), self._tick()
         insisting, ended, failed = self._kept(cases, job, refused)

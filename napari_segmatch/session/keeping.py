@@ -183,7 +183,7 @@ class KeepingSession:
 
     # saving ----------------------------------------------------------------------------------------------
 
-    def _refuses(self) -> bool:
+    def refuses(self) -> bool:
         """Whether the project is open for looking only; says so."""
         reason = self._open().readonly
         if reason:

@@ -43,7 +43,7 @@ class Session(SegmentingSession):
         reason: str | None = None,
     ) -> None:
         """Record a decision in the background; the list shows it at once."""
-        if self._refuses():
+        if self.refuses():
             return
         said: HumanVerdict = "corrected" if mask is not None else verdict
         mask = None if mask is None else mask.copy()
@@ -55,7 +55,7 @@ class Session(SegmentingSession):
 
     def decide_all(self, proposals: Sequence[Proposal], verdict: HumanVerdict, seconds: float | None = None) -> None:
         """Say the same of many proposals; one step for undo."""
-        if self._refuses():
+        if self.refuses():
             return
         self._mark([item.id for item in proposals], verdict)
         self._save(
@@ -107,7 +107,7 @@ class Session(SegmentingSession):
 
     def _save_somewhere(self, job: Callable[[], list[int]], then: Callable[[list[int]], None]) -> None:
         """Change whatever cases the job turns out to concern."""
-        if self._refuses():
+        if self.refuses():
             return
         now = self._tick()
         insisting, ended, failed = self._kept((), job)

@@ -96,7 +96,7 @@ class TrainingSession(AddingSession):
 
         ``reopen`` the slices that are done, which may show what is new: they teach nothing until they are done again.
         """
-        if self._refuses():
+        if self.refuses():
             return
         if self.is_live:
             raise ProjectError("Training is running: stop it, then change the classes.")
@@ -149,7 +149,7 @@ class TrainingSession(AddingSession):
         self._ask("stop")
 
     def _ask(self, wish: Any) -> None:
-        if self.run is not None and self.is_live and not self._refuses():
+        if self.run is not None and self.is_live and not self.refuses():
             try:
                 self.run.ask(wish)
             except DiskProblem as error:

@@ -20,6 +20,8 @@ THE_MASK = "the mask"
 _MASK_WORD = re.compile(
     r"[ ._-]*(?<![a-z])([a-z]*masks?|labels?|labelmaps?|d?segs?|[a-z]*segmentations?)(?![a-z])\d*", re.IGNORECASE
 )  # a whole word: Segovia is a name, and a brainmasked image is an image
+_NAMED = 3
+"""So many cases are named in a question."""
 WHICH = ("the first …", "all of them", "none", "these: …")
 
 
@@ -249,13 +251,22 @@ class AddForm(QWidget):
         self.wanted.emit(found, labelled, [])
 
 
-def ask(parent: QWidget, question: Question, cases: int) -> str | None:
-    """Let a person answer how files are to be read; None if they would rather not say."""
-    ways = {f"{meaning}   ({answer})": answer for answer, meaning in question.options.items()}
-    sentence = str(question).partition(": choose ")[0]
-    title = f"How is this to be read? ({count(cases, 'case')})"
-    chosen, sure = QInputDialog.getItem(parent, title, f"{sentence}.", list(ways), 0, True)
+def ask(parent: QWidget, question: Question, cases: Sequence[str], classes: Sequence[str]) -> str | None:
+    """Let a person answer how files of some cases are to be read; None if they would rather not say."""
+    options = question.options.items()
+    ways = {f"{_with_name(meaning, classes)}   ({answer})": answer for answer, meaning in options}
+    first, more = ", ".join(cases[:_NAMED]), len(cases) - _NAMED
+    whose = f"{first} and {more} more" if more > 0 else first
+    title = f"How is this to be read? ({count(len(cases), 'case')})"
+    chosen, sure = QInputDialog.getItem(parent, title, f"{whose}: {question.sentence}.", list(ways), 0, True)
     return ways.get(chosen, chosen.strip()) if sure else None
+
+
+def _with_name(meaning: str, classes: Sequence[str]) -> str:
+    """Add to “class 2” what class this is."""
+    number = re.search(r"\bclass (\d+)$", meaning)
+    known = number is not None and 1 <= int(number[1]) <= len(classes)
+    return f"{meaning}: {classes[int(number[1]) - 1]}" if number is not None and known else meaning
 
 
 def _edit(words: str, tip: str) -> QLineEdit:

@@ -141,8 +141,8 @@ class AnnotatePanel(Page):
     def _cases(self) -> list[Case]:
         return [case for case in self.session.cases if case.problem is None]
 
-    def open_case(self, case: str, failed: Callable[[], None] | None = None) -> None:
-        self.desk.open(case, then=lambda: self.desk.layers.set_mode("paint"), failed=failed)
+    def open_case(self, case: str, failed: Callable[[], None] | None = None, z: int | None = None) -> None:
+        self.desk.open(case, z, then=lambda: self.desk.layers.set_mode("paint"), failed=failed)
 
     def go(self, by: int) -> None:
         """Open the next or the previous case."""

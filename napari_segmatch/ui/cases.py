@@ -25,7 +25,7 @@ from ..session import Session
 from ..texts import between_commas
 from .adding import AddForm, ask
 from .case_menu import CaseMenu
-from .cases_model import CASE_ROLE, STATES, CasesFilter, CasesModel, elision, kind, summary
+from .cases_model import CASE_ROLE, STATES, CasesFilter, CasesModel, elision, explain, kind, summary
 from .desk import Desk
 from .folders import typed_folder
 from .style import Fold, Page, button, column, holder, row, text
@@ -220,16 +220,15 @@ class CasesPanel(Page):
         self._try(self.session.add_cases, found, labelled, validation)
         self.adding.set_open(False)
 
-    def _ask(self, question: Question, cases: int) -> None:
-        self.session.answer(question.topic, ask(self, question, cases))
+    def _ask(self, question: Question, cases: list[str]) -> None:
+        self.session.answer(question.topic, ask(self, question, cases, self.form.classes))
 
     def _activated(self, index: QModelIndex) -> None:
-        case = index.siblingAtColumn(0).data(CASE_ROLE)
-        problem = self.session.case(case).problem
-        if problem is not None:
-            self.session.message.emit(problem, True)
+        case = self.session.case(index.siblingAtColumn(0).data(CASE_ROLE))
+        if case.problem is not None:
+            self.session.message.emit(f"{case.id}: {explain(case)}", True)
         else:
-            self.opened.emit(case)
+            self.opened.emit(case.id)
 
     # redrawing -------------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ TIPS = ("What the case is called, and where it stands", "Proposals that nobody h
         "Mean score of these proposals", "Who made the current mask")  # fmt: skip
 CASE_ROLE = int(Qt.ItemDataRole.UserRole)
 KIND_ROLE = CASE_ROLE + 1
+_ANSWERS = re.compile(r": choose \w+=.*")
+"""The answers to a question, as a shell takes them; the window asks once more."""
 
 
 STATES = ("every state", "new", "proposed", "draft", "done", "validation", "broken")
@@ -48,7 +51,9 @@ def state(case: Case, waiting: int = 0) -> str:
 def explain(case: Case) -> str:
     """Return the sentence behind the state."""
     if case.problem is not None:
-        return f"{case.problem} The case is set aside; add it again once the file is in order."
+        said = _ANSWERS.sub(".", case.problem)
+        then = "once the file is in order" if said == case.problem else "to say how it is to be read"
+        return f"{said} The case is set aside; add it again {then}."
     size = " × ".join(str(n) for n in case.shape)
     spacing = " × ".join(f"{mm:.2g}" for mm in case.geometry.spacing)
     words = f"{case.id}: {size} voxels of {spacing} mm (z, y, x); {', '.join(case.sequences)}."

@@ -196,7 +196,7 @@ class SegmatchDock(QWidget):
         case, z = self.session.place or ("", 0)
         if case in {item.id for item in self.session.cases if item.problem is None}:
             self.show_tab("Annotate")
-            self.desk.open(case, z)
+            self.annotate.open_case(case, z=z)
 
     def _count_review(self, *_: object) -> None:
         waiting = self.session.proposals.undecided

@@ -31,14 +31,16 @@ class Filling:
         self._preview = {}
 
     def on_a_slice(self) -> bool:
-        """Whether the person sees the slice that would be changed; says what to do if not."""
+        """Whether the person sees the slice that would be changed, and may change it; says what is in the way."""
         seen = self.desk.count > 0 and self.desk.layers.on_a_slice
         if self.desk.count and not seen:
             self._say("Another plane, 3D, or no slice of this case is on the screen. Turn back to the slices first.")
-        return seen
+        return seen and not self.desk.session.refuses()
 
     def interpolate(self) -> None:
         """Show what would be painted between painted slices; the second time, paint it."""
+        if self.desk.count and self.desk.session.refuses():
+            return
         if self._preview:
             done = self.desk.done
             self.desk.write({z: labels for z, labels in self._preview.items() if z not in done})

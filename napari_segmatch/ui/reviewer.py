@@ -63,9 +63,9 @@ class Reviewer(Showing):
             self._decide("deferred")
 
     def _seen(self) -> Proposal | None:
-        """Return what somebody can judge now; says so if it is not on the screen."""
+        """Return what somebody can judge now; says what is in the way: nobody may, or it is not on the screen."""
         item = self.current
-        if item is None or self.correcting:
+        if item is None or self.correcting or self.session.refuses():
             return None
         if not self.on_screen:
             self._awaited = True
