@@ -1511,3 +1511,14 @@ def test_the_ribbon_hides_where_its_slider_is_not(on_case, settle):
     settle(dock, lambda: not dock.overlays.slider.ribbon.isVisible())
     dock.viewer.dims.ndisplay = 2
     settle(dock, lambda: dock.overlays.slider.ribbon.isVisible())
+
+
+def test_larger_letters_are_not_cut_off(dock, proposed, settle):
+    """The dock is as wide as what is in it: the last tab and the buttons at the right stay in reach."""
+    dock.session.open_project(proposed)
+    dock.setStyleSheet(dock.styleSheet() + "QWidget { font-size: 15pt; }")
+    for name, panel in dock.panels().items():
+        dock.show_tab(name)
+        settle(dock, lambda panel=panel: panel.widget().minimumSizeHint().width() <= panel.viewport().width(), 5)
+    bar = dock.tabs.tabBar()
+    assert bar.tabRect(bar.count() - 1).right() < dock.tabs.width()

@@ -102,7 +102,6 @@ class SegmatchDock(QWidget):
         layout.addWidget(self.tabs, 1)
         layout.addLayout(row(self.status, help_))
         self.setLayout(layout)
-        self.setMinimumWidth(320)
 
     def sizeHint(self) -> QSize:
         return QSize(340, 640)

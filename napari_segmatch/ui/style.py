@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QSize, Qt
+from qtpy.QtCore import QEvent, QObject, QSize, Qt
 from qtpy.QtGui import QColor
 from qtpy.QtWidgets import (
     QFrame,
@@ -157,6 +157,10 @@ def holder(layout: QLayout) -> QWidget:
     return widget
 
 
+_NARROW, _WIDE = 300, 560
+"""Pixels that a tab asks for, at least and at most: the picture needs room as well."""
+
+
 class Page(QScrollArea):
     """A tab: a column that scrolls up and down, never sideways. Its width is the same with a scroll bar and without."""
 
@@ -187,7 +191,17 @@ class Page(QScrollArea):
         self.widget().layout().setContentsMargins(8, 8, 3 + room, 8)
 
     def minimumSizeHint(self) -> QSize:
-        return QSize(300, 160)
+        """As wide as what is in it, while somebody looks: with larger letters nothing is cut off at the right."""
+        inside, bar = self.widget(), self.verticalScrollBar()
+        if inside is None or not self.isVisible():
+            return QSize(_NARROW, 160)
+        needed = inside.minimumSizeHint().width() + bar.isVisible() * bar.width()
+        return QSize(max(_NARROW, min(needed, _WIDE)), 160)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.LayoutRequest:
+            self.updateGeometry()
+        return super().eventFilter(watched, event)
 
 
 class Fold(QWidget):
