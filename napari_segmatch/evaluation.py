@@ -32,10 +32,12 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices |
     Raises
     ------
     ImportProblem
-        If no case could be compared.
+        If the folder is none, or no case could be compared.
     """
     from .engine.metrics import score_case
 
+    if not folder.is_dir():
+        raise ImportProblem(f"{folder.name or folder} is not a folder: check its name.")
     shown: dict[str, set[int]] = {}
     yield from _look(folder, truths, choices or {}, shown)
     if not shown:

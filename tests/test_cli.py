@@ -15,6 +15,7 @@ from helpers import LGG, SHAPE, geometry, labels, make_white, small_project, wri
 
 from napari_segmatch import Project
 from napari_segmatch.cli import training
+from napari_segmatch.cli.common import typed
 from napari_segmatch.config import configure
 from napari_segmatch.evaluation import evaluate_folder
 from napari_segmatch.events import PseudoMask, Step, Stopped
@@ -279,6 +280,24 @@ def test_help_documents_every_command():
     ):
         assert f"  {verb} " in text
     assert "--minutes" in segmatch("train", "--help").stdout
+
+
+@pytest.mark.parametrize("words", [(), ("benchmark",)])
+def test_without_a_verb_the_help_is_shown_and_nothing_has_failed(words):
+    done, helped = segmatch(*words), segmatch(*words, "--help")
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout == helped.stdout
+
+
+@pytest.mark.parametrize(("platform", "expected"), [("linux", "'my project'"), ("win32", '"my project"')])
+def test_what_is_to_be_typed_suits_the_shell(monkeypatch, platform, expected):
+    """The shell of Windows knows double quotes alone."""
+    monkeypatch.setattr(sys, "platform", platform)
+    assert typed("my project") == expected
+
+
+def test_evaluating_a_folder_that_is_not_there_says_so(world, tmp_path):
+    done = segmatch("evaluate", tmp_path / "masks", world / "images", "--mask", "{case}/mask.nii.gz")
+    assert done.returncode == 2 and "masks is not a folder" in done.stderr
 
 
 def test_broken_case_is_set_aside_and_the_rest_added(tmp_path):

@@ -60,7 +60,7 @@ def load(found: Sequence[FoundCase], sequences: Sequence[str], classes: int) -> 
             volume = read_sequences(item.images, sequences, item.choices)
             cases[item.id] = Material(volume, read_mask(item.mask, volume.geometry, classes, item.choices).labels)
     if not cases:
-        raise ImportProblem("A benchmark needs true masks: give --mask, as --mask '{case}/mask.nii.gz'.")
+        raise ImportProblem('A benchmark needs true masks: give --mask, as --mask "{case}/mask.nii.gz".')
     return cases
 
 

@@ -11,12 +11,14 @@ import typer
 from ..errors import ConfigError
 from ..io import find_cases
 from ..texts import between_commas
-from .common import Choose, Images, answered, app, patterns, say
+from .common import Choose, Images, answered, app, patterns, say, show_verbs
 
 if TYPE_CHECKING:
     from ..benchmark.report import Choice
 
-bench = typer.Typer(help="Measure the method on cases whose true masks are known.", no_args_is_help=True)
+bench = typer.Typer(
+    help="Measure the method on cases whose true masks are known.", callback=show_verbs, invoke_without_command=True
+)
 app.add_typer(bench, name="benchmark")
 
 FIGURE_2 = "supervised,identity,mean-confidence,confidence-map,segmatch,oracle"

@@ -221,7 +221,7 @@ def _labelled_cases(labelled: str | None, file: Path | None, mask: str | None, f
         names = [] if labelled == "none" else between_commas(labelled or "")
     names = _known(names, found, "--labelled")
     if names and mask is None and not any(item.mask for item in found):
-        raise ImportProblem("Labelled cases need masks: give --mask, as --mask '{case}/mask.nii.gz'.")
+        raise ImportProblem('Labelled cases need masks: give --mask, as --mask "{case}/mask.nii.gz".')
     without = sorted({item.id for item in found if item.mask is None} & set(names))
     if without:
         raise ImportProblem(f"{without[0]} is to be labelled, but no mask file was found for it.")

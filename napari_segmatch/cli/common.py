@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +19,7 @@ from ..project.place import place_warning
 
 app = typer.Typer(
     help="Segment MRI with almost no labels. Research use only, not for diagnosis.",
-    no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
+    add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False,
 )  # fmt: skip
 
 
@@ -39,8 +41,8 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps
 
 
 def typed(what: str | Path) -> str:
-    """Return a path or a name as it is typed into a shell: in quotes if it has spaces."""
-    return shlex.quote(str(what))
+    """Return a path or a name as it is typed into a shell: in quotes if it has spaces, in double ones on Windows."""
+    return subprocess.list2cmdline([str(what)]) if sys.platform == "win32" else shlex.quote(str(what))
 
 
 def say(text: str) -> None:
@@ -48,10 +50,20 @@ def say(text: str) -> None:
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False) -> None:
+def _alone(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and leave.")] = False,
+) -> None:
     if version:
         say(f"napari-segmatch {__version__}")
         raise typer.Exit
+    show_verbs(context)
+
+
+def show_verbs(context: typer.Context) -> None:
+    """Show the help where no verb is named."""
+    if context.invoked_subcommand is None:
+        say(context.get_help())
 
 
 def patterns(options: Iterable[str]) -> dict[str, str]:

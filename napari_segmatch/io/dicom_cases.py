@@ -51,7 +51,7 @@ def find_dicom(
         found = f" ({told.rstrip('.')})" if told else ""
         raise ImportProblem(
             f"{root.name} holds no DICOM MR volume{found}: of other files say where they lie, as "
-            "--image 'flair={case}/flair.nii.gz'."
+            '--image "flair={case}/flair.nii.gz".'
         )
     ids = _ids(root, list(studies.values()))
     cases = []
