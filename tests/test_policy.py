@@ -104,3 +104,13 @@ def test_ctaugment_blames_nobody_while_the_model_is_poor():
         drawn = policy.draw(8, generator, probe=True)
         policy.learn(drawn, torch.where(torch.rand(8, generator=generator) < 0.5, 0.3, torch.nan))
     assert (policy.weights() > 0).all()
+
+
+def test_a_sequence_that_a_case_lacks_stays_away():
+    """All zeros mean "not there": with brightness or noise on them the model would learn another sign for it."""
+    images = _images()
+    images[1, 0] = 0
+    policy = RandAugment(4)
+    for seed in range(12):
+        seen = policy.apply(images, policy.draw(4, torch.Generator().manual_seed(seed)))
+        assert not seen[1, 0].any() and seen[1, 1].any()

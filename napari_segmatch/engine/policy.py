@@ -94,8 +94,11 @@ class RandAugment:
         return matrix
 
     def apply(self, images: Tensor, drawn: Drawn) -> Tensor:
-        if images.is_cuda:
-            return self._apply_at_once(images, drawn)
+        changed = self._apply_at_once(images, drawn) if images.is_cuda else self._apply_in_turn(images, drawn)
+        there = images.flatten(2).any(2)[:, :, None, None]
+        return torch.where(there, changed, images)  # a sequence that a case lacks is all zeros, and stays so
+
+    def _apply_in_turn(self, images: Tensor, drawn: Drawn) -> Tensor:
         generator = torch.Generator().manual_seed(drawn.seed)
         images = images.clone()
         for column in range(self.depth):
