@@ -1,5 +1,6 @@
 """PyTorch checkpoints from elsewhere: tensors come out, code in them never runs, and a network starts from them."""
 
+import copy
 import os
 import pickle
 import sys
@@ -16,6 +17,7 @@ from napari_segmatch.engine.checkpoint import checkpoints, load_newest
 from napari_segmatch.engine.foreign import take_weights
 from napari_segmatch.engine.networks import build
 from napari_segmatch.engine.trainer import train
+from napari_segmatch.engine.watch import Watch
 from napari_segmatch.errors import ImportProblem
 from napari_segmatch.packaging import convert_weights
 from napari_segmatch.project import ProjectPool
@@ -139,16 +141,19 @@ def test_run_starts_from_converted_weights_and_resumes_without_them(tmp_path, mo
     file = tmp_path / "w.safetensors"
     convert_weights(tmp_path / "w.pt", file)
     config = configure(size=32, batch=2, features=8, steps=6, proposals=0, device="cpu", weights=str(file))
-    started = []
-    monkeypatch.setattr(
-        "napari_segmatch.engine.trainer.Watch.learn",
-        lambda self, *_: started.append(self._learner) or (_ for _ in ()).throw(KeyboardInterrupt),
-    )
+    started, learn = [], Watch.learn
+
+    def one_step(self, *given):
+        if started:
+            raise KeyboardInterrupt
+        started.extend(copy.deepcopy(one.state_dict()) for one in (self._learner.model, self._learner.teacher))
+        return learn(self, *given)
+
+    monkeypatch.setattr(Watch, "learn", one_step)
     with small_project(tmp_path) as project:
         with pytest.raises(KeyboardInterrupt):
             list(train(ProjectPool(project), config, tmp_path / "run"))
-        assert same(started[0].model.state_dict(), foreign.state_dict())
-        assert same(started[0].teacher.state_dict(), foreign.state_dict())
+        assert all(same(state, foreign.state_dict()) for state in started)
         file.unlink()
         monkeypatch.undo()
         assert list(train(ProjectPool(project), config, tmp_path / "run", resume=True))[-1].step == 6
