@@ -23,6 +23,10 @@ def rows():
         return list(csv.DictReader(file))
 
 
+def mean(some, name):
+    return np.mean([float(row[name]) for row in some])
+
+
 def tell(name, values, sign=""):
     print(f"{name}: {told(values, sign)}; seeds {values.mean(1).round(3)}")
 
@@ -30,11 +34,12 @@ def tell(name, values, sign=""):
 def neighbours():
     """Tell what runs of 1,000 steps gain by seeing the slices above and below."""
     some = [row for row in rows() if row["commit"] == COMMIT and row["step"] == "1000"]
-    found = {(row["method"], row["settings"] == ALONE, row["seed"]): cases(row) for row in some}
-    dice = {key[:2]: np.array([found[(*key[:2], seed)] for seed in SEEDS]) for key in found}
+    found = {(row["method"], row["settings"] == ALONE, row["seed"]): row for row in some}
+    mine = {key[:2]: [found[(*key[:2], seed)] for seed in SEEDS] for key in found}
+    dice = {key: np.array([cases(row) for row in those]) for key, those in mine.items()}
     for method in ("supervised", "segmatch"):
         for name, alone in (("slices alone", True), ("with neighbours", False)):
-            tell(f"{method}, {name}", dice[method, alone])
+            tell(f"{method}, {name}, {mean(mine[method, alone], 'cpu_seconds'):.0f} s", dice[method, alone])
         tell(f"{method}, gain", dice[method, False] - dice[method, True], "+")
     for name, alone in (("slices alone", True), ("with neighbours", False)):
         tell(f"segmatch over supervised, {name}", dice["segmatch", alone] - dice["supervised", alone], "+")
@@ -49,7 +54,7 @@ def standard():
             found = {row["seed"]: row for row in some if (row["method"], row["step"]) == (method, step)}
             mine = [found[seed] for seed in SEEDS]
             dice[method] = np.array([cases(row) for row in mine])
-            known, spent = (np.mean([float(row[name]) for row in mine]) for name in ("validation_dice", "cpu_seconds"))
+            known, spent = mean(mine, "validation_dice"), mean(mine, "cpu_seconds")
             tell(f"{step} steps, {method}, validation {known:.3f}, {spent:.0f} s", dice[method])
         tell("lead", dice["segmatch"] - dice["supervised"], "+")
     for row in mine:

@@ -124,3 +124,11 @@ def test_manifest_is_valid_and_names_real_things():
             assert hasattr(importlib.import_module(module), name)
     done = subprocess.run([sys.executable, "-m", "npe2", "validate", "napari-segmatch"], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_commands_can_be_pasted_into_any_shell(page):
+    """The shells of macOS and Windows take a # typed there for a word, and that of Windows single quotes for letters."""
+    blocks = [text for text in re.findall(r"```\w*\n.*?```", page.read_text("utf-8"), re.S) if "```python" not in text]
+    commands = re.findall(r"^ *((?:segmatch|make|python3?|pip|\.venv\S*) .*)$", "\n".join(blocks), re.M)
+    assert [line for line in commands if " #" in line or "'" in line] == []

@@ -63,7 +63,7 @@ def add(
     """Add cases. A file that cannot be used is set aside with the reason, and the rest goes on."""
     choices = answers(choose)
     with Project.open(project) as opened:
-        found = _found(opened, root, image, mask, pairs(series, "--series", "--series 'flair=*FLAIR*'"))
+        found = _found(opened, root, image, mask, pairs(series, "--series", '--series "flair=*FLAIR*"'))
         held_out = set(_known(between_commas(validation), found, "--validation"))
         finished = set(_labelled_cases(labelled, labelled_file, mask, found)) | held_out
         kept = _kept_as_they_are(opened, found, held_out)

@@ -60,7 +60,7 @@ def predict(
     elif root is not None:
         with Project.open(project) as opened:
             dataset = find_dataset(
-                root, opened.sequences, opened.classes, pairs(series, "--series", "--series 'flair=*FLAIR*'")
+                root, opened.sequences, opened.classes, pairs(series, "--series", '--series "flair=*FLAIR*"')
             )
         for line in dataset.lines:
             say(line)

@@ -94,7 +94,7 @@ def _sequences(
         if len(fitting) > 1:
             found = "; ".join(stack.title for stack in fitting)
             said.append(
-                f"{len(fitting)} series could be {name} ({found}): say which with --series '{name}=DESCRIPTION'."
+                f'{len(fitting)} series could be {name} ({found}): say which with --series "{name}=DESCRIPTION".'
             )
         elif fitting:
             chosen[name] = fitting[0]
@@ -104,7 +104,7 @@ def _sequences(
             said.append(f"left out {stack.title}: fits no sequence of the project.")
         elif len(could[id(stack)]) > 1:
             names = " or ".join(could[id(stack)])
-            said.append(f"left out {stack.title}: could be {names}; say which with --series 'NAME=DESCRIPTION'.")
+            said.append(f'left out {stack.title}: could be {names}; say which with --series "NAME=DESCRIPTION".')
     return chosen, said
 
 
