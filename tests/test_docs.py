@@ -128,7 +128,7 @@ def test_manifest_is_valid_and_names_real_things():
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
 def test_commands_can_be_pasted_into_any_shell(page):
-    """The shells of macOS and Windows take a # typed there for a word, and that of Windows single quotes for letters."""
+    """Shells of macOS and Windows take a typed # for a word, and that of Windows a single quote for a letter."""
     blocks = [text for text in re.findall(r"```\w*\n.*?```", page.read_text("utf-8"), re.S) if "```python" not in text]
     commands = re.findall(r"^ *((?:segmatch|make|python3?|pip|\.venv\S*) .*)$", "\n".join(blocks), re.M)
     assert [line for line in commands if " #" in line or "'" in line] == []
