@@ -16,11 +16,11 @@ import torch
 from common import append
 
 from napari_segmatch.benchmark.cases import load, split
-from napari_segmatch.benchmark.judging import calibration_error, judged_slices
+from napari_segmatch.benchmark.judging import judged_slices
 from napari_segmatch.benchmark.rivals import METHODS
 from napari_segmatch.benchmark.runs import Bench, prepared
 from napari_segmatch.config import configure
-from napari_segmatch.engine.calibration import Judged, Prior, fit_rule
+from napari_segmatch.engine.calibration import Judged, Prior, calibration_error, fit_rule
 from napari_segmatch.engine.duties import is_examined_at
 from napari_segmatch.engine.lessons import Lessons, quality_of, weights_of
 from napari_segmatch.engine.prepare import to_network

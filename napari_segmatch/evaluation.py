@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -16,6 +17,23 @@ from .types import NOT_ANNOTATED, Mask
 
 MAX_LABEL = NOT_ANNOTATED - 1
 COLUMNS = ("dice", "lesion-slice dice", "hd95 mm", "empty-slice fp")
+WORTH = ("masks", "good", "accepted", "good of these", "auroc", "calibration error")
+
+
+class Told(NamedTuple):
+    """What ``scores.csv`` says of a case's slice: whether it is accepted, and each class's score, where it has one."""
+
+    classes: list[str]
+    slices: dict[tuple[str, int], tuple[bool, list[float | None]]]
+
+
+class Judged(NamedTuple):
+    """One class's mask on one slice: the score that it was given, whether its slice was accepted, and its Dice."""
+
+    label: int
+    score: float
+    accepted: bool
+    dice: float
 
 
 def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices | None = None) -> Iterator[str]:
@@ -23,6 +41,7 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices |
 
     Also writes ``evaluation.csv`` and ``evaluation_means.csv``. A case that has no prediction, or whose masks cannot
     be compared, is named and left out of the means. What is not annotated (255) in either mask counts for nothing.
+    If the folder has ``scores.csv``, as ``predict`` writes it, ``evaluation_scores.csv`` says what its word was worth.
 
     Parameters
     ----------
@@ -43,7 +62,9 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices |
     if not shown:
         raise ImportProblem(f"{folder.name} holds no mask of a case that can be compared with a true one.")
     labels = sorted(set.union(*shown.values())) or [1]
+    told = _told(folder)
     rows: list[tuple[object, ...]] = []
+    judged: list[Judged] = []
     yield f"{'case':<28} {'class':>5}  " + "  ".join(f"{column:>17}" for column in COLUMNS)
     for case in shown:
         prediction, truth = _pair(
@@ -54,9 +75,12 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices |
             values = (scores.dice, scores.slice_dice, scores.hd95, scores.false_positive)
             rows.append((case, label, *values))
             yield f"{case:<28} {label:>5}  " + "  ".join(_cell(value) for value in values)
+        judged += _judged(case, told, prediction, truth)
     header = ("case", "class", "dice", "lesion_slice_dice", "hd95_mm", "empty_slice_fp")
     write_atomic(folder / "evaluation.csv", csv_text(header, rows).encode())
-    yield from _means(folder, rows, labels)
+    yield from _means(folder, rows, labels, told.classes)
+    if judged:
+        yield from _worth(folder, judged, told.classes)
 
 
 def _look(folder: Path, truths: Mapping[str, Path], choices: Choices, shown: dict[str, set[int]]) -> Iterator[str]:
@@ -80,19 +104,79 @@ def _look(folder: Path, truths: Mapping[str, Path], choices: Choices, shown: dic
             yield f"{case}: {what}. Nothing is annotated there in one of the two masks."
 
 
-def _means(folder: Path, rows: Sequence[tuple[Any, ...]], labels: Sequence[int]) -> Iterator[str]:
+def _means(
+    folder: Path, rows: Sequence[tuple[Any, ...]], labels: Sequence[int], classes: Sequence[str]
+) -> Iterator[str]:
     from .engine.metrics import confidence_interval
 
     means: list[tuple[object, ...]] = []
     for label in labels:
+        name = f" ({classes[label - 1]})" if label <= len(classes) else ""
         for index, column in enumerate(COLUMNS, 2):
             known = [row[index] for row in rows if row[1] == label and row[index] is not None]
             if known:
                 mean, low, high = confidence_interval(known)
                 means.append((label, column, mean, low, high, len(known)))
-                yield f"class {label}: mean {column} {mean:.3f} (95 % CI {low:.3f} to {high:.3f}, n={len(known)})"
+                yield f"class {label}{name}: mean {column} {mean:.3f} (95 % CI {low:.3f} to {high:.3f}, n={len(known)})"
     header = ("class", "metric", "mean", "ci95_low", "ci95_high", "cases")
     write_atomic(folder / "evaluation_means.csv", csv_text(header, means).encode())
+
+
+def _told(folder: Path) -> Told:
+    """Read ``scores.csv``; of masks that do not come from ``predict`` nothing was told."""
+    path = folder / "scores.csv"
+    if not path.exists():
+        return Told([], {})
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            table = csv.DictReader(file)
+            classes = [name.removesuffix("_score") for name in table.fieldnames or () if name.endswith("_score")]
+            slices = {}
+            for row in table:
+                scores = [float(row[f"{name}_score"]) if row[f"{name}_score"] else None for name in classes]
+                slices[row["case"], int(row["slice"])] = row["verdict"] == "accepted", scores
+            return Told(classes, slices)
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ImportProblem(
+            f"{path} is not as predict writes it: predict anew, or move it away to evaluate the masks alone."
+        ) from error
+
+
+def _judged(case: str, told: Told, prediction: Mask, truth: Mask) -> Iterator[Judged]:
+    """Yield every mask of a case that was given a score, false alarms among them."""
+    from .engine.metrics import annotated, dice
+
+    known = annotated(prediction.labels, truth.labels)
+    for label in range(1, len(told.classes) + 1):
+        mine, theirs = (prediction.labels == label) & known, (truth.labels == label) & known
+        for z in np.flatnonzero(mine.any((1, 2))).tolist():
+            accepted, scores = told.slices.get((case, z), (False, [None] * label))
+            score = scores[label - 1]
+            if score is not None:
+                yield Judged(label, score, accepted, dice(mine[z], theirs[z]))
+
+
+def _worth(folder: Path, judged: Sequence[Judged], classes: Sequence[str]) -> Iterator[str]:
+    """Say how the scores of masks agree with the truth, class by class."""
+    from .engine.calibration import auroc, calibration_error
+    from .engine.discriminator import GOOD
+
+    yield f"What the scores of masks are worth, slice by slice; good is a Dice of at least {GOOD}:"
+    yield f"{'class':<28} " + "  ".join(f"{column:>17}" for column in WORTH)
+    rows = []
+    for label, name in enumerate(classes, 1):
+        mine = [mask for mask in judged if mask.label == label]
+        if not mine:
+            continue
+        score, accepted, reached = (np.array([mask[index] for mask in mine]) for index in (1, 2, 3))
+        good = reached >= GOOD
+        of_these = float(good[accepted].mean()) if accepted.any() else None
+        area = auroc(score, good)
+        values = (float(good.mean()), float(accepted.mean()), of_these, None if area != area else area)
+        rows.append((label, len(mine), *values, calibration_error(score, good)))
+        yield f"{name:<28} {len(mine):>17}  " + "  ".join(_cell(value) for value in rows[-1][2:])
+    header = ("class", *(column.replace(" ", "_") for column in WORTH))
+    write_atomic(folder / "evaluation_scores.csv", csv_text(header, rows).encode())
 
 
 def _pair(folder: Path, case: str, truth: Path, choices: Choices) -> tuple[Mask, Mask]:

@@ -17,6 +17,7 @@ from napari_segmatch import Project
 from napari_segmatch.cli import training
 from napari_segmatch.cli.common import typed
 from napari_segmatch.config import configure
+from napari_segmatch.errors import ImportProblem
 from napari_segmatch.evaluation import evaluate_folder
 from napari_segmatch.events import PseudoMask, Step, Stopped
 from napari_segmatch.io import encode_segments, read_mask, write_image, write_labels
@@ -438,6 +439,48 @@ def test_what_nobody_has_annotated_counts_for_nothing(tmp_path):
         "c: left out. Nothing is annotated there in one of the two masks.",
     ]
     assert any(line.startswith("class 1: mean dice 1.000") and "n=2" in line for line in lines)
+
+
+def judged_folder(tmp_path):
+    """Three slices: a good mask of a, one of b that misses half, and a false alarm of a; what was said of each."""
+    truth, mask = np.zeros((3, 8, 8), np.uint8), np.zeros((3, 8, 8), np.uint8)
+    truth[0, :4], mask[0, :4] = 1, 1
+    truth[1, :4], mask[1, :2] = 2, 2
+    mask[2, :4] = 1
+    for folder, labels_of in (("truth", truth), ("masks", mask)):
+        (tmp_path / folder).mkdir()
+        write_labels(tmp_path / folder / "x.nii.gz", labels_of, geometry((3, 8, 8)))
+    lines = ["x,0,0.9,accepted,0.9,0.9,0", "x,1,0.4,rejected,0.9,0.4,0", "x,2,0.8,accepted,0.8,,0"]
+    header = "case,slice,score,verdict,a_score,b_score,left_out"
+    (tmp_path / "masks" / "scores.csv").write_text("\n".join([header, *lines]))
+    return tmp_path / "masks", {"x": tmp_path / "truth" / "x.nii.gz"}
+
+
+def test_evaluation_says_what_scores_were_worth(tmp_path):
+    """Of each mask that is there, false alarms among them; with the names that classes have."""
+    masks, truths = judged_folder(tmp_path)
+    lines = [line.split() for line in evaluate_folder(masks, truths)]
+    assert ["a", "2", "0.500", "1.000", "0.500", "1.000", "0.450"] in lines
+    assert ["b", "1", "0.000", "0.000", "-", "-", "0.400"] in lines
+    assert any(line[:3] == ["class", "2", "(b):"] for line in lines)
+    rows = list(csv.DictReader((masks / "evaluation_scores.csv").open()))
+    assert [(row["class"], row["masks"], row["good_of_these"]) for row in rows] == [("1", "2", "0.5"), ("2", "1", "")]
+
+
+@pytest.mark.parametrize(("old", "new"), [("0.4,0", "much,0"), ("verdict", "word"), ("x,1", "x,one")])
+def test_scores_that_somebody_changed_are_one_sentence(tmp_path, old, new):
+    masks, truths = judged_folder(tmp_path)
+    path = masks / "scores.csv"
+    path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(ImportProblem, match="is not as predict writes it: predict anew"):
+        list(evaluate_folder(masks, truths))
+
+
+def test_masks_without_scores_are_evaluated_as_before(tmp_path):
+    masks, truths = judged_folder(tmp_path)
+    (masks / "scores.csv").unlink()
+    assert not any("worth" in line for line in evaluate_folder(masks, truths))
+    assert not (masks / "evaluation_scores.csv").exists()
 
 
 def test_true_masks_are_read_as_somebody_says(tmp_path):

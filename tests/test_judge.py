@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_segmatch.benchmark.judging import auprc, calibration_error
+from napari_segmatch.benchmark.judging import auprc
 from napari_segmatch.config import configure
 from napari_segmatch.engine.calibration import (
     APART,
@@ -17,6 +17,7 @@ from napari_segmatch.engine.calibration import (
     Judged,
     Report,
     auroc,
+    calibration_error,
     chance,
     fit_rule,
     of_masks,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..engine.calibration import auroc
+from ..engine.calibration import auroc, calibration_error
 from ..engine.device import at_once
 from ..engine.discriminator import GOOD, dice_of
 from ..engine.evidence import signs
@@ -96,14 +96,6 @@ def auprc(scores: np.ndarray, good: np.ndarray) -> float:
         return float("nan")
     ranked = good[np.argsort(-scores, kind="stable")]
     return float((np.cumsum(ranked) / np.arange(1, len(ranked) + 1))[ranked].mean())
-
-
-def calibration_error(scores: np.ndarray, good: np.ndarray, bins: int = 10) -> float:
-    """Mean distance between the promised and the found share of good ones, over equal bins of the score."""
-    which = np.clip((scores * bins).astype(int), 0, bins - 1)
-    return float(
-        sum(abs(scores[which == b].mean() - good[which == b].mean()) * (which == b).mean() for b in np.unique(which))
-    )
 
 
 def calibration_by_chance(scores: np.ndarray, draws: int = 200) -> float:

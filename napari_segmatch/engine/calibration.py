@@ -132,6 +132,14 @@ def auroc(scores: np.ndarray, good: np.ndarray) -> float:
     return float((rankdata(scores)[good].sum() - positive * (positive + 1) / 2) / (positive * negative))
 
 
+def calibration_error(scores: np.ndarray, good: np.ndarray, bins: int = 10) -> float:
+    """Mean distance between the promised and the found share of good ones, over equal bins of the score."""
+    which = np.clip((scores * bins).astype(int), 0, bins - 1)
+    return float(
+        sum(abs(scores[which == b].mean() - good[which == b].mean()) * (which == b).mean() for b in np.unique(which))
+    )
+
+
 def precision_bound(good: int, accepted: int, level: float = 0.8) -> float:
     """Lower bound of the share of good ones (Clopper and Pearson, one-sided)."""
     from scipy.stats import beta
