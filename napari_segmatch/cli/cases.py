@@ -75,8 +75,9 @@ def add(
             item = replace(item, choices=with_answers(item.choices, choices))
             if _add_one(opened, item, asked, item.id in finished, item.id in held_out):
                 added.append(item)
+        there = [opened.case(item.id) for item in added]
         for name in opened.sequences:
-            have = sum(name in item.images for item in added)
+            have = sum(name in case.sequences for case in there)
             if have < len(added):
                 others = "the others are" if have else "it is" if len(added) == 1 else "they are"
                 say(f"{name}: found for {have} of {count(len(added), 'case')}; {others} used without it.")
@@ -148,11 +149,12 @@ def _found(
 
 
 def _kept_as_they_are(project: Project, found: list[FoundCase], held_out: set[str]) -> set[str]:
-    """Return the cases that have labels or proposals already: adding them again changes nothing."""
-    kept = {item.id for item in found if project.is_in_use(item.id)}
-    late = sorted(case.id for case in project.cases if case.id in kept & held_out and not case.validation)
+    """Return the cases that have labels or proposals already: all they take are sequences that they lack."""
+    used = {item.id for item in found if project.is_in_use(item.id)}
+    late = sorted(case.id for case in project.cases if case.id in used & held_out and not case.validation)
     if late:
         raise ProjectError(f"{late[0]} cannot be frozen for validation any more: it has labels or proposals.")
+    kept = used - {item.id for item in found if project.late_sequences(item.id, item.images)}
     for name in sorted(kept):
         typer.echo(f"{name}: already in the project with labels or proposals, left as it is.", err=True)
     return kept

@@ -29,7 +29,7 @@ def read_sequences(
         The channels' order. A sequence without a file is all zeros.
     choices
         Answers to questions that were asked before, of one sequence (``stack:t2``) or of all (``stack``). Images on
-        other grids can be resampled onto the first one's.
+        other grids can be resampled onto the first one's, or onto that of the sequence that ``onto`` names.
 
     Raises
     ------
@@ -44,20 +44,20 @@ def read_sequences(
     choices = choices or {}
     with ThreadPoolExecutor(len(present)) as readers:  # unpacking takes most of the time, and lets other threads run
         volumes = list(readers.map(lambda name: _read(images, name, choices), present))
-    first = volumes[0]
+    onto = choices["onto"] if choices.get("onto") in present else present[0]
+    first = volumes[present.index(onto)]
     channels = np.zeros((len(sequences), *first.geometry.shape), np.float32)
     notes, stored = list(first.notes), ""
     for name, volume in zip(present, volumes, strict=True):
         pixels = volume.pixels[0]
         if not first.geometry.same_grid(volume.geometry):
             sentence = (
-                f"{name} ({describe(volume.geometry)}) does not lie on the grid of {present[0]} "
-                f"({describe(first.geometry)})"
+                f"{name} ({describe(volume.geometry)}) does not lie on the grid of {onto} ({describe(first.geometry)})"
             )
-            ask(choices, "sequences", sentence, {"resample": f"resample the images onto {present[0]}, never a mask"})
+            ask(choices, "sequences", sentence, {"resample": f"resample the images onto {onto}, never a mask"})
             stored = stored or _stored(present, volumes)
             pixels = resampled(pixels, volume.geometry, first.geometry)
-            notes.append(f"{name} was resampled onto {present[0]}.")
+            notes.append(f"{name} was resampled onto {onto}.")
         channels[list(sequences).index(name)] = pixels
         if volume is not first:
             notes += volume.notes

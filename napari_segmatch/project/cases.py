@@ -17,6 +17,7 @@ from .audit import actor, now
 from .checks import check_slices
 from .classes import is_still_done
 from .folder import ProjectFolder
+from .late import add_sequences
 from .prints import file_hash, fingerprints
 from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_reading
 
@@ -57,7 +58,7 @@ class CaseFolder(ProjectFolder):
         validation: bool = False,
         choices: Mapping[str, str] | None = None,
     ) -> Case:
-        """Add one study.
+        """Add one study. One that people have worked on takes the sequences that it lacks, and stays else as it is.
 
         Parameters
         ----------
@@ -86,6 +87,8 @@ class CaseFolder(ProjectFolder):
         ProjectError
             If the id is taken by a case with labels or proposals, or not usable as a file name.
         """
+        if late := self.late_sequences(id, images):
+            return add_sequences(self, id, {name: Path(images[name]) for name in late}, choices or {})
         self._check_new_id(id)
         self._check_files(id, images, mask)
         choices = {"twin": "add"} if choices is None else dict(choices)
@@ -98,7 +101,7 @@ class CaseFolder(ProjectFolder):
             self._clear(id)
             self._insert(id, {"patient": patient or id, "validation": int(validation),
                               "geometry": geometry_text(geometry), "fingerprint": known_by[0]}, rows)  # fmt: skip
-            self._keep_reading(id, choices, notes)
+            self.keep_reading(id, choices, notes)
             if labels is not None:
                 self.save_version(self.case(id), labels, done, "import")
         return self.case(id)
@@ -117,7 +120,7 @@ class CaseFolder(ProjectFolder):
             if trouble := bad_name(self.relative(Path(path))):
                 raise ImportProblem(trouble)
 
-    def _keep_reading(self, case: str, choices: Mapping[str, str], notes: Sequence[str]) -> None:
+    def keep_reading(self, case: str, choices: Mapping[str, str], notes: Sequence[str]) -> None:
         """Record what was chosen, and by whom and when; nothing if there is nothing to say."""
         if notes or dict(choices) not in ({}, {"twin": "add"}):
             text = json.dumps({"choices": dict(choices), "notes": list(notes), "by": actor(), "at": now()})
@@ -176,12 +179,16 @@ class CaseFolder(ProjectFolder):
         ]
 
     def _insert(self, id: str, fields: Mapping[str, object], images: Sequence[Mapping[str, str | None]]) -> None:
+        number = self.next_number()
+        self.store.tell("case", {"case": {"number": number, "id": id, **fields, "added_at": now()}, "images": images})
+
+    def next_number(self) -> int:
+        """Return a number that no case has had: by it a training knows a case that has other images now."""
         last = self.store.row(
             "SELECT max(coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'case'), 0), "
             'coalesce((SELECT max(number) FROM "case"), 0)) AS number'
         )
-        number = (last["number"] if last else 0) + 1
-        self.store.tell("case", {"case": {"number": number, "id": id, **fields, "added_at": now()}, "images": images})
+        return (last["number"] if last else 0) + 1
 
     def save_version(
         self, case: Case, labels: np.ndarray, done: Collection[int], origin: str, proposal: int | None = None
@@ -223,6 +230,11 @@ class CaseFolder(ProjectFolder):
             id,
         )
         return bool(row and row["used"])
+
+    def late_sequences(self, id: str, names: Iterable[str]) -> list[str]:
+        """Return which of some sequences a case lacks that has labels or proposals."""
+        case = self.find_case(id) if self.is_in_use(id) else None
+        return [] if case is None else [name for name in self.sequences if name in {*names} - {*case.sequences}]
 
     def _clear(self, id: str) -> None:
         """Forget the files of a case that nobody has worked on."""

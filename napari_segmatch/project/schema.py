@@ -173,6 +173,9 @@ def replay(db: Connection, action: str, text: str) -> None:
         db.execute('DELETE FROM "case" WHERE id = ?', (body["id"],))
     elif action in ("case_removed", "case_restored"):
         db.execute('UPDATE "case" SET removed_at = ? WHERE id = ?', (body["removed_at"], body["id"]))
+    elif action == "sequences":
+        insert(db, "image", body["images"])
+        db.execute('UPDATE "case" SET number = :number, fingerprint = :fingerprint WHERE id = :id', body["case"])
     elif action == "images":
         db.executemany(
             "UPDATE image SET path = :path, sha256 = :sha256 WHERE case_id = :case_id AND sequence = :sequence",

@@ -1,0 +1,118 @@
+"""A sequence that comes later, to a case that people have worked on."""
+
+import numpy as np
+import pytest
+from helpers import SHAPE, geometry, write_case
+from test_adding import segmatch
+
+from napari_segmatch.errors import ImportProblem, ProjectError, Question
+from napari_segmatch.io import FoundCase, write_image
+from napari_segmatch.project import Project, ProjectPool
+from napari_segmatch.project.rebuild import rebuild
+from napari_segmatch.session import Session
+from napari_segmatch.types import Geometry
+
+
+def worked_on(folder, sequences=("t1", "flair"), first="flair"):
+    """A project whose case has one of two sequences, and labels; returns it with the images of both."""
+    images, mask = write_case(folder / "images" / "a", 0, sequences=("t1", "flair"))
+    project = Project.create(folder / "project", ["lesion"], list(sequences))
+    project.add_case("a", {first: images[first]}, mask, [1, 2])
+    return project, images
+
+
+def test_its_labels_and_other_images_stay(tmp_path):
+    """Also in the database that is made anew from the audit trail."""
+    project, images = worked_on(tmp_path)
+    with project:
+        before, mask = project.case("a"), project.mask("a")
+        project.add_case("a", images, images["t1"], "all", choices={"frame": "0"})
+    rebuild(project.path, "project.db")
+    with Project.open(project.path) as project:
+        after = project.case("a")
+        assert set(after.sequences) == {"t1", "flair"}
+        assert (after.version, after.labelled) == (before.version, (1, 2))
+        assert np.array_equal(project.mask("a"), mask)
+        assert all(channel.any() for channel in project.volume("a").pixels)
+        assert "t1 came later; masks and other images stayed as they were." in project.reading("a").notes
+
+
+def test_what_is_said_of_it_is_not_said_of_the_others(tmp_path):
+    project, images = worked_on(tmp_path)
+    with project:
+        project.add_case("a", {"t1": images["t1"]}, choices={"frame": "0", "twin": "add"})
+        assert project.reading("a").choices == {"frame:t1": "0", "onto": "flair"}
+
+
+def test_it_is_resampled_onto_the_grid_of_the_masks(tmp_path):
+    """Though it is the first among the project's sequences, whose grid a new case has."""
+    project, _ = worked_on(tmp_path)
+    other = Geometry((8, 16, 20), geometry().affine @ np.diag([0.5, 2, 2, 1]))
+    write_image(tmp_path / "t1.nii.gz", np.random.default_rng(0).random(other.shape, np.float32), other)
+    with project:
+        with pytest.raises(Question, match=r"t1 .* does not lie on the grid of flair") as asked:
+            project.add_case("a", {"t1": tmp_path / "t1.nii.gz"})
+        assert project.case("a").sequences == ("flair",)
+        project.add_case("a", {"t1": tmp_path / "t1.nii.gz"}, choices={asked.value.topic: "resample"})
+        volume = project.volume("a")
+        assert volume.geometry.same_grid(project.case("a").geometry) and volume.pixels.shape[1:] == SHAPE
+        assert volume.pixels[0].any()
+
+
+def test_a_training_reads_the_case_anew(tmp_path):
+    project, images = worked_on(tmp_path)
+    with project:
+        pool = ProjectPool(project)
+        before = pool.snapshot()
+        project.add_case("a", {"t1": images["t1"]})
+        after = pool.snapshot()
+        assert after.version > before.version and after.images["a"] != before.images["a"]
+        images, mask = write_case(tmp_path / "images" / "b", 1, sequences=("t1", "flair"))
+        project.add_case("b", images, mask)
+        assert len(set(pool.snapshot().images.values())) == 2
+
+
+def test_nothing_changes_where_the_images_are_not_what_they_were(tmp_path):
+    project, images = worked_on(tmp_path)
+    write_image(images["flair"], np.ones(SHAPE, np.float32), geometry())
+    with project:
+        with pytest.raises(ImportProblem, match="have changed since it was added"):
+            project.add_case("a", {"t1": images["t1"]})
+        assert project.case("a").sequences == ("flair",)
+
+
+def test_a_broken_file_leaves_the_case_as_it_is(tmp_path):
+    project, images = worked_on(tmp_path)
+    images["t1"].write_bytes(b"rubbish")
+    with project:
+        with pytest.raises(ImportProblem):
+            project.add_case("a", images)
+        with pytest.raises(ProjectError, match="already a case"):
+            project.add_case("a", {"flair": images["flair"]})
+        assert project.case("a").problem is None and project.case("a").labelled == (1, 2)
+
+
+def test_the_shell_adds_it_and_says_so(tmp_path):
+    project, _ = worked_on(tmp_path)
+    project.close()
+    add = ("add", project.path, tmp_path / "images", "--image", "t1={case}/t1/image.nii.gz")
+    done = segmatch(*add)
+    assert done.returncode == 0 and "t1 came later" in done.stderr and "used without it" not in done.stdout
+    assert "1 of 1 case added; of these 1, 1 has labels" in done.stdout
+    again = segmatch(*add)
+    assert "already in the project with labels or proposals, left as it is" in again.stderr
+
+
+def test_the_window_shows_it(tmp_path):
+    project, images = worked_on(tmp_path)
+    project.close()
+    session, shown, said = Session(), [], []
+    session.replaced.connect(shown.append)
+    session.message.connect(lambda text, bad: said.append(text))
+    session.open_project(project.path)
+    session.wait()
+    session.add_cases([FoundCase("a", {"t1": images["t1"]})])
+    session.wait()
+    assert shown == ["a"] and set(session.case("a").sequences) == {"t1", "flair"}
+    assert any("t1 came later" in text for text in said)
+    session.close_project()
