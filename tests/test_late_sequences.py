@@ -116,3 +116,16 @@ def test_the_window_shows_it(tmp_path):
     assert shown == ["a"] and set(session.case("a").sequences) == {"t1", "flair"}
     assert any("t1 came later" in text for text in said)
     session.close_project()
+
+
+def test_annotate_says_what_the_case_lacks_until_it_comes(dock, tmp_path, settle):
+    project, images = worked_on(tmp_path)
+    project.close()
+    dock.session.open_project(project.path)
+    dock.annotate_case("a")
+    settle(dock, lambda: dock.desk.case_id == "a")
+    words = dock.annotate._progress.text
+    settle(dock, lambda: words().startswith("2 of 4 slices done; this case has no t1."))
+    dock.session.add_cases([FoundCase("a", {"t1": images["t1"]})])
+    settle(dock, lambda: "t1" in dock.desk.layers.pictures.layers)
+    settle(dock, lambda: words().startswith("2 of 4 slices done."))

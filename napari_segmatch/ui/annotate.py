@@ -17,7 +17,7 @@ from .filling import Filling
 from .keys import ANNOTATE, shown
 from .names import NameBox
 from .overlays import Overlays
-from .slices import advice, worth_a_look
+from .slices import advice, without, worth_a_look
 from .strip import Cell, SliceStrip
 from .style import GOOD, LATER, OWN, UNSURE, Page, button, holder, palette, row, text
 from .suggest import Suggester
@@ -283,7 +283,8 @@ class AnnotatePanel(Page):
         self._redo.setEnabled(self.desk.strokes.can_redo)
         name = self.desk.layers.pictures.sequence
         self._sequence.setText(f"Sequence: {name[:10]}   {shown(ANNOTATE, 'sequence')}" if name else "Sequence")
-        said = f"{len(done)} of {self.desk.count} slices done. {advice(case, self._cases(), done, drawn)}"
+        lacking = without(case, self.session.project.sequences) if self.session.project else ""
+        said = f"{len(done)} of {self.desk.count} slices done{lacking}. {advice(case, self._cases(), done, drawn)}"
         self._progress.setText(said.strip())
         open_ = {z for z, item in self.session.proposals.of_case(case.id).items() if item.decision is None}
         cells = [self._cell(self.desk.from_shown(i), done, drawn, open_) for i in range(self.desk.count)]

@@ -127,6 +127,12 @@ def advice(case: Case, cases: Iterable[Case], done: Collection[int], drawn: np.n
     return ""
 
 
+def without(case: Case, sequences: Iterable[str]) -> str:
+    """Say which sequences of the project a case has no image of; empty if it has all."""
+    lacking = [name for name in sequences if name not in case.sequences]
+    return f"; this case has no {' and no '.join(lacking)}" if lacking else ""
+
+
 def _after(z: int, candidates: list[int], count: int) -> int:
     return min(candidates, key=lambda i: (i - z - 1) % count)
 
