@@ -213,6 +213,27 @@ def test_a_case_whose_file_was_away_for_a_moment_can_be_opened_again(on_case, se
     settle(dock, lambda: dock.desk.case_id == "case-04")
 
 
+@pytest.mark.parametrize("back", [False, True])
+def test_a_stroke_on_the_old_picture_while_another_case_is_read_is_kept(on_case, settle, monkeypatch, back):
+    """It had left the desk unsaved and came back with the next window; now it can be undone after a change of mind."""
+    dock, go, whole = on_case, threading.Event(), on_case.session.project.volume
+    monkeypatch.setattr(dock.session.project, "volume", lambda case: go.wait(60) and whole(case))
+    dock.desk.z = 5
+    dock.desk._timer.setInterval(10**6)  # as if it was read within a second
+    dock.annotate_case("case-04")
+    paint(dock)
+    if back:
+        dock.annotate_case("case-03")
+        assert dock.desk.case_id == "case-03" and dock.annotate._state.text().startswith("Slice ")
+        dock.desk.undo()
+        assert not is_draft(dock.desk.labels[5])
+        dock.desk.redo()
+        dock.annotate_case("case-04")
+    go.set()
+    settle(dock, lambda: dock.desk.case_id == "case-04" and not dock.session.is_saving)
+    assert is_draft(dock.session.mask("case-03")[5]) and not is_draft(dock.session.mask("case-04")[5])
+
+
 def test_no_verdict_falls_on_a_patient_who_is_not_on_the_screen(dock, proposed, settle, monkeypatch):
     """A case that cannot be read leaves no other patient under its name; the sentence says which one it is."""
     session, desk, reviewer = dock.session, dock.desk, dock.review.reviewer

@@ -64,7 +64,10 @@ class Desk(Editing):
 
         Only the last wish counts: a case that arrives after another was asked for is dropped.
         """
-        if case == self.case_id and not self._wanted:
+        if case == self.case_id:
+            if self._wanted:
+                self.stay()
+                self.opening.emit("")
             self.z = self.z if z is None else z
             if then is not None:
                 then()
@@ -101,6 +104,8 @@ class Desk(Editing):
             return
         z, then, _ = self._then
         self.stay()
+        self._changed(self.strokes.note())  # somebody may have gone on painting while this one was read
+        self.save()
         self.case_id, self.flip = case, Flip.of(volume.geometry)
         self._lay(labels)
         project = self.session.project
