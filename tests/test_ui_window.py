@@ -357,6 +357,20 @@ def test_a_glance_at_review_leaves_the_desk_as_it_was(dock, proposed, settle):
     settle(dock, lambda: reviewer.on_screen and desk.layers.proposal.data.any())
 
 
+def test_a_case_whose_proposal_was_looked_at_can_be_taken_out_of_the_project(dock, proposed, settle):
+    """It was a traceback, and half of the window went on showing the case."""
+    dock.session.open_project(proposed)
+    dock.show_tab("Review")
+    settle(dock, lambda: dock.review.reviewer.on_screen)
+    gone = dock.review.reviewer.current.case
+    dock.show_tab("Cases")
+    dock.cases.menu._remove(gone)
+    settle(dock, lambda: "is out of the project" in dock.status._message.text())
+    dock.show_tab("Review")
+    settle(dock, lambda: dock.review.reviewer.on_screen)
+    assert {item.case for item in dock.review.model.items} == {dock.review.reviewer.current.case} != {gone}
+
+
 def test_the_slider_has_the_slices_of_the_case_on_the_screen(dock, tmp_path, settle):
     session = dock.session
     session.create_project(tmp_path / "sizes", ["lesion"], ["flair"])

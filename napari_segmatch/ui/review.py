@@ -69,7 +69,7 @@ class ReviewPanel(Page):
             (session.project_changed, self._project_changed),
             (session.proposals_changed, self._proposals_changed),
             (session.decided, self._decided),
-            (session.cases_changed, self._redraw_facts),
+            (session.cases_changed, self._cases_changed),
             (session.run_changed, self._redraw_board),
             (session.colours_changed, lambda: self._legend.show_classes(session)),
             (thumbnails.arrived, self._repaint_rows),
@@ -101,6 +101,11 @@ class ReviewPanel(Page):
             self.refill()
         else:
             self._after_change()
+
+    def _cases_changed(self) -> None:
+        """The case of the proposal on the screen may have been taken out of the project."""
+        self.reviewer.refresh()
+        self._redraw_facts()
 
     def refill(self) -> None:
         """Fill the list anew, in order; the proposal on the screen stays selected if it is still in it."""

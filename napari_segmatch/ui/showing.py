@@ -78,7 +78,7 @@ class Showing:
         """Take the current proposal anew from the session, whose list has changed.
 
         The trainer may have proposed another mask for the slice meanwhile. The person goes on judging the one
-        they see; only when somebody has labelled the slice by hand is there nothing left to judge.
+        they see; only when somebody has labelled the slice by hand, or its case is gone, is nothing left to judge.
         """
         shown = self.current
         if shown is None:
@@ -87,7 +87,7 @@ class Showing:
         case = self.session.known(shown.case)
         if found is not None:
             self.current = found
-        elif shown.decision is None and case is not None and shown.z in case.labelled:
+        elif case is None or (shown.decision is None and shown.z in case.labelled):
             self.current = None
 
     # showing ---------------------------------------------------------------------------------------------
