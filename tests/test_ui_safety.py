@@ -11,7 +11,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_segmatch.errors import ImportProblem, ProjectError
-from napari_segmatch.project import journal
+from napari_segmatch.project import Project, journal
 from napari_segmatch.ranking import is_blind
 from napari_segmatch.session import Session
 
@@ -418,6 +418,39 @@ def test_a_case_that_is_taken_out_while_it_is_opened_is_not_shown(dock, proposed
     assert desk.case_id == "" and dock.tabs_name() == "Cases"
     dock.annotate_case("case-02")
     settle(dock, lambda: desk.case_id == "case-02")
+
+
+def test_a_stroke_that_comes_while_a_slice_is_read_again_stands(on_case, settle, monkeypatch):
+    """Be it under way or saved by then, what the disk held before does not take its place."""
+    dock, project = on_case, on_case.session.project
+    read, go, begun = project.mask, threading.Event(), []
+    monkeypatch.setattr(project, "mask", lambda case: (read(case), begun.append(case), go.wait(60))[0])
+    dock.desk.refetch([4, 5])
+    settle(dock, lambda: begun)
+    dock.desk.labels[4, 3:6] = 1  # the mouse is still down
+    dock.desk.z = 5
+    paint(dock)
+    settle(dock, lambda: dock.session.project.case("case-03").version and not dock.session.is_saving)
+    go.set()
+    settle(dock, lambda: not dock.session._jobs.pending("read"))
+    assert is_draft(dock.desk.labels[5]) and (dock.desk.labels[4, 3:6] == 1).all()
+
+
+def test_a_mask_whose_acceptance_is_refused_leaves_the_screen(dock, proposed, settle):
+    """In a shell somebody has finished the slice meanwhile: theirs is shown, as it lies on the disk."""
+    session, reviewer = dock.session, dock.review.reviewer
+    session.open_project(proposed)
+    dock.show_tab("Review")
+    dock.review.filter.order.setCurrentText("by case")
+    settle(dock, lambda: reviewer.on_screen)
+    item = reviewer.current
+    theirs = np.zeros(dock.desk.labels.shape[1:], np.uint8)
+    theirs[3:6] = 1
+    with Project.open(proposed) as shell:
+        shell.save_slices(item.case, {item.z: theirs}, done=[item.z])
+    reviewer.accept()
+    settle(dock, lambda: "has been labelled since" in dock.banner.sentence)
+    settle(dock, lambda: dock.desk.case_id == item.case and np.array_equal(dock.desk.labels[item.z], theirs))
 
 
 @pytest.mark.parametrize("way", ["accept", "correct"])

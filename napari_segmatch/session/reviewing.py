@@ -41,8 +41,9 @@ class Session(SegmentingSession):
         mask: np.ndarray | None = None,
         seconds: float | None = None,
         reason: str | None = None,
+        refused: Callable[[], None] = lambda: None,
     ) -> None:
-        """Record a decision in the background; the list shows it at once."""
+        """Record a decision in the background; the list shows it at once. ``refused`` is called if it could not be."""
         if self.refuses():
             return
         said: HumanVerdict = "corrected" if mask is not None else verdict
@@ -51,6 +52,7 @@ class Session(SegmentingSession):
         self._save(
             [proposal.case],
             lambda: self._open().decide(proposal, verdict, mask, seconds=seconds, reason=reason),
+            refused,
         )
 
     def decide_all(self, proposals: Sequence[Proposal], verdict: HumanVerdict, seconds: float | None = None) -> None:

@@ -155,14 +155,14 @@ class Desk(Editing):
                 self.refetch(item.slices)
 
     def refetch(self, slices: Sequence[int]) -> None:
-        """Read some slices again once every save under way is done."""
-        case = self.case_id
+        """Read some slices again once every save under way is done. One that is drawn on meanwhile stays as drawn."""
+        case, before = self.case_id, {z: self._known[z].copy() for z in slices}
 
         def arrived(_: Volume, labels: np.ndarray) -> None:
-            if case == self.case_id:
-                for z in set(slices) - self._dirty:
-                    if not np.array_equal(labels[z], self.labels[z]):
-                        self.put(z, labels[z])
+            for z, known in before.items() if case == self.case_id else ():
+                drawn_on = z in self._dirty or self.strokes.differs(z) or not np.array_equal(self._known[z], known)
+                if not drawn_on and not np.array_equal(labels[z], self.labels[z]):
+                    self.put(z, labels[z])
 
         self.session.load_case(case, arrived)
 

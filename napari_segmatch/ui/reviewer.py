@@ -98,7 +98,8 @@ class Reviewer(Showing):
         else:
             self.current = None
             self.desk.show_proposal(None)
-        self.session.decide(item, verdict, mask, seconds=seconds, reason=reason)
+        machines = [item] if mask is None else []  # what a person drew stays on the screen if it is refused
+        self.session.decide(item, verdict, mask, seconds, reason, refused=lambda: self._refetch(machines))
         if labels is None and item.decision in ("accepted", "corrected"):
             self._refetch([item])  # what it had brought in is out again
         self.moved.emit()
