@@ -1030,6 +1030,18 @@ def test_masks_shine_through_the_picture_in_3d(on_case):
     assert coloured > 0.03
 
 
+def test_a_slice_that_was_chosen_in_3d_is_on_the_screen_afterwards(on_case, settle):
+    """Napari comes back to where the camera looks: the panel named a slice that nobody saw."""
+    dock, viewer = on_case, on_case.viewer
+    viewer.dims.ndisplay = 3
+    press(dock, Key.Key_G)
+    there = dock.desk.z
+    named = dock.annotate._why.text().partition(":")[0]
+    viewer.dims.ndisplay = 2
+    settle(dock, lambda: named in dock.annotate._state.text(), 5)
+    assert dock.desk.z == there and dock.desk.layers.mask._data_slice.point[0] == dock.desk.shown(there)
+
+
 def test_each_case_fills_the_view_until_somebody_zooms(dock, tmp_path, settle):
     """Cases differ in size: the larger one after a small one is not cut off."""
     dock.session.create_project(tmp_path / "project", ["lesion"], ["flair"])

@@ -64,7 +64,7 @@ class Fit:
 
     def _looks(self) -> tuple[object, ...]:
         camera = self._viewer.camera
-        return camera.zoom, tuple(camera.center[-self._viewer.dims.ndisplay :]), tuple(camera.angles)
+        return camera.zoom, tuple(camera.center[-2:]), tuple(camera.angles)  # the depth is the slice's
 
 
 def outline(layer: Labels, thickness: int, opacity: float) -> None:

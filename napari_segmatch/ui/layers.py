@@ -284,8 +284,10 @@ class Layers:
     @z.setter
     def z(self, value: int) -> None:
         if self.mask is not None:
-            world = self.mask.data_to_world((value, 0, 0))[0]
-            self.viewer.dims.set_point(self.viewer.dims.ndim - 3, world)
+            world, axis = self.mask.data_to_world((value, 0, 0))[0], self.viewer.dims.ndim - 3
+            self.viewer.dims.set_point(axis, world)
+            if self.viewer.dims.displayed[:-2] == (axis,):  # 3D, from which napari goes back to where the camera looks
+                self.viewer.camera.center = (world, *self.viewer.camera.center[1:])
 
     @property
     def on_a_slice(self) -> bool:
