@@ -183,6 +183,20 @@ def test_a_case_that_is_stopped_and_asked_for_again_is_segmented_once(session, m
     assert session.project.last_proposal() == 2 * SHAPE[0]
 
 
+def test_no_masks_are_proposed_for_images_that_a_case_no_longer_has(session, monkeypatch, tmp_path):
+    """It was added anew while the model segmented it."""
+    _trained(session)
+    go_on, propose = threading.Event(), predict.propose_case
+    monkeypatch.setattr(predict, "propose_case", lambda *given: (go_on.wait(30), propose(*given))[1])
+    session.segment("c")
+    session.add_cases([FoundCase("c", write_case(tmp_path / "anew", 9, (6, 20, 24))[0])])
+    session._jobs.finish("import")
+    go_on.set()
+    session.wait()
+    assert session.case("c").shape == (6, 20, 24) and not session.segmenting
+    assert session.project.last_proposal() == 0
+
+
 def test_what_cannot_be_segmented_says_why(session, monkeypatch):
     """Held-out and finished cases, too little memory, a run without a checkpoint: a sentence each."""
     _trained(session)

@@ -42,6 +42,7 @@ class SegmentingSession(TrainingSession):
         super().__init__()
         self.segmenting: dict[str, Wish] = {}
         """Cases that the model segments just now, or will when it is their turn, each with its wish."""
+        self.replaced.connect(self.stop_segmenting)  # the masks would be those of the images before
 
     def close_project(self, timeout: float = 30) -> None:
         """Have no case segmented any more, then close."""
