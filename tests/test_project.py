@@ -848,6 +848,45 @@ def test_what_is_decided_during_an_export_is_in_none_of_its_files(project, tmp_p
     assert nib.load(tmp_path / "out" / "b.nii.gz").get_fdata().any()
 
 
+def test_a_slice_that_is_finished_while_an_export_begins_is_exported_as_it_was_finished(project, tmp_path, monkeypatch):
+    """It was called checked, and held the proposal that nobody had checked."""
+    _propose(project, case="d", z=1)
+    read = Project.proposals
+
+    def meanwhile(*given, **more):
+        found = read(project, *given[1:], **more)
+        project.save_mask("d", np.zeros(SHAPE, np.uint8), done=[1])
+        return found
+
+    monkeypatch.setattr(Project, "proposals", meanwhile)
+    project.export(tmp_path / "out", include_accepted=True)
+    assert "d,1,checked" in (tmp_path / "out" / "slices.csv").read_text()
+    assert not nib.load(tmp_path / "out" / "d.nii.gz").get_fdata().any()
+
+
+def test_a_slice_that_is_finished_while_a_mask_is_read_teaches_as_it_was_finished(project, monkeypatch):
+    """What was read a moment before is a draft: it teaches nothing."""
+    draft, read = np.zeros(SHAPE, np.uint8), Project.newest_labels
+    draft[2, 5:9, 5:9] = 1
+    project.save_mask("c", draft)
+
+    def meanwhile(*given):
+        labels = read(*given)
+        with monkeypatch.context() as once:
+            once.setattr(Project, "newest_labels", read)
+            project.save_mask("c", labels, done=[2])
+        return labels
+
+    monkeypatch.setattr(Project, "newest_labels", meanwhile)
+    assert (ProjectPool(project).mask("c") == 255).all()
+
+
+def test_a_folder_that_no_disk_takes_is_refused_with_a_sentence(tmp_path):
+    """Typed in the window it was a traceback."""
+    with pytest.raises(ProjectError, match=r"cannot be made \(File name too long\)"):
+        Project.create(tmp_path / ("a" * 300), ["lesion"], ["flair"])
+
+
 def test_volumes_of_leaning_voxels_are_true(tmp_path):
     """After a gantry tilt a voxel is smaller than the product of its three edges."""
     affine = np.diag([1.0, 1, 5, 1])

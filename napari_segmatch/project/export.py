@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,9 +92,11 @@ def export_project(
 
 def _finished_cases(project: Project, include_accepted: bool) -> Iterator[tuple[Case, dict[int, Proposal]]]:
     """Return the cases that something is to be written of, and of each the accepted proposals that nobody checked."""
-    unchecked = project.proposals("accepted", undecided=True) if include_accepted else []
-    for case in project.cases:
-        mine = {item.z: item for item in unchecked if item.case == case.id}
+    unchecked = defaultdict[str, dict[int, Proposal]](dict)
+    for item in project.proposals("accepted", undecided=True) if include_accepted else ():
+        unchecked[item.case][item.z] = item
+    for case in project.cases:  # somebody may have finished a slice since
+        mine = {z: item for z, item in unchecked[case.id].items() if z not in case.labelled}
         if case.problem is None and (case.labelled or mine):
             yield case, mine
 

@@ -53,12 +53,12 @@ class ProjectFolder:
         path = Path(path)
         check_classes(classes)
         check_names("sequence", sequences)
-        if path.exists() and (not path.is_dir() or set(path.iterdir()) - {half_made_name(path / DATABASE)}):
-            raise ProjectError(
-                f"{path.resolve().name} is not empty: choose a new folder, or open the project that is in it."
-            )
         meta = {"classes": list(classes), "sequences": list(sequences), "uuid": str(uuid.uuid4())}
         try:
+            if path.exists() and (not path.is_dir() or set(path.iterdir()) - {half_made_name(path / DATABASE)}):
+                raise ProjectError(
+                    f"{path.resolve().name} is not empty: choose a new folder, or open the project that is in it."
+                )
             path.mkdir(parents=True, exist_ok=True)
             home = {"home": path.resolve().as_posix()}  # images are found from there when the project is moved
             create_database(path / DATABASE, {key: json.dumps(value) for key, value in meta.items()} | home)

@@ -94,9 +94,10 @@ class ProjectPool:
 
     def mask(self, case: str) -> np.ndarray:
         """Uint8 (z, y, x), 255 on every slice that is not done: a draft must not teach."""
-        labels = self._project.mask(case)
+        known = self._project.case(case)
+        labels = self._project.newest_labels(known)  # of the version whose finished slices we know
         drafts = np.ones(labels.shape[0], bool)
-        drafts[list(self._project.case(case).labelled)] = False
+        drafts[list(known.labelled)] = False
         labels[drafts] = NOT_ANNOTATED
         return labels
 
