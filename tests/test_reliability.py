@@ -931,6 +931,35 @@ def test_a_project_on_a_full_disk_can_be_looked_at_and_exported(tmp_path, full_d
     assert (tmp_path / "out" / "a.nii.gz").is_file()
 
 
+def test_a_project_that_a_failing_disk_does_not_take_is_refused_with_a_sentence(tmp_path, monkeypatch):
+    """It was an internal error. The folder can be used as soon as the disk is in order."""
+
+    class Failing(sqlite3.Connection):
+        def execute(self, words, *values):
+            if words.startswith("BEGIN"):
+                error = sqlite3.OperationalError("disk I/O error")
+                error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
+                raise error
+            return super().execute(words, *values)
+
+    whole = sqlite3.connect
+    with monkeypatch.context() as broken:
+        broken.setattr(sqlite3, "connect", lambda *args, **more: whole(*args, **more, factory=Failing))
+        with pytest.raises(DiskProblem, match=r"disk I/O error.*check that the disk is in order"):
+            Project.create(tmp_path / "p", ["lesion"], ["flair"])
+    Project.create(tmp_path / "p", ["lesion"], ["flair"]).close()
+
+
+def test_a_project_that_cannot_be_backed_up_is_refused_with_a_sentence(tmp_path):
+    """An older one is copied before it is brought up to date; somebody's file may be in the place of the folder."""
+    path, _ = version_1(tmp_path)
+    before = (path / "segmatch.db").read_bytes()
+    (path / "backups").write_text("mine")
+    with pytest.raises(DiskProblem, match="backups"):
+        Project.open(path)
+    assert (path / "segmatch.db").read_bytes() == before
+
+
 def test_a_window_on_a_full_disk_looks_and_says_so(tmp_path, full_database):
     """It is open for looking, and the banner says why."""
     small_project(tmp_path).close()

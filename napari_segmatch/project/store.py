@@ -24,6 +24,9 @@ AT_ONCE = 1000
 DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
 """What SQLite raises of a damaged file: where its message quotes broken text, Python cannot decode the message."""
 
+_REFUSALS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+"""What SQLite says of a disk that takes no database; an extended code has it in its last byte."""
+
 
 def create_database(path: Path, meta: Mapping[str, str]) -> None:
     """Make a project's database. It appears under its name when it is whole; a kill before leaves no project."""
@@ -39,26 +42,27 @@ def new_database(path: Path) -> Iterator[sqlite3.Connection]:
     Raises
     ------
     DiskProblem
-        If the disk has no room for it.
+        If the disk refuses it.
     """
     half_made = half_made_name(path)
     path.parent.mkdir(exist_ok=True)
     for leftover in (half_made, half_made.with_name(f"{half_made.name}-journal")):
         leftover.unlink(missing_ok=True)
-    db = _connected(str(half_made))
     try:
-        db.execute("PRAGMA foreign_keys=OFF")
-        db.execute("BEGIN IMMEDIATE")
-        schema.create(db)
-        yield db
-        schema.sign(db)
-        db.commit()
+        with contextlib.closing(_connected(str(half_made))) as db:
+            db.execute("PRAGMA foreign_keys=OFF")
+            db.execute("BEGIN IMMEDIATE")
+            schema.create(db)
+            yield db
+            schema.sign(db)
+            db.commit()
     except sqlite3.OperationalError as error:
-        if not _is_full(error):
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in _REFUSALS:
             raise
-        raise DiskProblem(f"The database cannot be written ({error}): free some space and try again.") from error
-    finally:
-        db.close()
+        raise DiskProblem(
+            f"The database cannot be written ({error}): free some space, or check that the disk is in order, and try "
+            "again."
+        ) from error
     move(half_made, path)
 
 
@@ -101,7 +105,7 @@ class Store:
             raise ProjectError(f"{path.parent.name} is not a SegMatch project: it holds no {path.name}.")
         try:
             self._open_even_full(path)
-        except sqlite3.OperationalError as error:
+        except (sqlite3.OperationalError, OSError) as error:
             raise DiskProblem(f"{path.parent.name}/{path.name} cannot be opened ({error}): try again.") from error
         except DAMAGE as error:
             raise ProjectError(
