@@ -70,7 +70,7 @@ def predict_cases(
         volume = read()
         return volume.geometry, *to_network(volume.pixels, loaded.learner.config.size)
 
-    with Project.open(project_path) as project:
+    with Project.look_at(project_path) as project:
         loaded = load_run(project, trained_run(project, run_id), device, checkpoint)
         single = _in_one_part(project, loaded, parts)
         jobs = _reading_jobs(project, found, loaded.sequences, choices or {})

@@ -27,7 +27,7 @@ def package_run(
     """
     from .engine.package import package
 
-    with Project.open(project_path) as project:
+    with Project.look_at(project_path) as project:
         run = trained_run(project, run_id)
         loaded = load_run(project, run, "cpu", checkpoint)
         files = package(loaded, kind, {**_learnt_from(loaded), **_measured(run, loaded.learner.step)})

@@ -11,8 +11,11 @@ import numpy as np
 import pytest
 from helpers import SHAPE, small_project, write_case
 
+from napari_segmatch.batch import predict_cases
+from napari_segmatch.cli import cases, keeping, reviewing
 from napari_segmatch.cli import status as shell
 from napari_segmatch.config import configure
+from napari_segmatch.errors import ProjectError
 from napari_segmatch.events import Evaluated, Failed, PseudoMask, Started, Step, Stopped
 from napari_segmatch.project import Project
 from napari_segmatch.project.objects import ObjectStore
@@ -130,7 +133,8 @@ def test_neither_pixels_nor_all_proposals_are_read(tmp_path, told, monkeypatch):
     for owner, name in ((Project, "volume"), (Project, "proposal_table"), (Project, "asides"), (ObjectStore, "get")):
         monkeypatch.setattr(owner, name, lambda *_: pytest.fail("it was read"))
     assert "proposals  1 to be judged, of 1 case" in told(project)
-    code = "import sys; from napari_segmatch.cli.status import *; status(Path(sys.argv[1])); print(*sys.modules)"
+    code = "import sys, pathlib; from napari_segmatch.cli.status import status; status(pathlib.Path(sys.argv[1]))"
+    code += "; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, str(project.path)], capture_output=True, text=True, check=True)
     assert not {"torch", "nibabel", "scipy"} & set(done.stdout.split())
 
@@ -162,6 +166,12 @@ def test_nobody_waits_for_another_program_that_writes(tmp_path, told):
     writer.execute("BEGIN IMMEDIATE")
     began = time.monotonic()
     assert told(path)[-1] == f"Next: segmatch train {path}"
+    reviewing.review(path)
+    reviewing.export(path, tmp_path / "out")
+    keeping.asides(path)
+    cases.classes(path)
+    with pytest.raises(ProjectError, match="no run yet"):
+        next(predict_cases(path, None, tmp_path / "masks"))
     assert time.monotonic() - began < 5
     writer.close()
 

@@ -21,7 +21,7 @@ Case = Annotated[str, typer.Argument(metavar="CASE", help="The case's id.")]
 @app.command()
 def asides(project: Folder) -> None:
     """List mask versions that wait for your choice: of conflicts, and of strokes that were not saved."""
-    with Project.open(project) as opened:
+    with Project.look_at(project) as opened:
         items = opened.asides()
         grids = {case.id: case.geometry for case in opened.cases}
     for item in items:

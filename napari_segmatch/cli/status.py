@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from pathlib import Path
 from statistics import fmean
 
-from ..errors import DiskProblem, ProjectError
+from ..errors import ProjectError
 from ..events import Evaluated, Failed
 from ..project import Project, Run
 from ..texts import count
@@ -22,7 +21,7 @@ SHOWN = 10
 @app.command()
 def status(project: Folder) -> None:
     """Say on one screen where a project stands, and what comes next. Nothing is changed."""
-    with _to_look_at(project) as opened:
+    with Project.look_at(project) as opened:
         cases, runs, name = opened.cases, opened.runs(), typed(project)
         waiting, asides = opened.waiting(cases), len(opened.aside_versions)
         say(f"classes    {', '.join(opened.classes)}")
@@ -39,14 +38,6 @@ def status(project: Folder) -> None:
         if runs and isinstance(last := runs[-1][0].newest(), Failed):
             say(f"           {last.message}")
         say(next_step(opened, name))
-
-
-def _to_look_at(path: Path) -> Project:
-    """Open a project without waiting for who writes to it."""
-    try:
-        return Project.open(path, f"{path.name} is open to look at.")
-    except DiskProblem:  # a kill has torn a write, which only who may write can take back
-        return Project.open(path)
 
 
 def _kinds(cases: Sequence[Case], removed: int) -> str:

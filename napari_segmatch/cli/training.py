@@ -88,9 +88,9 @@ def _follow(project: Path, run: Run, *, resume: bool, quiet: bool, courteous: bo
         if isinstance(event, Failed):
             raise SegmatchError(event.message)
         if isinstance(event, Stopped) and not quiet:
-            with Project.open(project) as opened:
+            with Project.look_at(project) as opened:
                 which = "" if opened.run() == run else f" --run {run.id}"
             say(f"Next: segmatch resume {typed(project)}{which}")
     if isinstance(event, Finished) and not quiet:
-        with Project.open(project) as opened:
+        with Project.look_at(project) as opened:
             say(next_step(opened, typed(project)))

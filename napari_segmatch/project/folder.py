@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from ..errors import ProjectError
+from ..errors import DiskProblem, ProjectError
 from ..fsio import inside
 from .checks import both_places, check_classes, check_names, own_place
 from .objects import ObjectStore
@@ -89,6 +89,14 @@ class ProjectFolder:
         if not readonly and not (os.access(path, os.W_OK) and os.access(path / DATABASE, os.W_OK | os.R_OK)):
             readonly = f"{path.resolve().name} lies where nothing can be written: it is open for viewing only."
         return cls(path, Store(path / DATABASE, readonly if (path / DATABASE).exists() else ""))
+
+    @classmethod
+    def look_at(cls, path: str | Path) -> Self:
+        """Open a project to read from it alone, without waiting for who writes to it; otherwise as :meth:`open`."""
+        try:
+            return cls.open(path, f"{Path(path).name} is open to look at.")
+        except DiskProblem:  # a kill has torn a write, which only who may write can take back
+            return cls.open(path)
 
     @property
     def readonly(self) -> str:
