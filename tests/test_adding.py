@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
@@ -16,6 +17,7 @@ from helpers import geometry, labels, small_project, write_case
 from napari_segmatch.cli import cases as shell_cases
 from napari_segmatch.errors import ImportProblem, ProjectError, Question
 from napari_segmatch.io import (
+    TOPICS,
     FoundCase,
     encode_segmentation,
     encode_segments,
@@ -638,3 +640,11 @@ def test_a_table_that_is_none_gets_a_sentence(tmp_path, text):
     (tmp_path / "t.ctbl").write_text(text)
     with pytest.raises(ImportProblem, match=r"t\.ctbl"):
         read_label_table(tmp_path / "t.ctbl")
+
+
+def test_every_topic_that_files_are_asked_about_can_be_answered():
+    """The shell takes answers to these alone: one that is missing here could not be given."""
+    package = Path(__file__).parent.parent / "napari_segmatch"
+    source = "".join(path.read_text("utf-8") for room in ("io", "project") for path in (package / room).glob("*.py"))
+    asked = re.findall(r'\bask\(\s*choices,\s*"(\w+)"|Question\(.*?"(\w+)",', source)
+    assert {one or other for one, other in asked} == set(TOPICS)

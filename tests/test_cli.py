@@ -263,6 +263,16 @@ def test_files_that_cannot_be_used_take_no_case_away_that_is_there(tmp_path):
         assert project.case("a").problem is None and list(project.image_paths("a")) == ["t1"]
 
 
+def test_a_case_that_was_taken_out_of_the_project_is_not_said_to_be_in_it(world, tmp_path):
+    """It has labels, so it is not added anew: what brings it back is said."""
+    shutil.copytree(world, tmp_path / "w")
+    project = tmp_path / "w" / "project"
+    segmatch("remove", project, "a")
+    said = segmatch("add", project, tmp_path / "w" / "images", "--image", FLAIR).stderr
+    assert f"a: was taken out of the project; `segmatch restore {project} a` brings it back." in said
+    assert "b: already in the project with labels or proposals, left as it is." in said
+
+
 def test_help_documents_every_command():
     """Each verb has a line, each option a help text."""
     text = segmatch("--help").stdout
@@ -368,6 +378,23 @@ def test_nothing_is_written_over_masks_from_elsewhere(world, tmp_path):
             done = segmatch(*command, theirs)
             assert done.returncode == 2 and "choose another folder" in done.stderr
         assert {path.read_bytes() for path in theirs.iterdir()} == {b"a source mask"}
+
+
+def test_masks_of_before_are_told_beside_new_ones(world, tmp_path):
+    """Nothing is deleted; but whoever judges the folder would take them for masks of today, and no table has them."""
+    shutil.copytree(world, tmp_path / "w")
+    project, images = tmp_path / "w" / "project", tmp_path / "w" / "images"
+    for command in (("export", project), ("predict", project, images, "--image", FLAIR, "--out")):
+        out = tmp_path / command[0]
+        assert "there since before" not in segmatch(*command, out).stdout
+        (out / "notes.txt").write_text("mine")
+        shutil.rmtree(images / "b")
+        segmatch("remove", project, "b")
+        said = segmatch(*command, out).stdout
+        assert f"Not of this {command[0].replace('dict', 'diction')}, but there since before: b.nii.gz. Delete" in said
+        assert (out / "b.nii.gz").is_file()
+        shutil.copytree(world / "images" / "b", images / "b")
+        segmatch("restore", project, "b")
 
 
 def test_prediction_never_takes_an_image_s_place(world, tmp_path):
@@ -567,6 +594,14 @@ def test_ctrl_c_is_a_sentence_whenever_it_comes(tmp_path, code):
         (["add", "{project}", "{world}/images", "--mask", "{case}/mask.nii.gz"], "--mask goes with --image"),
         (["doctor", "{project}", "--search", "{world}"], "say --repair, too"),
         (["recover", "{project}", "{world}/images/a/mask.nii.gz"], "mask.nii.gz holds no strokes"),
+        (
+            ["add", "{project}", "{world}/images", "--choose", "orientaton=unknown"],
+            "no file is asked about 'orientaton'",
+        ),
+        (["export", "{project}", "{world}/out", "--codes", "{world}/codes.csv"], "say --as dicom-seg, too"),
+        (["decide", "{project}", "1", "undo", "--mask", "{world}/images/a/mask.nii.gz"], "--mask goes with accept"),
+        (["decide", "{project}", "1", "accept", "--choose", "grid=as-stored"], "--choose with --mask"),
+        (["classes", "{project}", "--done", "reopen"], "say --add, too"),
         (["simulate", "{world}/images", "--image", FLAIR, "--mask", "{case}/mask.nii.gz", "--steps", "0"], "--steps"),
     ],
 )

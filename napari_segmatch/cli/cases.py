@@ -105,7 +105,9 @@ def classes(
     others = pairs(rename, "--rename", "--rename lesoin=lesion")
     if done not in (None, "reopen", "keep"):
         raise ConfigError(f"--done {done!r} is no choice; say reopen or keep.")
-    with Project.open(project) as opened:
+    if done and not new:
+        raise ConfigError("--done says what a new class means for slices that are done: say --add, too.")
+    with Project.look_at(project) as opened:
         if not others and not new:
             for label, name in enumerate(opened.classes, 1):
                 say(f"{label:>3}  {name}")
@@ -155,8 +157,11 @@ def _kept_as_they_are(project: Project, found: list[FoundCase], held_out: set[st
     if late:
         raise ProjectError(f"{late[0]} cannot be frozen for validation any more: it has labels or proposals.")
     kept = used - {item.id for item in found if project.late_sequences(item.id, item.images)}
+    removed = set(project.removed_cases)
     for name in sorted(kept):
-        typer.echo(f"{name}: already in the project with labels or proposals, left as it is.", err=True)
+        stays = "already in the project with labels or proposals, left as it is"
+        back = f"was taken out of the project; `segmatch restore {typed(project.path)} {typed(name)}` brings it back"
+        typer.echo(f"{name}: {back if name in removed else stays}.", err=True)
     return kept
 
 

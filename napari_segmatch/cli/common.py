@@ -14,7 +14,7 @@ import typer
 
 from .. import __version__
 from ..errors import ConfigError
-from ..io import FoundCase, parse_image_option, with_answers
+from ..io import TOPICS, FoundCase, parse_image_option, with_answers
 from ..project.place import place_warning
 
 app = typer.Typer(
@@ -92,7 +92,12 @@ def check_way(image: object, series: object) -> None:
 
 
 def answers(options: Iterable[str] | None) -> dict[str, str]:
-    return pairs(options, "--choose", "--choose orientation=unknown")
+    """Return what ``--choose`` says; a topic about which no file is asked would not be heard."""
+    found = pairs(options, "--choose", "--choose orientation=unknown")
+    unknown = next((topic for topic in found if topic.partition(":")[0] not in TOPICS), None)
+    if unknown is not None:
+        raise ConfigError(f"--choose: no file is asked about {unknown!r}; topics are {', '.join(TOPICS)}.")
+    return found
 
 
 def answered(found: Iterable[FoundCase], options: Iterable[str] | None) -> list[FoundCase]:

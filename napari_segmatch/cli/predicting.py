@@ -14,6 +14,7 @@ from ..errors import ConfigError
 from ..evaluation import evaluate_folder
 from ..io import find_cases, find_dataset
 from ..project import Project
+from ..project.checks import left_over
 from ..texts import count
 from .common import Choose, Device, Folder, answers, app, check_way, pairs, patterns, say
 
@@ -58,19 +59,22 @@ def predict(
     if root is not None and image:
         found = find_cases(root, patterns(image), None, say)
     elif root is not None:
-        with Project.open(project) as opened:
+        with Project.look_at(project) as opened:
             dataset = find_dataset(
                 root, opened.sequences, opened.classes, pairs(series, "--series", '--series "flair=*FLAIR*"')
             )
         for line in dataset.lines:
             say(line)
         found = list(dataset.cases)
-    done = 0
+    written = []
     for name, problem in _shown(predict_cases(project, found, out, run, device, answers(choose), checkpoint, parts)):
         if problem:
             typer.echo(f"{name}: {problem}", err=True)
-        done += not problem
-    say(f"Masks of {count(done, 'case')} and scores.csv are in {out}.")
+        else:
+            written.append(out / f"{name}.nii.gz")
+    say(f"Masks of {count(len(written), 'case')} and scores.csv are in {out}.")
+    if others := left_over(written, "prediction"):
+        say(others)
 
 
 def _shown(results: Iterable[tuple[str, str | None, int]]) -> Iterator[tuple[str, str | None]]:

@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
-from ..errors import ProjectError
+from ..errors import ConfigError, ProjectError
 from ..io import read_codes, read_mask
 from ..project import Project
+from ..project.checks import left_over
 from ..project.layouts import LAYOUTS
 from ..texts import count
 from .common import Choose, Folder, answers, app, say
@@ -22,7 +23,7 @@ def review(
     undecided: Annotated[bool, typer.Option("--undecided", help="Only those that nobody has judged.")] = False,
 ) -> None:
     """List the newest proposal of each slice."""
-    with Project.open(project) as opened:
+    with Project.look_at(project) as opened:
         items = opened.proposals(verdict, undecided=undecided)  # type: ignore[arg-type]
         grids = {case.id: case.geometry for case in opened.cases}
     say(f"{'proposal':>8}  {'case':<24} {'slice':>5}  {'score':>5}  {'verdict':<9} decision")
@@ -46,6 +47,8 @@ def decide(
     """Record your decision on a proposal. A running training learns of it within a step."""
     if word not in (*WORDS, "undo"):
         raise ProjectError(f"{word!r} is no decision; choose accept, reject, defer or undo.")
+    if (mask and word != "accept") or (choose and not mask):
+        raise ConfigError("--mask goes with accept, and --choose with --mask: leave it out, or say that, too.")
     with Project.open(project) as opened:
         item = opened.proposal(proposal)
         if word == "undo":
@@ -74,7 +77,11 @@ def export(
     ] = None,
 ) -> None:
     """Write checked masks on their source grids, label tables, volumes.csv, slices.csv and decisions.csv."""
-    with Project.open(project) as opened:
+    if codes and layout != "dicom-seg":
+        raise ConfigError("--codes is for DICOM segmentations, and no other layout has any: say --as dicom-seg, too.")
+    with Project.look_at(project) as opened:
         known = read_codes(codes) if codes else None
         files = opened.export(folder, include_accepted=include_accepted, layout=layout, codes=known)
     say(f"{count(len(files), 'file')} written to {folder}.")
+    if others := left_over(files, "export"):
+        say(others)

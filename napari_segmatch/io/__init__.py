@@ -10,12 +10,13 @@ from .orientation import unknown_geometry
 from .patterns import Found, FoundCase, bad_name, find_cases, parse_image_option
 from .reading import SUFFIXES, looks_like_mask, read_mask, read_volume, strip_suffix
 from .sequences import describe, first_present, read_sequences
-from .source import Choices, ask, of_sequence, with_answers
+from .source import TOPICS, Choices, ask, of_sequence, with_answers
 from .tables import LabelTable, bids_table, itksnap_table, read_codes, read_label_table, slicer_table
 from .writing import WRITABLE, encode_image, encode_labels, encode_segments, write_image, write_labels
 
 __all__ = [
     "SUFFIXES",
+    "TOPICS",
     "WRITABLE",
     "Choices",
     "Code",

@@ -9,8 +9,12 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import ProjectError
+from ..io import SUFFIXES
 from ..texts import FORBIDDEN, good_name
 from ..types import MAX_CLASSES, NOT_ANNOTATED, Case, Geometry
+
+SHOWN = 6
+"""Files that a sentence lists."""
 
 
 def check_names(what: str, names: Sequence[str]) -> None:
@@ -71,6 +75,16 @@ def check_target(target: Path, images: Collection[Path], table: Path) -> Path:
             "choose another folder to write to."
         )
     return target
+
+
+def left_over(written: Collection[Path], by: str) -> str:
+    """Name the images and masks beside files that were written now: no table tells of them. Empty if there are none."""
+    beside = {path for folder in {file.parent for file in written} for path in folder.iterdir()} - {*written}
+    names = sorted(path.name for path in beside if path.name.lower().endswith(SUFFIXES))
+    if not names:
+        return ""
+    shown = ", ".join(names[:SHOWN]) + ", …" * (len(names) > SHOWN)
+    return f"Not of this {by}, but there since before: {shown}. Delete what nobody wants any more."
 
 
 def check_labels(labels: np.ndarray, case: Case, classes: int) -> np.ndarray:

@@ -19,6 +19,7 @@ from ..jobs import Lane, VolumeCache
 from ..keeper import WindowLock
 from ..ledger import Ledger
 from ..project import Project
+from ..project.checks import left_over
 from ..project.place import place_warning
 from ..types import Aside, Case, Proposal, Volume
 from .keeping import KeepingSession
@@ -263,13 +264,14 @@ class CaseSession(KeepingSession):
         """Export in a thread of its own, with all that was saved before; what is saved later need not wait for it."""
         saved = self._jobs.submit("save", lambda: None, lambda _: None)
 
-        def job() -> list[Path]:
+        def job() -> tuple[list[Path], str]:
             wait([saved])
-            return self._open().export(folder, include_accepted=include_accepted, layout=layout)
+            files = self._open().export(folder, include_accepted=include_accepted, layout=layout)
+            return files, left_over(files, "export")
 
-        def done(files: list[Path]) -> None:
-            self.exported.emit(files)
-            self.message.emit(f"{len(files)} files written to {folder.name}.", False)
+        def done(both: tuple[list[Path], str]) -> None:
+            self.exported.emit(both[0])
+            self.message.emit(f"{len(both[0])} files written to {folder.name}. {both[1]}".strip(), False)
 
         def refused(error: BaseException) -> None:
             self.exported.emit([])
