@@ -186,9 +186,10 @@ def test_a_case_that_is_stopped_and_asked_for_again_is_segmented_once(session, m
 def test_no_masks_are_proposed_for_images_that_a_case_no_longer_has(session, monkeypatch, tmp_path):
     """It was added anew while the model segmented it."""
     _trained(session)
-    go_on, propose = threading.Event(), predict.propose_case
-    monkeypatch.setattr(predict, "propose_case", lambda *given: (go_on.wait(30), propose(*given))[1])
+    go_on, begun, propose = threading.Event(), threading.Event(), predict.propose_case
+    monkeypatch.setattr(predict, "propose_case", lambda *given: (begun.set(), go_on.wait(30), propose(*given))[2])
     session.segment("c")
+    assert begun.wait(60)
     session.add_cases([FoundCase("c", write_case(tmp_path / "anew", 9, (6, 20, 24))[0])])
     session._jobs.finish("import")
     go_on.set()
@@ -571,6 +572,22 @@ def test_proposals_of_the_project_that_was_left_stay_there(session, tmp_path, mo
     session.decide(item, "rejected")
     session.wait()
     assert [(p.case, p.z, p.decision) for p in session.project.proposals() if p.decision] == [("c", item.z, "rejected")]
+
+
+def test_versions_that_wait_are_not_read_at_each_save(session, monkeypatch):
+    """Five of them on large volumes held up the window for half a second after each stroke."""
+    read, heard, asides = [], [], Project.asides
+    monkeypatch.setattr(Project, "asides", lambda project: (read.append(1), asides(project))[1])
+    session.asides_changed.connect(lambda: heard.append(len(session.asides)))
+    session.project.keep_beside("c", {1: np.ones(SHAPE[1:], np.uint8)})
+    read.clear()
+    for value in (0, 1, 0):
+        session.save_slices("d", {1: np.full(SHAPE[1:], value, np.uint8)}, done=[1])
+        session.wait()
+    assert read == heard == [1]
+    session.leave_aside(session.asides[0])
+    session.wait()
+    assert heard == [1, 0]
 
 
 def test_what_cannot_be_read_of_a_project_that_was_left_is_no_trouble_of_the_next(session, tmp_path):

@@ -115,8 +115,7 @@ class CaseSession(KeepingSession):
     def set_colour(self, name: str, colour: str) -> None:
         """Give a class a colour, as "#rrggbb"; exports carry it."""
         if not self.refuses():
-            self.colours = {**self.colours, name: colour}
-            chosen = dict(self.colours)
+            chosen = self.colours = {**self.colours, name: colour}
             self._save([], lambda: self._open().set_colours(chosen))
             self.colours_changed.emit()
 

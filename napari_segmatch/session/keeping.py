@@ -35,6 +35,7 @@ class KeepingSession:
     def __init__(self) -> None:
         self.project: Project | None = None
         self.asides: list[Aside] = []
+        self._beside: list[int] = []  # the numbers of these versions, and of those that cannot be read
         self._jobs = Jobs(self._failed)
         self._lock: WindowLock | None = None
         self._keeper: Keeper | None = None
@@ -150,7 +151,7 @@ class KeepingSession:
         if self._lock is not None:
             self._lock.release()
         self.project, self._keeper, self._lock = None, None, None
-        self._strokes, self.asides, self.trouble_told, self._here = {}, [], "", None
+        self._strokes, self.asides, self._beside, self.trouble_told, self._here = {}, [], [], "", None
 
     # strokes ---------------------------------------------------------------------------------------------
 
@@ -244,8 +245,10 @@ class KeepingSession:
     # versions beside the mask ----------------------------------------------------------------------------
 
     def _renew_asides(self) -> None:
-        before, self.asides = self.asides, self._open().asides()
-        if self.asides != before:
+        """Take up which versions wait, if they are others than before: to know its slices, each is read whole."""
+        versions = self._open().aside_versions
+        if versions != self._beside:
+            self._beside, self.asides = versions, self._open().asides()
             self.asides_changed.emit()
 
     def aside_labels(self, aside: Aside) -> np.ndarray:
