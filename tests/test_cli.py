@@ -386,12 +386,12 @@ def test_masks_of_before_are_told_beside_new_ones(world, tmp_path):
     project, images = tmp_path / "w" / "project", tmp_path / "w" / "images"
     for command in (("export", project), ("predict", project, images, "--image", FLAIR, "--out")):
         out = tmp_path / command[0]
-        assert "there since before" not in segmatch(*command, out).stdout
+        assert "Also there" not in segmatch(*command, out).stdout
         (out / "notes.txt").write_text("mine")
         shutil.rmtree(images / "b")
         segmatch("remove", project, "b")
         said = segmatch(*command, out).stdout
-        assert f"Not of this {command[0].replace('dict', 'diction')}, but there since before: b.nii.gz. Delete" in said
+        assert f"Also there, but not of this {command[0].replace('dict', 'diction')}: b.nii.gz.\n" in said
         assert (out / "b.nii.gz").is_file()
         shutil.copytree(world / "images" / "b", images / "b")
         segmatch("restore", project, "b")

@@ -887,6 +887,16 @@ def test_a_folder_that_no_disk_takes_is_refused_with_a_sentence(tmp_path):
         Project.create(tmp_path / ("a" * 300), ["lesion"], ["flair"])
 
 
+def test_a_decision_names_the_mask_that_it_made(project):
+    """Also one that took a label away; what was said of others in the same step names none."""
+    first, second = (_propose(project, z=z).id for z in (1, 2))
+    for decide in (lambda: project.decide(first, "accepted"), lambda: project.take_back(first)):
+        assert decide().mask_version == project.case("c").version
+    project.decide(first, "accepted")
+    made = project.decide_all([first, second], "deferred")
+    assert [item.mask_version for item in made] == [project.case("c").version, None]
+
+
 def test_volumes_of_leaning_voxels_are_true(tmp_path):
     """After a gantry tilt a voxel is smaller than the product of its three edges."""
     affine = np.diag([1.0, 1, 5, 1])

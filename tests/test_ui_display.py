@@ -83,7 +83,7 @@ def test_painting_in_the_view_writes_the_right_voxel():
     stored = np.zeros((3, 4, 5), np.uint8)
     flip.to_view(stored)[flip.z_to_view(2, 3), 1, 0] = 7
     assert stored[2, 1, 4] == 7
-    assert np.array_equal(flip.from_view(flip.to_view(stored)), stored)
+    assert np.array_equal(flip.to_view(flip.to_view(stored)), stored)
     assert all(flip.z_from_view(flip.z_to_view(z, 3), 3) == z for z in range(3))
 
 

@@ -1109,6 +1109,9 @@ def test_a_folder_of_nobody_is_a_sentence(dock, project):
     dock.cases.form.folder.setText("~nobody-here")
     dock.cases.form.find()
     assert dock.cases.form._preview.text() == words
+    dock.cases.form.folder.setText("a" * 300)  # as one that nobody may read
+    dock.cases.form.find()
+    assert "cannot be looked through (File name too long)" in dock.cases.form._preview.text()
     dock.export.folder.setText(" ~nobody-here")
     dock.export.export()
     assert dock.banner.sentence == words and not dock.session._jobs.pending("export")

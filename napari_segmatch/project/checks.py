@@ -84,7 +84,7 @@ def left_over(written: Collection[Path], by: str) -> str:
     if not names:
         return ""
     shown = ", ".join(names[:SHOWN]) + ", …" * (len(names) > SHOWN)
-    return f"Not of this {by}, but there since before: {shown}. Delete what nobody wants any more."
+    return f"Also there, but not of this {by}: {shown}."
 
 
 def check_labels(labels: np.ndarray, case: Case, classes: int) -> np.ndarray:

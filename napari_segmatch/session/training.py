@@ -30,7 +30,7 @@ class TrainingSession(AddingSession):
     run_begins = Signal()
     """A training is about to begin, anew or from a checkpoint; what goes wrong from here on is its own."""
     run_ended = Signal(str)
-    """The training that this session started is over: the run's state."""
+    """The training that was watched is over: the run's state."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -213,9 +213,12 @@ class AddForm(QWidget):
             mask = self.mask.text().strip() or None
             found = look(typed_folder(folder), images, mask, self.classes, self._looked_at)
             self.found = list(found.cases)
-        except ImportProblem as error:
+        except (ImportProblem, OSError) as error:
             self._forget()
-            self._say(str(error))
+            words = (
+                f"{folder} cannot be looked through ({error.strerror})." if isinstance(error, OSError) else str(error)
+            )
+            self._say(words)
             return
         if not self.hold.value():
             self.hold.setValue(suggested_validation(self.found, self.first.value()))

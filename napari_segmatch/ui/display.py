@@ -42,12 +42,9 @@ class Flip:
         return cls(geometry.reversed, letters if geometry.known else None)
 
     def to_view(self, array: np.ndarray) -> np.ndarray:
-        """Return a view of (z, y, x), or of one slice (y, x), as it lies on the screen."""
+        """Return a view of (z, y, x), or of one slice (y, x), as it lies on the screen; or of that, as it is stored."""
         reverse = self.axes[-array.ndim :]
         return array[tuple(slice(None, None, -1) if flip else slice(None) for flip in reverse)]
-
-    from_view = to_view
-    """A reversal is its own inverse."""
 
     def z_to_view(self, z: int, slices: int) -> int:
         return slices - 1 - z if self.axes[0] else z

@@ -207,7 +207,7 @@ class Page(QScrollArea):
 class Fold(QWidget):
     """A heading that opens and closes what is below it."""
 
-    def __init__(self, title: str, content: QWidget, open_: bool = False, tip: str = "") -> None:
+    def __init__(self, title: str, content: QWidget, tip: str = "") -> None:
         super().__init__()
         self._head = QToolButton()
         self._head.setText(title)
@@ -218,8 +218,7 @@ class Fold(QWidget):
         self._head.toggled.connect(self._toggled)
         self.content = content
         self.setLayout(column(self._head, content, spacing=2))
-        self._toggled(open_)
-        self._head.setChecked(open_)
+        self._toggled(False)
 
     def set_open(self, open_: bool) -> None:
         self._head.setChecked(open_)
