@@ -195,6 +195,15 @@ def test_where_the_rescued_strokes_lie_is_still_said_when_the_project_is_closed(
     assert not dock.banner.sentence
 
 
+def test_leafing_through_cases_does_not_wait_for_each(on_case, settle):
+    """Two steps while the first is still being read lead two cases on."""
+    dock = on_case
+    dock.annotate.go(-1)
+    dock.annotate.go(-1)
+    settle(dock, lambda: dock.desk.case_id == "case-01")
+    assert dock.desk.coming == "case-01"
+
+
 def test_a_case_whose_file_was_away_for_a_moment_can_be_opened_again(on_case, settle, monkeypatch):
     """A network drive: the failed try is said, what is on the desk stays, and the next try is a new one."""
     dock, whole = on_case, on_case.session.project.volume

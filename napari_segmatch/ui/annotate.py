@@ -148,7 +148,7 @@ class AnnotatePanel(Page):
         """Open the next or the previous case."""
         ids = [case.id for case in self._cases()]
         if ids:
-            here = ids.index(self.desk.case_id) if self.desk.case_id in ids else -1
+            here = ids.index(self.desk.coming) if self.desk.coming in ids else -1
             self.open_case(ids[(here + by) % len(ids)])
 
     def mark_done(self, labels: np.ndarray | None = None) -> None:

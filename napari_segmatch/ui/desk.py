@@ -81,6 +81,11 @@ class Desk(Editing):
         self.opening.emit(case)
         self.session.load_case(case, partial(self._show, case), partial(self._forget, case))
 
+    @property
+    def coming(self) -> str:
+        """The case that somebody wants to see: the one that is being read, else the one on the desk."""
+        return self._wanted or self.case_id
+
     def _forget(self, case: str) -> None:
         """A case cannot be read: what lies on the desk stays there, and whoever wants it may try again."""
         if case == self._wanted:
