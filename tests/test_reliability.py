@@ -86,6 +86,15 @@ def test_stale_editor_gets_a_conflict_and_both_versions_stay(project):
         assert project.case("c").labelled == (1, 2)
 
 
+def test_whoever_finishes_a_slice_does_not_finish_what_somebody_else_has_begun_there(project):
+    """Their draft stays the mask, and a half-painted slice must not teach that the rest is background."""
+    with Project.open(project.path) as other:
+        other.save_slices("c", {1: drawn()})
+    with pytest.raises(Conflict):
+        project.save_slices("c", {1: drawn(rows=slice(9, 12))}, done=[1], before={1: np.full(SHAPE[1:], 255)})
+    assert project.case("c").labelled == () and (ProjectPool(project).mask("c") == 255).all()
+
+
 def test_conflict_that_is_left_changes_nothing(project):
     """Keeping the current mask ends the offer; the other version stays on disk."""
     old = project.mask("c")
