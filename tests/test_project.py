@@ -887,6 +887,14 @@ def test_a_folder_that_no_disk_takes_is_refused_with_a_sentence(tmp_path):
         Project.create(tmp_path / ("a" * 300), ["lesion"], ["flair"])
 
 
+def test_a_slice_on_which_nobody_has_judged_anything_is_not_done(project):
+    """Whatever a script says: it would be a finished slice that teaches nothing and exports an empty mask."""
+    project.save_slices("c", {1: np.full(SHAPE[1:], 255, np.uint8), 2: np.zeros(SHAPE[1:], np.uint8)}, done=[1, 2])
+    assert project.case("c").labelled == (2,)
+    project.save_slices("c", {2: np.full(SHAPE[1:], 255, np.uint8)})
+    assert project.case("c").labelled == ()
+
+
 def test_a_decision_names_the_mask_that_it_made(project):
     """Also one that took a label away; what was said of others in the same step names none."""
     first, second = (_propose(project, z=z).id for z in (1, 2))

@@ -637,6 +637,21 @@ def test_a_save_that_succeeds_later_does_not_forget_the_strokes_of_one_that_fail
     assert [(aside.case, aside.slices) for aside in session.asides] == [("c", (1,))]
 
 
+def test_a_stroke_that_comes_while_others_are_saved_stays_in_the_journal(session, monkeypatch):
+    """A save takes along the strokes since the one before it, and none that comes later."""
+    save, go = session.project.save_slices, threading.Event()
+    monkeypatch.setattr(session.project, "save_slices", lambda *given, **more: (go.wait(20), save(*given, **more))[1])
+    for z in (1, 2):
+        session.journal("c", {z: drawn()})
+        session.save_slices("c", {z: drawn()})
+    session.journal("c", {3: drawn()})
+    go.set()
+    session.wait()
+    session.wait()
+    (file,) = journal.journals(session.project.path / "journal")
+    assert 3 in journal.read_strokes(file.read_bytes())["c"]
+
+
 @pytest.mark.parametrize("refused", [1, 2])
 def test_a_save_that_waited_behind_a_refused_one_takes_its_place(session, monkeypatch, refused):
     """It knows only what the first one would have made. Nobody else has drawn, so nothing is put beside."""
