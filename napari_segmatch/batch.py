@@ -67,8 +67,8 @@ def predict_cases(
     from .engine.prepare import to_network
 
     def prepared(read: Callable[[], Volume]) -> tuple[Geometry, Tensor, Frame]:
-        volume = read()
-        return volume.geometry, *to_network(volume.pixels, loaded.learner.config.size)
+        volume, config = read(), loaded.learner.config
+        return volume.geometry, *to_network(volume.pixels, config.size, volume.geometry, config.directions)
 
     with Project.look_at(project_path) as project:
         loaded = load_run(project, trained_run(project, run_id), device, checkpoint)
@@ -139,10 +139,10 @@ def segment_case(
         changed: set[int] = set()
         if not wanted():
             return ""
-        pixels, single = volume(case).pixels, _in_one_part(project, loaded, wanted=wanted)
+        seen, single = volume(case), _in_one_part(project, loaded, wanted=wanted)
         silent = known.keys() >= set(slices) and not single  # all masks are there, and no part of them is in question
         asked = [] if silent else slices
-        for mask in propose_case(loaded.learner, case, pixels, labels, asked, single, wanted):
+        for mask in propose_case(loaded.learner, case, seen.pixels, labels, asked, single, wanted, seen.geometry):
             changed |= {mask.region.z} & masks.keys()
             masks[mask.region.z] = mask
             hear(len(masks) / len(slices))

@@ -7,7 +7,9 @@ fields below; each carries its unit, its range and a sentence of help.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,7 @@ REJECTED = ("soft", "ignored")
 GATES = ("soft-or-sure", "hard-or-sure", "soft-and-sure", "hard-and-sure", "soft", "hard")
 POLICIES = ("randaugment", "ctaugment")
 PARTS = ("auto", "one", "all")
+DIRECTIONS = tuple("".join(ways) for ways in itertools.product("LR", "PA", "IS"))
 
 CLOSE = 1.5
 """Slices lie close if they are no further apart than so many of their pixels."""
@@ -86,6 +89,11 @@ class TrainConfig:
         "about as close as their pixels, else 0",
         0, 3, "slices",
     )  # fmt: skip
+    directions: str | None = _setting(
+        None, "Which way the network sees slices, by where their voxels' numbers grow to: LPS is left, back and up. "
+        "Cases that are stored otherwise are turned for it; empty takes the way of most cases",
+        choices=DIRECTIONS,
+    )  # fmt: skip
     network: str = _setting("unet", "unet, basic-unet, segresnet, or your own as package.module:function")
     weights: str = _setting("", "What the network starts from: a safetensors file that fits it; empty starts anew")
     features: int = _setting(16, "Channels of the network's first level", 8, 128, "channels", multiple=8)
@@ -145,15 +153,16 @@ _KINDS: dict[str, tuple[type, ...]] = {
     "float | None": (int, float),
     "bool": (bool,),
     "str": (str,),
+    "str | None": (str,),
 }
 
 
 def _check(spec: dataclasses.Field[Any], value: Any) -> None:
     low, high, choices = spec.metadata["low"], spec.metadata["high"], spec.metadata["choices"]
-    if choices and value not in choices:
-        raise ConfigError(f"{spec.name} is {value!r}; choose one of {', '.join(choices)}.")
     if value is None and spec.default is None:
         return
+    if choices and value not in choices:
+        raise ConfigError(f"{spec.name} is {value!r}; choose one of {', '.join(choices)}.")
     wanted = _KINDS[str(spec.type)]
     if not isinstance(value, wanted) or (isinstance(value, bool) and spec.type != "bool"):
         raise ConfigError(f"{spec.name} is {value!r}; a value of type {spec.type} is needed.")
@@ -217,20 +226,32 @@ def configure(preset: str = "standard", **changes: Any) -> TrainConfig:
 def fitted(config: TrainConfig, grids: Iterable[Geometry]) -> TrainConfig:
     """Return the configuration for cases with such grids.
 
-    Enlarged, small slices cost more and show no more; and slices that lie close to each other are seen together.
+    Enlarged, small slices cost more and show no more. For the rest see :func:`suited`.
     """
     grids = list(grids)
     largest = max((max(grid.shape[1:]) for grid in grids), default=config.size)
     size = min(config.size, max(32, math.ceil(largest / 16) * 16))
-    return seeing_neighbours(config.replace(size=size), grids)
+    return suited(config.replace(size=size), grids)
 
 
-def seeing_neighbours(config: TrainConfig, grids: Iterable[Geometry]) -> TrainConfig:
-    """Return the configuration with neighbours for cases with such grids: 1 if slices lie close in most of them."""
-    if config.neighbours is not None:
-        return config
+def suited(config: TrainConfig, grids: Iterable[Geometry]) -> TrainConfig:
+    """Return the configuration with what it leaves to the cases as most cases with such grids have it.
+
+    Slices that lie close to each other are seen together, and all the same way round.
+    """
+    grids = list(grids)
     close = [grid.known and grid.spacing[0] <= CLOSE * max(grid.spacing[1:]) for grid in grids]
-    return config.replace(neighbours=int(2 * sum(close) > len(close)))
+    ways = Counter(filter(None, map(directions, grids)))
+    return config.replace(
+        neighbours=int(2 * sum(close) > len(close)) if config.neighbours is None else config.neighbours,
+        directions=config.directions or max(ways, key=ways.__getitem__, default=None),
+    )
+
+
+def directions(grid: Geometry) -> str:
+    """Say where the numbers of a grid's voxels grow to along the patient's axes, as LPS; nothing if nobody knows."""
+    grows = dict(zip(grid.world, grid.reversed, strict=True))
+    return "".join(pair[grows[axis]] for axis, pair in enumerate(("LR", "PA", "IS"))) if grid.known else ""
 
 
 def parse_setting(text: str) -> tuple[str, Any]:

@@ -33,7 +33,7 @@ from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.losses import hard, one_hot
 from napari_segmatch.engine.selectors import Look, rows_of
 from napari_segmatch.engine.step import placed
-from napari_segmatch.types import PoolSnapshot
+from napari_segmatch.types import PoolSnapshot, Volume
 
 
 def _generator(seed=0):
@@ -68,7 +68,7 @@ class Cases:
         return self._snapshot
 
     def volume(self, case):
-        return type("Volume", (), {"pixels": self._images[case]})
+        return Volume(self._images[case], None)
 
     def mask(self, case):
         return self._masks[case]

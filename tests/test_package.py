@@ -106,6 +106,14 @@ def test_the_card_names_neighbours(trained, monkeypatch):
     assert f"(slices, 6, 32, 32). The channels are {channels}.\nBeyond a volume" in _card(loaded, {})
 
 
+def test_the_card_says_which_way_slices_are_seen(trained, monkeypatch):
+    """A program that feeds them another way gets masks of no use."""
+    loaded = SimpleNamespace(learner=trained[1], sequences=("flair", "t1"), classes=("core", "edema"))
+    assert ". A sequence that a case lacks is all 0.\nVoxels are counted as LPS says" in _card(loaded, {})
+    monkeypatch.setattr(trained[1], "config", trained[1].config.replace(directions=None))
+    assert "Voxels are counted" not in _card(loaded, {})
+
+
 def test_another_kind_is_refused(trained, tmp_path):
     """The three that there are, are named."""
     with pytest.raises(ConfigError, match="torchscript, onnx, monai-bundle"):

@@ -177,7 +177,7 @@ def test_a_part_that_is_not_there_when_it_is_seen_small_is_not_believed():
 def test_proposals_of_a_case_come_once_more_without_stray_parts(monkeypatch):
     """Only slices from which something went; what hangs together with people's own labels is theirs."""
     images = _seen((2.0, *MAIN[1:]), (0.3, *ISLAND[1:]))
-    monkeypatch.setattr(predict, "to_network", lambda pixels, size: (images, FRAME))
+    monkeypatch.setattr(predict, "to_network", lambda *_: (images, FRAME))
     labels = np.full((6, 32, 32), NOT_ANNOTATED, np.uint8)
     told = [(mask.region.z, mask) for mask in propose_case(_learner(), "c", np.zeros(1), labels, [0, 1, 2, 4, 5], {1})]
     assert [z for z, _ in told] == [0, 1, 2, 4, 5, 4, 5]
@@ -197,7 +197,7 @@ def test_whoever_stops_waits_for_no_part(monkeypatch):
     images = _seen(
         (2.0, *MAIN[1:]), (0.3, *ISLAND[1:]), (0.3, (4, 6), (20, 28), (2, 10)), (0.3, (0, 2), (20, 28), (2, 10))
     )
-    monkeypatch.setattr(predict, "to_network", lambda pixels, size: (images, FRAME))
+    monkeypatch.setattr(predict, "to_network", lambda *_: (images, FRAME))
     asked = []
     monkeypatch.setattr(predict, "_believed", lambda *given: asked.append(given) or True)
     labels = np.full((6, 32, 32), NOT_ANNOTATED, np.uint8)

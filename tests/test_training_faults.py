@@ -337,8 +337,8 @@ def test_the_case_that_gives_no_numbers_is_named(project, tmp_path, monkeypatch)
 
     whole = data.to_network
 
-    def to_network(pixels, size):
-        slices, frame = whole(pixels, size)
+    def to_network(pixels, *more):
+        slices, frame = whole(pixels, *more)
         if np.array_equal(pixels, project.volume("b").pixels):
             slices[:] = torch.nan
         return slices, frame

@@ -34,7 +34,7 @@ def judged_slices(learner: Learner, slices: Tensor, frame: Frame, truth: np.ndar
         Labels (z, y, x) on the case's own grid.
     """
     rows, selector = [], cast(DiscriminatorSelector, learner.selector)
-    images = with_neighbours(slices, learner.neighbours)
+    images = with_neighbours(slices, learner.neighbours, frame)
     wanted = frame.shrink_labels(torch.from_numpy(np.ascontiguousarray(truth)), learner.classes)
     together = at_once(learner.device, learner.looks_twice)
     for part, target in zip(images.split(together), wanted.split(together), strict=True):

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..config import TrainConfig, configure, fitted, seeing_neighbours
+from ..config import TrainConfig, configure, fitted, suited
 from ..engine.data import ResidentPool
 from ..engine.duties import is_examined_at
 from ..engine.judge import Judge
 from ..engine.learner import Learner
 from ..engine.metrics import class_dice
 from ..engine.predict import predict_slices
-from ..engine.prepare import to_network
-from ..types import Geometry
+from ..engine.prepare import Frame, to_network
+from ..types import Geometry, Volume
 from .cases import BenchmarkPool, Material, Split
 from .judging import judged_slices, summary
 from .oracles import Oracle
@@ -96,7 +96,7 @@ def run(bench: Bench, task: Task, changes: Mapping[str, Any]) -> Iterator[dict[s
         config = fitted(config, bench.grids)
     labelled = bench.split.labelled(task.labelled, task.seed, bench.strata)
     learner, data = prepared(bench, kind, config, labelled)
-    exams = {name: to_network(bench.cases[name].volume.pixels, config.size) for name in
+    exams = {name: _prepared(bench.cases[name].volume, learner.config) for name in
              (*bench.split.validation, *bench.test)}  # fmt: skip
     clock = time.process_time if bench.device == "cpu" else time.perf_counter  # a GPU works beside the process
     spent, since, accepted = 0.0, clock(), []
@@ -118,9 +118,9 @@ def prepared(
 ) -> tuple[Learner, ResidentPool]:
     rest = [name for name in bench.split.pool if name not in labelled]
     pool = BenchmarkPool(bench.cases, labelled, rest, bench.sequences, bench.classes)
-    config = seeing_neighbours(config, bench.grids)
+    config = suited(config, bench.grids)
     learner = kind(config, len(bench.sequences), len(bench.classes))
-    data = ResidentPool(pool, config.size, learner.device, learner.neighbours)
+    data = ResidentPool(pool, config.size, learner.device, learner.neighbours, directions=config.directions)
     data.update()
     if isinstance(learner, Oracle):
         parts = []
@@ -129,6 +129,10 @@ def prepared(
             parts.append(data.frames[name].shrink_labels(truth, learner.classes))
         learner.truth = torch.cat(parts).to(learner.device)
     return learner, data
+
+
+def _prepared(volume: Volume, config: TrainConfig) -> tuple[torch.Tensor, Frame]:
+    return to_network(volume.pixels, config.size, volume.geometry, config.directions)
 
 
 def _row(

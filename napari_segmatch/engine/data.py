@@ -57,11 +57,13 @@ class ResidentPool:
     ----------
     at_once
         So many cases that nobody has worked on are read by :meth:`update` (default all), others by :meth:`read_on`.
+    directions
+        Cases that are stored otherwise are turned: see :class:`TrainConfig`.
     """
 
     def __init__(self, pool: Pool, size: int, device: torch.device, neighbours: int = 0,
                  fold_of: dict[str, int] | None = None, shelf: Shelf | None = None,
-                 at_once: int | None = None) -> None:  # fmt: skip
+                 at_once: int | None = None, directions: str | None = None) -> None:  # fmt: skip
         self._pool, self._size, self.device, self._neighbours = pool, size, device, neighbours
         self._shelf = Shelf(device) if shelf is None else shelf
         self.classes, self.channels = len(pool.classes), len(pool.sequences)
@@ -69,7 +71,7 @@ class ResidentPool:
         self.regions: list[Region] = []
         self.frames: dict[str, Frame] = {}
         self._first: dict[str, int] = {}
-        self._ends = torch.zeros(0, 2, dtype=torch.long)
+        self._ends = torch.zeros(0, 3, dtype=torch.long)  # of each row's case the first, the last, and the way
         self.fold_of = {} if fold_of is None else fold_of
         self.folds = torch.zeros(0, dtype=torch.long)
         self._mask_versions: dict[str, int] = {}
@@ -81,7 +83,7 @@ class ResidentPool:
         self.turns = Turns()
         self._book = LessonBook(pool, self.classes)
         self.lessons: Lessons | None = None
-        self._gaps, self._at_once = False, at_once
+        self._gaps, self._at_once, self._directions = False, at_once, directions
         self.waiting: list[str] = []
         self._problems: list[str] = []
 
@@ -125,11 +127,10 @@ class ResidentPool:
         if self.snapshot.labelled and not new and self._problems:
             raise TrainingProblem(f"No labelled case can be read. {self._problems[0]}")
         self._index(new)
-        problems = self._told()
+        problems, added = self._told(), sorted(new - old)
         if before.version < 0:
             problems += lacking(self._pool.classes, self._shown, self.snapshot)
-        added = sorted(new - old)
-        if before.version >= 0:
+        else:
             self.turns.queue(self.row(region) for region in (*added, *rewritten) if region in new)
         self.lessons, more = self._book.read(self)
         return Change(added, sorted(old - new), problems + more)
@@ -190,9 +191,9 @@ class ResidentPool:
         if not self._neighbours:
             return self._shelf.take(rows)
         rows = rows.cpu()
-        first, last = self._ends[rows].T
+        first, last, way = self._ends[rows].T
         offsets = range(-self._neighbours, self._neighbours + 1)
-        return torch.cat([self._shelf.take((rows + offset).clamp(first, last)) for offset in offsets], 1)
+        return torch.cat([self._shelf.take((rows + way * offset).clamp(first, last)) for offset in offsets], 1)
 
     def labels_of(self, rows: Tensor) -> Tensor:
         """Return labels (n, size, size) uint8; where nobody has annotated a case, all is ``NOT_ANNOTATED``."""
@@ -226,7 +227,9 @@ class ResidentPool:
                 continue
             self._images[case] = pool.images.get(case)
             try:
-                slices, frame = to_network(self._pool.volume(case).pixels, self._size)
+                volume = self._pool.volume(case)
+                slices, frame = to_network(volume.pixels, self._size, volume.geometry, self._directions)
+                del volume
                 self._shelf.add(slices)
             except SegmatchError as error:
                 problems.append(f"Case {case} is left out of training: {error}")
@@ -235,7 +238,7 @@ class ResidentPool:
             self._gaps |= not bool(slices.flatten(2).any(2).any(0).all())
             self.frames[case], self._first[case] = frame, row
             row += len(slices)
-            ends.append(torch.tensor([[self._first[case], row - 1]]).expand(len(slices), 2))
+            ends.append(torch.tensor([[self._first[case], row - 1, frame.way]]).expand(len(slices), 3))
             self.regions += [Region(case, z) for z in range(len(slices))]
         self._ends = torch.cat(ends)
         self.folds = F.pad(self.folds, (0, len(self._shelf) - len(self.folds)), value=-1)
@@ -272,8 +275,6 @@ class ResidentPool:
         patients = {case: self.snapshot.patient(case) for case in (*cases, *self.fold_of)}
         divide(self.fold_of, patients, (self.labelled - self._first[cases[0]]).tolist())
         self.folds = folds_of(self.fold_of, self.snapshot.patient, self._first, self._ends)
-
-    # sampling --------------------------------------------------------------------------------------------
 
     def sample_labelled(self, n: int, lesion_share: float, generator: torch.Generator) -> Tensor:
         """Draw n labelled rows: see :meth:`Turns.take`."""

@@ -50,7 +50,7 @@ def folds_of(
     first
         The first row of each case.
     ends
-        (rows, 2): the first and the last row of each row's case.
+        (rows, 3): the first and the last row of each row's case; the third is not asked for.
     """
     sides: dict[str, set[int]] = defaultdict(set)
     for case, fold in fold_of.items():

@@ -118,6 +118,7 @@ def _about(loaded: Loaded) -> dict[str, Any]:
         "channels": _channels(loaded),
         "labels": ["background", *loaded.classes],
         "size": loaded.learner.config.size,
+        "directions": loaded.learner.config.directions,
         "step": loaded.learner.step,
         "made_with": f"napari-segmatch {version('napari-segmatch')}",
     }
@@ -163,6 +164,8 @@ def _card(loaded: Loaded, facts: Mapping[str, str]) -> str:
     """Write what a person has to know before using the network."""
     size = loaded.learner.config.size
     beyond = "Beyond a volume's first and last slice these are repeated.\n" if loaded.learner.neighbours else ""
+    way = loaded.learner.config.directions
+    turned = f"Voxels are counted as {way} says (L to the left, P to the back, S up).\n" if way else ""
     return f"""# Model card
 
 Research use only; not a medical device, not for diagnosis.
@@ -178,7 +181,7 @@ In: float32 (slices, {len(_channels(loaded))}, {size}, {size}). The channels are
 {beyond}Each sequence of a whole volume is clipped to its
 percentiles 0.5 and 99.8, then brought to mean 0 and standard deviation 1 over the voxels brighter than 8 % of that
 range; slices are cut to the body and scaled to fit the square. A sequence that a case lacks is all 0.
-Out: probabilities of background and each class, which sum to 1.
+{turned}Out: probabilities of background and each class, which sum to 1.
 `segmatch predict` does all this, and brings masks back onto the source's voxels.
 
 ## Limits

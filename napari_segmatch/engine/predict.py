@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..events import PseudoMask
-from ..types import NOT_ANNOTATED, Region, Verdict, watched
+from ..types import NOT_ANNOTATED, Geometry, Region, Verdict, watched
 from .data import ResidentPool
 from .device import at_once
 from .discriminator import dice_of
@@ -42,7 +42,7 @@ def predict_slices(learner: Learner, images: Tensor, frame: Frame, single: Colle
 
     Of ``single`` structures, which come in one part, smaller parts are left out unless the selector accepts them.
     """
-    images = with_neighbours(images, learner.neighbours)
+    images = with_neighbours(images, learner.neighbours, frame)
     labels, said = [], []
     for part in images.split(at_once(learner.device, learner.looks_twice)):
         part = part.to(learner.device)
@@ -123,7 +123,7 @@ def propose(learner: Learner, pool: ResidentPool, count: int) -> tuple[PseudoMas
 @torch.no_grad()
 def propose_case(
     learner: Learner, case: str, pixels: np.ndarray, labels: np.ndarray, slices: Sequence[int],
-    single: Collection[int] = (), wanted: Callable[[], bool] = lambda: True,
+    single: Collection[int] = (), wanted: Callable[[], bool] = lambda: True, grid: Geometry | None = None,
 ) -> Iterator[PseudoMask]:  # fmt: skip
     """Make pseudo masks of some slices of a case, from its pixels (channel, z, y, x): a few slices at a time.
 
@@ -131,9 +131,9 @@ def propose_case(
     (z, y, x) of other slices are among them: the masks of such slices come once more, as they are to be. It ends when
     they are not ``wanted`` any more.
     """
-    images, frame = to_network(pixels, learner.config.size)
+    images, frame = to_network(pixels, learner.config.size, grid, learner.config.directions)
     del pixels  # as large as the case is
-    images = with_neighbours(images, learner.neighbours)
+    images = with_neighbours(images, learner.neighbours, frame)
     whole = np.where(labels == NOT_ANNOTATED, 0, labels)
     for part in torch.tensor(slices, dtype=torch.long).split(at_once(learner.device, learner.looks_twice)):
         if not wanted():

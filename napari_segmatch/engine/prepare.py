@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..types import NOT_ANNOTATED
+from ..config import directions
+from ..types import NOT_ANNOTATED, Geometry
 from .losses import hard
 
 ENOUGH_VOXELS = 2**17
@@ -23,7 +24,8 @@ SEQUENCE_DROPOUT = 0.25
 class Frame:
     """How slices of shape (height, width) become squares of side ``size``, and how predictions return.
 
-    ``top, bottom, left, right`` bound the part that holds the body; outside of it everything is background.
+    ``top, bottom, left, right`` bound the part that holds the body; outside of it everything is background. ``turned``
+    are the axes of (z, y, x) that the network sees the other way round: see :func:`against`.
     """
 
     height: int
@@ -33,6 +35,12 @@ class Frame:
     left: int
     right: int
     size: int
+    turned: tuple[int, ...] = ()
+
+    @property
+    def way(self) -> int:
+        """How far it is to the slice that the network sees as the next one: 1, or -1 where z is turned."""
+        return -1 if 0 in self.turned else 1
 
     @property
     def _inner(self) -> tuple[int, int]:
@@ -50,7 +58,12 @@ class Frame:
         """Bring float slices (n, c, height, width) into the frame, (n, c, size, size)."""
         cut = slices[..., self.top : self.bottom, self.left : self.right]
         small = F.interpolate(cut, self._inner, mode="bilinear", antialias=True, align_corners=False)
-        return F.pad(small, self._padding, value=fill)
+        return self._turn(F.pad(small, self._padding, value=fill))
+
+    def _turn(self, squares: Tensor) -> Tensor:
+        """Turn squares (..., size, size) as the network sees them, or back."""
+        within = [axis - 3 for axis in self.turned if axis]
+        return squares.flip(within) if within else squares
 
     def shrink_labels(self, labels: Tensor, classes: int) -> Tensor:
         """Bring labels (n, height, width) uint8 into the frame; each pixel gets the label that covers most of it.
@@ -85,7 +98,7 @@ class Frame:
         Channel 0 is the background; outside of the frame there is nothing else.
         """
         left, right, top, bottom = self._padding
-        shown = probabilities[:, 1:, top : self.size - bottom, left : self.size - right]
+        shown = self._turn(probabilities)[:, 1:, top : self.size - bottom, left : self.size - right]
         grown = F.interpolate(
             shown, (self.bottom - self.top, self.right - self.left), mode="bilinear", align_corners=False
         )
@@ -152,20 +165,33 @@ def _extent(share: np.ndarray, length: int, margin: int = 4) -> tuple[int, int]:
     return max(0, int(inside[0]) - margin), min(length, int(inside[-1]) + 1 + margin)
 
 
-def to_network(pixels: np.ndarray, size: int) -> tuple[Tensor, Frame]:
-    """Prepare a whole volume (channel, z, y, x): slices (z, channel, size, size) float32 and their frame."""
+def against(grid: Geometry | None, wanted: str | None) -> tuple[int, ...]:
+    """Return the axes of (z, y, x) along which a case is stored the other way than wanted, as LPS; none if unknown."""
+    if grid is None or not wanted or not (own := directions(grid)):
+        return ()
+    return tuple(axis for axis, row in enumerate(grid.world) if own[row] != wanted[row])
+
+
+def to_network(
+    pixels: np.ndarray, size: int, grid: Geometry | None = None, wanted: str | None = None
+) -> tuple[Tensor, Frame]:
+    """Prepare a whole volume (channel, z, y, x): slices (z, channel, size, size) float32 and their frame.
+
+    They are turned if their grid has other directions than are wanted. The slices stay in their order: it is the
+    neighbours of each that change sides.
+    """
     normal = normalise(pixels)
-    frame = frame_of(normal, size)
+    frame = replace(frame_of(normal, size), turned=against(grid, wanted))
     slices = torch.from_numpy(np.ascontiguousarray(normal.swapaxes(0, 1)))
     floor = torch.from_numpy(normal.min((1, 2, 3)))[:, None, None]  # each sequence is padded with its own black
     return frame.shrink(slices - floor, 0.0) + floor, frame
 
 
-def with_neighbours(slices: Tensor, count: int) -> Tensor:
+def with_neighbours(slices: Tensor, count: int, frame: Frame) -> Tensor:
     """Give each slice of a case (z, c, h, w) its ``count`` neighbours on either side as further channels."""
-    place = torch.arange(len(slices))
+    place, way = torch.arange(len(slices)), frame.way
     offsets = range(-count, count + 1)
-    return torch.cat([slices[(place + offset).clamp(0, len(slices) - 1)] for offset in offsets], 1)
+    return torch.cat([slices[(place + way * offset).clamp(0, len(slices) - 1)] for offset in offsets], 1)
 
 
 def without_some(slices: Tensor, chance: Tensor) -> Tensor:

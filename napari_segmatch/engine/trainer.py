@@ -94,9 +94,10 @@ def _events(
     config = learner.config
     folder.mkdir(parents=True, exist_ok=True)
     shelf = Shelf(learner.device, memory_budget(learner.device, config.pool_gib), folder)
-    data = ResidentPool(pool, config.size, learner.device, learner.neighbours, learner.fold_of, shelf, AT_ONCE)
+    data = ResidentPool(pool, config.size, learner.device, learner.neighbours, learner.fold_of, shelf, AT_ONCE,
+                        config.directions)  # fmt: skip
     yield from _begin(learner, data, shelf, notes, memory)
-    examination = Examination(pool, data.snapshot.validation, config.size)
+    examination = Examination(pool, data.snapshot.validation)
     duties = Duties(learner, data, examination, pool.classes, clock, memory.get("due", ()) if memory else ())
     keeper = Checkpoints(pool, folder, learner, data, duties)
     clock.start()

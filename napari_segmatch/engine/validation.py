@@ -19,8 +19,8 @@ from .prepare import Frame, to_network
 class Examination:
     """The frozen validation cases. They are read once and never trained on."""
 
-    def __init__(self, pool: Pool, cases: tuple[str, ...], size: int) -> None:
-        self._pool, self._cases, self._size = pool, cases, size
+    def __init__(self, pool: Pool, cases: tuple[str, ...]) -> None:
+        self._pool, self._cases = pool, cases
         self._papers: dict[str, tuple[torch.Tensor, Frame, np.ndarray]] | None = None
         self._latest: tuple[int, float] = (-1, 0.0)
 
@@ -31,11 +31,12 @@ class Examination:
     def hold(self, learner: Learner) -> Iterator[TrainEvent]:
         """Yield volumetric Dice on the validation cases, if there are any."""
         if self._papers is None:
-            papers = {}
+            papers, config = {}, learner.config
             for case in self._cases:
                 try:
                     volume: Volume = self._pool.volume(case)
-                    papers[case] = (*to_network(volume.pixels, self._size), self._pool.mask(case))
+                    seen = to_network(volume.pixels, config.size, volume.geometry, config.directions)
+                    papers[case] = (*seen, self._pool.mask(case))
                 except SegmatchError as error:
                     yield Noted(learner.step, f"Validation case {case} is left out: {error}")
             self._papers = papers  # all of them: if memory runs out before that, they are read next time
