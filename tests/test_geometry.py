@@ -210,6 +210,42 @@ def test_pixels_that_the_strong_view_lost_have_no_weight():
     assert not seen[:, SIZE // 2 + 1 :].any()
 
 
+def test_what_a_view_shows_from_outside_of_the_image_is_no_part_of_it():
+    """The image moved by a half to the right: what stands at the left is a copy of its border, labels and all."""
+    moved = identity(1)
+    moved[:, 0, 2] = 1.0
+    assert inside(moved, SIZE)[0].mean(0).tolist() == [0.0] * (SIZE // 2) + [1.0] * (SIZE // 2)
+    policy = Geometry()
+    views = draw_views(1, configure(size=SIZE), policy, _generator(), unlabelled=False)
+    views = dataclasses.replace(views, weak=moved)
+    images, labels = _patches(1)
+    _, seen = placed(images, labels, views, strong=False)
+    assert (seen[0, :, : SIZE // 2] == 255).all() and (seen[0, :, SIZE // 2 :] != 255).all()
+
+
+def test_a_pseudo_mask_counts_nowhere_outside_of_the_image(monkeypatch):
+    """The weak view moved the image by a half: the copies of its border that the teacher saw teach nothing."""
+    import napari_segmatch.engine.step as step
+
+    moved, weights = identity(8), []
+    moved[:, 0, 2] = 1.0
+    monkeypatch.setattr(step, "weak", lambda n, *_: moved)
+    monkeypatch.setattr(step, "consistency_loss", lambda logits, target, weight, dice: weights.append(weight) or 0.0)
+    policy = Geometry()
+    policy.matrix = lambda drawn: identity(8)
+    _step(policy)
+    assert not weights[0][:, :, : SIZE // 2].any() and weights[0][:, :, SIZE // 2 :].all()
+
+
+def test_the_strong_view_of_labelled_slices_starts_from_the_weak_one_too():
+    """First T1, then what comes beyond it; the other way round a shift would be turned."""
+    policy, images = Geometry(), _smooth_images(4)
+    views = draw_views(4, configure(size=SIZE, shift=0.2, flip=1.0), policy, _generator(9), unlabelled=False)
+    seen, _ = placed(images, torch.zeros(4, SIZE, SIZE, dtype=torch.uint8), views, strong=True)
+    torch.testing.assert_close(seen, warp(images, views.beyond @ views.weak))
+    assert (seen - warp(images, views.weak @ views.beyond)).abs().max() > 0.5
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_same_seed_draws_the_same_views(seed):
     """All chance comes from the generator."""

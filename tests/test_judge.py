@@ -22,6 +22,7 @@ from napari_segmatch.engine.calibration import (
     fit_rule,
     of_masks,
     precision_bound,
+    report_on,
     threshold,
     verdict_threshold,
 )
@@ -33,7 +34,7 @@ from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.losses import hard, one_hot
 from napari_segmatch.engine.selectors import Look, rows_of
 from napari_segmatch.engine.step import placed
-from napari_segmatch.types import PoolSnapshot, Volume
+from napari_segmatch.types import NOT_ANNOTATED, PoolSnapshot, Volume
 
 
 def _generator(seed=0):
@@ -212,6 +213,8 @@ def test_critics_learn_from_unlabelled_slices_only_where_the_teacher_agrees_with
     (scores,), nobody = judge.understudies_on(images), torch.full((4,), -1)
     unsure = Look(hot, labels, labels.roll(12, 2))
     assert judge.unlabelled_loss(images, scores, unsure, nobody, _generator()) == 0
+    assert judge.unlabelled_loss(images, scores, Look(hot, labels, labels.roll(2, 2)), nobody, _generator()) == 0
+    assert judge.unlabelled_loss(images, scores, Look(hot, labels, labels.roll(1, 2)), nobody, _generator()) > 0
     judge.unlabelled_loss(images, scores, Look(hot, labels, labels), nobody, _generator()).backward()
     assert all(any(p.grad is not None for p in critic.parameters()) for critic in judge.critics)
     assert all(p.grad is None for p in judge.understudies.parameters())
@@ -248,6 +251,28 @@ def test_a_mask_is_met_once(classes, both):
         judge._ask(0, torch.zeros(7, 1, 32, 32), truth, True, 0.0, masks, blanks)
     assert sum(len(evidence_) for evidence_, _ in masks) == (21 if both and classes == 2 else 7)
     assert sum(len(sure) for sure, _ in blanks) == 0
+
+
+def test_a_blank_is_right_where_nothing_is_and_a_mask_is_judged_where_somebody_has_looked():
+    """Three slices: nothing is seen and nothing there, a lesion is missed, one found beside what is not annotated."""
+    truth, seen = (torch.zeros(3, 32, 32, dtype=torch.long) for _ in range(2))
+    truth[1:, 8:20, 8:16], truth[2, :, 20:] = 1, NOT_ANNOTATED
+    seen[2, 8:20, 8:16] = seen[2, :, 20:] = 1
+    judge, masks, blanks = Judge(configure(size=32), 1, 1).eval(), [], []
+    judge.understudies[0].forward = lambda images: one_hot(torch.cat([seen, seen.flip(-1)]), 2) * 8
+    with torch.no_grad():
+        judge._ask(0, torch.zeros(3, 1, 32, 32), truth, True, 0.0, masks, blanks)
+    assert [good.tolist() for _, good in masks] == [[True]]
+    assert [good.tolist() for _, good in blanks] == [[True, False]]
+
+
+def test_the_bound_is_of_the_masks_above_the_threshold():
+    """Nine of the twenty good ones, and no bad one."""
+    known, rule = torch.linspace(-4, 4, 40), torch.tensor([1.0, 0.0])
+    report = report_on(Judged(known, known > 0, torch.ones(40)), rule)
+    accepted = int((chance(known, rule) > ENOUGH).sum())
+    assert 0 < accepted < 20
+    assert report.bound == pytest.approx(precision_bound(accepted, accepted))
 
 
 def test_verdicts_wait_for_a_passed_examination():
@@ -483,6 +508,7 @@ def test_a_likely_mask_is_accepted_though_few_labels_state_no_bound():
     assert verdict_threshold(scores, scores > 0.6, 4) == 0.75
     assert verdict_threshold(scores, scores > 0.6, 5) < 0.65
     assert verdict_threshold(scores, scores > 0.84, 8) == 0.75
+    assert verdict_threshold(scores + 0.1, scores > 0.7, 8) == 0.75  # 0.79 is stated
     assert verdict_threshold(scores, scores > 0.6, 8) < 0.65
 
 

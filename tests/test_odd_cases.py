@@ -7,9 +7,9 @@ from helpers import SHAPE, geometry, small_project, write_case
 
 from napari_segmatch.config import configure
 from napari_segmatch.engine.data import ResidentPool
-from napari_segmatch.engine.folds import divide
+from napari_segmatch.engine.folds import CUT, divide
 from napari_segmatch.engine.lacking import lacking
-from napari_segmatch.engine.prepare import _thinned, normalise, to_network
+from napari_segmatch.engine.prepare import Frame, _thinned, normalise, to_network
 from napari_segmatch.engine.trainer import train
 from napari_segmatch.events import Finished, Noted
 from napari_segmatch.io import write_image, write_labels
@@ -144,6 +144,31 @@ def test_wild_values_leave_the_anatomy_visible(name):
     assert np.abs(normal).max() < 100
 
 
+def test_the_brightest_hundredth_of_a_body_is_not_clipped():
+    """A small bright lesion keeps what it has more than all else."""
+    image = np.random.default_rng(0).normal(100, 8, (8, 60, 60))
+    image[3:5, 20:32, 20:32] += 60
+    normal = normalise(image.astype(np.float32)[None])[0]
+    assert normal[3:5, 21:31, 21:31].mean() > 4 > np.percentile(normal, 98)
+
+
+def test_a_slice_is_padded_with_its_own_black():
+    """Not with grey: the edge of the image would be one that is in no patient."""
+    image = np.full((1, 2, 60, 30), 5, np.float32)
+    image[0, :, 4:56, 4:26] = np.random.default_rng(0).normal(100, 8, (2, 52, 22))
+    slices, frame = to_network(image, 64)
+    left, right, *_ = frame._padding
+    assert left > 4 and right > 4
+    assert (slices[..., :left] == slices.min()).all() and (slices[..., -right:] == slices.min()).all()
+
+
+def test_a_pixel_takes_the_label_that_covers_most_of_it():
+    """Of 3 x 3 voxels that become one, four, two and three."""
+    frame = Frame(96, 96, 0, 96, 0, 96, 32)
+    nine = torch.tensor([[1, 1, 1], [1, 2, 2], [3, 3, 3]], dtype=torch.uint8)
+    assert (frame.shrink_labels(nine.tile(1, 32, 32), 3)[0, 2:-2, 2:-2] == 1).all()
+
+
 def test_constant_images_are_zeros():
     """No division by nothing, at any value; the slices that the network gets are finite."""
     for value in (0, 7, -3e30):
@@ -267,6 +292,13 @@ def test_a_study_of_a_patient_whose_first_one_was_removed_is_on_the_same_side(tm
         project.save_slices("case-3", {1: project.mask("case-1")[1]}, done=[1])
         pool.update()
         assert pool.fold_of["case-3"] == 0
+
+
+def test_a_later_study_of_the_patient_whose_first_was_cut_is_on_one_side():
+    fold_of = {}
+    divide(fold_of, {"a": "x"}, range(4))
+    divide(fold_of, {"a": "x", "b": "x", "c": "y"}, range(12))
+    assert fold_of["a"] == CUT + 2 and {fold_of["b"], fold_of["c"]} <= {0, 1}
 
 
 def test_two_studies_of_the_only_patient_are_on_both_sides():

@@ -97,6 +97,14 @@ def test_proximity_falls_when_the_lesion_is_missed():
     assert foreground_dice(found, labels)[2].isnan()
 
 
+def test_what_nobody_has_annotated_is_no_part_of_proximity():
+    """The model sees a second lesion where nobody has looked: that says nothing of how well it finds the first."""
+    labels = torch.zeros(1, 32, 32, dtype=torch.long)
+    labels[0, 4:8, 4:8], labels[0, 16:] = 1, 255
+    found = torch.stack([labels == 0, labels > 0], 1) * 20.0
+    assert foreground_dice(found, labels).item() > 0.99
+
+
 def test_ctaugment_blames_nobody_while_the_model_is_poor():
     """A model that finds a third of everything, whatever is done to the image, keeps all levels."""
     policy, generator = CTAugment(2), torch.Generator().manual_seed(0)

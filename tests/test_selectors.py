@@ -41,6 +41,11 @@ def test_mean_confidence_is_balanced():
     assert select(None, _look(sure)).accepted.all()
 
 
+def test_mean_confidence_doubts_a_mask_with_an_unsure_outside():
+    """A sure lesion beside pixels that may be more of it."""
+    assert not MeanConfidence(0.9)(None, _look(_probabilities(0.99, 0.7))).accepted.any()
+
+
 def test_mean_confidence_doubts_an_empty_mask_with_a_near_lesion():
     """Nothing segmented, but a spot with p = 0.45: that emptiness is not to be trusted."""
     spot = torch.where(_disc(1), 0.45, 0.01)
@@ -110,6 +115,20 @@ def test_discriminator_shares_its_weights_over_classes(two_classes):
     one = selector(images, _look(two_classes)).class_scores[0]
     other = selector(images, _look(two_classes[:, [0, 2, 1]])).class_scores[0]
     torch.testing.assert_close(one, other.flip(0))
+
+
+@pytest.mark.parametrize(("tau", "accepted"), [(0.49, True), (0.5, False), (0.55, False)])
+def test_a_mask_is_accepted_above_the_threshold_alone(tau, accepted):
+    """A critic with a logit of 0 gives a chance of 0.5."""
+
+    class Even(torch.nn.Module):
+        def judge(self, views):
+            return torch.zeros(len(views) // 2)
+
+    selector = DiscriminatorSelector(tau, 1, 1)
+    selector.critics[0] = Even()
+    said = selector(torch.zeros(1, 1, 32, 32), _look(_probabilities(0.9, 0.9)))
+    assert said.score.item() == 0.5 and said.accepted.item() is accepted
 
 
 @pytest.mark.parametrize(
