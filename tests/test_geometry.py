@@ -1,6 +1,7 @@
 """Views: exactness of T1, composition, and the alignment that the consistency loss rests on."""
 
 import dataclasses
+import math
 from functools import partial
 
 import pytest
@@ -64,6 +65,12 @@ def test_every_geometric_operation_moves_pixels():
         assert not torch.allclose(policy.matrix(drawn), identity(1)), name
         still = Drawn(torch.tensor([[number]]), torch.zeros(1, 1), torch.ones(1, 1), 0)
         torch.testing.assert_close(policy.matrix(still), identity(1))
+
+
+def test_a_slice_is_turned_by_30_degrees_at_most():
+    drawn = Drawn(torch.tensor([[GEOMETRIC.index("rotate")]]), torch.ones(1, 1), torch.ones(1, 1), 0)
+    cos, sin = math.cos(math.pi / 6), math.sin(math.pi / 6)
+    torch.testing.assert_close(RandAugment(1).matrix(drawn)[0, :2, :2], torch.tensor([[cos, -sin], [sin, cos]]))
 
 
 def _pointwise(images):

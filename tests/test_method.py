@@ -9,7 +9,7 @@ from napari_segmatch.engine.device import autocast
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.losses import consistency_loss, hard, supervised_loss
-from napari_segmatch.engine.schedule import peak_rate
+from napari_segmatch.engine.schedule import peak_rate, ramp
 from napari_segmatch.engine.selectors import Look
 from napari_segmatch.engine.step import draw_views, pseudo_targets
 from napari_segmatch.types import PoolSnapshot
@@ -209,6 +209,14 @@ def test_a_short_run_learns_faster(steps, rate):
     for step in (1, steps // 2, steps):
         assert peak_rate(by_the_clock, step, step / steps) == pytest.approx(rate)
     assert peak_rate(_config(steps=20, learning_rate=1e-3), 10, 0.5) == 1e-3
+
+
+def test_the_consistency_loss_grows_to_its_full_weight_and_no_further():
+    """Nothing in the warm-up, half of it in the middle of the ramp, all of it from its end to that of the run."""
+    config = _config(steps=4000, warmup=0.2, ramp=0.1, lambda_u=2.0)
+    weights = [ramp(config, round(4000 * progress), progress) for progress in (0.19, 0.25, 0.3, 0.6, 1.0)]
+    assert weights == pytest.approx([0, 1.1, 2, 2, 2])
+    assert ramp(config.replace(selector="none"), 2400, 0.6) == 0
 
 
 def test_a_run_without_warm_up_asks_the_teacher_at_once():

@@ -44,6 +44,14 @@ def test_of_a_single_slice_the_outlines_are_compared():
     assert score_case(large[None], large[None], 1, (5, 1, 1)).hd95 == 0
 
 
+def test_a_twentieth_of_the_surface_may_lie_anywhere():
+    """One voxel far away is left out of the distance, and of nothing else."""
+    prediction, truth = _masks()
+    prediction[1, 0, 0] = 1
+    scores = score_case(prediction, truth, 1, (5, 1, 1))
+    assert scores.hd95 == 0 and scores.dice < 1
+
+
 def test_missing_the_lesion_is_never_rewarded():
     """An empty prediction gets the image's diagonal, not 0."""
     _, truth = _masks()
@@ -64,6 +72,13 @@ def test_false_positives_are_counted_by_empty_slices():
     prediction, truth = _masks()
     prediction[0, 0, 0] = 1
     assert score_case(prediction, truth, 1, (1, 1, 1)).false_positive == 0.5
+
+
+def test_a_slice_that_nobody_annotated_is_no_empty_one():
+    """One slice was found to be empty, and something is segmented on it."""
+    prediction, truth = _masks()
+    prediction[0, 0, 0], truth[2] = 1, 255
+    assert score_case(prediction, truth, 1, (1, 1, 1)).false_positive == 1
 
 
 def test_unannotated_voxels_count_for_nothing():
@@ -101,3 +116,9 @@ def test_confidence_interval_holds_the_mean_and_narrows():
 def test_dice_works_on_any_shape():
     """Slices and volumes alike."""
     assert dice(np.ones(4, bool), np.ones(4, bool)) == 1
+
+
+def test_confidence_interval_is_one_of_95_percent():
+    """Of 400 cases, half of them 0 and half 1, it is 1.96 standard errors wide on either side."""
+    mean, low, high = confidence_interval([0.0, 1.0] * 200)
+    assert (low, high) == pytest.approx((mean - 1.96 * 0.025, mean + 1.96 * 0.025), abs=3e-3)
