@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 from helpers import SHAPE, geometry, write_case
 from test_adding import segmatch
 
+from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.errors import ImportProblem, ProjectError, Question
 from napari_segmatch.io import FoundCase, write_image
 from napari_segmatch.project import Project, ProjectPool
@@ -59,17 +61,18 @@ def test_it_is_resampled_onto_the_grid_of_the_masks(tmp_path):
         assert volume.pixels[0].any()
 
 
-def test_a_training_reads_the_case_anew(tmp_path):
+def test_a_training_that_runs_reads_the_case_anew(tmp_path):
+    """Its slices are other rows from then on, with the same labels and both sequences."""
     project, images = worked_on(tmp_path)
     with project:
-        pool = ProjectPool(project)
-        before = pool.snapshot()
+        pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
+        pool.update()
+        before, told = pool.labels_of(pool.labelled), pool.slices(pool.labelled)
         project.add_case("a", {"t1": images["t1"]})
-        after = pool.snapshot()
-        assert after.version > before.version and after.images["a"] != before.images["a"]
-        images, mask = write_case(tmp_path / "images" / "b", 1, sequences=("t1", "flair"))
-        project.add_case("b", images, mask)
-        assert len(set(pool.snapshot().images.values())) == 2
+        assert pool.update() is not None
+        assert torch.equal(pool.labels_of(pool.labelled), before)
+        after = pool.slices(pool.labelled)
+        assert torch.equal(after[:, 1], told[:, 1]) and not told[:, 0].any() and after[:, 0].any()
 
 
 def test_nothing_changes_where_the_images_are_not_what_they_were(tmp_path):
