@@ -304,6 +304,16 @@ def test_judge_summary_of_a_perfect_and_a_blind_judge(tmp_path):
     assert any("auroc_score" in line and "1.000" in line for line in lines)
 
 
+def test_a_seed_that_met_no_mask_hides_nothing_of_the_others(tmp_path):
+    rows = [
+        Task("segmatch", 2, seed, (4,)).fields | {"material": "m", "step": 4, "judge": words}
+        for seed, words in enumerate(("slices=0 all_slices=0", "slices=3 auroc_score=0.75 all_slices=3"))
+    ]
+    append(tmp_path / "runs.csv", rows)
+    lines = list(describe_judge(Choice(tmp_path / "runs.csv", "m", (4,), ("segmatch",), "", (2,))))
+    assert any("auroc_score" in line and "0.750" in line for line in lines)
+
+
 def test_what_nobody_has_annotated_is_neither_labelled_nor_wrong(bench):
     """A case may be annotated on some slices, or in a part of them, alone."""
     learner = _learner(bench, "oracle")[0]

@@ -114,7 +114,7 @@ def describe_judge(choice: Choice) -> Iterator[str]:
             groups[row["method"], int(row["labelled"])].append({name: float(value) for name, value in pairs})
     for (method, budget), found in sorted(groups.items()):
         yield f"{method}, {budget} labelled patients, {len(found)} seeds"
-        for name in found[0]:
+        for name in dict.fromkeys(name for each in found for name in each):
             values = [each[name] for each in found if name in each and each[name] == each[name]]
             if values:
                 yield f"  {name:<22} {np.mean(values):.3f}   ({min(values):.3f} to {max(values):.3f})"

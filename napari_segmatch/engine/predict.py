@@ -92,10 +92,12 @@ def restored(look: Look, frame: Frame) -> Tensor:
     return labels
 
 
-def predict_volume(learner: Learner, pixels: np.ndarray, single: Collection[int] = ()) -> Prediction:
-    """Predict a whole case from its pixels (channel, z, y, x), channels in the order of training."""
-    images, frame = to_network(pixels, learner.config.size)
-    return predict_slices(learner, images, frame, single)
+def predict_volume(learner: Learner, pixels: np.ndarray, grid: Geometry | None = None) -> Prediction:
+    """Predict a whole case from its pixels (channel, z, y, x), channels in the order of training.
+
+    Without its grid it is seen as it is stored.
+    """
+    return predict_slices(learner, *to_network(pixels, learner.config.size, grid, learner.config.directions))
 
 
 @torch.no_grad()
