@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from napari_segmatch.config import SELECTORS, configure
+from napari_segmatch.engine.descent import Follower
 from napari_segmatch.engine.device import autocast
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.lessons import Lessons
@@ -257,6 +258,21 @@ def test_teacher_has_the_student_s_buffers():
     mean = next(name for name, _ in learner.model.named_buffers() if name.endswith("running_mean"))
     assert torch.equal(dict(learner.teacher.named_buffers())[mean], dict(learner.model.named_buffers())[mean])
     assert dict(learner.model.named_buffers())[mean].abs().max() > 0
+
+
+def test_a_step_that_was_not_sound_changes_no_teacher():
+    """Neither his weights nor what his network counts of its images: they may be no numbers."""
+    student, teacher = (torch.nn.BatchNorm2d(1) for _ in range(2))
+    student.running_mean.fill_(torch.nan)
+    student.weight.data.fill_(torch.nan)
+    follower = Follower(teacher, student)
+    follower.follow(0.5, torch.tensor(False))
+    assert torch.equal(teacher.running_mean, torch.zeros(1)) and torch.equal(teacher.weight.data, torch.ones(1))
+    student.running_mean.fill_(2.0)
+    student.weight.data.fill_(2.0)
+    follower.follow(0.5, torch.tensor(True))
+    assert torch.equal(teacher.running_mean, torch.full((1,), 2.0))
+    assert torch.equal(teacher.weight.data, torch.full((1,), 1.5))
 
 
 def test_paper_preset_is_cross_entropy_alone():

@@ -718,6 +718,17 @@ def test_pool_of_ten_lines_is_enough(tmp_path):
     assert (resident.labels_of(torch.arange(2)) == 0).all()  # its labels are read although it states no mask versions
 
 
+def test_what_people_have_just_labelled_is_half_of_a_batch_at_most():
+    """The others stay in line; a few corrections must not be all that a step learns from."""
+    turns = Turns()
+    turns.deal(torch.arange(8), torch.zeros(8, 1, dtype=torch.bool))
+    turns.queue([7, 6, 5])
+    assert turns.take(4, 0.5, torch.Generator().manual_seed(0))[:2].tolist() == [7, 6]
+    assert turns.learnt() == [7, 6] and turns.first == [5]
+    turns.queue([2])
+    assert turns.take(1, 0.5, torch.Generator()).tolist() == [2]
+
+
 def test_every_class_is_sampled():
     """Six classes and a batch of two: each gets its turn."""
     turns = Turns()
