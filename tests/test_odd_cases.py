@@ -247,7 +247,7 @@ def test_a_case_that_goes_with_the_last_labels_is_not_proposed(tmp_path):
         project.add_case("e", {"flair": tmp_path / "new" / "flair.nii.gz"})
         assert "goes on with those that were" in pool.update().problems[0]
         assert {pool.regions[row].case for row in pool.unlabelled.tolist()} == {"c", "d", "e"}
-        assert len(pool.folds[pool.unlabelled]) == 3 * SHAPE[0] and len(pool.labelled) == SHAPE[0]
+        assert pool.folds[pool.unlabelled].tolist() == [-1] * 3 * SHAPE[0] and len(pool.labelled) == SHAPE[0]
 
 
 def test_two_studies_of_a_patient_are_on_one_side(tmp_path):
