@@ -729,6 +729,16 @@ def test_what_people_have_just_labelled_is_half_of_a_batch_at_most():
     assert turns.take(1, 0.5, torch.Generator()).tolist() == [2]
 
 
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_a_share_of_the_labelled_batch_shows_a_structure(share):
+    """One slice of a thousand does: it would hardly ever be met."""
+    turns, shown = Turns(), torch.zeros(1000, 1, dtype=torch.bool)
+    shown[7] = True
+    turns.deal(torch.arange(1000), shown)
+    rows = turns.take(8, share, torch.Generator().manual_seed(0))
+    assert len(rows) == 8 and int((rows == 7).sum()) == 8 * share
+
+
 def test_every_class_is_sampled():
     """Six classes and a batch of two: each gets its turn."""
     turns = Turns()
