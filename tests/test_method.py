@@ -5,12 +5,12 @@ import pytest
 import torch
 
 from napari_segmatch.config import SELECTORS, configure
-from napari_segmatch.engine.descent import Follower
+from napari_segmatch.engine.descent import Follower, descend
 from napari_segmatch.engine.device import autocast
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.losses import consistency_loss, hard, supervised_loss
-from napari_segmatch.engine.schedule import peak_rate, ramp
+from napari_segmatch.engine.schedule import kept, peak_rate, ramp
 from napari_segmatch.engine.selectors import Look
 from napari_segmatch.engine.step import draw_views, pseudo_targets
 from napari_segmatch.types import PoolSnapshot
@@ -258,6 +258,21 @@ def test_teacher_has_the_student_s_buffers():
     mean = next(name for name, _ in learner.model.named_buffers() if name.endswith("running_mean"))
     assert torch.equal(dict(learner.teacher.named_buffers())[mean], dict(learner.model.named_buffers())[mean])
     assert dict(learner.model.named_buffers())[mean].abs().max() > 0
+
+
+def test_a_young_teacher_follows_fast_and_an_old_one_as_he_is_told():
+    """A tenth of him stays at first; 0.99 after a thousand steps, and never more."""
+    assert [kept(_config(ema=0.99), step) for step in (0, 8, 2000)] == pytest.approx([0.1, 0.5, 0.99])
+    assert kept(_config(ema=0.0), 2000) == 0
+
+
+def test_a_steep_gradient_makes_no_long_step():
+    """Its norm is 1 at most, over all parameters; a small one stays as it is."""
+    for steepness, length in ((100.0, 1.0), (0.1, 0.5)):
+        parameter = torch.nn.Parameter(torch.zeros(25))
+        (parameter.sum() * steepness).backward()
+        assert descend(torch.optim.SGD([parameter], lr=1.0))
+        assert parameter.detach().norm().item() == pytest.approx(length, abs=1e-3)
 
 
 def test_a_step_that_was_not_sound_changes_no_teacher():
