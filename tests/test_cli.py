@@ -613,6 +613,13 @@ def test_an_option_that_would_not_be_heard_is_refused(world, arguments, says):
     assert "internal" not in done.stderr
 
 
+def test_a_case_that_is_frozen_brings_its_mask_whether_it_is_named_as_labelled_or_not(world):
+    """It judges the model: without labels it could not."""
+    with Project.open(world / "project") as project:
+        kinds = {case.id: (case.validation, len(case.labelled)) for case in project.cases}
+    assert kinds["e"] == (True, SHAPE[0]) and kinds["a"] == (False, SHAPE[0]) and kinds["c"] == (False, 0)
+
+
 def test_verbs_say_what_they_did_and_what_comes_next(world, tmp_path):
     """From the first case to the classes that a later look adds."""
     project = tmp_path / "p"

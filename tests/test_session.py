@@ -615,6 +615,26 @@ def test_reopened_project_shows_its_last_run(session):
     again.close()
 
 
+def test_what_an_earlier_save_tells_takes_back_nothing_that_was_said_since(session, monkeypatch):
+    """The second word on a case is shown from the key press on, however long it waits for the disk."""
+    _propose(session.project, "c")
+    session.open_project(session.project.path)
+    first, second = session.proposals
+    go, decide = threading.Event(), session.project.decide
+    monkeypatch.setattr(
+        session.project,
+        "decide",
+        lambda item, *given, **more: (item == first or go.wait(30), decide(item, *given, **more))[1],
+    )
+    session.decide(first, "rejected")
+    session.decide(second, "rejected")
+    _until(session, lambda: session.saved_at is not None)
+    assert [item.decision for item in session.proposals] == ["rejected", "rejected"]
+    go.set()
+    session.wait()
+    assert [item.decision for item in session.proposals] == ["rejected", "rejected"]
+
+
 def test_a_case_goes_and_comes_back(session):
     """With its masks and proposals; that there is no such case is a sentence."""
     session.save_slices("c", {1: np.ones(SHAPE[1:], np.uint8)}, done=[1])

@@ -94,7 +94,7 @@ def _needs_rebuilding(path: Path) -> bool:
             problems = database_problems(project) + trail_problems(project)
             return any("audit.jsonl" not in problem for problem in problems)
     except (SegmatchError, sqlite3.DatabaseError) as error:
-        if "newer version" in str(error) or "another program" in str(error):
+        if "newer version" in str(error) or "another program" in str(error) or isinstance(error.__cause__, OSError):
             raise
         if getattr(error.__cause__ or error, "sqlite_errorcode", None) in BUSY:  # says nothing of the database itself
             raise ProjectError(
