@@ -635,6 +635,25 @@ def test_what_an_earlier_save_tells_takes_back_nothing_that_was_said_since(sessi
     assert [item.decision for item in session.proposals] == ["rejected", "rejected"]
 
 
+def test_proposals_that_are_read_while_somebody_decides_take_no_word_back(session, monkeypatch):
+    """New ones came for the case a moment before: they are read again when the word is on disk."""
+    _propose(session.project, "c")
+    session.open_project(session.project.path)
+    item, facts, decide = session.proposals[0], session._facts, session.project.decide
+    read, go, saved = threading.Event(), threading.Event(), threading.Event()
+    monkeypatch.setattr(session, "_facts", lambda cases: (facts(cases), read.set(), go.wait(30))[0])
+    monkeypatch.setattr(session.project, "decide", lambda *given, **more: (saved.wait(30), decide(*given, **more))[1])
+    session._refresh(["c"])
+    assert read.wait(30)
+    session.decide(item, "rejected")
+    go.set()
+    session._jobs.finish("read")
+    assert session.proposals.get(item.id).decision == "rejected"
+    saved.set()
+    session.wait()
+    assert session.proposals.get(item.id).decision == "rejected"
+
+
 def test_a_case_goes_and_comes_back(session):
     """With its masks and proposals; that there is no such case is a sentence."""
     session.save_slices("c", {1: np.ones(SHAPE[1:], np.uint8)}, done=[1])
