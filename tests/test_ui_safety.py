@@ -351,10 +351,12 @@ def test_what_follows_a_refused_save_is_no_conflict(on_case, settle, monkeypatch
         dock.desk.save()
         settle(dock, lambda: not session.is_saving)
     assert "damaged" in dock.banner.sentence
+    dock.status.redraw()
+    assert "not saved yet" in dock.status.words
     dock.desk.write({5: np.where(np.arange(dock.desk.labels.shape[2]) < 9, 1, dock.desk.labels[5]).astype(np.uint8)})
     dock.desk.save()
     settle(dock, lambda: not session.is_saving)
-    assert session.asides == []
+    assert session.asides == [] and not dock.desk.dirty
     assert is_draft(session.mask("case-03")[5]) and (session.mask("case-03")[5, :, :9] == 1).all()
 
 

@@ -229,6 +229,7 @@ class Editing(QObject):
                 for z, labels in slices.items():
                     if np.array_equal(known[z], labels):  # nothing later stands for it: the disk holds what it held
                         known[z] = before[z]
+                        self._dirty |= {z} if known is self._known else set()  # the next save takes it along
 
             self.session.save_slices(self.case_id, slices, done, reopen, before, refused)
             for z, labels in slices.items():
