@@ -36,15 +36,9 @@ SCORES = "scores.csv"
 
 
 def predict_cases(
-    project_path: Path,
-    found: Sequence[FoundCase] | None,
-    out: Path,
-    run_id: int | None = None,
-    device: str | None = None,
-    choices: Choices | None = None,
-    checkpoint: str = "best",
-    parts: str | None = None,
-) -> Iterator[tuple[str, str | None, int]]:
+    project_path: Path, found: Sequence[FoundCase] | None, out: Path, run_id: int | None = None,
+    device: str | None = None, choices: Choices | None = None, checkpoint: str = "best", parts: str | None = None,
+) -> Iterator[tuple[str, str | None, int]]:  # fmt: skip
     """Segment cases with a trained run; writes ``{case}.nii.gz`` and ``scores.csv`` into ``out``.
 
     Parameters
@@ -135,8 +129,7 @@ def segment_case(
             )
         step = loaded.learner.step
         known = {item.z: item.area for item in project.proposals(case=case) if (item.run, item.step) == (run_id, step)}
-        masks: dict[int, PseudoMask] = {}
-        changed: set[int] = set()
+        masks, changed = dict[int, PseudoMask](), set[int]()
         if not wanted():
             return ""
         seen, single = volume(case), _in_one_part(project, loaded, wanted=wanted)

@@ -128,18 +128,25 @@ def _told(folder: Path) -> Told:
     if not path.exists():
         return Told([], {})
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet may have saved it
             table = csv.DictReader(file)
             classes = [name.removesuffix("_score") for name in table.fieldnames or () if name.endswith("_score")]
             slices = {}
             for row in table:
-                scores = [float(row[f"{name}_score"]) if row[f"{name}_score"] else None for name in classes]
+                scores = [_chance(row[f"{name}_score"]) for name in classes]
                 slices[row["case"], int(row["slice"])] = row["verdict"] == "accepted", scores
             return Told(classes, slices)
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise ImportProblem(
             f"{path} is not as predict writes it: predict anew, or move it away to evaluate the masks alone."
         ) from error
+
+
+def _chance(text: str) -> float | None:
+    chance = float(text) if text else None
+    if chance is not None and not 0 <= chance <= 1:
+        raise ValueError(text)
+    return chance
 
 
 def _judged(case: str, told: Told, prediction: Mask, truth: Mask) -> Iterator[Judged]:

@@ -237,17 +237,16 @@ def test_what_the_shell_suggests_can_be_typed(tmp_path):
 
 
 def test_a_sequence_that_comes_later_takes_no_other_one_away(tmp_path):
-    """A case that has one sequence is not added anew with the other alone; with both it is."""
+    """A case that has one sequence takes the other alone, and what was said of it is not said of the first."""
     write_case(tmp_path / "images" / "a", 0, sequences=("t1", "t2"))
     segmatch("new", tmp_path / "p", "--sequences", "t1,t2")
     add = ("add", tmp_path / "p", tmp_path / "images", "--image")
     assert segmatch(*add, "t1={case}/t1/image.nii.gz").returncode == 0
-    done = segmatch(*add, "t2={case}/t2/image.nii.gz")
-    assert "has t1 already, and would lose it" in done.stderr and "used without it" not in done.stdout
+    done = segmatch(*add, "t2={case}/t2/image.nii.gz", "--choose", "frame=0", "--mask", "{case}/mask.nii.gz")
+    assert "1 of 1 case added; of these 1, 1 has labels" in done.stdout and "used without it" not in done.stdout
     with Project.open(tmp_path / "p") as project:
-        assert list(project.image_paths("a")) == ["t1"]
-        assert segmatch(*add, "t1={case}/t1/image.nii.gz", "--image", "t2={case}/t2/image.nii.gz").returncode == 0
-        assert sorted(project.image_paths("a")) == ["t1", "t2"]
+        assert sorted(project.image_paths("a")) == ["t1", "t2"] and all(map(np.any, project.volume("a").pixels))
+        assert project.reading("a").choices == {"frame:t2": "0"}
 
 
 def test_files_that_cannot_be_used_take_no_case_away_that_is_there(tmp_path):
@@ -494,7 +493,9 @@ def test_evaluation_says_what_scores_were_worth(tmp_path):
     assert [(row["class"], row["masks"], row["good_of_these"]) for row in rows] == [("1", "2", "0.5"), ("2", "1", "")]
 
 
-@pytest.mark.parametrize(("old", "new"), [("0.4,0", "much,0"), ("verdict", "word"), ("x,1", "x,one")])
+@pytest.mark.parametrize(
+    ("old", "new"), [("0.4,0", "much,0"), ("0.4,0", "nan,0"), ("0.4,0", "40,0"), ("verdict", "word"), ("x,1", "x,one")]
+)
 def test_scores_that_somebody_changed_are_one_sentence(tmp_path, old, new):
     masks, truths = judged_folder(tmp_path)
     path = masks / "scores.csv"

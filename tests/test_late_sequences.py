@@ -9,7 +9,7 @@ from test_adding import segmatch
 from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.errors import ImportProblem, ProjectError, Question
 from napari_segmatch.io import FoundCase, write_image
-from napari_segmatch.project import Project, ProjectPool
+from napari_segmatch.project import Project, ProjectPool, late
 from napari_segmatch.project.rebuild import rebuild
 from napari_segmatch.session import Session
 from napari_segmatch.types import Geometry
@@ -93,6 +93,24 @@ def test_a_broken_file_leaves_the_case_as_it_is(tmp_path):
         with pytest.raises(ProjectError, match="already a case"):
             project.add_case("a", {"flair": images["flair"]})
         assert project.case("a").problem is None and project.case("a").labelled == (1, 2)
+
+
+def test_who_comes_second_is_told(tmp_path, monkeypatch):
+    """Another program adds the same sequence while the files are read."""
+    project, images = worked_on(tmp_path)
+    read = late.read_apart
+
+    def overtaken(*given, **more):
+        monkeypatch.setattr(late, "read_apart", read)
+        with Project.open(project.path) as other:
+            other.add_case("a", {"t1": images["t1"]})
+        return read(*given, **more)
+
+    monkeypatch.setattr(late, "read_apart", overtaken)
+    with project:
+        with pytest.raises(ProjectError, match="changed by somebody else meanwhile"):
+            project.add_case("a", {"t1": images["t1"]})
+        assert set(project.case("a").sequences) == {"t1", "flair"}
 
 
 def test_the_shell_adds_it_and_says_so(tmp_path):

@@ -258,7 +258,6 @@ def algorithm_1(
     x_l, y_l = placed(*labelled, labelled_strong)
     x_s, target, weight = mixed_view(views, weak_view, pseudo, weight, labelled[:2])
     seen = strong_images(policy, (x_l, labelled[2]), (x_s, views), labelled_strong)
-
     logits_l, logits_u = student(seen).split([n, len(seen) - n])
     aligned = warp(logits_u, inverse(views.beyond))
     return Outcome(

@@ -17,7 +17,7 @@ from .audit import actor, now
 from .checks import check_slices
 from .classes import is_still_done
 from .folder import ProjectFolder
-from .late import add_sequences
+from .late import add_sequences, with_known
 from .prints import file_hash, fingerprints
 from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_reading
 
@@ -58,7 +58,7 @@ class CaseFolder(ProjectFolder):
         validation: bool = False,
         choices: Mapping[str, str] | None = None,
     ) -> Case:
-        """Add one study. One that people have worked on takes the sequences that it lacks, and stays else as it is.
+        """Add one study. One that is there takes the sequences that it lacks; worked on, it stays else as it is.
 
         Parameters
         ----------
@@ -91,17 +91,19 @@ class CaseFolder(ProjectFolder):
             return add_sequences(self, id, {name: Path(images[name]) for name in late}, choices or {})
         self._check_new_id(id)
         self._check_files(id, images, mask)
-        choices = {"twin": "add"} if choices is None else dict(choices)
-        volume = read_apart(read_sequences, images, self.sequences, choices, files=images.values())
+        said = read = {"twin": "add"} if choices is None else dict(choices)
+        if self.find_case(id) and self.image_paths(id).keys() - images.keys():
+            images, read = with_known(self, id, {name: Path(path) for name, path in images.items()}, said)
+        volume = read_apart(read_sequences, images, self.sequences, read, files=images.values())
         geometry, known_by = volume.geometry, [*fingerprints(volume)]
-        labels, done, said = self._import_labels(id, mask, labelled, geometry, choices)
-        notes = (*volume.notes, *said, *self._twins(id, known_by, choices))
+        labels, done, told = self._import_labels(id, mask, labelled, geometry, said)
+        notes = (*volume.notes, *told, *self._twins(id, known_by, said))
         rows = self._image_rows(id, images)  # hashing takes seconds, and nobody may write during a transaction
         with self.store.atomic():
             self._clear(id)
             self._insert(id, {"patient": patient or id, "validation": int(validation),
                               "geometry": geometry_text(geometry), "fingerprint": known_by[0]}, rows)  # fmt: skip
-            self.keep_reading(id, choices, notes)
+            self.keep_reading(id, read, notes)
             if labels is not None:
                 self.save_version(self.case(id), labels, done, "import")
         return self.case(id)
@@ -111,11 +113,6 @@ class CaseFolder(ProjectFolder):
         if unknown or not images:
             came = f"{unknown[0]!r} is not one of them" if unknown else "none was given"
             raise ImportProblem(f"Case {id}: the project's sequences are {', '.join(self.sequences)}, and {came}.")
-        lost = self.image_paths(id).keys() - images.keys() if self.find_case(id) else set()
-        if lost:
-            raise ProjectError(
-                f"The case {id!r} has {', '.join(sorted(lost))} already, and would lose it: name all its sequences."
-            )
         for path in (*images.values(), *([mask] if mask is not None else [])):
             if trouble := bad_name(self.relative(Path(path))):
                 raise ImportProblem(trouble)

@@ -58,8 +58,7 @@ def export_project(
     if layout not in LAYOUTS:
         raise ProjectError(f"{layout!r} cannot be written; choose one of {', '.join(LAYOUTS)}.")
     images, ids = project.all_image_paths(), tuple(case.id for case in project.cases)
-    written: list[Path] = []
-    exported, slices, volumes, left_out = [], [], [], dict[str, str]()
+    written, exported, slices, volumes, left_out = list[Path](), [], [], [], dict[str, str]()
     decisions = folder / "decisions.csv"
     finished_cases, decided = [*_finished_cases(project, include_accepted)], _decision_rows(project)  # as they are now
     for case, mine in finished_cases:

@@ -1,4 +1,4 @@
-"""A sequence that comes later: a case that people have worked on takes what it lacks."""
+"""Sequences that come later: a case takes what it lacks, and keeps what it has."""
 
 from __future__ import annotations
 
@@ -6,13 +6,26 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import ImportProblem
+from ..errors import ImportProblem, ProjectError
 from ..io import bad_name, read_apart, read_sequences
 from ..types import Case
 from .prints import file_hash, fingerprints
 
 if TYPE_CHECKING:
     from .cases import CaseFolder
+
+
+def with_known(
+    project: CaseFolder, id: str, images: Mapping[str, Path], choices: Mapping[str, str]
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """Return a case's images and choices, with new ones. What is said now is said of the new images alone."""
+    said = {
+        topic if ":" in topic or topic == "sequences" else f"{topic}:{name}": answer
+        for topic, answer in choices.items()
+        for name in images
+        if topic != "twin"
+    }
+    return {**project.image_paths(id), **images}, {**project.reading(id).choices, **said}
 
 
 def add_sequences(project: CaseFolder, id: str, images: Mapping[str, Path], choices: Mapping[str, str]) -> Case:
@@ -33,21 +46,16 @@ def add_sequences(project: CaseFolder, id: str, images: Mapping[str, Path], choi
         If a file can be read in more than one way, or lies on another grid.
     ImportProblem
         If a file cannot be used, or those that the case has are not what they were; the project is unchanged.
+    ProjectError
+        If somebody has changed the case while the files were read.
     """
     for path in images.values():
         if trouble := bad_name(project.relative(path)):
             raise ImportProblem(trouble)
-    has, read = project.image_paths(id), project.reading(id)
     project.volume(id)  # they are the images on which its masks were drawn
-    grid = read.choices.get("onto") or next(name for name in project.sequences if name in has)
-    said = {  # of the new images alone: what was said of the others stays
-        topic if ":" in topic or topic == "sequences" else f"{topic}:{name}": answer
-        for topic, answer in choices.items()
-        for name in images
-        if topic != "twin"
-    }
-    choices = {**read.choices, **said, "onto": grid}
-    together = {**has, **images}
+    grid = next(name for name in project.sequences if name in project.image_paths(id))
+    together, choices = with_known(project, id, images, choices)
+    choices.setdefault("onto", grid)
     volume = read_apart(read_sequences, together, project.sequences, choices, files=together.values())
     rows = [
         {"case_id": id, "sequence": name, "path": project.relative(path), "sha256": file_hash(path)}
@@ -56,6 +64,8 @@ def add_sequences(project: CaseFolder, id: str, images: Mapping[str, Path], choi
     fingerprint = next(fingerprints(volume))
     words = f"{' and '.join(images)} came later; masks and other images stayed as they were."
     with project.store.atomic():
+        if {*project.late_sequences(id, images)} != images.keys():
+            raise ProjectError(f"Case {id} was changed by somebody else meanwhile: add it once more.")
         number = project.next_number()
         about = {"id": id, "number": number, "fingerprint": fingerprint}
         project.store.tell("sequences", {"case": about, "images": rows})
