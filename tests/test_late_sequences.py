@@ -147,6 +147,9 @@ def test_annotate_says_what_the_case_lacks_until_it_comes(dock, tmp_path, settle
     settle(dock, lambda: dock.desk.case_id == "a")
     words = dock.annotate._progress.text
     settle(dock, lambda: words().startswith("2 of 4 slices done; this case has no t1."))
+    dock.desk.z = 1
+    dock.desk.layers.set_mode("erase")
     dock.session.add_cases([FoundCase("a", {"t1": images["t1"]})])
     settle(dock, lambda: "t1" in dock.desk.layers.pictures.layers)
     settle(dock, lambda: words().startswith("2 of 4 slices done."))
+    assert dock.desk.z == 1 and dock.desk.layers.mask.mode == "erase", "where the person was, with the same tool"

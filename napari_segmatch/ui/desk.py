@@ -150,8 +150,15 @@ class Desk(Editing):
         """Show the images that a case has now. What was drawn a moment ago is saved on them if they are as large."""
         if case in (self.case_id, self._wanted):
             self.save()
+            mask, z = self.layers.mask, self.z if case == self.case_id else None
+            mode = "pan_zoom" if mask is None else str(mask.mode)
+
+            def go_on() -> None:  # on the same slice, if there is one, with the same tool
+                self.z = self.z if z is None else min(z, self.count - 1)
+                self.layers.set_mode(mode)
+
             self.clear()
-            self.open(case)
+            self.open(case, then=go_on)
 
     def _on_asides(self) -> None:
         """Show the slices about which somebody has to choose as the mask has them."""
