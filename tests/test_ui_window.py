@@ -268,6 +268,27 @@ def test_keys_work_whichever_layer_is_active(on_case, settle):
     settle(dock, lambda: dock.desk.case_id == "case-04")
 
 
+def test_small_slices_have_thin_outlines_and_smooth_images(dock, proposed, settle):
+    """The proposal has several pixels for each voxel, all within it, and no more of them than a wide slice has."""
+    dock.session.open_project(proposed)
+    dock.show_tab("Review")
+    settle(dock, lambda: dock.review.reviewer.on_screen)
+    layers = dock.desk.layers
+    drawn, mask, voxels = layers.proposal, layers.mask, layers.proposed
+    assert voxels.shape == mask.data.shape and voxels.any() and drawn.contour == 1
+    parts = np.array([1, drawn.data.shape[1] // voxels.shape[1], drawn.data.shape[2] // voxels.shape[2]])
+    assert parts[1] == parts[2] > 1 and 200 < max(drawn.data.shape[1:]) < 400
+    for place in np.argwhere(drawn.data)[::7]:
+        voxel = tuple(np.round(mask.world_to_data(drawn.data_to_world(place))).astype(int))
+        assert voxel == tuple(place // parts) and voxels[voxel] == drawn.data[tuple(place)]
+    assert (drawn.data > 0).sum() == (voxels > 0).sum() * parts.prod()
+    assert all(layer.interpolation2d == "linear" for layer in layers.pictures.layers.values())
+    assert [layer for layer in dock.viewer.layers if layer in (mask, drawn)] == [mask, drawn], "outlines lie on top"
+    press(dock, Key.Key_J)
+    settle(dock, lambda: dock.review.reviewer.on_screen)
+    assert layers.proposal is drawn and layers.proposed.any() and drawn.contour == 1
+
+
 def test_holding_q_hides_the_mask_until_it_is_let_go(on_case):
     dock, window = on_case, on_case.window().windowHandle()
     QTest.keyPress(window, Key.Key_Q)
@@ -567,7 +588,7 @@ def test_what_is_painted_on_a_proposal_is_never_hidden_by_accepting_it(dock, pro
     dock.viewer.layers.selection.active = desk.layers.proposal
     press(dock, Key.Key_P)
     assert str(desk.layers.proposal.mode) == "pan_zoom"
-    item, proposal = reviewer.current, int((desk.layers.proposal.data == 1).sum())
+    item, proposal = reviewer.current, int((desk.layers.proposed == 1).sum())
     desk.layers.set_mode("paint")
     for _ in range(2):
         paint(dock)
@@ -604,7 +625,7 @@ def test_a_click_on_the_row_that_is_shown_changes_nothing(dock, proposed, settle
     session.open_project(proposed)
     dock.show_tab("Review")
     settle(dock, lambda: reviewer.on_screen)
-    item, proposal = reviewer.current, int((desk.layers.proposal.data == 1).sum())
+    item, proposal = reviewer.current, int((desk.layers.proposed == 1).sum())
     press(dock, Key.Key_C)
     paint(dock)
     _row_clicked(dock, item)

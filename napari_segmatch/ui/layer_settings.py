@@ -19,6 +19,8 @@ AXES = ("slice", "row", "column")
 
 OPACITY = 0.45
 """Of a mask that is not an outline."""
+_FINE = 256
+"""An outline is about so many times thinner than its slice is wide."""
 
 
 @contextmanager
@@ -67,18 +69,34 @@ class Fit:
         return camera.zoom, tuple(camera.center[-2:]), tuple(camera.angles)  # the depth is the slice's
 
 
-def outline(layer: Labels, thickness: int, opacity: float) -> None:
-    """Each of these settings makes napari draw the layer anew."""
+def outline(layer: Labels, outlined: bool, opacity: float) -> None:
+    """Draw the edges of masks, or all of them; each of these settings makes napari draw the layer anew."""
+    thickness = max(1, round(max(layer.data.shape[1:]) / _FINE)) if outlined else 0
     if layer.contour != thickness:
         layer.contour = thickness
-    opacity = opacity if thickness else OPACITY
+    opacity = opacity if outlined else OPACITY
     if layer.opacity != opacity:
         layer.opacity = opacity
 
 
-def rescale(layer: Layer, spacing: Sequence[float]) -> None:
-    if not np.allclose(layer.scale, spacing):
-        layer.scale = spacing
+def rescale(layer: Layer, spacing: Sequence[float], parts: int = 1) -> None:
+    """Give a layer its place in mm; each of a slice's voxels has ``parts`` x ``parts`` pixels of it."""
+    scale = np.divide(spacing, (1, parts, parts))
+    translate = (0, *((scale - spacing) / 2)[1:])  # napari's numbers are those of centres
+    if not np.allclose(layer.scale, scale):
+        layer.scale = scale
+    if not np.allclose(layer.translate, translate):
+        layer.translate = translate
+
+
+def parts_of(side: int) -> int:
+    """Return in how many parts a voxel is drawn where slices are small, so that an outline is thin."""
+    return max(1, round(_FINE / side))
+
+
+def in_parts(labels: np.ndarray, parts: int) -> np.ndarray:
+    """Return labels (..., y, x) with ``parts`` x ``parts`` pixels for each voxel."""
+    return labels.repeat(parts, axis=-2).repeat(parts, axis=-1) if parts > 1 else labels
 
 
 def lock(layer: Layer) -> None:

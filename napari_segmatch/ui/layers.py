@@ -18,9 +18,11 @@ from .layer_settings import (
     Fit,
     colormap,
     drawn_once,
+    in_parts,
     is_in,
     lock,
     outline,
+    parts_of,
     polygon_begun,
     rescale,
     unbox_brush,
@@ -51,11 +53,10 @@ class Layers:
         self.pictures = Pictures(viewer, self._first_place)
         self.mask: Labels | None = None
         self.proposal: Labels | None = None
-        self.outlined = False
+        self.proposed = np.zeros((0, 0, 0), np.uint8)  # what it shows, voxel by voxel, in view order
+        self.outlined = self._working = False
         self._classes: tuple[str, ...] = ()
         self.colours, self.proposal_colours = palette(("",), {})
-        self._thickness = 2
-        self._working = False
         self._hidden: list[Layer] = []
         self._fit = Fit(viewer)
         viewer.layers.events.removed.connect(self._on_removed)
@@ -88,14 +89,13 @@ class Layers:
         spacing = volume.geometry.spacing
         first = not self._ours()
         self._working = True
-        self._thickness = 1 if max(labels.shape[1:]) <= 160 else 2
+        self.proposed = np.zeros(labels.shape, np.uint8)
         try:
             with drawn_once(self._ours()):
                 views = {name: flip.to_view(volume.pixels[channel]) for channel, name in enumerate(names)}
                 self.pictures.show(views, present, spacing)
-                empty = np.zeros(labels.shape, np.uint8)
-                self.proposal = self._show_labels(self.proposal, PROPOSAL, flip.to_view(empty), spacing, recolour)
                 self.mask = self._show_labels(self.mask, MASK, flip.to_view(labels), spacing, recolour)
+                self.proposal = self._show_labels(self.proposal, PROPOSAL, self.proposed, spacing, recolour)
                 self.set_outline(self.outlined)
                 self.set_proposal_outline(True)
         finally:
@@ -125,24 +125,27 @@ class Layers:
     def _show_labels(
         self, layer: Labels | None, name: str, data: np.ndarray, spacing: Sequence[float], recolour: bool
     ) -> Labels:
-        colours = self.colours if name == MASK else self.proposal_colours
+        mine = name == MASK
+        colours, parts = (self.colours, 1) if mine else (self.proposal_colours, parts_of(max(data.shape[1:])))
+        data = in_parts(data, parts)
         if layer is not None and self._alive(layer):
             layer.data = data
-            rescale(layer, spacing)
+            rescale(layer, spacing, parts)
             layer.editable = False  # forgets napari's own undo steps, which belong to the case before
-            layer.editable = name == MASK  # a stroke on what the machine says would be nobody's
+            layer.editable = mine  # a stroke on what the machine says would be nobody's
             if recolour:
                 layer.colormap = colormap(colours)
             return layer
-        layer = Labels(data, name=name, scale=spacing, units="mm", axis_labels=AXES, opacity=OPACITY)
+        layer = Labels(data, name=name, units="mm", axis_labels=AXES, opacity=OPACITY)
+        rescale(layer, spacing, parts)
         layer.colormap = colormap(colours)
         layer.brush_size = max(4, min(data.shape[1:]) // 24)
-        if name == MASK:
+        if mine:
             layer.events.paint.connect(self._on_paint)
             layer.events.mode.connect(self._on_mode)
             layer.events.selected_label.connect(self._keep_to_classes)
         self.viewer.layers.append(layer)
-        layer.editable = name == MASK
+        layer.editable = mine
         lock(layer)
         return layer
 
@@ -200,9 +203,10 @@ class Layers:
     def show_proposal(self, slices: Mapping[int, np.ndarray]) -> None:
         """Show what is proposed for some slices, z and labels in view order, and nothing on the others."""
         if self.proposal is not None:
-            self.proposal.data[...] = 0
+            self.proposed[...] = self.proposal.data[...] = 0
             for z, labels in slices.items():
-                self.proposal.data[z] = np.where(labels == NOT_ANNOTATED, 0, labels)
+                self.proposed[z] = np.where(labels == NOT_ANNOTATED, 0, labels)
+                self.proposal.data[z] = in_parts(self.proposed[z], self.proposal.data.shape[1] // len(labels))
             self.proposal.refresh(extent=False, thumbnail=False, highlight=False)
 
     def choose_class(self, label: int) -> None:
@@ -219,11 +223,11 @@ class Layers:
     def set_outline(self, outlined: bool) -> None:
         self.outlined = outlined
         if self.mask is not None:
-            outline(self.mask, self._thickness if outlined else 0, 0.9)
+            outline(self.mask, outlined, 0.9)
 
     def set_proposal_outline(self, outlined: bool) -> None:
         if self.proposal is not None:
-            outline(self.proposal, self._thickness if outlined else 0, 1.0)
+            outline(self.proposal, outlined, 1.0)
 
     def peek(self, hide: bool) -> None:
         """Hide the masks while a key is held, and show again just those that were visible."""

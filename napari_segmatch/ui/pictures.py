@@ -47,6 +47,7 @@ class Pictures:
         if layer is None or not is_in(self._viewer, layer):
             layer = Image(pixels, name=name, scale=spacing, units="mm", axis_labels=AXES, contrast_limits=limits)
             layer.blending = "translucent_no_depth"  # in 3D masks shine through
+            layer.interpolation2d = "linear"  # as radiologists know it; squares hide what small slices show
             layer.visible = visible
             self.layers[name] = layer
             self._viewer.layers.insert(self._place(), layer)

@@ -125,11 +125,11 @@ class Planes(QWidget):
         self.redraw()
 
     def redraw(self) -> None:
-        mask, proposal, canvas = self.desk.layers.mask, self.desk.layers.proposal, self.parent()
-        if not self._on or not self.desk.count or mask is None or proposal is None or not isinstance(canvas, QWidget):
+        mask, canvas = self.desk.layers.mask, self.parent()
+        if not self._on or not self.desk.count or mask is None or not isinstance(canvas, QWidget):
             return
         self.point[0] = self.desk.layers.z
-        self._place(self._make(np.asarray(mask.data), np.asarray(proposal.data), mask.scale), canvas)
+        self._place(self._make(np.asarray(mask.data), self.desk.layers.proposed, mask.scale), canvas)
         self.update()
 
     def _make(self, mask: np.ndarray, proposal: np.ndarray, spacing: Sequence[float]) -> list[Tile]:
