@@ -69,7 +69,9 @@ def predict_cases(
         single = _in_one_part(project, loaded, parts)
         jobs = _reading_jobs(project, found, loaded.sequences, choices or {})
         _refuse_overwriting(out, [name for name, _ in jobs], project, found)
-        header = ("case", "slice", "score", "verdict", *(f"{name}_score" for name in loaded.classes), "left_out")
+        header = (
+            "case", "slice", "z", "score", "verdict", *(f"{name}_score" for name in loaded.classes), "left_out",
+        )  # fmt: skip
         rows: list[tuple[object, ...]] = []
         try:
             for name, ready in _ahead((name, partial(prepared, read)) for name, read in jobs):
@@ -81,7 +83,7 @@ def predict_cases(
                         write_atomic(out / SCORES, csv_text(header, rows).encode())
                     note = "SegMatch prediction, not reviewed; research use only"
                     write_atomic(out / f"{name}.nii.gz", encode_labels(prediction.labels, geometry, note))
-                    rows += scores_rows(name, prediction)
+                    rows += scores_rows(name, geometry, prediction)
                 except (ImportProblem, RuntimeError, MemoryError) as error:
                     problem = _sentence(error)
                 yield name, problem, len(jobs)

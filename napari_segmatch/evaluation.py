@@ -134,7 +134,8 @@ def _told(folder: Path) -> Told:
             slices = {}
             for row in table:
                 scores = [_chance(row[f"{name}_score"]) for name in classes]
-                slices[row["case"], int(row["slice"])] = row["verdict"] == "accepted", scores
+                z = int(row["z"] if "z" in row else row["slice"])  # which it was until slices were counted as on screen
+                slices[row["case"], z] = row["verdict"] == "accepted", scores
             return Told(classes, slices)
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise ImportProblem(

@@ -84,7 +84,8 @@ def test_whole_way_through_the_shell(world, tmp_path):
         assert mask.shape == image.shape
         assert np.allclose(mask.affine, image.affine)
     rows = list(csv.DictReader((out / "scores.csv").open()))
-    assert list(rows[0]) == ["case", "slice", "score", "verdict", "lesion_score", "left_out"]
+    assert list(rows[0]) == ["case", "slice", "z", "score", "verdict", "lesion_score", "left_out"]
+    assert [(row["slice"], row["z"]) for row in rows[:2]] == [("4", "0"), ("3", "1")], "the window counts from the head"
     assert len(rows) == 20
     evaluated = segmatch("evaluate", out, world / "images", "--mask", "{case}/mask.nii.gz")
     assert "mean dice" in evaluated.stdout
@@ -476,8 +477,8 @@ def judged_folder(tmp_path):
     for folder, labels_of in (("truth", truth), ("masks", mask)):
         (tmp_path / folder).mkdir()
         write_labels(tmp_path / folder / "x.nii.gz", labels_of, geometry((3, 8, 8)))
-    lines = ["x,0,0.9,accepted,0.9,0.9,0", "x,1,0.4,rejected,0.9,0.4,0", "x,2,0.8,accepted,0.8,,0"]
-    header = "case,slice,score,verdict,a_score,b_score,left_out"
+    lines = ["x,3,0,0.9,accepted,0.9,0.9,0", "x,2,1,0.4,rejected,0.9,0.4,0", "x,1,2,0.8,accepted,0.8,,0"]
+    header = "case,slice,z,score,verdict,a_score,b_score,left_out"
     (tmp_path / "masks" / "scores.csv").write_text("\n".join([header, *lines]))
     return tmp_path / "masks", {"x": tmp_path / "truth" / "x.nii.gz"}
 
@@ -494,7 +495,8 @@ def test_evaluation_says_what_scores_were_worth(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("0.4,0", "much,0"), ("0.4,0", "nan,0"), ("0.4,0", "40,0"), ("verdict", "word"), ("x,1", "x,one")]
+    ("old", "new"),
+    [("0.4,0", "much,0"), ("0.4,0", "nan,0"), ("0.4,0", "40,0"), ("verdict", "word"), (",1,0", ",one,0")],
 )
 def test_scores_that_somebody_changed_are_one_sentence(tmp_path, old, new):
     masks, truths = judged_folder(tmp_path)
@@ -502,6 +504,15 @@ def test_scores_that_somebody_changed_are_one_sentence(tmp_path, old, new):
     path.write_text(path.read_text().replace(old, new))
     with pytest.raises(ImportProblem, match="is not as predict writes it: predict anew"):
         list(evaluate_folder(masks, truths))
+
+
+def test_scores_from_before_slices_were_counted_as_on_the_screen_are_read_as_they_were(tmp_path):
+    """There *slice* was what *z* is now."""
+    masks, truths = judged_folder(tmp_path)
+    lines = list(evaluate_folder(masks, truths))
+    rows = [line.split(",") for line in (masks / "scores.csv").read_text().splitlines()]
+    (masks / "scores.csv").write_text("\n".join(",".join([row[0], *row[2:]]) for row in rows).replace(",z,", ",slice,"))
+    assert list(evaluate_folder(masks, truths)) == lines
 
 
 def test_masks_without_scores_are_evaluated_as_before(tmp_path):

@@ -818,9 +818,9 @@ def test_export_says_where_each_slice_is_from(project, tmp_path):
     assert not (tmp_path / "checked" / "d.nii.gz").exists()
     project.export(tmp_path / "all", include_accepted=True)
     slices = (tmp_path / "all" / "slices.csv").read_text()
-    assert 'd,1,"accepted proposal, not checked"' in slices
-    assert "c,0,checked" in slices
-    assert "c,1,not annotated" in slices
+    assert 'd,3,1,"accepted proposal, not checked"' in slices, "slice 3 of 4 from the head is index 1 in the file"
+    assert "c,4,0,checked" in slices
+    assert "c,3,1,not annotated" in slices
     volumes = (tmp_path / "all" / "volumes.csv").read_text()
     assert re.search(r"^a,lesion,[\d.]+,all slices checked$", volumes, re.M)
     assert re.search(r"^c,lesion,[\d.]+,checked slices only$", volumes, re.M)
@@ -860,7 +860,7 @@ def test_a_slice_that_is_finished_while_an_export_begins_is_exported_as_it_was_f
 
     monkeypatch.setattr(Project, "proposals", meanwhile)
     project.export(tmp_path / "out", include_accepted=True)
-    assert "d,1,checked" in (tmp_path / "out" / "slices.csv").read_text()
+    assert "d,3,1,checked" in (tmp_path / "out" / "slices.csv").read_text()
     assert not nib.load(tmp_path / "out" / "d.nii.gz").get_fdata().any()
 
 

@@ -1,5 +1,6 @@
 """The real window through the whole loop, with keys and clicks only; and closing it at any moment of it."""
 
+import csv
 import threading
 
 import numpy as np
@@ -142,7 +143,10 @@ def test_the_whole_loop_with_keys_and_clicks(dock, project, settle, tmp_path):
     click(dock.export.button)
     settle(dock, lambda: dock.export.list.count() > 0)
     assert (tmp_path / "out" / "case-02.nii.gz").exists()
-    assert "leaks out" in (tmp_path / "out" / "decisions.csv").read_text()
+    rows = list(csv.DictReader((tmp_path / "out" / "decisions.csv").open()))
+    assert "leaks out" in {row["reason"] for row in rows}
+    grids = {case.id: case.geometry for case in session.cases}
+    assert all(int(row["slice"]) == grids[row["case"]].slice_number(int(row["z"])) for row in rows)
     assert not dock.banner.sentence
 
 

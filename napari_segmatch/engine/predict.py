@@ -169,10 +169,10 @@ def _pseudo_masks(
         yield PseudoMask(region, labels.numpy(), float(selection.score[index]), verdict, agreed, margins[index])
 
 
-def scores_rows(case: str, prediction: Prediction) -> Sequence[tuple[str | int, ...]]:
-    """Return a line for each slice: case, slice, score, verdict, score of each class that is there, voxels left out."""
+def scores_rows(case: str, geometry: Geometry, prediction: Prediction) -> Sequence[tuple[str | int, ...]]:
+    """Return a line for each slice: case, number on screen, z, score, verdict, score of each class, voxels left out."""
     return [
-        (case, z, f"{score:.4f}", "accepted" if accepted else "rejected",
+        (case, geometry.slice_number(z), z, f"{score:.4f}", "accepted" if accepted else "rejected",
          *("" if each != each else f"{each:.4f}" for each in by_class), int(left_out))
         for z, (score, accepted, by_class, left_out) in enumerate(
             zip(prediction.scores, prediction.accepted, prediction.class_scores, prediction.left_out, strict=True)

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 SHOWN = 6
 """Cases that are left out and named."""
 
-DECISION_COLUMNS = ("decision", "proposal", "case", "slice", "verdict", "score", "said by discriminator", "run",
-                    "by", "at", "seconds", "reason")  # fmt: skip
+DECISION_COLUMNS = ("decision", "proposal", "case", "slice", "z", "verdict", "score", "said by discriminator",
+                    "run", "by", "at", "seconds", "reason")  # fmt: skip
 
 
 def export_project(
@@ -38,7 +38,7 @@ def export_project(
 
     Each mask has its source file's shape, axis order and affine, and a fresh header. Slices that nobody finished and
     voxels that are not annotated are 0 in it, or what the layout has for them; ``slices.csv`` says of every slice where
-    its labels are from.
+    its labels are from. Tables count slices as the window does, from 1 and the head, and have the file's index as z.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def export_project(
             continue
         written += _written(folder, files, images, written, decisions)
         exported.append(case.id)
-        slices += [(case.id, z, _origin(z, case, mine)) for z in range(case.shape[0])]
+        slices += [(case.id, case.geometry.slice_number(z), z, _origin(z, case, mine)) for z in range(case.shape[0])]
         volumes += _volumes(case, labels, project.classes, note)
     if not written:
         nothing = "There is nothing to export yet: mark a slice as done, or accept a proposal, first."
@@ -80,7 +80,7 @@ def export_project(
         write_atomic(folder / name, text.encode())
         written.append(folder / name)
     tables = [
-        _write_csv(folder / "slices.csv", ("case", "slice", "labels"), slices),
+        _write_csv(folder / "slices.csv", ("case", "slice", "z", "labels"), slices),
         _write_csv(folder / "volumes.csv", ("case", "class", "ml", "from"), volumes),
         _write_csv(decisions, DECISION_COLUMNS, decided),  # the last one: it tells a whole export
     ]
@@ -154,12 +154,13 @@ def _volumes(case: Case, labels: np.ndarray, classes: Sequence[str], note: str) 
 
 
 def _decision_rows(project: Project) -> list[tuple[Any, ...]]:
-    rows = []
+    rows, grids = [], {case.id: case.geometry for case in project.cases}
     for item in project.decisions():
         about = project.proposal(item.proposal)
+        number = grids[about.case].slice_number(about.z) if about.case in grids else ""  # of a removed case
         rows.append(
-            (item.id, about.id, about.case, about.z, item.verdict or "taken back", f"{about.score:.3f}", about.verdict,
-             about.run, item.actor, item.at, item.seconds, item.reason or "")
+            (item.id, about.id, about.case, number, about.z, item.verdict or "taken back", f"{about.score:.3f}",
+             about.verdict, about.run, item.actor, item.at, item.seconds, item.reason or "")
         )  # fmt: skip
     return rows
 
