@@ -39,8 +39,6 @@ class CaseSession(KeepingSession):
     """Proposals of these cases, a set of ids, came or went."""
     decided = Signal(object)
     """The proposals with these numbers have another word of a person, or none any more."""
-    colours_changed = Signal()
-    """A class has another colour."""
     mask_saved = Signal(str)
     """A mask of this case is on disk."""
     exported = Signal(list)
@@ -51,7 +49,6 @@ class CaseSession(KeepingSession):
         self._cases: list[Case] = []
         self._place: dict[str, int] = {}
         self.proposals = Ledger()
-        self.colours: dict[str, str] = {}
         self.saved_at: float | None = None
         self._last_save: dict[str, Future[Any]] = {}
         self._clock = 0
@@ -65,16 +62,23 @@ class CaseSession(KeepingSession):
         self.open_project(path)
 
     def open_project(self, path: Path) -> None:
-        """Open a project; if another window has it open, only to look at."""
+        """Open a project; if another window has it open, only to look at. One that opens by half is closed again."""
         if self.project is not None and self.project.path.resolve() == path.resolve():
-            self.close_project()
-        self._use(*self._hold(path))
+            self._leave()
+        project, lock = self._hold(path)
+        self._leave()
+        try:
+            self._use(project, lock)
+        except BaseException:
+            self._leave()
+            raise
+
+    def _leave(self) -> None:
+        self.close_project()
+        self.project_changed.emit()  # nobody is to ask about its cases while another is read, or where none opens
 
     def _use(self, project: Project, lock: WindowLock) -> None:
-        self.close_project()
-        self.project_changed.emit()  # so that nobody asks about cases of the last one while this one is read
         self._keep(project, lock)
-        self.colours = dict(project.colours)
         self._opened(project)
         self._reload()
         self.project_changed.emit()
@@ -111,13 +115,6 @@ class CaseSession(KeepingSession):
         self.cases_changed.emit()
         self.proposals_changed.emit(before.union(self.proposals.columns.cases))
         self._renew_asides()
-
-    def set_colour(self, name: str, colour: str) -> None:
-        """Give a class a colour, as "#rrggbb"; exports carry it."""
-        if not self.refuses():
-            chosen = self.colours = {**self.colours, name: colour}
-            self._save([], lambda: self._open().set_colours(chosen))
-            self.colours_changed.emit()
 
     # cases -----------------------------------------------------------------------------------------------
 

@@ -31,9 +31,12 @@ class TrainingSession(AddingSession):
     """A training is about to begin, anew or from a checkpoint; what goes wrong from here on is its own."""
     run_ended = Signal(str)
     """The training that was watched is over: the run's state."""
+    colours_changed = Signal()
+    """A class has another colour."""
 
     def __init__(self) -> None:
         super().__init__()
+        self.colours: dict[str, str] = {}
         self.run: Run | None = None
         self.run_state: RunState | None = None
         self.history = History()
@@ -44,6 +47,7 @@ class TrainingSession(AddingSession):
 
     def _opened(self, project: Project) -> None:
         super()._opened(project)
+        self.colours = dict(project.colours)
         runs = project.runs()
         self._watch(runs[-1][0] if runs else None)
 
@@ -90,6 +94,13 @@ class TrainingSession(AddingSession):
             if not self._knows_all_classes():
                 raise ProjectError(f"Run {self.run.id} does not know all classes that there are now: start a new one.")
             self._train(self.run, mode, resume=True)
+
+    def set_colour(self, name: str, colour: str) -> None:
+        """Give a class a colour, as "#rrggbb"; exports carry it."""
+        if not self.refuses():
+            chosen = self.colours = {**self.colours, name: colour}
+            self._save([], lambda: self._open().set_colours(chosen))
+            self.colours_changed.emit()
 
     def set_classes(self, names: Sequence[str], reopen: bool = False) -> None:
         """Rename classes and add some behind them; the project is opened anew for it, so nothing may be under way.
