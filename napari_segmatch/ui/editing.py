@@ -69,6 +69,7 @@ class Editing(QObject):
         self.labels, self.strokes, self.drawn = labels, Strokes(labels), painted(labels)
         self._known = labels.copy()  # what the disk holds, as far as this window has heard
         self._dirty: set[int] = set()
+        self._finished: set[int] = set()  # on which done was pressed, and nothing has been changed since
 
     @property
     def case(self) -> Case | None:
@@ -193,6 +194,7 @@ class Editing(QObject):
         if slices:
             self.drawn[slices] = painted(self.labels[slices])
             self._dirty.update(slices)
+            self._finished.difference_update(slices)
             self._timer.start()
             self.session.journal(self.case_id, {z: self.labels[z] for z in slices})
             self.session.remember_place(self.case_id, self.z)
@@ -206,6 +208,7 @@ class Editing(QObject):
         self._known[z] = labels
         self.drawn[[z]] = painted(self.labels[[z]])
         self._dirty.discard(z)
+        self._finished.discard(z)
         self.layers.refresh_mask()
         self.labels_changed.emit()
         self.draft_changed.emit()
@@ -213,13 +216,18 @@ class Editing(QObject):
     # saving ----------------------------------------------------------------------------------------------
 
     def save(self, done: tuple[int, ...] = (), reopen: tuple[int, ...] = ()) -> None:
-        """Save what changed, in the background; finish or reopen slices on the way."""
+        """Save what changed, in the background; finish or reopen slices on the way.
+
+        Slices whose save was refused go along, as done if they were to be.
+        """
         self._note_strokes()
         self._timer.stop()
         if not self.case_id or self.session.project is None:
             return
-        finished = {*self.done, *done} - set(reopen)
+        self._finished = {*self._finished, *done} - set(reopen)
         slices = {z: self.labels[z] for z in {*self._dirty, *done}}
+        done = tuple(self._finished & slices.keys())
+        finished = {*self.done, *done} - set(reopen)
         slices = {z: np.where((s == NOT_ANNOTATED) & (z in finished), np.uint8(0), s) for z, s in slices.items()}
         if slices or reopen:
             self._dirty.clear()
