@@ -11,6 +11,7 @@ import pytest
 from qtpy.QtCore import Qt
 
 from napari_segmatch.errors import ImportProblem, ProjectError
+from napari_segmatch.locks import WINDOW, FileLock
 from napari_segmatch.project import Project, journal
 from napari_segmatch.ranking import is_blind
 from napari_segmatch.session import Session
@@ -188,11 +189,41 @@ def test_where_the_rescued_strokes_lie_is_still_said_when_the_project_is_closed(
     settle(dock, lambda: bool(dock.session.trouble))
     dock.cases._close()
     assert dock.session.project is None and "segmatch recover" in dock.banner.sentence
+    dock.cases._try(dock.session.open_project, tmp_path / "gone")
+    assert "segmatch recover" in dock.banner.sentence and "no project folder gone" in dock.banner.sentence
     dock.session.open_project(other)
     assert "segmatch recover" in dock.banner.sentence
     dock.banner.dismiss()
     dock.session.open_project(other)
     assert not dock.banner.sentence
+
+
+def test_a_project_that_cannot_be_opened_again_leaves_nothing_on_the_screen(on_case, project):
+    """It was closed to be opened again: its case and its lists would be nobody's."""
+    dock = on_case
+    (project / "segmatch.db").rename(project / "elsewhere.db")
+    dock.cases._try(dock.session.open_project, project)
+    assert dock.session.project is None and "is not a SegMatch project" in dock.banner.sentence
+    assert not dock.desk.case_id and dock.desk.layers.mask is None and not dock.annotate._case.count()
+    assert dock.cases._body.isHidden() and not dock.cases._start.isHidden()
+    (project / "elsewhere.db").rename(project / "segmatch.db")
+    dock.cases._try(dock.session.open_project, project)
+    assert dock.session.project is not None and not dock.session.project.readonly
+
+
+def test_a_project_that_opens_by_half_is_closed_again(on_case, project, tmp_path, monkeypatch):
+    """A damaged row is found when the database is open already: whoever repairs it must find the project free."""
+    dock, other = on_case, shutil.copytree(project, tmp_path / "other")
+
+    def damaged(_):
+        raise ProjectError("The database of other is damaged.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("napari_segmatch.project.Project.runs", damaged)
+        dock.cases._try(dock.session.open_project, other)
+    assert dock.session.project is None and "damaged" in dock.banner.sentence and not dock.annotate._case.count()
+    with FileLock(other / WINDOW) as lock:
+        assert lock.held
 
 
 def test_leafing_through_cases_does_not_wait_for_each(on_case, settle):
@@ -391,6 +422,36 @@ def test_what_was_to_be_saved_behind_a_refused_save_is_no_conflict(on_case, sett
     assert session.asides == [] and (session.mask("case-03")[5, :, :9] == 1).all()
 
 
+@pytest.mark.parametrize("then", ["another slice", "more strokes", "undo"])
+def test_done_that_was_refused_is_saved_with_the_strokes(on_case, settle, monkeypatch, then):
+    """It need not be pressed again, unless the person has gone on with the slice or opened it again meanwhile."""
+    dock, session = on_case, on_case.session
+    save, both_wait = session.project.save_slices, threading.Event()
+
+    def refuse(*_, **__):
+        assert both_wait.wait(20)
+        raise ProjectError("The mask of case-03 is damaged.")
+
+    monkeypatch.setattr(session.project, "save_slices", refuse)
+    dock.desk.z = 5
+    paint(dock)
+    dock.annotate.actions["done"]()
+    if then == "undo":
+        dock.annotate.actions["undo"]()
+    both_wait.set()
+    settle(dock, lambda: not session.is_saving)
+    assert 5 not in dock.desk.done
+    monkeypatch.setattr(session.project, "save_slices", save)
+    z = 5 if then == "more strokes" else 6
+    labels = dock.desk.labels[z].copy()
+    labels[:3] = 1
+    dock.desk.write({z: labels})
+    dock.desk.save()
+    settle(dock, lambda: not session.is_saving and (session.mask("case-03")[z, :3] == 1).all())
+    assert is_draft(session.mask("case-03")[5])
+    assert dock.desk.done == ((5,) if then == "another slice" else ())
+
+
 def test_a_sheet_shows_what_is_open_when_it_opens(dock, proposed, settle):
     """Its masks are read first: what is rejected meanwhile, or still being saved as a draft, is not on it."""
     session, desk, reviewer = dock.session, dock.desk, dock.review.reviewer
@@ -462,6 +523,45 @@ def test_a_mask_whose_acceptance_is_refused_leaves_the_screen(dock, proposed, se
     reviewer.accept()
     settle(dock, lambda: "has been labelled since" in dock.banner.sentence)
     settle(dock, lambda: dock.desk.case_id == item.case and np.array_equal(dock.desk.labels[item.z], theirs))
+
+
+@pytest.mark.parametrize("way", ["finished", "accepted", "removed"])
+def test_a_correction_ends_in_words_when_somebody_else_finishes_its_slice(dock, proposed, settle, way):
+    """In a shell, on a share. What was painted is the person's to take or to leave, and the review goes on."""
+    session, desk, reviewer = dock.session, dock.desk, dock.review.reviewer
+    session.open_project(proposed)
+    dock.show_tab("Review")
+    dock.review.filter.order.setCurrentText("by case")
+    settle(dock, lambda: reviewer.on_screen)
+    item = reviewer.current
+    reviewer.correct()
+    theirs = np.zeros(desk.labels.shape[1:], np.uint8)
+    theirs[3:6] = 1
+    with Project.open(proposed) as shell:
+        if way == "removed":
+            shell.remove_case(item.case)
+        elif way == "accepted":
+            shell.decide(item, "accepted", theirs)
+        else:
+            shell.save_slices(item.case, {item.z: theirs}, done=[item.z])
+    paint(dock)
+    desk.save()
+    settle(dock, lambda: not reviewer.correcting and not session.is_saving and not session._jobs.pending("read"))
+    assert "your correction has ended" in dock.status._message.text()
+    if way == "removed":
+        assert f"no case '{item.case}'" in dock.banner.sentence
+        session.restore_case(item.case)
+        settle(dock, lambda: session.known(item.case) is not None)
+        session.open_project(proposed)
+    (aside,) = session.asides
+    assert aside.slices == (item.z,) and is_draft(session.aside_labels(aside)[item.z])
+    assert way == "removed" or np.array_equal(session.mask(item.case)[item.z] == 1, theirs == 1)
+    dock.show_tab("Review")
+    reviewer.go(1)
+    settle(dock, lambda: reviewer.on_screen)
+    seen = reviewer.current
+    reviewer.accept()
+    settle(dock, lambda: not session.is_saving and seen.z in session.case(seen.case).labelled)
 
 
 @pytest.mark.parametrize("way", ["accept", "correct"])

@@ -23,6 +23,8 @@ class Reviewer(Showing):
     """The step before the first stroke of a correction."""
     _stroke_undone: int | None = None
     """On which proposal a stroke was undone last, not a decision."""
+    _was_done = False
+    """Whether the slice was finished when its correction began."""
 
     # deciding --------------------------------------------------------------------------------------------
 
@@ -42,9 +44,10 @@ class Reviewer(Showing):
 
     def _draft(self, item: Proposal) -> np.ndarray:
         """Return where (y, x) the person has painted on the slice, as far as it is not done."""
-        mine = self.desk.labels[item.z]
-        done = item.z in self.desk.done or item.decision in ("accepted", "corrected")
-        return in_structure(mine) & (not done)
+        return in_structure(self.desk.labels[item.z]) & (not self._is_done(item))
+
+    def _is_done(self, item: Proposal) -> bool:
+        return item.z in self.desk.done or item.decision in ("accepted", "corrected")
 
     def _painted_over(self, item: Proposal) -> np.ndarray | None:
         """Return the slice as it was when the proposal came, if the person has painted on it since."""
@@ -145,7 +148,7 @@ class Reviewer(Showing):
         shown = self._painted_over(item)
         if shown is not None:
             own |= mine != shown
-        self._before, self.correcting = mine, True
+        self._before, self.correcting, self._was_done = mine, True, self._is_done(item)
         self.hint.emit("")
         self.desk.write({item.z: np.where(own, mine, preview.labels)})
         self._copied = self.desk.strokes.last
@@ -166,6 +169,20 @@ class Reviewer(Showing):
         if self.correcting:
             self._leave_correction()
             self.session.message.emit("The correction is not finished; what you painted is kept as a draft.", False)
+
+    def refresh(self) -> None:
+        """Take the current proposal anew; a correction ends whose slice somebody else has finished, or whose case is gone."""
+        item = self.current
+        super().refresh()
+        if not self.correcting or item is None:
+            return
+        case = self.session.known(item.case)
+        if case is None or (item.z in case.labelled and not self._was_done):
+            self._leave_correction()
+            self.desk.save()
+            what = "The slice was finished" if case is not None else f"{item.case} was taken out of the project"
+            words = f"{what} elsewhere meanwhile: your correction has ended, and what you painted is kept."
+            self.session.message.emit(words, False)
 
     def _save_correction(self) -> None:
         if words := self.desk.layers.call_brush_back():
