@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError
@@ -91,7 +93,7 @@ class TrainConfig:
     )  # fmt: skip
     directions: str | None = _setting(
         None, "Which way the network sees slices, by where their voxels' numbers grow to: LPS is left, back and up. "
-        "Cases that are stored otherwise are turned for it; empty takes the way of most cases",
+        "Cases that are stored otherwise are turned for it; empty takes that of the weights, else that of most cases",
         choices=DIRECTIONS,
     )  # fmt: skip
     network: str = _setting("unet", "unet, basic-unet, segresnet, or your own as package.module:function")
@@ -237,15 +239,28 @@ def fitted(config: TrainConfig, grids: Iterable[Geometry]) -> TrainConfig:
 def suited(config: TrainConfig, grids: Iterable[Geometry]) -> TrainConfig:
     """Return the configuration with what it leaves to the cases as most cases with such grids have it.
 
-    Slices that lie close to each other are seen together, and all the same way round.
+    Slices that lie close to each other are seen together, and all the same way round: that of the weights to start
+    from, if it is known.
     """
     grids = list(grids)
     close = [grid.known and grid.spacing[0] <= CLOSE * max(grid.spacing[1:]) for grid in grids]
     ways = Counter(filter(None, map(directions, grids)))
     return config.replace(
         neighbours=int(2 * sum(close) > len(close)) if config.neighbours is None else config.neighbours,
-        directions=config.directions or max(ways, key=ways.__getitem__, default=None),
+        directions=config.directions or learnt_way(config.weights) or max(ways, key=ways.__getitem__, default=None),
     )
+
+
+def learnt_way(weights: str) -> str | None:
+    """Return which way the network of a run's checkpoint sees slices; None if nothing beside the weights says it."""
+    if not weights:
+        return None
+    try:
+        state = json.loads(Path(weights).resolve().with_name("state.json").read_text("utf-8"))
+        way = state["config"]["directions"]
+    except (OSError, ValueError, LookupError, TypeError, RuntimeError):  # RuntimeError: links that lead in a circle
+        return None
+    return way if way in DIRECTIONS else None
 
 
 def directions(grid: Geometry) -> str:

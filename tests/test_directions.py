@@ -1,7 +1,9 @@
 """Whichever way a case is stored, the network sees it the way of most, and its masks go back to where they belong."""
 
 import dataclasses
+import itertools
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,11 +14,13 @@ from napari_segmatch.batch import predict_cases, segment_case
 from napari_segmatch.benchmark.cases import Material, split
 from napari_segmatch.benchmark.runs import Bench, Task, run
 from napari_segmatch.config import DIRECTIONS, configure, directions, fitted
+from napari_segmatch.engine.checkpoint import save_checkpoint
 from napari_segmatch.engine.data import ResidentPool
+from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.losses import one_hot
 from napari_segmatch.engine.trainer import train
 from napari_segmatch.errors import ConfigError
-from napari_segmatch.events import Evaluated, Step
+from napari_segmatch.events import Evaluated, Noted, Step
 from napari_segmatch.io import read_mask, write_image, write_labels
 from napari_segmatch.project import ProjectPool
 from napari_segmatch.runner import training
@@ -111,6 +115,24 @@ def test_a_run_takes_the_way_of_most_cases():
     assert fitted(configure(), [dataclasses.replace(ras, known=False)]).directions is None
     with pytest.raises(ConfigError, match="choose one of LPI, LPS"):
         configure(directions="front")
+
+
+def test_a_run_takes_the_way_of_the_weights_that_it_starts_from(tmp_path):
+    """A run's checkpoint says it beside them; where nobody does, a note says what was taken instead."""
+    (_, ras), config = turned(np.zeros(SHAPE), geometry(), [1, 2]), configure(size=32, features=8, device="cpu")
+    learner = Learner(config.replace(directions="LPS", neighbours=0), 1, 2)
+    known = save_checkpoint(tmp_path / "run", learner, ("lesion",), ("flair",)) / "tensors.safetensors"
+    other = shutil.copy(known, tmp_path)
+    for weights, way, noted in ((known, "LPS", 0), (other, "RAS", 1)):
+        taken = fitted(config.replace(weights=str(weights)), [ras])
+        assert taken.directions == way
+        run_ = train(TwoWays("RAS"), taken, tmp_path / way)
+        said = [event.message for event in itertools.takewhile(lambda event: not isinstance(event, Step), run_)
+                if isinstance(event, Noted)]  # fmt: skip
+        assert sum("do not say which way round their network saw slices: here it is RAS" in it for it in said) == noted
+    assert fitted(config.replace(weights=str(known), directions="RAI"), [ras]).directions == "RAI"
+    (known.parent / "state.json").write_text('{"config": {"directions": "up"}}')
+    assert fitted(config.replace(weights=str(known)), [ras]).directions == "RAS"
 
 
 def test_whoever_segments_turns_cases_and_their_masks_back(tmp_path):

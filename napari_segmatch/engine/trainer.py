@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from ..config import TrainConfig
+from ..config import TrainConfig, learnt_way
 from ..errors import ConfigError, DiskProblem, TrainingProblem
 from ..events import (
     Checkpointed,
@@ -237,6 +237,11 @@ def _anew(pool: Pool, config: TrainConfig, resume: bool) -> tuple[Learner, list[
     if config.weights:
         said = [take_weights(network, Path(config.weights)) for network in (learner.model, learner.teacher)]
         notes += said[0]
+        if config.directions and not learnt_way(config.weights):
+            notes.append(
+                f"The weights {Path(config.weights).name} do not say which way round their network saw slices: here it "
+                f"is {config.directions}. If it was another, start anew with it as the setting directions."
+            )
     return learner, notes
 
 
