@@ -22,6 +22,11 @@ def count(n: int, noun: str) -> str:
     return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
+def some(names: Sequence[str], most: int = 6) -> str:
+    """``a, b``; of more than ``most`` the first ones: ``a, b, …``."""
+    return ", ".join(names[:most]) + ", …" * (len(names) > most)
+
+
 def between_commas(text: str) -> list[str]:
     """Return what stands between the commas, without what is empty."""
     return [part.strip() for part in text.split(",") if part.strip()]

@@ -416,6 +416,21 @@ def test_no_two_cases_share_a_name_in_bids(tmp_path):
         project.export(tmp_path / "out", layout="bids")
 
 
+def test_masks_of_an_earlier_export_are_named_in_bids_too(tmp_path):
+    """There each case has a folder of its own. Images of the data set that it lies in are none of its business."""
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        for number, id in enumerate(["sub-01", "sub-02_ses-a", "sub-03"]):
+            images, mask = write_case(tmp_path / "in" / id, number)
+            project.add_case(id, images, mask, "all")
+        project.export(tmp_path / "out", layout="bids")
+        project.remove_case("sub-02_ses-a")
+        project.remove_case("sub-03")
+    write_case(tmp_path / "out" / "sub-04" / "anat")
+    said = segmatch("export", tmp_path / "p", tmp_path / "out", "--as", "bids").stdout
+    gone = "sub-02_ses-a_desc-segmatch_dseg.nii.gz, sub-03_desc-segmatch_dseg.nii.gz"
+    assert said.endswith(f"Also there, but not of this export: {gone}.\n")
+
+
 def test_an_export_never_writes_one_file_for_two_cases(tmp_path, monkeypatch):
     """Whatever a layout makes of their names."""
     monkeypatch.setitem(LAYOUTS, "nifti", lambda project, item, codes: iter([("same.nii.gz", item.case.id.encode())]))

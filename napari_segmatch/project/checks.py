@@ -10,11 +10,9 @@ import numpy as np
 
 from ..errors import ProjectError
 from ..io import SUFFIXES
-from ..texts import FORBIDDEN, good_name
+from ..texts import FORBIDDEN, good_name, some
 from ..types import MAX_CLASSES, NOT_ANNOTATED, Case, Geometry
-
-SHOWN = 6
-"""Files that a sentence lists."""
+from .layouts import BIDS_MASK
 
 
 def check_names(what: str, names: Sequence[str]) -> None:
@@ -78,13 +76,17 @@ def check_target(target: Path, images: Collection[Path], table: Path) -> Path:
 
 
 def left_over(written: Collection[Path], by: str) -> str:
-    """Name the images and masks beside files that were written now: no table tells of them. Empty if there are none."""
-    beside = {path for folder in {file.parent for file in written} for path in folder.iterdir()} - {*written}
+    """Name the images and masks beside files that were written now: no table tells of them. Empty if there are none.
+
+    In BIDS, where each case has a folder, the masks of an earlier export are looked for in those of other cases.
+    """
+    masks = f"sub-*/**/*{BIDS_MASK}.nii.gz"
+    folders = {file.parent for file in written}
+    beside = {path for folder in folders for path in (*folder.iterdir(), *folder.glob(masks))} - {*written}
     names = sorted(path.name for path in beside if path.name.lower().endswith(SUFFIXES))
     if not names:
         return ""
-    shown = ", ".join(names[:SHOWN]) + ", …" * (len(names) > SHOWN)
-    return f"Also there, but not of this {by}: {shown}."
+    return f"Also there, but not of this {by}: {some(names)}."
 
 
 def check_labels(labels: np.ndarray, case: Case, classes: int) -> np.ndarray:

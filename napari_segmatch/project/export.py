@@ -12,16 +12,13 @@ import numpy as np
 from ..errors import ProjectError, SegmatchError
 from ..fsio import write_atomic
 from ..io import Code
-from ..texts import csv_text
+from ..texts import csv_text, some
 from ..types import NOT_ANNOTATED, Case, Proposal
 from .checks import check_target
 from .layouts import LAYOUTS, Finished, descriptions
 
 if TYPE_CHECKING:
     from . import Project
-
-SHOWN = 6
-"""Cases that are left out and named."""
 
 DECISION_COLUMNS = ("decision", "proposal", "case", "slice", "z", "verdict", "score", "said by discriminator",
                     "run", "by", "at", "seconds", "reason")  # fmt: skip
@@ -126,9 +123,8 @@ def _labels(project: Project, case: Case, proposals: Mapping[int, Proposal]) -> 
 
 
 def _about_left_out(left_out: Mapping[str, str], total: int, folder: Path) -> str:
-    names = ", ".join([*left_out][:SHOWN]) + ", …" * (len(left_out) > SHOWN)
     reason = next(iter(left_out.values()))
-    many = f"{len(left_out)} of {total} cases could not be exported ({names})"
+    many = f"{len(left_out)} of {total} cases could not be exported ({some([*left_out])})"
     return f"{many}: {reason} The others are in {folder.name}."
 
 

@@ -37,6 +37,9 @@ _GENERATOR = "napari-segmatch, research use only"
 _BIDS = re.compile(r"sub-[a-zA-Z0-9]+(_ses-[a-zA-Z0-9]+)?(_(acq|ce|rec|dir|run|echo)-[a-zA-Z0-9]+)*")
 _BIDS_SESSION = re.compile(r"sub-[a-zA-Z0-9]+(_ses-[a-zA-Z0-9]+)?(?=_)")
 
+BIDS_MASK = "_desc-segmatch_dseg"
+"""How the names of our masks end in BIDS."""
+
 
 @dataclass(frozen=True, eq=False)
 class Finished:
@@ -127,7 +130,7 @@ def _bids_name(id: str) -> str:
 def _bids(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
     name = _bids_names(item.ids)[item.case.id]
     folders = [word for word in name.split("_") if word.startswith(("sub-", "ses-"))]
-    name = "/".join([*folders, "anat", f"{name}_desc-segmatch_dseg"])
+    name = "/".join([*folders, "anat", f"{name}{BIDS_MASK}"])
     yield f"{name}.nii.gz", encode_labels(item.filled(), item.case.geometry, item.note)
     yield f"{name}.tsv", bids_table(project.classes, project.colours).encode()
 
