@@ -270,7 +270,29 @@ def test_a_case_that_was_taken_out_of_the_project_is_not_said_to_be_in_it(world,
     segmatch("remove", project, "a")
     said = segmatch("add", project, tmp_path / "w" / "images", "--image", FLAIR).stderr
     assert f"a: was taken out of the project; `segmatch restore {project} a` brings it back." in said
-    assert "b: already in the project with labels or proposals, left as it is." in said
+    assert "4 cases (b, c, d, e): already in the project with labels or proposals, left as they are." in said
+
+
+def test_what_holds_for_many_cases_is_said_once(tmp_path):
+    """Of cases that are there, of those that were taken out, and of what is worth knowing of those that come."""
+    ids = [f"case-{number}" for number in range(9)]
+    for number, id in enumerate(ids):
+        write_case(tmp_path / "images" / id, number, sequences=("t1", "t2"))
+    project = tmp_path / "p"
+    segmatch("new", project, "--sequences", "t1,t2")
+    add = ("add", project, tmp_path / "images", "--mask", "{case}/mask.nii.gz", "--image")
+    assert segmatch(*add, "t1={case}/t1/image.nii.gz").stderr == ""
+    first = "9 cases (case-0, case-1, case-2, case-3, case-4, case-5, …): "
+    late = segmatch(*add, "t2={case}/t2/image.nii.gz").stderr
+    assert f"{first}t2 came later" in late and late.count("\n") == 2
+    there = segmatch(*add, "t1={case}/t1/image.nii.gz").stderr
+    assert there == f"{first}already in the project with labels or proposals, left as they are.\n"
+    for id in ids[:2]:
+        segmatch("remove", project, id)
+    back = segmatch(*add, "t1={case}/t1/image.nii.gz").stderr
+    assert "7 cases (case-2, case-3, case-4, case-5, case-6, case-7, …): already" in back
+    out = "2 cases (case-0, case-1) were taken out of the project"
+    assert f"{out}; `segmatch restore {project} CASE` brings one back." in back
 
 
 def test_help_documents_every_command():

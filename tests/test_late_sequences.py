@@ -113,6 +113,18 @@ def test_who_comes_second_is_told(tmp_path, monkeypatch):
         assert set(project.case("a").sequences) == {"t1", "flair"}
 
 
+@pytest.mark.parametrize("labelled", ["none", "all", [1]])
+def test_a_mask_that_comes_along_is_not_taken_and_that_is_said(tmp_path, labelled):
+    """The case keeps its own; where no labels were asked for, nothing is said of them."""
+    project, images = worked_on(tmp_path)
+    with project:
+        before = project.case("a").version
+        project.add_case("a", {"t1": images["t1"]}, tmp_path / "images" / "a" / "mask.nii.gz", labelled)
+        assert project.case("a").version == before
+        said = "The mask file that came along was not taken." in project.reading("a").notes
+        assert said == (labelled != "none")
+
+
 def test_the_shell_adds_it_and_says_so(tmp_path):
     project, _ = worked_on(tmp_path)
     project.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -13,7 +14,7 @@ from ..errors import ConfigError, ImportProblem, ProjectError, Question
 from ..io import FoundCase, find_cases, find_dataset, read_label_table, with_answers
 from ..project import Project
 from ..project.upkeep import without_window
-from ..texts import between_commas, count
+from ..texts import between_commas, count, some
 from .common import Choose, Folder, answers, app, check_way, pairs, patterns, say, typed
 from .steps import next_step
 
@@ -75,6 +76,7 @@ def add(
             item = replace(item, choices=with_answers(item.choices, choices))
             if _add_one(opened, item, asked, item.id in finished, item.id in held_out):
                 added.append(item)
+        _tell_notes(opened, added)
         there = [opened.case(item.id) for item in added]
         for name in opened.sequences:
             have = sum(name in case.sequences for case in there)
@@ -157,12 +159,29 @@ def _kept_as_they_are(project: Project, found: list[FoundCase], held_out: set[st
     if late:
         raise ProjectError(f"{late[0]} cannot be frozen for validation any more: it has labels or proposals.")
     kept = used - {item.id for item in found if project.late_sequences(item.id, item.images)}
-    removed = set(project.removed_cases)
-    for name in sorted(kept):
-        stays = "already in the project with labels or proposals, left as it is"
-        back = f"was taken out of the project; `segmatch restore {typed(project.path)} {typed(name)}` brings it back"
-        typer.echo(f"{name}: {back if name in removed else stays}.", err=True)
+    removed = sorted(kept.intersection(project.removed_cases))
+    if there := sorted(kept.difference(removed)):
+        they = "it is" if len(there) == 1 else "they are"
+        typer.echo(f"{_named(there)}: already in the project with labels or proposals, left as {they}.", err=True)
+    if removed:
+        was, case, it = (": was", typed(removed[0]), "it") if len(removed) == 1 else (" were", "CASE", "one")
+        back = f"`segmatch restore {typed(project.path)} {case}` brings {it} back"
+        typer.echo(f"{_named(removed)}{was} taken out of the project; {back}.", err=True)
     return kept
+
+
+def _named(cases: list[str]) -> str:
+    return cases[0] if len(cases) == 1 else f"{len(cases)} cases ({some(cases)})"
+
+
+def _tell_notes(project: Project, added: list[FoundCase]) -> None:
+    """Say what is worth knowing of cases; what holds for many is said once."""
+    notes = defaultdict[str, list[str]](list)
+    for item in added:
+        for note in project.reading(item.id).notes:
+            notes[note].append(item.id)
+    for note, names in notes.items():
+        typer.echo(f"{_named(names)}: {note}", err=True)
 
 
 def _add_one(
@@ -187,8 +206,6 @@ def _add_one(
     except ProjectError as error:
         typer.echo(f"{item.id}: left out. {error}", err=True)
         return False
-    for note in project.reading(item.id).notes:
-        typer.echo(f"{item.id}: {note}", err=True)
     return True
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ImportProblem, ProjectError
 from ..io import ask, bad_name, read_apart, read_mask, read_sequences
-from ..texts import good_name
+from ..texts import good_name, some
 from ..types import NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
 from .checks import check_slices
@@ -37,7 +37,7 @@ class CaseFolder(ProjectFolder):
         found = self.find_case(id)
         if found is None:
             rows = self.store.rows('SELECT id FROM "case" WHERE removed_at IS NULL ORDER BY id LIMIT ?', SHOWN + 1)
-            names = ", ".join(row["id"] for row in rows[:SHOWN]) + ", …" * (len(rows) > SHOWN)
+            names = some([row["id"] for row in rows], SHOWN)
             has = f"its cases are {names}" if names else "it has none yet"
             raise ProjectError(f"There is no case {id!r} in {self.path.name}; {has}.")
         return found
@@ -88,7 +88,8 @@ class CaseFolder(ProjectFolder):
             If the id is taken by a case with labels or proposals, or not usable as a file name.
         """
         if late := self.late_sequences(id, images):
-            return add_sequences(self, id, {name: Path(images[name]) for name in late}, choices or {})
+            with_mask = mask is not None and not (isinstance(labelled, str) and labelled == "none")
+            return add_sequences(self, id, {name: Path(images[name]) for name in late}, choices or {}, with_mask)
         self._check_new_id(id)
         self._check_files(id, images, mask)
         said = read = {"twin": "add"} if choices is None else dict(choices)

@@ -28,7 +28,9 @@ def with_known(
     return {**project.image_paths(id), **images}, {**project.reading(id).choices, **said}
 
 
-def add_sequences(project: CaseFolder, id: str, images: Mapping[str, Path], choices: Mapping[str, str]) -> Case:
+def add_sequences(
+    project: CaseFolder, id: str, images: Mapping[str, Path], choices: Mapping[str, str], with_mask: bool = False
+) -> Case:
     """Give a case sequences that it lacks. Its masks, decisions and other images stay.
 
     The grid of the images that it has is that of its masks: the new ones may be resampled onto it.
@@ -39,6 +41,8 @@ def add_sequences(project: CaseFolder, id: str, images: Mapping[str, Path], choi
         Sequence name to image file, for sequences that the case has no image of.
     choices
         Answers to questions that were asked before; kept with those of the case.
+    with_mask
+        Whether labels came along. They are not taken, and that is said.
 
     Raises
     ------
@@ -62,12 +66,13 @@ def add_sequences(project: CaseFolder, id: str, images: Mapping[str, Path], choi
         for name, path in images.items()
     ]
     fingerprint = next(fingerprints(volume))
-    words = f"{' and '.join(images)} came later; masks and other images stayed as they were."
+    words = [f"{' and '.join(images)} came later; masks and other images stayed as they were."]
+    words += ["The mask file that came along was not taken."] * with_mask
     with project.store.atomic():
         if {*project.late_sequences(id, images)} != images.keys():
             raise ProjectError(f"Case {id} was changed by somebody else meanwhile: add it once more.")
         number = project.next_number()
         about = {"id": id, "number": number, "fingerprint": fingerprint}
         project.store.tell("sequences", {"case": about, "images": rows})
-        project.keep_reading(id, choices, [*volume.notes, words])
+        project.keep_reading(id, choices, [*volume.notes, *words])
     return project.case(id)
