@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +12,7 @@ import numpy as np
 from .errors import ImportProblem
 from .fsio import write_atomic
 from .io import Choices, read_mask
-from .texts import count, csv_text
+from .texts import count, csv_text, named
 from .types import NOT_ANNOTATED, Mask
 
 MAX_LABEL = NOT_ANNOTATED - 1
@@ -40,7 +40,8 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices |
     """Compare ``{case}.nii.gz`` in ``folder`` with true masks; yields a table's lines.
 
     Also writes ``evaluation.csv`` and ``evaluation_means.csv``. A case that has no prediction, or whose masks cannot
-    be compared, is named and left out of the means. What is not annotated (255) in either mask counts for nothing.
+    be compared, is named and left out of the means. What is not annotated (255) in either mask counts for nothing, and
+    so does, where the masks are an export's, what nobody has checked (``slices.csv``): it is empty in them.
     If the folder has ``scores.csv``, as ``predict`` writes it, ``evaluation_scores.csv`` says what its word was worth.
 
     Parameters
@@ -58,7 +59,8 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices |
     if not folder.is_dir():
         raise ImportProblem(f"{folder.name or folder} is not a folder: check its name.")
     shown: dict[str, set[int]] = {}
-    yield from _look(folder, truths, choices or {}, shown)
+    unchecked = _unchecked(folder)
+    yield from _look(folder, truths, choices or {}, unchecked, shown)
     if not shown:
         raise ImportProblem(f"{folder.name} holds no mask of a case that can be compared with a true one.")
     labels = sorted(set.union(*shown.values())) or [1]
@@ -68,7 +70,7 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices |
     yield f"{'case':<28} {'class':>5}  " + "  ".join(f"{column:>17}" for column in COLUMNS)
     for case in shown:
         prediction, truth = _pair(
-            folder, case, truths[case], choices or {}
+            folder, case, truths[case], choices or {}, unchecked.get(case, ())
         )  # again: a cohort of masks does not fit into memory
         for label in labels:
             scores = score_case(prediction.labels, truth.labels, label, truth.geometry.spacing)
@@ -83,16 +85,19 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices |
         yield from _worth(folder, judged, told.classes)
 
 
-def _look(folder: Path, truths: Mapping[str, Path], choices: Choices, shown: dict[str, set[int]]) -> Iterator[str]:
+def _look(
+    folder: Path, truths: Mapping[str, Path], choices: Choices, unchecked: Mapping[str, Collection[int]],
+    shown: dict[str, set[int]],
+) -> Iterator[str]:  # fmt: skip
     """Note in ``shown`` which labels the cases have that can be compared; says what is left out."""
     here = {case: path for case, path in sorted(truths.items()) if (folder / f"{case}.nii.gz").exists()}
     missing = sorted(truths.keys() - here.keys())
     if here and missing:
         what = "it" if len(missing) == 1 else "them"
-        yield f"{', '.join(missing)}: left out. There is no mask of {what} in {folder}."
+        yield f"{named(missing)}: left out. There is no mask of {what} in {folder}."
     for case, path in here.items():
         try:
-            prediction, truth = _pair(folder, case, path, choices)
+            prediction, truth = _pair(folder, case, path, choices, unchecked.get(case, ()))
         except ImportProblem as error:
             yield f"{case}: left out. {error}"
             continue
@@ -187,10 +192,28 @@ def _worth(folder: Path, judged: Sequence[Judged], classes: Sequence[str]) -> It
     write_atomic(folder / "evaluation_scores.csv", csv_text(header, rows).encode())
 
 
-def _pair(folder: Path, case: str, truth: Path, choices: Choices) -> tuple[Mask, Mask]:
+def _unchecked(folder: Path) -> dict[str, set[int]]:
+    """Return which slices of each case nobody had checked when they were exported; of other masks nothing is known."""
+    path, slices = folder / "slices.csv", dict[str, set[int]]()
+    if not path.exists():
+        return slices
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            for row in csv.DictReader(file):
+                if row["labels"] == "not annotated":
+                    slices.setdefault(row["case"], set()).add(int(row["slice"]))
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
+        raise ImportProblem(
+            f"{path} is not as export writes it: export anew, or move it away to evaluate the masks as they are."
+        ) from error
+    return slices
+
+
+def _pair(folder: Path, case: str, truth: Path, choices: Choices, unchecked: Collection[int]) -> tuple[Mask, Mask]:
     """Read a case's prediction and its true mask, on the prediction's grid."""
     ours = {topic: answer for topic, answer in choices.items() if topic != "labels"}
     prediction = read_mask(folder / f"{case}.nii.gz", choices=ours)
+    prediction.labels[[z in unchecked for z in range(len(prediction.labels))]] = NOT_ANNOTATED
     return prediction, read_mask(truth, prediction.geometry, MAX_LABEL, choices)
 
 

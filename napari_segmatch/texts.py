@@ -27,6 +27,12 @@ def some(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + ", …" * (len(names) > most)
 
 
+def named(cases: Sequence[str], most: int = 6) -> str:
+    """``a, b``; of more than ``most`` how many they are and the first ones: ``9 cases (a, b, …)``."""
+    shown = some(cases, most)
+    return shown if len(cases) <= most else f"{len(cases)} cases ({shown})"
+
+
 def between_commas(text: str) -> list[str]:
     """Return what stands between the commas, without what is empty."""
     return [part.strip() for part in text.split(",") if part.strip()]

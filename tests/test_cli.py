@@ -270,7 +270,7 @@ def test_a_case_that_was_taken_out_of_the_project_is_not_said_to_be_in_it(world,
     segmatch("remove", project, "a")
     said = segmatch("add", project, tmp_path / "w" / "images", "--image", FLAIR).stderr
     assert f"a: was taken out of the project; `segmatch restore {project} a` brings it back." in said
-    assert "4 cases (b, c, d, e): already in the project with labels or proposals, left as they are." in said
+    assert "b, c, d, e: already in the project with labels or proposals, left as they are." in said
 
 
 def test_what_holds_for_many_cases_is_said_once(tmp_path):
@@ -291,7 +291,7 @@ def test_what_holds_for_many_cases_is_said_once(tmp_path):
         segmatch("remove", project, id)
     back = segmatch(*add, "t1={case}/t1/image.nii.gz").stderr
     assert "7 cases (case-2, case-3, case-4, case-5, case-6, case-7, …): already" in back
-    out = "2 cases (case-0, case-1) were taken out of the project"
+    out = "case-0, case-1: were taken out of the project"
     assert f"{out}; `segmatch restore {project} CASE` brings one back." in back
 
 
@@ -488,6 +488,20 @@ def test_what_nobody_has_annotated_counts_for_nothing(tmp_path):
         "c: left out. Nothing is annotated there in one of the two masks.",
     ]
     assert any(line.startswith("class 1: mean dice 1.000") and "n=2" in line for line in lines)
+
+
+def test_what_nobody_has_checked_of_an_export_is_not_held_against_it(tmp_path):
+    """Its mask is empty there. A table that no export has written is refused."""
+    images, mask = write_case(tmp_path / "images" / "a")
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", images, mask, [1])
+        project.export(tmp_path / "out")
+    lines = list(evaluate_folder(tmp_path / "out", {"a": mask}))
+    assert lines[0] == "a: without 3 slices of 4. Nothing is annotated there in one of the two masks."
+    assert any(line.startswith("class 1: mean dice 1.000") for line in lines)
+    (tmp_path / "out" / "slices.csv").write_text("something,else\n1,2\n")
+    with pytest.raises(ImportProblem, match=r"slices\.csv is not as export writes it"):
+        list(evaluate_folder(tmp_path / "out", {"a": mask}))
 
 
 def judged_folder(tmp_path):

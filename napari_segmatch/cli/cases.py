@@ -14,7 +14,7 @@ from ..errors import ConfigError, ImportProblem, ProjectError, Question
 from ..io import FoundCase, find_cases, find_dataset, read_label_table, with_answers
 from ..project import Project
 from ..project.upkeep import without_window
-from ..texts import between_commas, count, some
+from ..texts import between_commas, count, named
 from .common import Choose, Folder, answers, app, check_way, pairs, patterns, say, typed
 from .steps import next_step
 
@@ -162,16 +162,12 @@ def _kept_as_they_are(project: Project, found: list[FoundCase], held_out: set[st
     removed = sorted(kept.intersection(project.removed_cases))
     if there := sorted(kept.difference(removed)):
         they = "it is" if len(there) == 1 else "they are"
-        typer.echo(f"{_named(there)}: already in the project with labels or proposals, left as {they}.", err=True)
+        typer.echo(f"{named(there)}: already in the project with labels or proposals, left as {they}.", err=True)
     if removed:
-        was, case, it = (": was", typed(removed[0]), "it") if len(removed) == 1 else (" were", "CASE", "one")
+        was, case, it = ("was", typed(removed[0]), "it") if len(removed) == 1 else ("were", "CASE", "one")
         back = f"`segmatch restore {typed(project.path)} {case}` brings {it} back"
-        typer.echo(f"{_named(removed)}{was} taken out of the project; {back}.", err=True)
+        typer.echo(f"{named(removed)}: {was} taken out of the project; {back}.", err=True)
     return kept
-
-
-def _named(cases: list[str]) -> str:
-    return cases[0] if len(cases) == 1 else f"{len(cases)} cases ({some(cases)})"
 
 
 def _tell_notes(project: Project, added: list[FoundCase]) -> None:
@@ -181,7 +177,7 @@ def _tell_notes(project: Project, added: list[FoundCase]) -> None:
         for note in project.reading(item.id).notes:
             notes[note].append(item.id)
     for note, names in notes.items():
-        typer.echo(f"{_named(names)}: {note}", err=True)
+        typer.echo(f"{named(names)}: {note}", err=True)
 
 
 def _add_one(

@@ -86,7 +86,7 @@ def _shown(results: Iterable[tuple[str, str | None, int]]) -> Iterator[tuple[str
 
 @app.command()
 def evaluate(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of masks, as predict writes it.")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of masks, as predict or export writes it.")],
     root: Annotated[Path, typer.Argument(metavar="ROOT", help="Folder with the true masks.")],
     mask: Annotated[str, typer.Option(help="Pattern of the true masks, as {case}/mask.nii.gz.")],
     choose: Choose = None,
