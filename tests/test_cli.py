@@ -273,6 +273,16 @@ def test_a_case_that_was_taken_out_of_the_project_is_not_said_to_be_in_it(world,
     assert "b, c, d, e: already in the project with labels or proposals, left as they are." in said
 
 
+def test_predict_says_which_sequences_new_cases_lack_and_refuses_others(tmp_path):
+    """Whatever the network is not shown, the masks may lack: a slip in a name had left a sequence out in silence."""
+    write_case(tmp_path / "new" / "a")
+    segmatch("new", tmp_path / "p", "--sequences", "t1,flair")
+    predict = ("predict", tmp_path / "p", tmp_path / "new", "--image", FLAIR)
+    assert "t1: found for 0 of 1 case; it is used without it." in segmatch(*predict).stdout
+    slip = segmatch(*predict, "--image", "T1={case}/flair.nii.gz")
+    assert slip.returncode == 2 and "--image names 'T1'; the project's sequences are t1, flair." in slip.stderr
+
+
 def test_what_holds_for_many_cases_is_said_once(tmp_path):
     """Of cases that are there, of those that were taken out, and of what is worth knowing of those that come."""
     ids = [f"case-{number}" for number in range(9)]

@@ -15,7 +15,7 @@ from ..io import FoundCase, find_cases, find_dataset, read_label_table, with_ans
 from ..project import Project
 from ..project.upkeep import without_window
 from ..texts import between_commas, count, named
-from .common import Choose, Folder, answers, app, check_way, pairs, patterns, say, typed
+from .common import Choose, Folder, answers, app, check_sequences, check_way, pairs, patterns, say, tell_lacking, typed
 from .steps import next_step
 
 
@@ -77,12 +77,7 @@ def add(
             if _add_one(opened, item, asked, item.id in finished, item.id in held_out):
                 added.append(item)
         _tell_notes(opened, added)
-        there = [opened.case(item.id) for item in added]
-        for name in opened.sequences:
-            have = sum(name in case.sequences for case in there)
-            if have < len(added):
-                others = "the others are" if have else "it is" if len(added) == 1 else "they are"
-                say(f"{name}: found for {have} of {count(len(added), 'case')}; {others} used without it.")
+        tell_lacking(opened.sequences, [opened.case(item.id).sequences for item in added])
         now = [case for case in opened.cases if case.id in {item.id for item in found}]
         then = next_step(opened, typed(project))
     labels, frozen = sum(bool(case.labelled) for case in now), sum(case.validation for case in now)
@@ -139,11 +134,7 @@ def _found(
     if mask and not image:
         raise ConfigError("--mask goes with --image: without it the masks are those that the data set names.")
     asked = patterns(image or [])
-    unknown = sorted({*asked, *series} - set(project.sequences))
-    if unknown:
-        option = "--image" if unknown[0] in asked else "--series"
-        known = ", ".join(project.sequences)
-        raise ImportProblem(f"{option} names {unknown[0]!r}; the project's sequences are {known}.")
+    check_sequences(asked, series, project.sequences)
     if asked:
         return find_cases(root, asked, mask, say)
     found = find_dataset(root, project.sequences, project.classes, series)

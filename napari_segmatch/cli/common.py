@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -13,9 +13,10 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from ..errors import ConfigError
+from ..errors import ConfigError, ImportProblem
 from ..io import TOPICS, FoundCase, parse_image_option, with_answers
 from ..project.place import place_warning
+from ..texts import count
 
 app = typer.Typer(
     help="Segment MRI with almost no labels. Research use only, not for diagnosis.",
@@ -89,6 +90,23 @@ def check_way(image: object, series: object) -> None:
     """Raise if files are to be found in two ways, of which one would not be heard."""
     if image and series:
         raise ConfigError("Give --image, or --series, which is for DICOM, not both.")
+
+
+def check_sequences(images: Iterable[str], series: Iterable[str], sequences: Sequence[str]) -> None:
+    """Raise if an option names a sequence that the project has not: its files would not be read."""
+    for option, names in (("--image", images), ("--series", series)):
+        if unknown := sorted({*names} - {*sequences}):
+            known = ", ".join(sequences)
+            raise ImportProblem(f"{option} names {unknown[0]!r}; the project's sequences are {known}.")
+
+
+def tell_lacking(sequences: Iterable[str], cases: Sequence[Collection[str]]) -> None:
+    """Say of each sequence of how many cases it was found, if not of all; ``cases`` are the sequences of each."""
+    for name in sequences:
+        have = sum(name in case for case in cases)
+        if have < len(cases):
+            others = "the others are" if have else "it is" if len(cases) == 1 else "they are"
+            say(f"{name}: found for {have} of {count(len(cases), 'case')}; {others} used without it.")
 
 
 def answers(options: Iterable[str] | None) -> dict[str, str]:

@@ -12,11 +12,11 @@ import typer
 from ..batch import predict_cases
 from ..errors import ConfigError
 from ..evaluation import evaluate_folder
-from ..io import find_cases, find_dataset
+from ..io import FoundCase, find_cases, find_dataset
 from ..project import Project
 from ..project.checks import left_over
 from ..texts import count
-from .common import Choose, Device, Folder, answers, app, check_way, pairs, patterns, say
+from .common import Choose, Device, Folder, answers, app, check_sequences, check_way, pairs, patterns, say, tell_lacking
 
 
 @app.command()
@@ -55,17 +55,7 @@ def predict(
     check_way(image, series)
     if root is None and (image or series or choose):
         raise ConfigError("--image, --series and --choose are for new cases: give the folder that holds them, too.")
-    found = None
-    if root is not None and image:
-        found = find_cases(root, patterns(image), None, say)
-    elif root is not None:
-        with Project.look_at(project) as opened:
-            dataset = find_dataset(
-                root, opened.sequences, opened.classes, pairs(series, "--series", '--series "flair=*FLAIR*"')
-            )
-        for line in dataset.lines:
-            say(line)
-        found = list(dataset.cases)
+    found = None if root is None else _found(project, root, image, series)
     written = []
     for name, problem in _shown(predict_cases(project, found, out, run, device, answers(choose), checkpoint, parts)):
         if problem:
@@ -75,6 +65,23 @@ def predict(
     say(f"Masks of {count(len(written), 'case')} and scores.csv are in {out}.")
     if others := left_over(written, "prediction"):
         say(others)
+
+
+def _found(project: Path, root: Path, image: list[str] | None, series: list[str] | None) -> list[FoundCase]:
+    """Find new cases by patterns, or by what stands in the folder; says which sequences some of them lack."""
+    asked, described = patterns(image or []), pairs(series, "--series", '--series "flair=*FLAIR*"')
+    with Project.look_at(project) as opened:
+        sequences, names = opened.sequences, opened.classes
+    check_sequences(asked, described, sequences)
+    if asked:
+        found = find_cases(root, asked, None, say)
+    else:
+        dataset = find_dataset(root, sequences, names, described)
+        for line in dataset.lines:
+            say(line)
+        found = [*dataset.cases]
+    tell_lacking(sequences, [item.images for item in found])
+    return found
 
 
 def _shown(results: Iterable[tuple[str, str | None, int]]) -> Iterator[tuple[str, str | None]]:
