@@ -127,6 +127,11 @@ def _means(
     write_atomic(folder / "evaluation_means.csv", csv_text(header, means).encode())
 
 
+def _z(row: Mapping[str, str]) -> int:
+    """Return a slice's index in the file: *slice* itself was, until it was counted as on the screen."""
+    return int(row["z"] if "z" in row else row["slice"])
+
+
 def _told(folder: Path) -> Told:
     """Read ``scores.csv``; of masks that do not come from ``predict`` nothing was told."""
     path = folder / "scores.csv"
@@ -139,8 +144,7 @@ def _told(folder: Path) -> Told:
             slices = {}
             for row in table:
                 scores = [_chance(row[f"{name}_score"]) for name in classes]
-                z = int(row["z"] if "z" in row else row["slice"])  # which it was until slices were counted as on screen
-                slices[row["case"], z] = row["verdict"] == "accepted", scores
+                slices[row["case"], _z(row)] = row["verdict"] == "accepted", scores
             return Told(classes, slices)
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise ImportProblem(
@@ -201,7 +205,7 @@ def _unchecked(folder: Path) -> dict[str, set[int]]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             for row in csv.DictReader(file):
                 if row["labels"] == "not annotated":
-                    slices.setdefault(row["case"], set()).add(int(row["slice"]))
+                    slices.setdefault(row["case"], set()).add(_z(row))
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise ImportProblem(
             f"{path} is not as export writes it: export anew, or move it away to evaluate the masks as they are."
