@@ -95,6 +95,17 @@ def test_whoever_finishes_a_slice_does_not_finish_what_somebody_else_has_begun_t
     assert project.case("c").labelled == () and (ProjectPool(project).mask("c") == 255).all()
 
 
+def test_a_draft_does_not_take_the_place_of_an_empty_slice_that_somebody_has_finished_meanwhile(project):
+    """Nothing was drawn on it, and that was the label: a half-painted slice would have been a finished one."""
+    nothing = np.zeros(SHAPE[1:], np.uint8)
+    with Project.open(project.path) as other:
+        other.save_slices("c", {1: nothing}, done=[1])
+    with pytest.raises(Conflict, match="slice 3 of c"):
+        project.save_slices("c", {1: drawn()}, before={1: np.full(SHAPE[1:], 255)})
+    assert project.case("c").labelled == (1,) and np.array_equal(project.mask("c")[1], nothing)
+    assert [aside.slices for aside in project.asides()] == [(1,)]
+
+
 def test_conflict_that_is_left_changes_nothing(project):
     """Keeping the current mask ends the offer; the other version stays on disk."""
     old = project.mask("c")

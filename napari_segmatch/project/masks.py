@@ -224,8 +224,14 @@ def same(one: np.ndarray, other: np.ndarray) -> bool:
 def _contested(
     current: np.ndarray, mine: np.ndarray, slices: Iterable[int], before: Mapping[int, np.ndarray] | np.ndarray
 ) -> list[int]:
-    """Return the slices that somebody else has changed since ``before``, to something other than mine."""
-    return [z for z in slices if not same(current[z], before[z]) and not same(current[z], mine[z])]
+    """Return the slices that somebody else has changed or finished since ``before``, to something other than mine."""
+    theirs = [z for z in slices if not same(current[z], before[z]) or _finished_since(current[z], before[z])]
+    return [z for z in theirs if not same(current[z], mine[z])]
+
+
+def _finished_since(current: np.ndarray, before: np.ndarray) -> bool:
+    """Whether a slice is finished that was a draft, be it with the same drawing: what is not drawn counts now."""
+    return bool((before == NOT_ANNOTATED).any() and not (current == NOT_ANNOTATED).any())
 
 
 def _conflict_sentence(case: Case, slices: list[int], author: str) -> str:
