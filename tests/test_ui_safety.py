@@ -564,6 +564,27 @@ def test_a_correction_ends_in_words_when_somebody_else_finishes_its_slice(dock, 
     settle(dock, lambda: not session.is_saving and seen.z in session.case(seen.case).labelled)
 
 
+def test_a_correction_that_is_refused_is_kept_beside_what_somebody_else_has_finished(dock, proposed, settle):
+    """This window has not heard of theirs: what was painted would have come back with the next one only."""
+    session, reviewer = dock.session, dock.review.reviewer
+    session.open_project(proposed)
+    dock.show_tab("Review")
+    dock.review.filter.order.setCurrentText("by case")
+    settle(dock, lambda: reviewer.on_screen)
+    item = reviewer.current
+    dock.desk._timer.setInterval(10**6)  # Enter comes before the draft is saved
+    reviewer.correct()
+    paint(dock)
+    theirs = np.zeros(dock.desk.labels.shape[1:], np.uint8)
+    with Project.open(proposed) as shell:
+        shell.save_slices(item.case, {item.z: theirs}, done=[item.z])
+    reviewer.enter()
+    settle(dock, lambda: session.asides and not session.is_saving)
+    assert is_draft(session.aside_labels(session.asides[0])[item.z]) and not dock.offers.isHidden()
+    settle(dock, lambda: dock.desk.case_id == item.case and not dock.desk.labels[item.z].any())
+    assert item.z in session.case(item.case).labelled and not session.mask(item.case)[item.z].any()
+
+
 @pytest.mark.parametrize("way", ["accept", "correct"])
 def test_undo_in_annotate_leaves_what_was_decided_in_review(dock, proposed, settle, way):
     """The strokes of before led to a draft that is gone: undoing them would leave a finished slice without its mask."""

@@ -202,8 +202,12 @@ class Editing(QObject):
             self.labels_changed.emit()
             self.draft_changed.emit()
 
-    def put(self, z: int, labels: np.ndarray) -> None:
-        """Show a slice as somebody else has saved it, or a decision: not a step that undo could take back here."""
+    def put(self, z: int, labels: np.ndarray) -> np.ndarray:
+        """Show a slice as somebody else has saved it, or a decision: not a step that undo could take back here.
+
+        Returns the slice (y, x) as the disk held it before, as far as this window has heard.
+        """
+        known = self._known[z].copy()
         self.strokes.accept(z, labels)
         self._known[z] = labels
         self.drawn[[z]] = painted(self.labels[[z]])
@@ -212,6 +216,7 @@ class Editing(QObject):
         self.layers.refresh_mask()
         self.labels_changed.emit()
         self.draft_changed.emit()
+        return known
 
     # saving ----------------------------------------------------------------------------------------------
 

@@ -92,8 +92,9 @@ class Reviewer(Showing):
             self.go(1)
             return
         following = self._following(item)
+        known = labels
         if self.desk.case_id == item.case and labels is not None:
-            self.desk.put(item.z, labels)
+            known = self.desk.put(item.z, labels)
         mask = labels if verdict == "corrected" else None
         seconds = round(time.monotonic() - self._since, 1)
         if following is not None:
@@ -101,8 +102,14 @@ class Reviewer(Showing):
         else:
             self.current = None
             self.desk.show_proposal(None)
-        machines = [item] if mask is None else []  # what a person drew stays on the screen if it is refused
-        self.session.decide(item, verdict, mask, seconds, reason, refused=lambda: self._refetch(machines))
+
+        def refused() -> None:
+            if mask is None or known is None:
+                self._refetch([item])
+            else:  # what a person drew is no label, but theirs: a draft, or beside what somebody else has saved
+                self.session.save_slices(item.case, {item.z: mask}, before={item.z: known})
+
+        self.session.decide(item, verdict, mask, seconds, reason, refused)
         if labels is None and item.decision in ("accepted", "corrected"):
             self._refetch([item])  # what it had brought in is out again
         self.moved.emit()
@@ -171,7 +178,7 @@ class Reviewer(Showing):
             self.session.message.emit("The correction is not finished; what you painted is kept as a draft.", False)
 
     def refresh(self) -> None:
-        """Take the current proposal anew; a correction ends whose slice somebody else has finished, or whose case is gone."""
+        """Take the current proposal anew; a correction ends if its slice is finished elsewhere or its case is gone."""
         item = self.current
         super().refresh()
         if not self.correcting or item is None:
