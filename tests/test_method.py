@@ -1,5 +1,7 @@
 """Algorithm 1 and the learner that takes its steps."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.losses import consistency_loss, hard, supervised_loss
 from napari_segmatch.engine.schedule import kept, peak_rate, ramp
-from napari_segmatch.engine.selectors import Look
+from napari_segmatch.engine.selectors import Look, rows_of
 from napari_segmatch.engine.step import draw_views, pseudo_targets
 from napari_segmatch.types import PoolSnapshot
 
@@ -85,6 +87,26 @@ def test_a_few_labelled_cases_teach_no_doubt():
     assert float(learner.learn(pool, 0.5)[0].consistency.detach()) == 0
     pool.patients_labelled = 5
     assert float(learner.learn(pool, 0.5)[0].consistency.detach()) > 0
+
+
+@pytest.mark.parametrize(("tau", "known"), [(None, [True, False]), (0.9, [False, False])])
+def test_a_few_labelled_cases_need_less_sureness(tau, known):
+    """Below five of them a pixel of 0.8 is believed, unless a run has its own tau: the teacher is seldom sure."""
+    learner, pool = Learner(_config(selector="confidence-map", tau=tau), 1, 1), TinyPool()
+    for pool.patients_labelled, believed in zip((4, 5), known, strict=True):
+        learner.learn(pool, 0.5)
+        look = replace(learner.look(pool.images), probabilities=torch.tensor([0.2, 0.8]).view(1, 2, 1, 1))
+        assert learner.select(pool.images[:1], look).believed.item() == believed
+        assert rows_of(look, torch.tensor([0])).sure == look.sure
+
+
+def test_the_judge_believes_what_is_sure_for_so_few_cases():
+    """Before it is proven it believes sure pixels alone."""
+    learner, pool = Learner(_config(), 1, 1), TinyPool()
+    for pool.patients_labelled, believed in ((4, 1), (5, 0)):
+        learner.learn(pool, 0.5)
+        look = replace(learner.look(pool.images), probabilities=torch.tensor([0.2, 0.8]).view(1, 2, 1, 1))
+        assert learner.selector.believed(torch.zeros(1, 2), look).item() == believed
 
 
 def test_what_is_not_believed_keeps_the_doubt_of_the_teacher():

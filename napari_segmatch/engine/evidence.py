@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from .losses import hard
-from .selectors import Look, mask_confidence
+from .selectors import SURE, Look, mask_confidence
 
 OPINION = 0.18
 """Weight of the critic's opinion beside the model's own sureness, both on the scale of logits."""
@@ -69,7 +69,7 @@ def logit(share: Tensor) -> Tensor:
     return torch.logit(share.float().clamp(0.005, 0.995))
 
 
-def look_with(network: nn.Module, images: Tensor, mirror: bool) -> Look:
+def look_with(network: nn.Module, images: Tensor, mirror: bool, sure: float = SURE) -> Look:
     """Look at slices (n, c, h, w) with a network, and at their mirror images if left and right do not matter.
 
     Both looks are one pass: two of half the size take longer.
@@ -77,7 +77,7 @@ def look_with(network: nn.Module, images: Tensor, mirror: bool) -> Look:
     if not mirror:
         once = network(images).float().softmax(1)
         labels = hard(once)
-        return Look(once, labels, labels, twice=False)
+        return Look(once, labels, labels, twice=False, sure=sure)
     once, again = network(torch.cat([images, images.flip(-1)])).float().softmax(1).chunk(2)
     again = again.flip(-1)
-    return Look((once + again) / 2, hard(once), hard(again))
+    return Look((once + again) / 2, hard(once), hard(again), sure=sure)

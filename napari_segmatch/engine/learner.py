@@ -25,7 +25,7 @@ from .networks import NETWORKS, build
 from .policy import POLICIES
 from .recorder import Recorder, moved
 from .school import School, said_in
-from .selectors import DiscriminatorSelector, Look, Selection, build_selector
+from .selectors import SURE, SURE_OF_FEW, DiscriminatorSelector, Look, Selection, build_selector
 from .step import Outcome, Views, algorithm_1, draw_views, kept_apart, labelled_view
 from .sweep import Sweep
 
@@ -77,7 +77,7 @@ class Learner:
         self.elapsed = self.judged = 0.0  # the latter is the discriminator's last loss
         self.fold_of: dict[str, int] = {}
         """The side on which each labelled case helps to teach the discriminator: see :class:`ResidentPool`."""
-        self.softly = False
+        self.softly, self.sure = False, SURE
         """Whether what is not believed trains softly: with few labelled patients the teacher's doubt is no target."""
         self.drawn = torch.zeros(0, dtype=torch.long)
         """Rows of the last unlabelled batch."""
@@ -93,7 +93,7 @@ class Learner:
     def look(self, images: Tensor) -> Look:
         """See slices as the teacher does: twice, the second time in the mirror, unless the run was told not to."""
         with torch.no_grad(), autocast(self.device):
-            return look_with(self.teacher, images, mirror=self.looks_twice)
+            return look_with(self.teacher, images, self.looks_twice, self.sure)
 
     @property
     def looks_twice(self) -> bool:
@@ -124,13 +124,13 @@ class Learner:
 
     def _learn(self, pool: ResidentPool, progress: float) -> tuple[Outcome, float]:
         config, rows, ramp = self.config, self.labelled_rows(pool), self._ramp(progress)
-        self.softly = config.selector == "identity-soft" or (
-            config.rejected == "soft" and pool.patients_labelled >= FEW
-        )
+        few = pool.patients_labelled < FEW
+        self.softly = config.selector == "identity-soft" or (config.rejected == "soft" and not few)
+        self.sure = SURE_OF_FEW if few else SURE
         self.drawn = self.unlabelled_rows(pool) if ramp > 0 else rows[:0]
         batches = self._batches(pool, rows)
         switch(self.model, training=True)
-        key = "step", ramp > 0, self.softly, self.parts
+        key = "step", ramp > 0, self.softly, self.sure, self.parts
         outcome, sound = self.recorder(key, self._step, batches, self._numbers(progress, ramp))
         if self.device.type == "cuda":  # while it computes
             self._draw_ahead(batches)

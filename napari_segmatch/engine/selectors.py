@@ -19,8 +19,8 @@ from .device import rows_that
 from .discriminator import Discriminator, mean_of, views_of
 from .losses import hard
 
-SURE = 0.95
-"""From this probability on a pixel is sure."""
+SURE, SURE_OF_FEW = 0.95, 0.75
+"""From this probability on a pixel is sure; the second below five labelled patients, who make a model seldom sure."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +35,15 @@ class Look:
         Labels (n, h, w) of either look; the same where it looked once. How far they agree says how sure it is.
     twice
         Whether there were two looks.
+    sure
+        From which probability on a pixel is sure.
     """
 
     probabilities: Tensor
     first: Tensor
     second: Tensor
     twice: bool = True
+    sure: float = SURE
 
     @cached_property
     def labels(self) -> Tensor:
@@ -105,9 +108,9 @@ class NoSelector(nn.Module):
 
     default_tau = 0.9
 
-    def __init__(self, tau: float) -> None:
+    def __init__(self, tau: float | None = None) -> None:
         super().__init__()
-        self.tau = tau
+        self.given_tau, self.tau = tau, self.default_tau if tau is None else tau
 
     def forward(self, images: Tensor, look: Look) -> Selection:
         score = balanced_confidence(look)
@@ -133,12 +136,12 @@ class MeanConfidence(NoSelector):
 
 
 class ConfidenceMap(NoSelector):
-    """Single pixels that pass tau."""
+    """Single pixels that pass tau, or that are sure if there is none."""
 
-    default_tau = 0.95
+    default_tau = SURE
 
     def believed(self, look: Look, accepted: Tensor) -> Tensor:
-        return (look.probabilities.amax(1) >= self.tau).float()
+        return sure_ones(look, self.given_tau)
 
 
 class DiscriminatorSelector(nn.Module):
@@ -228,14 +231,14 @@ def gated(chances: Tensor, look: Look, gate: str, tau: Tensor | float) -> Tensor
     return {"": believed, "and-sure": believed * sure, "or-sure": torch.maximum(believed, sure)}[sureness]
 
 
-def sure_ones(look: Look) -> Tensor:
-    """Mark the pixels of which the teacher is sure, (n, h, w) of 0 and 1."""
-    return (look.probabilities.amax(1) >= SURE).float()
+def sure_ones(look: Look, tau: float | None = None) -> Tensor:
+    """Mark the pixels of which the teacher is sure, or as sure as ``tau``, (n, h, w) of 0 and 1."""
+    return (look.probabilities.amax(1) >= (look.sure if tau is None else tau)).float()
 
 
 def rows_of(look: Look, rows: Tensor) -> Look:
     """Return how some of the slices are seen: (n,) bool, or their numbers."""
-    return Look(look.probabilities[rows], look.first[rows], look.second[rows], look.twice)
+    return Look(look.probabilities[rows], look.first[rows], look.second[rows], look.twice, look.sure)
 
 
 _SIMPLE: dict[str, type[NoSelector]] = {
@@ -255,5 +258,4 @@ def build_selector(config: TrainConfig, channels: int, classes: int) -> nn.Modul
         if config.objective == "equation-1":
             return DiscriminatorSelector(0.5 if config.tau is None else config.tau, channels, classes)
         return Judge(config, channels, classes)
-    simple = _SIMPLE[config.selector]
-    return simple(simple.default_tau if config.tau is None else config.tau)
+    return _SIMPLE[config.selector](config.tau)
