@@ -83,7 +83,7 @@ def walk(robot, scratch):
     robot.press(Key.Key_Return)
     dock.show_tab("Train")
     session.start_training(configure("quick", steps=600, size=96, device="cpu"))
-    robot.wait(120, lambda: bool(session.history.steps) and session.history.steps[-1].step >= 430)
+    robot.wait(300, lambda: bool(session.history.steps) and session.history.steps[-1].step >= 430)
     robot.picture("train")
     dock.show_tab("Review")
     robot.wait(20, lambda: dock.review.reviewer.on_screen)

@@ -66,7 +66,8 @@ class CaseSession(KeepingSession):
         if self.project is not None and self.project.path.resolve() == path.resolve():
             self._leave()
         project, lock = self._hold(path)
-        self._leave()
+        if self.project is not None:
+            self._leave()
         try:
             self._use(project, lock)
         except BaseException:
