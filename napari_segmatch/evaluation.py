@@ -217,7 +217,8 @@ def _pair(folder: Path, case: str, truth: Path, choices: Choices, unchecked: Col
     """Read a case's prediction and its true mask, on the prediction's grid."""
     ours = {topic: answer for topic, answer in choices.items() if topic != "labels"}
     prediction = read_mask(folder / f"{case}.nii.gz", choices=ours)
-    prediction.labels[[z in unchecked for z in range(len(prediction.labels))]] = NOT_ANNOTATED
+    empty = [z for z in unchecked if z < len(prediction.labels) and not prediction.labels[z].any()]
+    prediction.labels[empty] = NOT_ANNOTATED  # elsewhere somebody has drawn since
     return prediction, read_mask(truth, prediction.geometry, MAX_LABEL, choices)
 
 

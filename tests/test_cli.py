@@ -509,6 +509,11 @@ def test_what_nobody_has_checked_of_an_export_is_not_held_against_it(tmp_path):
     lines = list(evaluate_folder(tmp_path / "out", {"a": mask}))
     assert lines[0] == "a: without 3 slices of 4. Nothing is annotated there in one of the two masks."
     assert any(line.startswith("class 1: mean dice 1.000") for line in lines)
+    exported = read_mask(tmp_path / "out" / "a.nii.gz")
+    exported.labels[3, 0, 0] = 1
+    write_labels(tmp_path / "out" / "a.nii.gz", exported.labels, exported.geometry)
+    lines = list(evaluate_folder(tmp_path / "out", {"a": mask}))
+    assert lines[0].startswith("a: without 2 slices of 4."), "somebody has drawn on one since, and it counts"
     (tmp_path / "out" / "slices.csv").write_text("something,else\n1,2\n")
     with pytest.raises(ImportProblem, match=r"slices\.csv is not as export writes it"):
         list(evaluate_folder(tmp_path / "out", {"a": mask}))

@@ -508,14 +508,18 @@ def test_a_stroke_that_comes_while_a_slice_is_read_again_stands(on_case, settle,
     assert is_draft(dock.desk.labels[5]) and (dock.desk.labels[4, 3:6] == 1).all()
 
 
-def test_a_mask_whose_acceptance_is_refused_leaves_the_screen(dock, proposed, settle):
-    """In a shell somebody has finished the slice meanwhile: theirs is shown, as it lies on the disk."""
-    session, reviewer = dock.session, dock.review.reviewer
-    session.open_project(proposed)
+def _first_by_case(dock, project, settle):
+    """Open a project's queue case by case; returns its first proposal, which is on the screen."""
+    dock.session.open_project(project)
     dock.show_tab("Review")
     dock.review.filter.order.setCurrentText("by case")
-    settle(dock, lambda: reviewer.on_screen)
-    item = reviewer.current
+    settle(dock, lambda: dock.review.reviewer.on_screen)
+    return dock.review.reviewer.current
+
+
+def test_a_mask_whose_acceptance_is_refused_leaves_the_screen(dock, proposed, settle):
+    """In a shell somebody has finished the slice meanwhile: theirs is shown, as it lies on the disk."""
+    reviewer, item = dock.review.reviewer, _first_by_case(dock, proposed, settle)
     theirs = np.zeros(dock.desk.labels.shape[1:], np.uint8)
     theirs[3:6] = 1
     with Project.open(proposed) as shell:
@@ -529,11 +533,7 @@ def test_a_mask_whose_acceptance_is_refused_leaves_the_screen(dock, proposed, se
 def test_a_correction_ends_in_words_when_somebody_else_finishes_its_slice(dock, proposed, settle, way):
     """In a shell, on a share. What was painted is the person's to take or to leave, and the review goes on."""
     session, desk, reviewer = dock.session, dock.desk, dock.review.reviewer
-    session.open_project(proposed)
-    dock.show_tab("Review")
-    dock.review.filter.order.setCurrentText("by case")
-    settle(dock, lambda: reviewer.on_screen)
-    item = reviewer.current
+    item = _first_by_case(dock, proposed, settle)
     reviewer.correct()
     theirs = np.zeros(desk.labels.shape[1:], np.uint8)
     theirs[3:6] = 1
@@ -567,11 +567,7 @@ def test_a_correction_ends_in_words_when_somebody_else_finishes_its_slice(dock, 
 def test_a_correction_that_is_refused_is_kept_beside_what_somebody_else_has_finished(dock, proposed, settle):
     """This window has not heard of theirs: what was painted would have come back with the next one only."""
     session, reviewer = dock.session, dock.review.reviewer
-    session.open_project(proposed)
-    dock.show_tab("Review")
-    dock.review.filter.order.setCurrentText("by case")
-    settle(dock, lambda: reviewer.on_screen)
-    item = reviewer.current
+    item = _first_by_case(dock, proposed, settle)
     dock.desk._timer.setInterval(10**6)  # Enter comes before the draft is saved
     reviewer.correct()
     paint(dock)

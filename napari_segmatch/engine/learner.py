@@ -78,7 +78,7 @@ class Learner:
         self.fold_of: dict[str, int] = {}
         """The side on which each labelled case helps to teach the discriminator: see :class:`ResidentPool`."""
         self.softly, self.sure = False, SURE
-        """Whether what is not believed trains softly: with few labelled patients the teacher's doubt is no target."""
+        """Whether what is not believed trains softly (of few patients doubt is no target), and when a pixel is sure."""
         self.drawn = torch.zeros(0, dtype=torch.long)
         """Rows of the last unlabelled batch."""
 

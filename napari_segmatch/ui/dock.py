@@ -177,10 +177,8 @@ class SegmatchDock(QWidget):
 
     def _say(self, sentence: str, wrong: bool) -> None:
         farewell = self.session.farewell
-        if (
-            wrong and farewell in self.banner.sentence and farewell not in sentence
-        ):  # it stands until somebody closes it
-            sentence = f"{farewell} {sentence}"
+        if wrong and farewell not in sentence and farewell in self.banner.sentence:
+            sentence = f"{farewell} {sentence}"  # it stands until somebody closes it
         (self.banner if wrong else self.status).say(sentence)
         if self.session.trouble_told and self.session.trouble_told in sentence:
             self._of_disk = sentence
