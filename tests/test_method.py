@@ -100,6 +100,15 @@ def test_a_few_labelled_cases_need_less_sureness(tau, known):
         assert rows_of(look, torch.tensor([0])).sure == look.sure
 
 
+def test_a_step_that_was_recorded_for_few_cases_is_not_played_for_more():
+    """On a GPU a recorded step keeps its numbers: from when on a pixel is sure is one of them."""
+    learner, pool, keys = Learner(_config(rejected="ignored"), 1, 1), TinyPool(), []
+    learner.recorder = lambda key, step, *given: keys.append(key) or step(*given)
+    for pool.patients_labelled in (4, 5, 5):
+        learner.learn(pool, 0.5)
+    assert keys[0] != keys[1] == keys[2]
+
+
 def test_the_judge_believes_what_is_sure_for_so_few_cases():
     """Before it is proven it believes sure pixels alone."""
     learner, pool = Learner(_config(), 1, 1), TinyPool()
