@@ -18,7 +18,6 @@ lint: install
 
 install: $(STAMP)
 
-# What is imported is compiled then: to compile all of it takes half of the time.
 # Python compiles what it imports, when it does: to compile everything beforehand takes half of the time of this.
 $(STAMP): pyproject.toml constraints.txt | system
 	$(PYTHON) -m venv $(VENV)
