@@ -11,7 +11,7 @@ demo: install
 
 # One thread each: the tests' networks are tiny, and on a busy machine several threads mostly wait for each other.
 test: install
-	@OMP_NUM_THREADS=1 bash tests/with_display.sh $(BIN)/python -m pytest -n auto --maxprocesses 4
+	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 bash tests/with_display.sh $(BIN)/python -m pytest -n auto --maxprocesses 4
 
 lint: install
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
