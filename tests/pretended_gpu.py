@@ -1,48 +1,52 @@
-"""A graphics processor that is not there: tensors stay in memory, and must behave as if they were on one.
+"""A graphics processor that is not there: tensors stay in memory, and have to be handled as if they were on one.
 
-Within :class:`PretendedGpu` a tensor made on, or sent to, "cuda" is marked, and so is what is computed of it. As with a
-real one, an operation on marked and unmarked tensors is an error; what would wait for the device is counted. What a real
-one computes, how fast, and recordings are for tests/test_gpu.py.
+Within :class:`PretendedGpu` memory that was asked for on "cuda", or sent there, is marked, and so is what is computed
+of it. As with a real one an operation on marked and unmarked tensors is an error, and what would wait for the device is
+noted down. What a real one computes, how fast, and what it records, is for tests/test_gpu.py to see.
 """
 
 import torch
 from torch.overrides import TorchFunctionMode
 
+from napari_segmatch.engine import recorder
+
 CUDA = torch.device("cuda")
-FREE = {"copy_", "__getitem__", "set_", "data", "type_as", "__set__", "is_set_to", "_has_compatible_shallow_copy_type"}
-WAITS = {"item", "tolist", "__bool__", "__float__", "__int__", "__index__", "nonzero", "masked_select", "unique", "cpu"}
+CROSSES = {"copy_", "__getitem__", "__setitem__", "__set__", "set_", "_has_compatible_shallow_copy_type"}
+WAITS = {"item", "tolist", "__bool__", "__float__", "__int__", "__index__", "nonzero", "masked_select", "unique"}
 
 
 def marked(tensor):
+    """Whether a tensor is on the pretended device."""
     return getattr(tensor.untyped_storage(), "pretended", False)
 
 
 def mark(thing, on=True):
-    """Mark the memory of tensors as being on the pretended device, or not; what they are views of as well."""
+    """Put the memory of tensors on the pretended device, or take it off."""
     for tensor in tensors(thing):
         tensor.untyped_storage().pretended = on
     return thing
 
 
-def tensors(thing):
-    """Return the tensors in arguments of a function."""
-    if isinstance(thing, torch.Tensor):
-        return [thing]
-    if isinstance(thing, dict):
-        thing = thing.values()
-    return [found for each in thing for found in tensors(each)] if isinstance(thing, list | tuple | type({}.values())) else []
-
-
-def is_cuda(device):
-    return isinstance(device, str | torch.device) and torch.device(device).type == "cuda"
+def tensors(*things):
+    """Return the tensors among arguments, and in lists, tuples and dictionaries of them."""
+    found = []
+    for thing in things:
+        if isinstance(thing, torch.Tensor):
+            found.append(thing)
+        elif isinstance(thing, list | tuple):
+            found += tensors(*thing)
+        elif isinstance(thing, dict):
+            found += tensors(*thing.values())
+    return found
 
 
 class PretendedGpu(TorchFunctionMode):
-    """
+    """A context in which there is one.
+
     Attributes
     ----------
     waited
-        Names of what would have waited for the device.
+        Names of the operations that would have waited for the device.
     """
 
     def __init__(self):
@@ -50,70 +54,63 @@ class PretendedGpu(TorchFunctionMode):
         self.waited = []
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        kwargs = dict(kwargs or {})
-        name = getattr(function, "__name__", str(function))
-        owner = getattr(getattr(function, "__self__", None), "__name__", "")
-        mine = args[0] if args and isinstance(args[0], torch.Tensor) else None
-        if name == "__get__" and owner == "device":
-            return CUDA if marked(mine) else function(*args)
-        if name == "__get__" and owner == "is_cuda":
-            return marked(mine)
-        if name == "pin_memory":
-            return mine
-        if name in ("to", "cuda"):
+        kwargs, name = dict(kwargs or {}), getattr(function, "__name__", "")
+        if name == "__get__" and function in (torch.Tensor.device.__get__, torch.Tensor.is_cuda.__get__):
+            on = marked(args[0])
+            return on if function == torch.Tensor.is_cuda.__get__ else CUDA if on else function(*args)
+        if name in ("to", "cuda", "cpu"):
             return self._move(name, args, kwargs)
-        if name == "cpu":
-            return self._move(name, (mine, "cpu"), {})
-        if name in ("numpy", "__array__") and marked(mine):
-            raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() to copy it first.")
-        on = self._on(name, args, kwargs)
-        if on and (name in WAITS or self._picks(name, args)):
+        if name == "pin_memory":
+            return args[0]
+        on = self._is_on(name, args, kwargs)
+        picks = name == "__getitem__" and any(each.dtype == torch.bool for each in tensors(args[1:]))
+        if on and (name in WAITS or picks):
             self.waited.append(name)
+        if on and name in ("numpy", "__array__"):
+            raise TypeError("can't convert cuda:0 device type tensor to numpy")
         result = function(*args, **kwargs)
-        if name == "__set__" and mine is not None:
-            value = args[1]
-            if isinstance(value, torch.Tensor) and owner in ("data", "grad"):
-                if owner == "grad" and marked(value) != marked(mine):
-                    raise RuntimeError("assigned grad has data located on a different device")
-                if owner == "data":
-                    mark(mine, marked(value))
-            return result
         return mark(result) if on else result
 
-    def _on(self, name, args, kwargs):
-        """Whether the result is on the device; an error if only a part of its operands is."""
-        asked = kwargs.get("device")
-        if is_cuda(asked):
-            if isinstance(kwargs.get("generator"), torch.Generator):
-                raise RuntimeError("Expected a 'cuda' device type for generator but found 'cpu'")
+    def _is_on(self, name, args, kwargs):
+        """Whether the result is on the device; an error if only some of the operands are."""
+        if kwargs.get("device") is not None:
+            on = torch.device(kwargs["device"]).type == "cuda"
             kwargs["device"] = "cpu"
-            return True
-        if asked is not None:
-            return False
-        given = tensors(args) + tensors(kwargs)
+            if on and kwargs.get("generator") is not None:
+                raise RuntimeError(f"{name} expected a generator on cuda but got one on cpu")
+            return on
+        if name in CROSSES:
+            return any(map(marked, tensors(args[0])))
+        given = tensors(args, kwargs)
         on = any(map(marked, given))
-        if name in FREE or name == "__setitem__":
-            return marked(args[0]) if isinstance(args[0], torch.Tensor) else on
         if on and any(not marked(each) and each.dim() > 0 for each in given):
-            shapes = [(tuple(each.shape), "cuda" if marked(each) else "cpu") for each in given]
-            raise RuntimeError(f"Expected all tensors to be on the same device, but {name} got {shapes}")
+            shapes = [("cuda" if marked(each) else "cpu", tuple(each.shape)) for each in given]
+            raise RuntimeError(f"expected all tensors to be on the same device, but {name} got {shapes}")
         return on
 
-    @staticmethod
-    def _picks(name, args):
-        """Whether something is picked by yes and no, so that how many there are has to be known."""
-        return name in ("__getitem__",) and any(each.dtype == torch.bool for each in tensors(args[1:]))
-
     def _move(self, name, args, kwargs):
-        """What ``to`` and ``cuda`` do: another type, another device, or both."""
+        """Do what ``to``, ``cuda`` and ``cpu`` do: another type, another device, or both."""
         mine, given = args[0], [*args[1:], *kwargs.values()]
-        like = next(iter(tensors(given)), None)
-        device = CUDA if name == "cuda" else next((each for each in given if isinstance(each, str | torch.device)), None)
+        devices = [each for each in given if isinstance(each, str | torch.device)] if name == "to" else [name]
+        on = torch.device(devices[0]).type == "cuda" if devices else marked(mine)
         dtype = next((each for each in given if isinstance(each, torch.dtype)), mine.dtype)
-        on = marked(mine) if device is None else is_cuda(device)
-        if like is not None:
+        for like in tensors(given):
             on, dtype = marked(like), like.dtype
         if marked(mine) and not on:
             self.waited.append(name)
-        copy = on != marked(mine) or kwargs.get("copy", False)
-        return mark(mine.to(dtype, copy=copy, memory_format=kwargs.get("memory_format", torch.preserve_format)), on)
+        form = kwargs.get("memory_format", torch.preserve_format)
+        copied = mine.to(dtype, copy=on != marked(mine) or kwargs.get("copy", False), memory_format=form)
+        return mark(copied) if on else copied
+
+
+class Recording:
+    """Takes a step anew at each launch, from the memory that a recording would take it from."""
+
+    def __init__(self, function, inputs, device):
+        self._function = function
+        self._inputs = recorder.rebuilt(inputs, (leaf.clone() for leaf in recorder.leaves(inputs)))
+
+    def launch(self, inputs):
+        for mine, given in zip(recorder.leaves(self._inputs), recorder.leaves(inputs), strict=True):
+            mine.copy_(given, non_blocking=True)
+        return self._function(*self._inputs)

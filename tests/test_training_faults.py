@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import json
 import os
 
@@ -24,6 +25,7 @@ from napari_segmatch.engine.watch import Watch
 from napari_segmatch.errors import ConfigError, DiskProblem, TrainingProblem
 from napari_segmatch.events import Checkpointed, Evaluated, Examined, Failed, Finished, Noted, Proposed, Step
 from napari_segmatch.project import Run
+from napari_segmatch.project.doctor import checkpoint_is_whole
 from napari_segmatch.project.pool import ProjectPool
 from napari_segmatch.project.proposals import write_pseudo_masks
 from napari_segmatch.runner import training
@@ -515,6 +517,26 @@ def test_every_flipped_bit_of_a_checkpoint_is_found(project, tmp_path, name):
         path.write_bytes(broken)
         loaded = load_newest(tmp_path / "run")
         assert (loaded.learner.step, loaded.skipped) == (4, ("00000008",))
+
+
+def test_stray_parts_on_slices_of_one_and_two_digits_are_no_damage(project, tmp_path):
+    """JSON sorts "10" before "9". Checkpoints that were signed with 9 before 10 are whole as well."""
+    list(train(ProjectPool(project), config(steps=2), tmp_path / "run"))
+    [path] = checkpoints(tmp_path / "run")
+    learner, state = load_newest(tmp_path / "run").learner, json.loads((path / "state.json").read_text())
+    found = {"a": ([1, None], {9: [3], 10: [4, 5]})}
+    memory = state["memory"] | {"sweep": state["memory"]["sweep"] | {"found": found}}
+    checkpoint.save_checkpoint(tmp_path / "run", learner, ("lesion",), ("flair",), memory=memory)
+    assert load_newest(tmp_path / "run").memory["sweep"]["found"] == {"a": [[1, None], {"9": [3], "10": [4, 5]}]}
+    assert checkpoint_is_whole(path)
+    state = json.loads((path / "state.json").read_text())
+    del state["own_sha256"]
+    by_number = json.dumps(state | {"memory": memory}, sort_keys=True)
+    signed = state | {"own_sha256": hashlib.sha256(by_number.encode()).hexdigest()}
+    (path / "state.json").write_text(json.dumps(signed))
+    assert load_newest(tmp_path / "run").skipped == () and checkpoint_is_whole(path)
+    (path / "state.json").write_text(json.dumps(signed | {"elapsed": 1.5}))
+    assert not checkpoint_is_whole(path)
 
 
 def test_checkpoint_says_what_it_had_seen(project, tmp_path):

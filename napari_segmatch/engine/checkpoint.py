@@ -21,7 +21,7 @@ from safetensors.torch import load, save
 from ..config import from_dict
 from ..errors import ConfigError, DiskProblem, TrainingProblem
 from ..fsio import SPARE_BYTES, TEMPORARY, free_bytes, move, read_file, write_atomic
-from ..texts import digest
+from ..texts import digest, is_signed
 from .learner import Learner
 
 KEEP = 3
@@ -180,8 +180,7 @@ def load_newest(
 
 def _read_state(path: Path) -> dict[str, Any]:
     state: dict[str, Any] = json.loads(read_file(path / "state.json").decode())
-    own = state.pop("own_sha256", None)  # the first checkpoints had none
-    if own not in (None, digest(state)):
+    if not is_signed(state):
         raise ValueError("not the file that was written")
     if state["format"] != FORMAT:
         raise OtherFormat(state["format"])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import ImportProblem, SegmatchError
 from ..fsio import read_file
-from ..texts import digest
+from ..texts import is_signed
 from . import Project, audit, schema
 
 
@@ -129,8 +129,7 @@ def checkpoint_is_whole(folder: Path) -> bool:
     """Whether a checkpoint's two files are what was written."""
     try:
         state = json.loads(read_file(folder / "state.json"))
-        own = state.pop("own_sha256", None)  # the first checkpoints had none
         data = read_file(folder / "tensors.safetensors")
-        return own in (None, digest(state)) and state["sha256"] == hashlib.sha256(data).hexdigest()
+        return is_signed(state) and state["sha256"] == hashlib.sha256(data).hexdigest()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
