@@ -4,7 +4,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import pytest
 from dicom_series import series
 from helpers import geometry, labels, small_project, write_case
+from warm_shell import segmatch
 
 from napari_segmatch.cli import cases as shell_cases
 from napari_segmatch.errors import ImportProblem, ProjectError, Question
@@ -33,11 +33,6 @@ from napari_segmatch.io import (
 from napari_segmatch.project import Project
 from napari_segmatch.project.layouts import LAYOUTS
 from napari_segmatch.session import Session
-
-
-def segmatch(*arguments):
-    command = [sys.executable, "-m", "napari_segmatch.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
 
 
 def hospital(folder):

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from helpers import LGG, SHAPE, geometry, labels, make_white, small_project, write_case
+from warm_shell import segmatch
 
 from napari_segmatch import Project
 from napari_segmatch.cli import training
@@ -27,11 +28,6 @@ from napari_segmatch.types import Geometry, Region
 
 SMALL = ["--size", "32", "--set", "features=8", "--set", "batch=2", "--set", "proposals=4", "--device", "cpu"]
 FLAIR = "flair={case}/flair.nii.gz"
-
-
-def segmatch(*arguments, cwd=None):
-    command = [sys.executable, "-m", "napari_segmatch.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=300)
 
 
 @pytest.fixture(scope="module")
