@@ -84,7 +84,7 @@ class Examined(TrainEvent):
     Attributes
     ----------
     slices, good
-        Masks that it met, and how many of them have a Dice of at least 0.8.
+        Masks that it met, and how many of them have a Dice of at least 0.8; if those say nothing, of its proof before.
     auroc
         Chance that it scores a good mask above a bad one; None if only one kind was met.
     tau

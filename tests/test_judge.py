@@ -314,11 +314,24 @@ def test_examination_is_passed_by_evidence_that_tells_good_from_bad():
     assert not judge.report.proven
 
 
-def test_an_examination_forgets_what_no_longer_holds():
-    """If the next one meets only good masks, the old proof is gone."""
+@pytest.mark.parametrize("good", [0, 2, 10, 12])
+def test_an_examination_that_meets_too_few_takes_no_proof_back(good):
+    """Of good or of bad masks: the proof of before holds, but what threshold to keep is for the new one to say."""
+    judge = _examined_judge()
+    met = Judged.of_cases([(torch.randn(12), torch.arange(12) < good)], 6)
+    judge._learn_masks(met, NOBODY, 6)
+    assert not judge.report.proven
+    judge.record.copy_(torch.tensor([40.0, 20.0, 0.9, 0.6, 0.8]))
+    judge._learn_masks(met, NOBODY, 6)
+    assert judge.report.proven
+    assert (judge.report.slices, judge.report.good) == (40, 20)
+    assert judge.report.tau == ENOUGH or good == 12
+
+
+def test_an_examination_that_was_failed_takes_the_proof_back():
     judge = _examined_judge()
     judge.record.copy_(torch.tensor([40.0, 20.0, 0.9, 0.6, 0.8]))
-    judge._learn_masks(Judged.of_cases([(torch.randn(12), torch.ones(12, dtype=torch.bool))], 6), NOBODY, 6)
+    judge._learn_masks(Judged.of_cases([(torch.arange(12.0), torch.arange(12) < 3)], 6), NOBODY, 6)
     assert not judge.report.proven
     assert judge.report.slices == 12
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -195,6 +195,12 @@ class Report:
     def met_both(self) -> bool:
         """Whether there were enough good and bad masks to say anything."""
         return min(self.good, self.slices - self.good) >= MET
+
+    def after(self, before: Report) -> Report:
+        """Return what holds now: one that met too few to say anything takes no proof of before back."""
+        if self.met_both or not before.proven:
+            return self
+        return replace(self, slices=before.slices, good=before.good, auroc=before.auroc)
 
     @staticmethod
     def proven_in(numbers: Tensor) -> Tensor:

@@ -81,7 +81,7 @@ class Judge(DiscriminatorSelector):
 
     @property
     def report(self) -> Report:
-        """What the last examination has shown."""
+        """What examinations have shown."""
         return Report.of(self.record)
 
     @property
@@ -291,7 +291,7 @@ class Judge(DiscriminatorSelector):
         report = report_on(met, self.mask_rule.cpu(), cases)
         if not report.met_both and said.weights.sum() >= WORDS:
             report = report_on(said, self.mask_rule.cpu())
-        self.record.copy_(report.numbers)
+        self.record.copy_(report.after(self.report).numbers)
 
 
 def can_tell(selector: nn.Module) -> bool:
