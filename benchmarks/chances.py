@@ -5,7 +5,8 @@
 SegMatch trains as in ``segmatch benchmark``. At every mark the judge is examined, and other patients say the truth:
 both get a logistic rule without a prior. By such rows of validation patients the prior was chosen (``of_masks`` in
 ``calibration.py``). With ``--decided 0,20`` it is examined again after somebody who knows the truth has accepted or
-rejected so many proposals, drawn by chance or the likeliest of four times as many; means of five draws.
+rejected so many proposals, drawn by chance or the likeliest of four times as many; means of five draws. With
+``--held 0,1,3`` it is examined by so many validation cases as well, drawn five times (``--on test``).
 """
 
 import argparse
@@ -20,10 +21,12 @@ from napari_segmatch.benchmark.judging import judged_slices
 from napari_segmatch.benchmark.rivals import METHODS
 from napari_segmatch.benchmark.runs import Bench, prepared
 from napari_segmatch.config import configure
+from napari_segmatch.engine.answers import Held
 from napari_segmatch.engine.calibration import Judged, Prior, calibration_error, fit_rule
 from napari_segmatch.engine.duties import is_examined_at
 from napari_segmatch.engine.lessons import Lessons, quality_of, weights_of
-from napari_segmatch.engine.prepare import to_network
+from napari_segmatch.engine.judge import EXAMINED
+from napari_segmatch.engine.prepare import to_network, with_neighbours
 from napari_segmatch.io import find_cases
 
 NOTHING_KNOWN = Prior(3.0, 2.0, 1.5, 5.0)
@@ -45,6 +48,7 @@ def arguments():
     parser.add_argument("--marks", default="100,200,300,400", help="steps; the last ends the run")
     parser.add_argument("--methods", default="segmatch", help="for parts.py")
     parser.add_argument("--decided", default="0", help="numbers of decisions")
+    parser.add_argument("--held", default="", help="numbers of validation cases")
     return parser.parse_args()
 
 
@@ -128,6 +132,32 @@ def mean(values):
     return round(float(known.mean()), 3) if len(known) else ""
 
 
+def some_held(learner, bench, count, chance):
+    """Slices of so many validation patients, as a run would draw them."""
+    images, labels = [], []
+    for index in torch.randperm(len(bench.split.validation), generator=chance)[:count].tolist():
+        case = bench.cases[bench.split.validation[index]]
+        slices, frame = to_network(case.volume.pixels, learner.config.size)
+        rows = torch.randperm(len(slices), generator=chance)[: -(-EXAMINED // count)]
+        images.append(with_neighbours(slices, learner.neighbours, frame)[rows])
+        labels.append(frame.shrink_labels(torch.from_numpy(np.ascontiguousarray(case.truth)), learner.classes)[rows])
+    return Held(torch.cat(images), torch.cat(labels), count)
+
+
+def held_out(learner, data, bench, counts, patients):
+    """What chances are worth that were examined by validation cases as well."""
+    truths = {on: on_patients(learner, bench, names) for on, names in patients.items()}
+    for count in counts:
+        found = []
+        for draw in range(DRAWS if count else 1):
+            chance = torch.Generator().manual_seed(1000 * learner.config.seed + draw)
+            learner.examine(data, some_held(learner, bench, count, chance) if count else None)
+            found.append({on: promised(learner, *truth) for on, truth in truths.items()})
+        for on, (_, good) in truths.items():
+            about = {"step": learner.step, "on": on, "masks": len(good), "good": mean(good), "held": count}
+            yield about | {name: mean([each[on][name] for each in found]) for name in found[0][on]}
+
+
 def measured(learner, data, bench, decided, patients):
     known, right = examined(learner, data)
     row = {"step": learner.step, "usual": round(float(learner.selector.usual), 2)}
@@ -162,7 +192,10 @@ def main():
     about |= {"preset": given.preset, "size": given.size, "steps": marks[-1]}
     while learner.step < marks[-1]:
         learner.learn(data, learner.step / marks[-1])
-        if learner.step in marks:
+        if learner.step in marks and given.held:
+            for row in held_out(learner, data, bench, map(int, given.held.split(",")), patients):
+                print(append("chances_held", about | row), flush=True)
+        elif learner.step in marks:
             for row in measured(learner, data, bench, map(int, given.decided.split(",")), patients):
                 print(append("chances", about | row), flush=True)
         elif is_examined_at(learner.step):

@@ -10,6 +10,7 @@ import torch
 
 from napari_segmatch.benchmark.judging import auprc
 from napari_segmatch.config import configure
+from napari_segmatch.engine.answers import Answers, Held
 from napari_segmatch.engine.calibration import (
     APART,
     ENOUGH,
@@ -34,6 +35,7 @@ from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.losses import hard, one_hot
 from napari_segmatch.engine.selectors import Look, rows_of
 from napari_segmatch.engine.step import placed
+from napari_segmatch.engine.validation import Examination
 from napari_segmatch.types import NOT_ANNOTATED, PoolSnapshot, Volume
 
 
@@ -236,6 +238,65 @@ def test_examination_asks_about_slices_of_the_other_fold(monkeypatch):
     assert met == {0: {-1, 1}, 1: {-1, 0}}
 
 
+def _held(cases=3, slices=12):
+    """Slices of validation cases with a square on each."""
+    images = torch.randn(cases * slices, 1, 32, 32, generator=_generator())
+    labels = torch.zeros(cases * slices, 32, 32, dtype=torch.uint8)
+    labels[:, 8:20, 8:20] = 1
+    return Held(images, labels, cases)
+
+
+def _seen_by_teacher(learner, monkeypatch, right):
+    """Have the teacher see the square well on some slices (n,) bool, and half of it on the others, less sure of it."""
+    sure = torch.where(right, 6.0, 1.5)
+
+    def look(network, images, mirror):
+        scores = torch.full((len(images), 2, 32, 32), -4.0)
+        if network is not learner.teacher or len(images) > len(right):
+            return Look(scores.softmax(1), hard(scores), hard(scores))
+        mine, part = right[: len(images)], sure[: len(images), None, None]
+        scores[:, 0] = 4
+        scores[:, :, 8:20, 8:14] = torch.stack([-part, part], 1).expand(-1, -1, 12, 6)
+        scores[mine, 1, 8:20, 14:20], scores[mine, 0, 8:20, 14:20] = 6, -6
+        return Look(scores.softmax(1), hard(scores), hard(scores))
+
+    monkeypatch.setattr("napari_segmatch.engine.judge.look_with", look)
+    monkeypatch.setattr("napari_segmatch.engine.judge.at_once", lambda *_: len(right))
+
+
+def test_slices_of_validation_cases_come_with_their_own_labels():
+    """Some of each case, with their neighbours; what is bright is labelled there."""
+    pool, learner = Cases(3), _learner(neighbours=1)
+    examination = Examination(pool, ("case-0", "case-2"))
+    assert examination.held(learner) is None
+    assert list(examination.read(learner)) == []
+    held = examination.held(learner)
+    assert held.images.shape == (12, 3, 32, 32) and held.labels.shape == (12, 32, 32) and held.cases == 2
+    bright, shown = held.images[:, 1], held.labels > 0
+    assert all(
+        float(image[mask].min()) > float(image[~mask].median()) for image, mask in zip(bright, shown, strict=True)
+    )
+    assert Examination(pool, ()).held(learner) is None
+
+
+@pytest.mark.parametrize("good", [0, 2, 24, 34])
+def test_of_validation_cases_the_teacher_s_own_masks_are_met(monkeypatch, good):
+    """They say what is proven, where they are enough; the rule is moved by them and by the understudies' masks."""
+    pool, learner = _pool(4), _learner()
+    right = torch.arange(36) < good
+    _seen_by_teacher(learner, monkeypatch, right)
+    met = []
+    learn = learner.selector._learn_masks
+    monkeypatch.setattr(learner.selector, "_learn_masks", lambda *given: (met.append(given), learn(*given)))
+    learner.examine(pool, _held())
+    [(judged, others, cases)] = met
+    own = judged if good == 24 else others
+    assert own.good.tolist() == right.tolist()
+    assert float(own.weights.sum()) == pytest.approx(15)
+    assert cases == (3 if good == 24 else 4)
+    assert learner.selector.report.proven == (good == 24)
+
+
 @pytest.mark.parametrize("classes", [1, 2])
 @pytest.mark.parametrize("both", [False, True])
 def test_a_mask_is_met_once(classes, both):
@@ -243,14 +304,17 @@ def test_a_mask_is_met_once(classes, both):
     truth = torch.zeros(7, 32, 32, dtype=torch.long)
     truth[:, 8:20, 8:16] = 1
     truth[:, 8:20, 16:24] = classes if both else 0
-    judge = Judge(configure(size=32), 1, classes).eval()
-    both_looks = torch.cat([truth, truth.flip(-1)])
-    judge.understudies[0].forward = lambda images: one_hot(both_looks, classes + 1) * 8
-    masks, blanks = [], []
-    with torch.no_grad():
-        judge._ask(0, torch.zeros(7, 1, 32, 32), truth, True, 0.0, masks, blanks)
-    assert sum(len(evidence_) for evidence_, _ in masks) == (21 if both and classes == 2 else 7)
-    assert sum(len(sure) for sure, _ in blanks) == 0
+    met = _answers(truth, truth, classes)
+    assert sum(len(evidence_) for evidence_, _ in met.masks) == (21 if both and classes == 2 else 7)
+    assert sum(len(sure) for sure, _ in met.blanks) == 0
+
+
+def _answers(seen, truth, classes=1):
+    """Answers about slices on which a model sees some labels."""
+    look = look_with(lambda _: one_hot(torch.cat([seen, seen.flip(-1)]), classes + 1) * 8, truth[:, None].float(), True)
+    met = Answers(classes, 1)
+    met.ask(torch.zeros(len(seen), 1, 32, 32), truth, look, lambda images, masks: torch.zeros(len(masks)))
+    return met
 
 
 def test_a_blank_is_right_where_nothing_is_and_a_mask_is_judged_where_somebody_has_looked():
@@ -258,12 +322,9 @@ def test_a_blank_is_right_where_nothing_is_and_a_mask_is_judged_where_somebody_h
     truth, seen = (torch.zeros(3, 32, 32, dtype=torch.long) for _ in range(2))
     truth[1:, 8:20, 8:16], truth[2, :, 20:] = 1, NOT_ANNOTATED
     seen[2, 8:20, 8:16] = seen[2, :, 20:] = 1
-    judge, masks, blanks = Judge(configure(size=32), 1, 1).eval(), [], []
-    judge.understudies[0].forward = lambda images: one_hot(torch.cat([seen, seen.flip(-1)]), 2) * 8
-    with torch.no_grad():
-        judge._ask(0, torch.zeros(3, 1, 32, 32), truth, True, 0.0, masks, blanks)
-    assert [good.tolist() for _, good in masks] == [[True]]
-    assert [good.tolist() for _, good in blanks] == [[True, False]]
+    met = _answers(seen, truth)
+    assert [good.tolist() for _, good in met.masks] == [[True]]
+    assert [good.tolist() for _, good in met.blanks] == [[True, False]]
 
 
 def test_the_bound_is_of_the_masks_above_the_threshold():
@@ -421,7 +482,7 @@ def test_people_s_words_alone_can_prove_the_discriminator(monkeypatch):
     pool, learner = _pool(2), _learner()
     judge = learner.selector
     learner.examine(pool)
-    monkeypatch.setattr(judge, "_ask", lambda *given: None)
+    monkeypatch.setattr(Answers, "ask", lambda *given: None)
     margins, good = _evidence_and_truth(4.0, 0.0, 40)
     for some, words in ((torch.full_like(margins, torch.nan), good), (margins[:9], good[:9])):
         pool.lessons = _said(some, words)

@@ -65,9 +65,18 @@ WORTH = 2.0
 """For so many independent masks the slices of one labelled case count: they resemble each other."""
 
 
-def weight_of(masks: int, cases: float) -> float:
+OWN_WORTH = 5.0
+"""The same of a class in a validation case, where the masks are the teacher's own."""
+
+
+def weight_of(masks: int, cases: float, worth: float = WORTH) -> float:
     """Return for how many independent masks each of some counts that come from so many cases."""
-    return min(1.0, WORTH * cases / max(masks, 1))
+    return min(1.0, worth * cases / max(masks, 1))
+
+
+def met_both(good: int, masks: int) -> bool:
+    """Whether there are enough good and bad masks to say anything."""
+    return min(good, masks - good) >= MET
 
 
 class Judged(NamedTuple):
@@ -88,11 +97,15 @@ class Judged(NamedTuple):
     weights: Tensor
 
     @classmethod
-    def of_cases(cls, parts: Sequence[tuple[Tensor, Tensor]], cases: float) -> Judged:
+    def of_cases(cls, parts: Sequence[tuple[Tensor, Tensor]], cases: float, worth: float = WORTH) -> Judged:
         """Put evidence and truth of masks together that come from so many labelled patients."""
         evidence = torch.cat([torch.zeros(0), *(evidence for evidence, _ in parts)])
         good = torch.cat([torch.zeros(0, dtype=torch.bool), *(good for _, good in parts)])
-        return cls(evidence, good, torch.full((len(good),), weight_of(len(good), cases)))
+        return cls(evidence, good, torch.full((len(good),), weight_of(len(good), cases, worth)))
+
+    @classmethod
+    def together(cls, *several: Judged) -> Judged:
+        return cls(*(torch.cat(parts) for parts in zip(*several, strict=True)))
 
 
 def fit_rule(masks: Judged, prior: Prior) -> Tensor:
@@ -194,7 +207,7 @@ class Report:
     @property
     def met_both(self) -> bool:
         """Whether there were enough good and bad masks to say anything."""
-        return min(self.good, self.slices - self.good) >= MET
+        return met_both(self.good, self.slices)
 
     def after(self, before: Report) -> Report:
         """Return what holds now: one that met too few to say anything takes no proof of before back."""

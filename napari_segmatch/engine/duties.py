@@ -81,13 +81,14 @@ class Duties:
         return list(self._validation.hold(self._learner))
 
     def _examine(self) -> list[TrainEvent]:
-        report = self._learner.examine(self._data)
+        notes: list[TrainEvent] = [*self._validation.read(self._learner)]
+        report = self._learner.examine(self._data, self._validation.held(self._learner))
         if report is None:
-            return []
+            return notes
         area = report.auroc if report.auroc == report.auroc else None
         words = 0 if self._data.lessons is None else self._data.lessons.words
         told = report.slices, report.good, area, report.tau, report.bound, report.proven, words
-        return [Examined(self._learner.step, *told)]
+        return [*notes, Examined(self._learner.step, *told)]
 
     def _propose(self) -> list[TrainEvent]:
         count = self._learner.config.proposals * (FINAL_PROPOSALS if self._clock.progress >= 1 else 1)

@@ -6,10 +6,11 @@ a **critic**, the discriminator that trains on it: an understudy's masks of the 
 with a known Dice. Critic 0 learns from fold 0, where understudy 1 is the one that predicts.
 
 Now and then the judge is **examined**: understudy and critic of one fold meet labelled slices of the other, which
-neither has seen. A logistic rule turns what is known there of a mask (the critic's opinion, and how sure the model
-is of it) into the chance that its Dice is at least 0.8. The threshold for a verdict is the lowest at which a stated
-share of those accepted was good; until the examination is passed, no verdict is used. What people say of the teacher's
-own masks moves the rule as well; the threshold it leaves alone, for people choose what they judge.
+neither has seen; if there are validation cases, teacher and critics meet those. A logistic rule turns what is known
+there of a mask (the critic's opinion, and how sure the model is of it) into the chance that its Dice is at least 0.8.
+The threshold for a verdict is the lowest at which a stated share of those accepted was good; until the examination is
+passed, no verdict is used. What people say of the teacher's own masks moves the rule as well; the threshold it leaves
+alone, for people choose what they judge.
 
 An understudy that learned from a few labels alone would make other masks than the teacher does, far worse ones and
 less sure, and what holds of them would not hold of his. So the understudies also follow the teacher on unlabelled
@@ -23,19 +24,19 @@ ones on any unlabelled slice, and spoilt copies are the candidates.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..config import TrainConfig
-from ..types import NOT_ANNOTATED
-from .calibration import OF_EMPTY_SLICES, Judged, Report, chance, fit_rule, of_masks, report_on
+from .answers import Answers, Held
+from .calibration import OF_EMPTY_SLICES, OWN_WORTH, Judged, Report, chance, fit_rule, of_masks, report_on
 from .chance import Source
 from .corruptions import corrupted
 from .data import ResidentPool
 from .device import at_once, rows_that
-from .discriminator import GOOD, Discriminator, annotated, dice_of, one_question, quality_loss
+from .discriminator import Discriminator, annotated, one_question, quality_loss
 from .evidence import evidence, logit, look_with, self_agreement
 from .losses import consistency_loss, hard, supervised_loss
 from .networks import build
@@ -55,9 +56,6 @@ WORDS = 10.0
 few of either kind to say."""
 
 NOBODY = Judged.of_cases([], 0)
-
-Answer = tuple[Tensor, Tensor]
-"""Of masks the evidence, and whether they are good, (n,) each."""
 
 
 class Judge(DiscriminatorSelector):
@@ -196,26 +194,53 @@ class Judge(DiscriminatorSelector):
     # examination -----------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def examine(self, pool: ResidentPool, teacher: nn.Module, mirror: bool, generator: torch.Generator) -> Report:
-        """Meet labelled slices that were held out, and what people said; fit the rules and note how well they do."""
-        masks: list[Answer] = []
-        blanks: list[Answer] = []
+    def examine(
+        self, pool: ResidentPool, teacher: nn.Module, mirror: bool, generator: torch.Generator, held: Held | None = None
+    ) -> Report:
+        """Meet labelled slices that were held out, and what people said; fit the rules and note how well they do.
+
+        Of labelled cases understudies' masks are met, of validation cases the teacher's own. If these are enough, they
+        say what is proven; the others move the rule as well.
+        """
         his = self._teacher_looks(pool, teacher, mirror, generator)
+        met = self._of_understudies(pool, his, mirror, generator)
+        own = self._of_teacher(held, teacher, pool.device, mirror)
+        if own.met_both:
+            met, own = own, met
+        usual = [self._evidence(images, look, (0, 1)).cpu() for images, look in his]
+        if usual := usual or [known for known, _ in met.masks]:
+            self.usual.fill_(float(torch.cat(usual).mean()))
+        if not self.usual.isnan():
+            said = NOBODY if pool.lessons is None else pool.lessons.said(self.expected_half)
+            self._learn_masks(met.of_masks, Judged.together(own.of_masks, said), met.cases)
+        if met.blanks or own.blanks:
+            self.empty_rule.copy_(fit_rule(Judged.together(met.of_blanks, own.of_blanks), OF_EMPTY_SLICES))
+        return self.report
+
+    def _of_teacher(self, held: Held | None, teacher: nn.Module, device: torch.device, mirror: bool) -> Answers:
+        """Let the teacher and both critics judge slices of validation cases."""
+        if held is None:
+            return Answers(self.classes, 0)
+        met, size = Answers(self.classes, held.cases, OWN_WORTH * self.classes), at_once(device, mirror)
+        for part, labels in zip(held.images.split(size), held.labels.split(size), strict=True):
+            images = part.to(device)
+            met.ask(images, labels.to(device), look_with(teacher, images, mirror), self._opinion((0, 1)))
+        return met
+
+    def _of_understudies(
+        self, pool: ResidentPool, his: list[tuple[Tensor, Look]], mirror: bool, generator: torch.Generator
+    ) -> Answers:
+        """Let understudy and critic of a fold judge slices of the other fold."""
+        met = Answers(self.classes, pool.patients_labelled)
         for fold in (0, 1):
             rows = pool.labelled[pool.folds[pool.labelled] == 1 - fold]
             rows = rows[torch.randperm(len(rows), generator=generator)[: EXAMINED // 2]]
             lead = self._lead(fold, his, mirror) if len(rows) else 0.0
             for part in rows.split(at_once(pool.device, mirror)) if len(rows) else ():
-                self._ask(fold, pool.slices(part), pool.labels_of(part), mirror, lead, masks, blanks)
-        usual = [self._evidence(images, look, (0, 1)).cpu() for images, look in his] or [known for known, _ in masks]
-        if usual:
-            self.usual.fill_(float(torch.cat(usual).mean()))
-        if not self.usual.isnan():
-            said = NOBODY if pool.lessons is None else pool.lessons.said(self.expected_half)
-            self._learn_masks(Judged.of_cases(masks, pool.patients_labelled), said, pool.patients_labelled)
-        if blanks:
-            self.empty_rule.copy_(fit_rule(Judged.of_cases(blanks, pool.patients_labelled), OF_EMPTY_SLICES))
-        return self.report
+                images = pool.slices(part)
+                look = look_with(self.understudies[fold], images, mirror)
+                met.ask(images, pool.labels_of(part), look, self._opinion((fold,)), lead)
+        return met
 
     def _teacher_looks(
         self, pool: ResidentPool, teacher: nn.Module, mirror: bool, generator: torch.Generator
@@ -245,40 +270,16 @@ class Judge(DiscriminatorSelector):
         gap = torch.cat(gaps)
         return float(gap.mean()) if len(gap) >= 8 else 0.0
 
+    def _opinion(self, critics: tuple[int, ...]) -> Callable[[Tensor, Tensor], Tensor]:
+        """Return the opinion of some of the critics on images and masks, the mean of theirs."""
+        return lambda images, masks: (
+            torch.stack([self.critics[each](images, masks) for each in critics]).float().mean(0)
+        )
+
     def _evidence(self, images: Tensor, look: Look, critics: tuple[int, ...]) -> Tensor:
         """Return what speaks for all that is segmented, (n,), with the opinion of some of the critics."""
         masks = look.labels > 0
-        opinion = torch.stack([self.critics[index](images, masks) for index in critics]).float().mean(0)
-        return evidence(opinion, masks, look, 0)
-
-    def _ask(
-        self, fold: int, images: Tensor, labels: Tensor, mirror: bool, lead: float, masks: list[Answer],
-        blanks: list[Answer],
-    ) -> None:  # fmt: skip
-        """Let understudy and critic of a fold judge slices of the other fold, and note what is true of them.
-
-        Of several classes everything is a mask of its own only where more than one is there: else it would count twice.
-        """
-        look, judged = look_with(self.understudies[fold], images, mirror), labels != NOT_ANNOTATED
-        usable = annotated(labels)
-        for label in range(self.classes + 1) if self.classes > 1 else (0,):
-            mask = (look.labels == label if label else look.labels > 0) & judged
-            truth = (labels == label if label else labels > 0) & judged
-            shown = mask.flatten(1).any(1) & usable
-            asked = shown & (self._several(look.labels, labels) | bool(label) | (self.classes == 1))
-            if asked.any():
-                opinion = self.critics[fold](images[asked], mask[asked])
-                known = evidence(opinion, mask[asked], rows_of(look, asked), label) + lead
-                masks.append((known.cpu(), (dice_of(mask[asked], truth[asked]) >= GOOD).cpu()))
-            if not label:
-                blank = ~shown & usable
-                sure = logit(emptiness(look.probabilities))[blank]
-                blanks.append((sure.cpu(), ~truth.flatten(1).any(1)[blank].cpu()))
-
-    def _several(self, predicted: Tensor, labels: Tensor) -> Tensor:
-        """Whether labels (n, h, w) of a slice, predicted or true, show more than one class, (n,) bool."""
-        shown = [((predicted == label) | (labels == label)).flatten(1).any(1) for label in range(1, self.classes + 1)]
-        return torch.stack(shown).sum(0) > 1
+        return evidence(self._opinion(critics)(images, masks), masks, look, 0)
 
     def _learn_masks(self, met: Judged, said: Judged, cases: int) -> None:
         """Fit the rule to masks of the examination and to those that people judged, and note how well it does.
@@ -286,8 +287,7 @@ class Judge(DiscriminatorSelector):
         Only the examination can say what share passes a threshold: people choose what they judge. Either may show that
         the judge tells good masks from bad ones, each by itself: that one kind is better than the other says nothing.
         """
-        both = Judged(*(torch.cat(parts) for parts in zip(met, said, strict=True)))
-        self.mask_rule.copy_(fit_rule(both, of_masks(float(self.usual))))
+        self.mask_rule.copy_(fit_rule(Judged.together(met, said), of_masks(float(self.usual))))
         report = report_on(met, self.mask_rule.cpu(), cases)
         if not report.met_both and said.weights.sum() >= WORDS:
             report = report_on(said, self.mask_rule.cpu())

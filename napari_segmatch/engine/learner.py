@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..config import TrainConfig
 from . import schedule
+from .answers import Held
 from .calibration import FEW, Report
 from .data import ResidentPool
 from .descent import Follower, adam, descend, restore, state_of, switch
@@ -264,13 +265,13 @@ class Learner:
         fake, _ = one_question(look.labels, look.labels[None], self.classes, chance)
         return (x_l, truth), (x_u, fake)
 
-    def examine(self, pool: ResidentPool) -> Report | None:
-        """Examine the quality critic on labelled slices that it has not seen; None for other selectors."""
+    def examine(self, pool: ResidentPool, held: Held | None = None) -> Report | None:
+        """Examine the quality critic on slices that it has not seen, ``held`` ones if any; None for other selectors."""
         if not isinstance(self.selector, Judge):
             return None
         switch(self.selector, training=False)
         with autocast(self.device):
-            return self.selector.examine(pool, self.teacher, mirror=self.looks_twice, generator=self.generator(5))
+            return self.selector.examine(pool, self.teacher, self.looks_twice, self.generator(5), held)
 
     # state -----------------------------------------------------------------------------------------------
 
@@ -279,8 +280,7 @@ class Learner:
         found = {f"policy.{name}": value for name, value in self.policy.state.items()}
         for name, module in self._modules().items():
             found |= {f"{name}.{key}": value for key, value in module.state_dict().items()}
-        found |= state_of(self._optimisers())
-        return {name: value.detach().cpu().contiguous().clone() for name, value in found.items()}
+        return {k: v.detach().cpu().contiguous().clone() for k, v in (found | state_of(self._optimisers())).items()}
 
     def load_tensors(self, tensors: dict[str, Tensor], optimisers: bool = True) -> None:
         """Restore what :meth:`tensors` returned."""
