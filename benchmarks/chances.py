@@ -24,8 +24,8 @@ from napari_segmatch.config import configure
 from napari_segmatch.engine.answers import Held
 from napari_segmatch.engine.calibration import Judged, Prior, calibration_error, fit_rule
 from napari_segmatch.engine.duties import is_examined_at
-from napari_segmatch.engine.lessons import Lessons, quality_of, weights_of
 from napari_segmatch.engine.judge import EXAMINED
+from napari_segmatch.engine.lessons import Lessons, quality_of, weights_of
 from napari_segmatch.engine.prepare import to_network, with_neighbours
 from napari_segmatch.io import find_cases
 
