@@ -23,7 +23,7 @@ from napari_segmatch.engine.schedule import FASTEST
 from napari_segmatch.engine.trainer import train
 from napari_segmatch.engine.watch import Watch
 from napari_segmatch.errors import ConfigError, DiskProblem, TrainingProblem
-from napari_segmatch.events import Checkpointed, Evaluated, Examined, Failed, Finished, Noted, Proposed, Step
+from napari_segmatch.events import Checkpointed, Evaluated, Examined, Failed, Finished, Noted, Proposed, Started, Step
 from napari_segmatch.project import Run
 from napari_segmatch.project.doctor import checkpoint_is_whole
 from napari_segmatch.project.pool import ProjectPool
@@ -419,6 +419,24 @@ def test_a_finished_run_that_is_resumed_keeps_its_best_score(project, tmp_path, 
     settings = config(steps=4, evaluate_every=2, checkpoint_every=2)
     list(train(ProjectPool(project), settings, tmp_path / "run"))
     list(train(ProjectPool(project), settings, tmp_path / "run", resume=True))
+    assert best(tmp_path / "run").name == "00000004"
+
+
+@pytest.mark.parametrize("stops", [(Evaluated,), (Evaluated, Started), (Evaluated, Examined)])
+def test_a_run_that_is_stopped_after_a_validation_keeps_its_score(project, tmp_path, monkeypatch, stops):
+    """What was due besides is made up for, and the checkpoint of that step is written anew: with the score."""
+    from napari_segmatch.engine import validation
+
+    dice = iter([0.8, 0.5])
+    monkeypatch.setattr(validation, "class_dice", lambda *_: [next(dice)])
+    monkeypatch.setattr(duties, "EXAMINE_EVERY", 8)
+    settings = config(steps=8, evaluate_every=4, propose_every=4, checkpoint_every=4)
+    for kind in stops:
+        events = train(ProjectPool(project), settings, tmp_path / "run", resume=True)
+        assert any(isinstance(event, kind) for event in events)
+        events.close()
+    list(train(ProjectPool(project), settings, tmp_path / "run", resume=True))
+    assert next(dice, None) is None
     assert best(tmp_path / "run").name == "00000004"
 
 

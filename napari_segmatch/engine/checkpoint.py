@@ -133,7 +133,10 @@ def best(folder: Path) -> Path | None:
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """A learner with its weights, what its channels and labels mean, and what its pool remembered."""
+    """A learner with its weights, what its channels and labels mean, and what its pool remembered.
+
+    ``score`` is its validation Dice, if it was measured at this very step.
+    """
 
     learner: Learner
     classes: tuple[str, ...]
@@ -141,6 +144,7 @@ class Loaded:
     skipped: tuple[str, ...]
     memory: Mapping[str, Any] | None
     pool_version: int
+    score: float | None = None
 
 
 def load_newest(
@@ -201,4 +205,5 @@ def _load(path: Path, device: str | None, optimisers: bool, skipped: tuple[str, 
     learner.load_tensors(load(data), optimisers)
     learner.step, learner.elapsed = state["step"], state["elapsed"]
     learner.fold_of = state.get("folds", {})
-    return Loaded(learner, classes, sequences, skipped, state.get("memory"), state["pool_version"])
+    memory, seen = state.get("memory"), state["pool_version"]
+    return Loaded(learner, classes, sequences, skipped, memory, seen, state.get("score"))

@@ -80,16 +80,16 @@ def train(
         If there is nothing to learn from, or the loss is not a number any more.
     """
     torch.set_num_threads(_threads(spare_core))
-    learner, notes, memory = _start(pool, config, folder, resume)
+    learner, notes, memory, score = _start(pool, config, folder, resume)
     clock = Clock(learner)
-    with contextlib.closing(_events(pool, folder, learner, clock, notes, memory)) as events:
+    with contextlib.closing(_events(pool, folder, learner, clock, notes, memory, score)) as events:
         for event in events:
             with clock.stopped():
                 yield event
 
 
 def _events(
-    pool: Pool, folder: Path, learner: Learner, clock: Clock, notes: list[str], memory: Memory
+    pool: Pool, folder: Path, learner: Learner, clock: Clock, notes: list[str], memory: Memory, score: float | None
 ) -> Generator[TrainEvent, None, None]:
     config = learner.config
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def _events(
     data = ResidentPool(pool, config.size, learner.device, learner.neighbours, learner.fold_of, shelf, AT_ONCE,
                         config.directions)  # fmt: skip
     yield from _begin(learner, data, shelf, notes, memory)
-    examination = Examination(pool, data.snapshot.validation)
+    examination = Examination(pool, data.snapshot.validation, (learner.step, score))
     duties = Duties(learner, data, examination, pool.classes, clock, memory.get("due", ()) if memory else ())
     keeper = Checkpoints(pool, folder, learner, data, duties)
     clock.start()
@@ -208,9 +208,11 @@ class Checkpoints:
         return Checkpointed(step, path.name)
 
 
-def _start(pool: Pool, config: TrainConfig, folder: Path, resume: bool) -> tuple[Learner, list[str], Memory]:
+def _start(
+    pool: Pool, config: TrainConfig, folder: Path, resume: bool
+) -> tuple[Learner, list[str], Memory, float | None]:
     if not resume or not checkpoints(folder):
-        return *_anew(pool, config, resume), None
+        return *_anew(pool, config, resume), None, None
     notes = []
     try:
         loaded = load_newest(folder)
@@ -221,7 +223,7 @@ def _start(pool: Pool, config: TrainConfig, folder: Path, resume: bool) -> tuple
         learnt, now = (", ".join(names) for names in (loaded.classes, pool.classes))
         raise TrainingProblem(f"This run learnt {learnt}; the project has {now} now: start a new run.")
     notes += [f"Checkpoint {name} is damaged; the one before it was used." for name in loaded.skipped]
-    return loaded.learner, notes, loaded.memory
+    return loaded.learner, notes, loaded.memory, loaded.score
 
 
 def _anew(pool: Pool, config: TrainConfig, resume: bool) -> tuple[Learner, list[str]]:

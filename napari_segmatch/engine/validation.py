@@ -21,12 +21,18 @@ from .prepare import Frame, to_network, with_neighbours
 
 
 class Examination:
-    """The frozen validation cases. They are read once and never trained on."""
+    """The frozen validation cases. They are read once and never trained on.
 
-    def __init__(self, pool: Pool, cases: tuple[str, ...]) -> None:
+    Parameters
+    ----------
+    latest
+        At which step the mean Dice was measured last, before a run was resumed, and how high it was.
+    """
+
+    def __init__(self, pool: Pool, cases: tuple[str, ...], latest: tuple[int, float | None] = (-1, None)) -> None:
         self._pool, self._cases = pool, cases
         self._papers: dict[str, tuple[Tensor, Frame, np.ndarray]] | None = None
-        self._latest: tuple[int, float] = (-1, 0.0)
+        self._latest = latest
 
     def news(self, step: int) -> float | None:
         """Return the mean Dice if it was measured at this very step."""
