@@ -422,6 +422,24 @@ def test_a_finished_run_that_is_resumed_keeps_its_best_score(project, tmp_path, 
     assert best(tmp_path / "run").name == "00000004"
 
 
+def test_damaged_checkpoints_ahead_of_a_run_cost_it_no_new_one(project, tmp_path, monkeypatch):
+    """It goes on before them: what it writes there is kept, and the next resume starts from it."""
+    from napari_segmatch.engine import validation
+
+    dice = iter([0.8, 0.5])
+    monkeypatch.setattr(validation, "class_dice", lambda *_: [next(dice)])
+    folder, settings = tmp_path / "run", config(steps=12, checkpoint_every=2, evaluate_every=6)
+    list(train(ProjectPool(project), settings, folder))
+    assert [int(path.name) for path in checkpoints(folder)] == [6, 8, 10, 12]
+    for path in checkpoints(folder)[1:]:
+        (path / "tensors.safetensors").write_bytes(b"damaged")
+    for written in (7, 8):
+        events = train(ProjectPool(project), settings, folder, resume=True)
+        assert any(isinstance(event, Step) for event in events)
+        events.close()
+        assert load_newest(folder).learner.step == written
+
+
 @pytest.mark.parametrize("stops", [(Evaluated,), (Evaluated, Started), (Evaluated, Examined)])
 def test_a_run_that_is_stopped_after_a_validation_keeps_its_score(project, tmp_path, monkeypatch, stops):
     """What was due besides is made up for, and the checkpoint of that step is written anew: with the score."""

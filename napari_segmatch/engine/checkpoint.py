@@ -87,7 +87,7 @@ def save_checkpoint(
     except DiskProblem:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
-    _prune(folder)
+    _prune(folder, target)
     return target
 
 
@@ -100,8 +100,9 @@ def _check_space(folder: Path, size: int) -> None:
         )
 
 
-def _prune(folder: Path) -> None:
-    found = checkpoints(folder)
+def _prune(folder: Path, newest: Path) -> None:
+    """Remove what is no more wanted. Later ones that were damaged, so that a run went on before them, count for none."""
+    found = [path for path in checkpoints(folder) if path.name <= newest.name]
     keep = {*found[-KEEP:], best(folder)}
     for old in found:
         if old not in keep:
