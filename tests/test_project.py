@@ -312,9 +312,10 @@ def test_draft_keeps_strokes_and_teaches_nothing(project):
     assert (ProjectPool(project).mask("c") == 255).all()
 
 
-def test_done_slice_counts_whole(project):
-    """An empty slice marked done is a label: no lesion here."""
-    project.save_mask("c", np.zeros(SHAPE, np.uint8), done=[0, 3])
+@pytest.mark.parametrize("done", [[0, 3], np.array([0, 3])])
+def test_done_slice_counts_whole(project, done):
+    """An empty slice marked done is a label: no lesion here. Numbers may be numpy's own."""
+    project.save_mask("c", np.zeros(SHAPE, np.uint8), done=done)
     assert project.case("c").labelled == (0, 3)
     assert (project.mask("c")[[0, 3]] == 0).all()
     assert ProjectPool(project).snapshot().labelled["c"] == (0, 3)

@@ -123,7 +123,7 @@ class MaskFolder(CaseFolder):
         mine = labels[contested]
         labels[contested] = current[contested]
         finished = (set(case.labelled) | (done - set(contested))) - reopen
-        finished = {z for z in finished if (labels[z] != NOT_ANNOTATED).any()}
+        finished = {int(z) for z in finished if (labels[z] != NOT_ANNOTATED).any()}
         version = self.save_version(case, labels, finished, "human")
         self._read[case.id] = version
         if not contested:
