@@ -101,7 +101,7 @@ def _check_space(folder: Path, size: int) -> None:
 
 
 def _prune(folder: Path, newest: Path) -> None:
-    """Remove what is no more wanted. Later ones that were damaged, so that a run went on before them, count for none."""
+    """Remove what is not wanted any more; damaged ones ahead, before which a run was resumed, do not count."""
     found = [path for path in checkpoints(folder) if path.name <= newest.name]
     keep = {*found[-KEEP:], best(folder)}
     for old in found:
