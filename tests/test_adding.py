@@ -49,6 +49,41 @@ def hospital(folder):
     return drawn
 
 
+@pytest.mark.parametrize("worked_on", [False, True])
+def test_a_folder_of_another_patient_touches_no_case_of_the_same_name(tmp_path, worked_on):
+    """A disc a patient, each with a folder DICOM: in the shell and in the window the second is sent to another name."""
+    for patient, what in (("one", "FLAIR"), ("two", "FLAIR"), ("three", "T1")):  # all on one grid
+        series(tmp_path / patient / "DICOM", PatientID=patient, SeriesDescription=what)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair", "t1"]):
+        assert segmatch("add", tmp_path / "p", tmp_path / "one").returncode == 0
+    with Project.open(tmp_path / "p") as project:
+        if worked_on:
+            project.save_mask("DICOM", np.zeros(project.case("DICOM").shape, np.uint8), done=[1])
+        before, told = (project.case("DICOM"), project.image_paths("DICOM")), []
+    for patient in ("two", "three"):
+        done = segmatch("add", tmp_path / "p", tmp_path / patient)
+        assert done.returncode == 2
+        assert "DICOM: left out. p has a case 'DICOM' of another patient: put these files into a folder" in done.stderr
+        session = Session()
+        session.message.connect(lambda words, wrong: told.append((words, wrong)))
+        session.open_project(tmp_path / "p")
+        session.add_cases(find_dataset(tmp_path / patient, ["flair", "t1"], ["lesion"]).cases)
+        session.wait()
+        session.close()
+        assert told and all(wrong and "of another patient" in words for words, wrong in told)
+    with Project.open(tmp_path / "p") as project:
+        assert (project.case("DICOM").sequences, project.image_paths("DICOM")) == (("flair",), before[1])
+        assert [case.patient for case in project.cases] == [before[0].patient]
+    done = segmatch("add", tmp_path / "p", tmp_path / "one")  # once more it is the same patient
+    assert ("left as it is" in done.stderr) if worked_on else ("1 of 1 case added" in done.stdout)
+    (tmp_path / "discs").mkdir()
+    (tmp_path / "two").rename(tmp_path / "discs" / "two")  # as it was told
+    done = segmatch("add", tmp_path / "p", tmp_path / "discs", "--choose", "twin=add")
+    assert "1 of 1 case added" in done.stdout
+    with Project.open(tmp_path / "p") as project:
+        assert [case.id for case in project.cases] == ["DICOM", "two"]
+
+
 def test_a_folder_of_dicom_is_added_exported_and_never_names_a_patient(tmp_path):
     """The way of a hospital: DICOM and its segmentation in, DICOM segmentation out, no name in the project."""
     drawn = hospital(tmp_path / "dicom")

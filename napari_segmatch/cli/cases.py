@@ -145,11 +145,12 @@ def _found(
 
 def _kept_as_they_are(project: Project, found: list[FoundCase], held_out: set[str]) -> set[str]:
     """Return the cases that have labels or proposals already: all they take are sequences that they lack."""
-    used = {item.id for item in found if project.is_in_use(item.id)}
+    mine = [item for item in found if not project.is_of_another(item.id, item.patient)]  # the others are refused
+    used = {item.id for item in mine if project.is_in_use(item.id)}
     late = sorted(case.id for case in project.cases if case.id in used & held_out and not case.validation)
     if late:
         raise ProjectError(f"{late[0]} cannot be frozen for validation any more: it has labels or proposals.")
-    kept = used - {item.id for item in found if project.late_sequences(item.id, item.images)}
+    kept = used - {item.id for item in mine if project.late_sequences(item.id, item.images)}
     removed = sorted(kept.intersection(project.removed_cases))
     if there := sorted(kept.difference(removed)):
         they = "it is" if len(there) == 1 else "they are"

@@ -85,8 +85,13 @@ class CaseFolder(ProjectFolder):
         ImportProblem
             If a file cannot be used; the project is unchanged.
         ProjectError
-            If the id is taken by a case with labels or proposals, or not usable as a file name.
+            If the id is taken by a case with labels or proposals, or of another patient, or not usable as a file name.
         """
+        if self.is_of_another(id, patient):
+            raise ProjectError(
+                f"{self.path.resolve().name} has a case {id!r} of another patient: put these files into a folder that "
+                "is called as their case is to be, and add the folder above it."
+            )
         if late := self.late_sequences(id, images):
             with_mask = mask is not None and not (isinstance(labelled, str) and labelled == "none")
             return add_sequences(self, id, {name: Path(images[name]) for name in late}, choices or {}, with_mask)
@@ -228,6 +233,11 @@ class CaseFolder(ProjectFolder):
             id,
         )
         return bool(row and row["used"])
+
+    def is_of_another(self, id: str, patient: str | None) -> bool:
+        """Whether there is a case of that name that is known to be of another patient."""
+        known = self.find_case(id)
+        return known is not None and known.patient not in (id, patient) and patient not in (None, id)
 
     def late_sequences(self, id: str, names: Iterable[str]) -> list[str]:
         """Return which of some sequences a case lacks that has labels or proposals."""
