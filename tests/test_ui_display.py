@@ -375,7 +375,11 @@ def test_which_masks_are_finished_and_who_is_held_out(tmp_path):
 
     found = [FoundCase(f"c{i}", {}, files[0] if i != 1 else None) for i in range(6)]
     assert chosen(found, "the first …", 2, "") == ["c0", "c2"]
-    assert chosen(found, "these: …", 2, "c3, c5") == ["c3", "c5"]
+    assert chosen(found, "these: …", 2, "c3, c5") == chosen(found, "these: …", 2, "c3 c5;") == ["c3", "c5"]
+    spaced = [FoundCase(name, {}, files[0]) for name in ("case 1", "case 2", "d")]
+    assert chosen(spaced, "these: …", 2, "d, case 2") == ["case 2", "d"]
+    with pytest.raises(ImportProblem, match="There is no case e with a mask"):
+        chosen(spaced, "these: …", 2, "d e")
     assert held_out(found, ["c0", "c2"], 2) == ["c4", "c5"]
     assert held_out(found, ["c0"], 0) == []
     everything = chosen(found, "all of them", 2, "")

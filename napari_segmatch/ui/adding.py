@@ -31,7 +31,8 @@ def chosen(found: Sequence[FoundCase], which: str, first: int, named: str) -> li
     if which == WHICH[0]:
         return with_mask[:first]
     if which == WHICH[3]:
-        wanted = {part for part in re.split(r"[\s,;]+", named) if part}
+        parts = map(str.strip, re.split("[,;]", named))  # a name may hold spaces, or they stand between names
+        wanted = {name for part in parts for name in ([part] if part in with_mask else part.split())}
         unknown = sorted(wanted - set(with_mask))
         if unknown:
             raise ImportProblem(f"There is no case {unknown[0]} with a mask among those found: check the list.")
