@@ -78,7 +78,8 @@ def close_up(images: Tensor, masks: Tensor) -> Tensor:
         theta[:, axis, axis] = torch.where(some, ((high - low) * 0.75 + 8 / size).clamp_max(1), 1.0)
     widest = torch.maximum(theta[:, 0, 0], theta[:, 1, 1])
     theta[:, 0, 0] = theta[:, 1, 1] = widest
-    grid = F.affine_grid(theta, [len(masks), 1, side, side], align_corners=False)
+    with torch.autocast(masks.device.type, enabled=False):  # half precision is too little for where pixels go
+        grid = F.affine_grid(theta, [len(masks), 1, side, side], align_corners=False)
     return F.grid_sample(images.float(), grid, padding_mode="border", align_corners=False)
 
 
