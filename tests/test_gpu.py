@@ -7,6 +7,8 @@ from test_method import TinyPool, _config
 from napari_segmatch.benchmark.rivals import METHODS
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.lessons import Lessons
+from napari_segmatch.engine.turns import Turns
+from napari_segmatch.engine.watch import Watch
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no CUDA GPU")
 
@@ -64,6 +66,40 @@ def test_people_teach_a_recorded_run(classes):
         learner.learn(_told(pool), 0.9)
     assert len(learner.recorder._recorded) > before
     assert learner.recorder.refused == ""
+
+
+def test_a_step_that_cannot_be_recorded_is_taken_plainly(monkeypatch):
+    """It waits for the GPU, which no recording can. The run goes on, draws as before, and says why it is slower."""
+    whole = Learner.look
+
+    def look(self, images):
+        assert float(images.sum()) == float(images.sum())
+        return whole(self, images)
+
+    monkeypatch.setattr(Learner, "look", look)
+    learner, found = _losses(Pool())
+    assert learner.recorder.refused
+    assert torch.isfinite(found).all()
+    assert len(torch.rand(3, device="cuda")) == 3
+
+
+def test_memory_that_runs_out_while_a_step_is_recorded_costs_parts_and_no_step():
+    """What was begun is given back: the same step is taken in two halves, and recorded."""
+    whole, left = Learner.look, [None, torch.OutOfMemoryError("CUDA out of memory")]
+
+    class Cramped(Learner):
+        def look(self, images):
+            error = left.pop(0) if left else None
+            if error:
+                raise error
+            return whole(self, images)
+
+    learner = Cramped(_config(device="cuda", batch=4), 1, 1)
+    watch, pool = Watch(learner), Pool()
+    pool.turns = Turns()
+    assert all(watch.learn(pool, 0.5) is not None for _ in range(5))
+    assert (learner.step, learner.parts, learner.recorder.refused) == (5, 2, "")
+    assert any(learner.recorder._recorded.values())
 
 
 def test_nothing_waits_for_the_gpu_inside_a_step():

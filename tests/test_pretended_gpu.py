@@ -9,7 +9,7 @@ from napari_segmatch import Project
 from napari_segmatch.batch import predict_cases
 from napari_segmatch.benchmark.rivals import METHODS
 from napari_segmatch.config import configure
-from napari_segmatch.engine import recorder, sweep
+from napari_segmatch.engine import corruptions, recorder, sweep
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.parts import strays
@@ -75,6 +75,37 @@ def test_steps_examination_and_lessons(gpu, changes):
             said = torch.tensor([1.0, 0, 1, 0]).cuda()
             pool.lessons = Lessons(torch.arange(4), pool.labels[:4] > 0, said, blank > 0, blank, blank)
     assert learner.recorder.refused == ""
+
+
+def test_a_gpu_that_cannot_record_draws_and_trains_all_the_same(gpu, monkeypatch):
+    """A recording that breaks off leaves the GPU's chance in the state of recording: PyTorch refuses to draw from it."""
+
+    class Chance:
+        broken = False
+
+        def clone_state(self):
+            return Chance()
+
+        def graphsafe_set_state(self, other):
+            self.broken = other.broken
+
+    def fails(*given):
+        own.broken = True
+        raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+
+    def uniform(*given):
+        assert not own.broken, "Offset increment outside graph capture encountered unexpectedly."
+        return drawn(*given)
+
+    own, drawn = Chance(), corruptions.uniform
+    monkeypatch.setattr(torch.cuda, "default_generators", (own,))
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
+    monkeypatch.setattr(recorder, "Recording", fails)
+    monkeypatch.setattr(corruptions, "uniform", uniform)
+    learner = _learner()
+    for step in range(6):
+        learner.learn(Pool(), step / 6)
+    assert "not permitted" in learner.recorder.refused
 
 
 def test_nothing_waits_inside_a_step(gpu):

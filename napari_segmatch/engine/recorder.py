@@ -65,6 +65,7 @@ class Recorder:
         except RuntimeError as error:
             self.forget()
             self.refused = str(error).splitlines()[0]
+            _renew_chance(self._device)
             return function(*inputs)
 
     def _begin(self, key: tuple[Hashable, ...]) -> None:
@@ -103,6 +104,13 @@ def _beside(device: torch.device, function: Callable[[], Any]) -> Any:
         result = function()
     torch.cuda.current_stream(device).wait_stream(stream)
     return result
+
+
+def _renew_chance(device: torch.device) -> None:
+    """Let a GPU draw again: where recording failed it still takes each draw for one to record, and refuses it."""
+    if device.type == "cuda":
+        own = torch.cuda.default_generators[torch.cuda.current_device() if device.index is None else device.index]
+        own.graphsafe_set_state(own.clone_state())
 
 
 def leaves(thing: Any) -> Iterator[Tensor]:
