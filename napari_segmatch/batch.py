@@ -211,11 +211,13 @@ def _why_closed(project: Project, case: str) -> str:
 
 def _sentence(error: ImportProblem | RuntimeError | MemoryError) -> str:
     """Say why a case cannot be segmented; a mistake of ours goes on as it is."""
-    from .engine.device import is_out_of_memory
+    from .engine.device import is_lost, is_out_of_memory
 
     if isinstance(error, ImportProblem):
         return str(error)
     if not is_out_of_memory(error):
+        if is_lost(error):
+            raise ImportProblem("The graphics processor was lost: try again, or predict with --device cpu.") from error
         raise error
     return "It does not fit into memory: close other programs, or predict it with --device cpu."
 

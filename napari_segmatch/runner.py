@@ -79,8 +79,10 @@ def _sentence(error: Exception) -> str:
         return str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         return "Training stopped because the disk is full: free some space, then resume from the last checkpoint."
-    from .engine.device import is_lost
+    from .engine.device import is_lost, is_out_of_memory
 
+    if is_out_of_memory(error):
+        return "Training stopped because memory ran out: close other programs, then resume from the last checkpoint."
     if is_lost(error):
         return (
             "Training stopped because the graphics processor was lost: restart the program, then resume from the last "

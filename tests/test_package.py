@@ -188,6 +188,20 @@ def test_a_case_that_does_not_fit_into_memory_costs_no_other(trained, tmp_path, 
     assert (tmp_path / "cut" / "scores.csv").exists()
 
 
+def test_a_gpu_that_is_lost_ends_a_prediction_in_a_sentence(trained, tmp_path, monkeypatch):
+    """It was an internal error. What was segmented before keeps its scores."""
+    from napari_segmatch.engine import predict
+
+    def fails(*given):
+        raise RuntimeError("CUDA error: unspecified launch failure")
+
+    series(tmp_path / "in" / "a" / "AX FLAIR", shape=(32, 40), SeriesDescription="AX FLAIR")
+    found = find_dataset(tmp_path / "in", ("flair", "t1"), ("core", "edema"))
+    monkeypatch.setattr(predict, "predict_slices", fails)
+    with pytest.raises(ImportProblem, match="graphics processor was lost: try again, or predict with --device cpu"):
+        list(predict_cases(trained[0], found.cases, tmp_path / "out"))
+
+
 def test_a_case_is_read_while_the_one_before_it_is_segmented(trained, tmp_path, monkeypatch):
     """One ahead and no more: a cohort does not fit into memory. One that cannot be read is told in its turn."""
     from napari_segmatch import batch

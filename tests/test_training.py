@@ -693,6 +693,31 @@ def test_unknown_device_is_a_sentence():
         assert choice.startswith("auto or cpu") and ("cuda" in choice) == torch.cuda.is_available()
 
 
+@pytest.mark.parametrize("does", ["conv2d", "grid_sample"])
+def test_a_gpu_that_cannot_compute_is_left_out(monkeypatch, does):
+    """One that is too old for this PyTorch is there and does nothing; Apple's make views with new versions of it alone.
+
+    With auto the CPU trains, and whoever asks for the device is told why not.
+    """
+
+    def fails(*given, **how):
+        raise error
+
+    error = RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    whole = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda *shape, **how: whole(*shape, **(how | {"device": "cpu"})))
+    assert choose_device("auto").type == "cuda"
+    monkeypatch.setattr(torch.nn.functional, does, fails)
+    assert choose_device("auto").type == "cpu"
+    with pytest.raises(ConfigError, match=r"cannot compute on .*'cuda'.* \(.*on the device\); choose auto or cpu\.$"):
+        choose_device("cuda")
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    for name in ("auto", "cuda"):
+        with pytest.raises(ConfigError, match="memory of the device 'cuda' is full"):
+            choose_device(name)
+
+
 def test_pool_of_ten_lines_is_enough(tmp_path):
     """The trainer needs no project: any object with the pool's five methods will do."""
     from napari_segmatch.types import Volume

@@ -467,6 +467,42 @@ def test_a_device_or_network_that_is_not_there_is_no_damage(project, tmp_path, c
         load_newest(tmp_path / "run", best_first=True)
 
 
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [(RuntimeError("CUDA error: unspecified launch failure"), "The graphics processor was lost"),
+     (RuntimeError("CUDA error: out of memory"), "does not fit into memory"),
+     (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), "does not fit"),
+     (torch.OutOfMemoryError("CUDA out of memory"), "does not fit"), (MemoryError(), "does not fit")],
+    ids=str,
+)  # fmt: skip
+def test_a_gpu_that_fails_is_no_damage(project, tmp_path, monkeypatch, error, told):
+    """All checkpoints of a run were called damaged, and its owner told to train again."""
+    list(train(ProjectPool(project), config(steps=2, checkpoint_every=1), tmp_path / "run"))
+
+    def fails(*given):
+        raise error
+
+    monkeypatch.setattr(Learner, "load_tensors", fails)
+    with pytest.raises(TrainingProblem, match=told):
+        load_newest(tmp_path / "run")
+
+
+@pytest.mark.parametrize("where", ["napari_segmatch.engine.shelf.Shelf.add", "napari_segmatch.engine.learner.build"])
+def test_memory_that_runs_out_beside_the_steps_is_a_sentence(project, monkeypatch, where):
+    """While slices are read, or the network is made: it was an internal error."""
+
+    def fails(*given):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    run = project.new_run(config())
+    monkeypatch.setattr(where, fails)
+    *_, last = training(project.path, run.id)
+    assert isinstance(last, Failed)
+    assert last.message == (
+        "Training stopped because memory ran out: close other programs, then resume from the last checkpoint."
+    )
+
+
 def test_a_run_of_another_machine_goes_on_with_what_is_here(project):
     """It was made on a GPU: it is resumed and segments without one, and says so; who asks for a device gets that."""
     run = project.new_run(config(steps=4))

@@ -22,6 +22,7 @@ from ..config import from_dict
 from ..errors import ConfigError, DiskProblem, TrainingProblem
 from ..fsio import SPARE_BYTES, TEMPORARY, free_bytes, move, read_file, write_atomic
 from ..texts import digest, is_signed
+from .device import is_lost, is_out_of_memory
 from .learner import Learner
 
 KEEP = 3
@@ -171,9 +172,8 @@ def load_newest(
             return _load(path, device, optimisers, tuple(skipped))
         except ConfigError:  # the device or the network is not there, and the checkpoint is whole
             raise
-        except torch.OutOfMemoryError as error:
-            raise TrainingProblem("This run does not fit into the GPU's memory: close other programs.") from error
-        except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
+        except (OSError, ValueError, KeyError, RuntimeError, TypeError, MemoryError) as error:
+            _check_machine(error)
             skipped.append(path.name)
             others += isinstance(error, OtherFormat)
     if skipped and others == len(skipped):
@@ -181,6 +181,14 @@ def load_newest(
     if skipped:
         raise TrainingProblem(f"All {len(skipped)} checkpoints of this run are damaged: train again.")
     raise TrainingProblem("This run has no checkpoint yet: let it train a little longer.")
+
+
+def _check_machine(error: Exception) -> None:
+    """Raise if it is no fault of a checkpoint that it cannot be loaded: nobody is told to train again for that."""
+    if is_out_of_memory(error):
+        raise TrainingProblem("This run does not fit into memory: close other programs.") from error
+    if isinstance(error, RuntimeError) and is_lost(error):
+        raise TrainingProblem("The graphics processor was lost: restart the program, then try again.") from error
 
 
 def _read_state(path: Path) -> dict[str, Any]:

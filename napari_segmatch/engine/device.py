@@ -6,29 +6,48 @@ import contextlib
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import ConfigError
 
 
 def choose_device(name: str) -> torch.device:
-    """Turn a setting into a device that is there.
+    """Turn a setting into a device that is there and can compute: a GPU may be too old for this PyTorch, or too new.
 
     Raises
     ------
     ConfigError
-        If the device does not exist on this machine.
+        If there is none, or its memory is full.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return torch.device("cuda" if torch.cuda.is_available() and _trouble_with("cuda") is None else "cpu")
+    trouble = _trouble_with(name)
+    if trouble is None:
+        return torch.device(name)
+    there = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    choice = " or ".join(kind for kind, is_there in there.items() if is_there and kind != name)
+    if there.get(name):
+        why = str(trouble).split("\n")[0]
+        raise ConfigError(
+            f"PyTorch {torch.__version__} cannot compute on the device {name!r} of this machine ({why}); choose {choice}."
+        ) from trouble
+    raise ConfigError(f"The device {name!r} is not available here; choose {choice}.") from trouble
+
+
+def _trouble_with(name: str) -> Exception | None:
+    """Try on a device what each step does: a convolution, a view, and to learn from it; return what kept it from that."""
     try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
+        with torch.enable_grad():
+            image = torch.zeros(1, 1, 8, 8, device=name, requires_grad=True)
+            seen, place = F.conv2d(image, image[..., :3, :3]), torch.zeros(1, 1, 1, 2, device=name)
+            F.grid_sample(seen, place, padding_mode="border", align_corners=False).sum().backward()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        there = {"auto": True, "cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-        choice = " or ".join(kind for kind, is_there in there.items() if is_there)
-        raise ConfigError(f"The device {name!r} is not available here; choose {choice}.") from error
-    return device
+        if is_out_of_memory(error):
+            words = f"The memory of the device {name!r} is full: close other programs, or choose cpu."
+            raise ConfigError(words) from error
+        return error
+    return None
 
 
 def device_name(device: torch.device) -> str:
@@ -72,9 +91,10 @@ def shown_first(shown: Tensor, most: int | None = None) -> Tensor:
 
 
 def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, in PyTorch's words or in those of CUDA's libraries."""
     words = str(error).lower()
-    kinds = (torch.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "out of memory" in words or "can't allocate memory" in words
+    signs = ("out of memory", "can't allocate memory", "alloc_failed")
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(sign in words for sign in signs)
 
 
 def is_lost(error: Exception) -> bool:
