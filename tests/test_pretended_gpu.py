@@ -1,5 +1,7 @@
 """What a run does on a GPU, where there is none: no tensor is on the wrong device, and no step waits."""
 
+from functools import partial
+
 import pytest
 import torch
 from pretended_gpu import CUDA, PretendedGpu, Recording
@@ -13,8 +15,11 @@ from napari_segmatch.engine import corruptions, recorder, sweep
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.parts import strays
+from napari_segmatch.engine.turns import Turns
+from napari_segmatch.engine.watch import Watch
 from napari_segmatch.events import Finished
 from napari_segmatch.runner import training
+from napari_segmatch.types import Region
 
 
 @pytest.fixture
@@ -45,6 +50,11 @@ def _learner(classes=1, **changes):
     return Learner(_config(device="cuda", warmup=0.2, discriminator_every=2, **changes), 1, classes)
 
 
+def _lessons(pool):
+    blank, said = torch.zeros(4, 1), torch.tensor([1.0, 0, 1, 0]).cuda()
+    return Lessons(torch.arange(4), pool.labels[:4] > 0, said, blank > 0, blank, blank)
+
+
 def test_it_finds_what_a_gpu_would_not_do(gpu):
     """The check itself: mixtures, numpy, and what waits."""
     here, there = torch.ones(3), torch.ones(3, device="cuda")
@@ -56,6 +66,51 @@ def test_it_finds_what_a_gpu_would_not_do(gpu):
     gpu.waited.clear()
     assert float(there[there > 0].sum()) == 3
     assert gpu.waited == ["__getitem__", "__float__"]
+
+
+def test_it_finds_what_a_launch_would_not_see(gpu):
+    """The check itself: another number, another way, memory that was replaced, and results of the launch before."""
+    record, x, rule = recorder.Recorder(CUDA), torch.ones(3, device="cuda"), [torch.ones(3, device="cuda"), 2.0]
+    launch = partial(record, ("step",), lambda given: (given * rule[0] + 1) * rule[1])
+    first, _ = launch(x), launch(x)
+    assert first.tolist() == launch(x).tolist() == [4, 4, 4]
+    rule[0].mul_(2)
+    before = launch(x)
+    assert before.tolist() == launch(x).tolist() == [6, 6, 6]
+    for place, other in ((1, 3.0), (0, rule[0].clone()), (0, 1.0)):
+        known, rule[place] = rule[place], other
+        with pytest.raises(AssertionError, match="a launch would have done"):
+            launch(x)
+        rule[place] = known
+    with pytest.raises(AssertionError, match="overwritten"):
+        before.sum()
+
+
+def test_a_launch_does_what_python_would_whatever_happens_in_a_run(gpu, monkeypatch):
+    """The fifth patient, the judge's rules and their proof, lessons, parts, going back; all in CUDA's half precision."""
+    autocast = torch.autocast
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
+    monkeypatch.setattr(torch, "autocast", lambda kind, *given, **how: autocast("cpu", *given, **how))
+    learner, pool, launches = _learner(classes=2), Pool(classes=2), []
+    launch = Recording.launch
+    monkeypatch.setattr(Recording, "launch", lambda *given: launches.append(learner.step) or launch(*given))
+    learner.config = learner.config.replace(discriminator_every=1)
+    pool.turns, pool.patients_labelled, watch = Turns(), 4, Watch(learner)
+    pool.regions = [Region("a", z) for z in range(10)]
+    happens = {
+        6: lambda: vars(pool).update(patients_labelled=5),
+        9: lambda: learner.examine(pool),
+        10: lambda: learner.selector.record.copy_(torch.tensor([40.0, 20, 0.9, 0.6, 0.8])),
+        11: lambda: vars(pool).update(lessons=_lessons(pool)),
+        14: watch._halve,
+        16: watch.remember,
+        17: lambda: watch._go_back(pool, 0.9),
+    }
+    for step in range(20):
+        happens.get(step, bool)()
+        assert watch.learn(pool, 0.1 if step < 3 else 0.9)
+    assert learner.parts == 2 and learner.recorder.refused == "" and not learner.skipped
+    assert len(launches) > 20
 
 
 @pytest.mark.parametrize(
@@ -71,9 +126,7 @@ def test_steps_examination_and_lessons(gpu, changes):
         assert torch.isfinite(outcome.supervised) and outcome.supervised.is_cuda
         if step == 3:
             learner.examine(pool)
-            blank = torch.zeros(4, 1)
-            said = torch.tensor([1.0, 0, 1, 0]).cuda()
-            pool.lessons = Lessons(torch.arange(4), pool.labels[:4] > 0, said, blank > 0, blank, blank)
+            pool.lessons = _lessons(pool)
     assert learner.recorder.refused == ""
 
 
