@@ -32,8 +32,8 @@ def _about_selector(history: History) -> str:
         return "Warming up on labelled slices alone; pseudo masks join in later."
     if history.examined is not None and not history.examined.proven:
         return (
-            "The discriminator cannot tell good masks from bad ones yet, and its verdicts are not used. More labelled or "
-            "validation cases, decisions on proposals or more training will help."
+            "The discriminator cannot tell good masks from bad ones yet, and its verdicts are not used. More labelled "
+            "or validation cases, decisions on proposals or more training will help."
         )
     if len(shares) < _LATELY:
         return ""
