@@ -289,12 +289,27 @@ def test_of_validation_cases_the_teacher_s_own_masks_are_met(monkeypatch, good):
     learn = learner.selector._learn_masks
     monkeypatch.setattr(learner.selector, "_learn_masks", lambda *given: (met.append(given), learn(*given)))
     learner.examine(pool, _held())
-    [(judged, others, cases)] = met
-    own = judged if good == 24 else others
+    [(_, _, cases, own)] = met
     assert own.good.tolist() == right.tolist()
     assert float(own.weights.sum()) == pytest.approx(15)
-    assert cases == (3 if good == 24 else 4)
+    assert cases == 4
     assert learner.selector.report.proven == (good == 24)
+
+
+def test_validation_cases_move_the_rule_and_leave_the_threshold_alone():
+    """What labelled cases state, or 0.75: they are few, and their slices alike."""
+    known, good = _evidence_and_truth(3.0, 2.5, 200)
+    met = Judged.of_cases([(known, good)], 8)
+    alone, judge = _examined_judge(), _examined_judge()
+    alone._learn_masks(met, NOBODY, 8)
+    own = Judged.of_cases([(known, torch.ones_like(good)), (known - 9, ~torch.ones_like(good))], 3, 5.0)
+    judge._learn_masks(met, NOBODY, 8, own)
+    assert _half(judge.mask_rule) < _half(alone.mask_rule) - 0.1
+    assert judge.report.slices == 400
+    assert judge.report.tau == pytest.approx(report_on(met, judge.mask_rule, 8).tau)
+    nothing = Judged.of_cases([(known, torch.zeros_like(good))], 8)
+    judge._learn_masks(nothing, NOBODY, 8, own)
+    assert judge.report.proven and judge.report.tau == ENOUGH
 
 
 @pytest.mark.parametrize("classes", [1, 2])
@@ -535,7 +550,7 @@ def test_words_are_of_the_model_as_it_was_when_it_made_the_mask():
     torch.testing.assert_close(lessons.said(1.9).evidence, torch.tensor([1.4, 2.4]))
     pool, learner = _pool(3, unlabelled=4), _learner()
     judge, seen = learner.selector, []
-    judge._learn_masks = lambda met, said, cases: seen.append(said.evidence)
+    judge._learn_masks = lambda met, said, *_: seen.append(said.evidence)
     pool.lessons = lessons
     learner.examine(pool)
     torch.testing.assert_close(seen[0], torch.tensor([-0.5, 0.5]) + judge.expected_half)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..types import NOT_ANNOTATED
-from .calibration import WORTH, Judged, met_both
+from .calibration import WORTH, Judged
 from .discriminator import GOOD, annotated, dice_of
 from .evidence import evidence, logit
 from .selectors import Look, emptiness, rows_of
@@ -94,9 +94,3 @@ class Answers:
         """Whether labels (n, h, w) of a slice, predicted or true, show more than one class, (n,) bool."""
         shown = [((predicted == label) | (labels == label)).flatten(1).any(1) for label in range(1, self.classes + 1)]
         return torch.stack(shown).sum(0) > 1
-
-    @property
-    def met_both(self) -> bool:
-        """Whether there were enough good and bad masks to say anything."""
-        good = self.of_masks.good
-        return met_both(int(good.sum()), len(good))

@@ -74,11 +74,6 @@ def weight_of(masks: int, cases: float, worth: float = WORTH) -> float:
     return min(1.0, worth * cases / max(masks, 1))
 
 
-def met_both(good: int, masks: int) -> bool:
-    """Whether there are enough good and bad masks to say anything."""
-    return min(good, masks - good) >= MET
-
-
 class Judged(NamedTuple):
     """Masks of which it is known whether they are good.
 
@@ -207,7 +202,7 @@ class Report:
     @property
     def met_both(self) -> bool:
         """Whether there were enough good and bad masks to say anything."""
-        return met_both(self.good, self.slices)
+        return min(self.good, self.slices - self.good) >= MET
 
     def after(self, before: Report) -> Report:
         """Return what holds now: one that met too few to say anything takes no proof of before back."""
@@ -238,13 +233,13 @@ class Report:
         return cls(int(slices), int(good), area if area >= 0 else float("nan"), tau if tau >= 0 else None, bound)
 
 
-def report_on(masks: Judged, rule: Tensor, cases: int = 0) -> Report:
-    """Say how well a rule tells good masks from bad ones.
+def report_on(masks: Judged, rule: Tensor, cases: int = 0, tau: float | None = None) -> Report:
+    """Say how well a rule tells good masks from bad ones, at a threshold that is given.
 
     Drawn by chance from so many labelled patients they may also state the threshold.
     """
     scores, good = chance(masks.evidence, rule).numpy(), masks.good.numpy()
-    tau = verdict_threshold(scores, good, cases)
+    tau = verdict_threshold(scores, good, cases) if tau is None else tau
     accepted = scores > tau
     bound = precision_bound(int(good[accepted].sum()), int(accepted.sum()))
     return Report(len(good), int(good.sum()), auroc(scores, good), tau, bound)

@@ -199,20 +199,17 @@ class Judge(DiscriminatorSelector):
     ) -> Report:
         """Meet labelled slices that were held out, and what people said; fit the rules and note how well they do.
 
-        Of labelled cases understudies' masks are met, of validation cases the teacher's own. If these are enough, they
-        say what is proven; the others move the rule as well.
+        Of labelled cases understudies' masks are met, of validation cases the teacher's own.
         """
         his = self._teacher_looks(pool, teacher, mirror, generator)
         met = self._of_understudies(pool, his, mirror, generator)
         own = self._of_teacher(held, teacher, pool.device, mirror)
-        if own.met_both:
-            met, own = own, met
         usual = [self._evidence(images, look, (0, 1)).cpu() for images, look in his]
         if usual := usual or [known for known, _ in met.masks]:
             self.usual.fill_(float(torch.cat(usual).mean()))
         if not self.usual.isnan():
             said = NOBODY if pool.lessons is None else pool.lessons.said(self.expected_half)
-            self._learn_masks(met.of_masks, Judged.together(own.of_masks, said), met.cases)
+            self._learn_masks(met.of_masks, said, pool.patients_labelled, own.of_masks)
         if met.blanks or own.blanks:
             self.empty_rule.copy_(fit_rule(Judged.together(met.of_blanks, own.of_blanks), OF_EMPTY_SLICES))
         return self.report
@@ -281,16 +278,20 @@ class Judge(DiscriminatorSelector):
         masks = look.labels > 0
         return evidence(self._opinion(critics)(images, masks), masks, look, 0)
 
-    def _learn_masks(self, met: Judged, said: Judged, cases: int) -> None:
+    def _learn_masks(self, met: Judged, said: Judged, cases: int, own: Judged = NOBODY) -> None:
         """Fit the rule to masks of the examination and to those that people judged, and note how well it does.
 
-        Only the examination can say what share passes a threshold: people choose what they judge. Either may show that
-        the judge tells good masks from bad ones, each by itself: that one kind is better than the other says nothing.
+        Only labelled cases can say what share passes a threshold: people choose what they judge, and validation cases
+        are few. Each kind may show that the judge tells good masks from bad ones, the teacher's own before others, but
+        each by itself: that one kind is better than the other says nothing.
         """
-        self.mask_rule.copy_(fit_rule(Judged.together(met, said), of_masks(float(self.usual))))
-        report = report_on(met, self.mask_rule.cpu(), cases)
-        if not report.met_both and said.weights.sum() >= WORDS:
-            report = report_on(said, self.mask_rule.cpu())
+        self.mask_rule.copy_(fit_rule(Judged.together(met, own, said), of_masks(float(self.usual))))
+        rule = self.mask_rule.cpu()
+        report = report_on(met, rule, cases)
+        if (of_own := report_on(own, rule, tau=report.tau)).met_both:
+            report = of_own
+        elif not report.met_both and said.weights.sum() >= WORDS:
+            report = report_on(said, rule)
         self.record.copy_(report.after(self.report).numbers)
 
 
