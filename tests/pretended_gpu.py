@@ -2,8 +2,8 @@
 
 Within :class:`PretendedGpu` memory that was asked for on "cuda", or sent there, is marked, and so is what is computed
 of it. As with a real one an operation on marked and unmarked tensors is an error, and what would wait for the device is
-noted down. What it launches as one has to be the same each time: operations, numbers, and the memory that they take from
-outside. Half precision is that of CUDA. What a real one computes, and how fast, is for tests/test_gpu.py to see.
+noted down. What it launches as one has to be the same each time: operations, numbers, and the memory that they take
+from outside. Half precision is that of CUDA. What a real one computes, and how fast, is for tests/test_gpu.py to see.
 """
 
 from itertools import zip_longest
@@ -16,8 +16,9 @@ from napari_segmatch.engine import recorder
 CUDA = torch.device("cuda")
 CROSSES = {"copy_", "__getitem__", "__setitem__", "__set__", "set_", "_has_compatible_shallow_copy_type"}
 WAITS = {"item", "tolist", "__bool__", "__float__", "__int__", "__index__", "nonzero", "masked_select", "unique"}
-FULL = {"exp", "log", "pow", "__pow__", "reciprocal", "rsqrt", "softmax", "log_softmax", "logsumexp", "softplus", "sum",
-        "prod", "cumsum", "norm", "group_norm", "layer_norm", "interpolate", "binary_cross_entropy_with_logits"}  # fmt: skip
+FULL = {"exp", "log", "pow", "__pow__", "reciprocal", "rsqrt", "softmax", "log_softmax", "softplus", "sum",
+        "prod", "cumsum", "norm", "group_norm", "layer_norm", "interpolate",
+        "binary_cross_entropy_with_logits"}  # fmt: skip
 """What CUDA computes in full precision where a processor need not."""
 
 

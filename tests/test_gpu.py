@@ -5,6 +5,8 @@ import torch
 from test_method import TinyPool, _config
 
 from napari_segmatch.benchmark.rivals import METHODS
+from napari_segmatch.engine.device import choose_device
+from napari_segmatch.engine.discriminator import close_up
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.turns import Turns
@@ -100,6 +102,21 @@ def test_memory_that_runs_out_while_a_step_is_recorded_costs_parts_and_no_step()
     assert all(watch.learn(pool, 0.5) is not None for _ in range(5))
     assert (learner.step, learner.parts, learner.recorder.refused) == (5, 2, "")
     assert any(learner.recorder._recorded.values())
+
+
+def test_the_gpu_is_taken():
+    """It is tried first: one that cannot compute is left out."""
+    assert choose_device("auto") == choose_device("cuda") == torch.device("cuda")
+
+
+def test_close_ups_are_as_sharp_as_without_half_precision():
+    """Where the discriminator looks is a matter of pixels."""
+    images = torch.randn(2, 1, 256, 256, device="cuda")
+    masks = torch.zeros_like(images[:, 0], dtype=torch.bool)
+    masks[:, 190:215, 30:71] = True
+    with torch.autocast("cuda", torch.bfloat16):
+        half = close_up(images, masks)
+    assert torch.allclose(half, close_up(images, masks), atol=1e-5)
 
 
 def test_nothing_waits_for_the_gpu_inside_a_step():

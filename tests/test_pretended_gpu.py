@@ -87,7 +87,7 @@ def test_it_finds_what_a_launch_would_not_see(gpu):
 
 
 def test_a_launch_does_what_python_would_whatever_happens_in_a_run(gpu, monkeypatch):
-    """The fifth patient, the judge's rules and their proof, lessons, parts, going back; all in CUDA's half precision."""
+    """The fifth patient, the judge's rules and their proof, lessons, parts, going back; in CUDA's half precision."""
     autocast = torch.autocast
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     monkeypatch.setattr(torch, "autocast", lambda kind, *given, **how: autocast("cpu", *given, **how))
@@ -131,7 +131,7 @@ def test_steps_examination_and_lessons(gpu, changes):
 
 
 def test_a_gpu_that_cannot_record_draws_and_trains_all_the_same(gpu, monkeypatch):
-    """A recording that breaks off leaves the GPU's chance in the state of recording: PyTorch refuses to draw from it."""
+    """A recording that breaks off leaves the GPU's chance as if it still recorded: PyTorch refuses to draw from it."""
 
     class Chance:
         broken = False

@@ -29,14 +29,13 @@ def choose_device(name: str) -> torch.device:
     choice = " or ".join(kind for kind, is_there in there.items() if is_there and kind != name)
     if there.get(name):
         why = str(trouble).split("\n")[0]
-        raise ConfigError(
-            f"PyTorch {torch.__version__} cannot compute on the device {name!r} of this machine ({why}); choose {choice}."
-        ) from trouble
+        words = f"PyTorch {torch.__version__} cannot compute on this machine's {name!r} ({why}); choose {choice}."
+        raise ConfigError(words) from trouble
     raise ConfigError(f"The device {name!r} is not available here; choose {choice}.") from trouble
 
 
 def _trouble_with(name: str) -> Exception | None:
-    """Try on a device what each step does: a convolution, a view, and to learn from it; return what kept it from that."""
+    """Try a convolution, a view, and to learn from it, as each step does; return what kept a device from that."""
     try:
         with torch.enable_grad():
             image = torch.zeros(1, 1, 8, 8, device=name, requires_grad=True)

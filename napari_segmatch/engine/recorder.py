@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .device import is_out_of_memory
+
 
 class Recorder:
     """Calls functions of tensors, and launches what it has recorded of them.
@@ -60,12 +62,12 @@ class Recorder:
         try:
             recording = self._recorded[key] = Recording(function, inputs, self._device)
             return recording.launch(inputs)
-        except torch.OutOfMemoryError:  # whoever watches the run makes smaller parts
-            raise
         except RuntimeError as error:
             self.forget()
-            self.refused = str(error).splitlines()[0]
             _renew_chance(self._device)
+            if is_out_of_memory(error):  # whoever watches the run makes smaller parts
+                raise
+            self.refused = str(error).splitlines()[0]
             return function(*inputs)
 
     def _begin(self, key: tuple[Hashable, ...]) -> None:
