@@ -84,6 +84,15 @@ def test_a_folder_of_another_patient_touches_no_case_of_the_same_name(tmp_path, 
         assert [case.id for case in project.cases] == ["DICOM", "two"]
 
 
+def test_another_study_of_the_same_name_is_told(tmp_path):
+    """Two discs of one patient: the later study takes the place of one that nobody has worked on, and that is said."""
+    for disc in ("before", "after"):
+        series(tmp_path / disc / "DICOM", PatientID="one", gap=4.0 if disc == "after" else 3.0)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]):
+        told = [segmatch("add", tmp_path / "p", tmp_path / disc).stderr for disc in ("before", "before", "after")]
+    assert told == ["", "", "DICOM: A case of that name was in the project: these files took the place of its own.\n"]
+
+
 def test_a_folder_of_dicom_is_added_exported_and_never_names_a_patient(tmp_path):
     """The way of a hospital: DICOM and its segmentation in, DICOM segmentation out, no name in the project."""
     drawn = hospital(tmp_path / "dicom")

@@ -17,7 +17,7 @@ from .audit import actor, now
 from .checks import check_slices
 from .classes import is_still_done
 from .folder import ProjectFolder
-from .late import add_sequences, with_known
+from .late import add_sequences, replaced, with_known
 from .prints import file_hash, fingerprints
 from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_reading
 
@@ -103,7 +103,7 @@ class CaseFolder(ProjectFolder):
         volume = read_apart(read_sequences, images, self.sequences, read, files=images.values())
         geometry, known_by = volume.geometry, [*fingerprints(volume)]
         labels, done, told = self._import_labels(id, mask, labelled, geometry, said)
-        notes = (*volume.notes, *told, *self._twins(id, known_by, said))
+        notes = (*volume.notes, *told, *self._twins(id, known_by, said), *replaced(self, id, images))
         rows = self._image_rows(id, images)  # hashing takes seconds, and nobody may write during a transaction
         with self.store.atomic():
             self._clear(id)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import ImportProblem, ProjectError
 from ..io import bad_name, read_apart, read_sequences
 from ..types import Case
+from .checks import own_place
 from .prints import file_hash, fingerprints
 
 if TYPE_CHECKING:
@@ -26,6 +27,13 @@ def with_known(
         if topic != "twin"
     }
     return {**project.image_paths(id), **images}, {**project.reading(id).choices, **said}
+
+
+def replaced(project: CaseFolder, id: str, images: Mapping[str, str | Path]) -> tuple[str, ...]:
+    """Say it of a case that is there if it loses files: another study may have been given the same name."""
+    known = {} if project.find_case(id) is None else project.image_paths(id)
+    lost = {*known.values()} - {own_place(Path(path)) for path in images.values()}
+    return ("A case of that name was in the project: these files took the place of its own.",) if lost else ()
 
 
 def add_sequences(
