@@ -52,8 +52,8 @@ COMPARED = 64
 """Unlabelled slices on which teacher and understudies are compared in one examination."""
 
 WORDS = 10.0
-"""Masks that people judged and that count for so many independent ones can prove the judge where an examination met too
-few of either kind to say."""
+"""Masks of validation cases that count for so many independent ones say whether the judge is proven; those that people
+judged do where an examination met too few of either kind to say."""
 
 NOBODY = Judged.of_cases([], 0)
 
@@ -288,7 +288,8 @@ class Judge(DiscriminatorSelector):
         self.mask_rule.copy_(fit_rule(Judged.together(met, own, said), of_masks(float(self.usual))))
         rule = self.mask_rule.cpu()
         report = report_on(met, rule, cases)
-        if (of_own := report_on(own, rule, tau=report.tau)).met_both:
+        of_own = report_on(own, rule, tau=report.tau)
+        if of_own.met_both and own.weights.sum() >= WORDS:
             report = of_own
         elif not report.met_both and said.weights.sum() >= WORDS:
             report = report_on(said, rule)
