@@ -197,9 +197,9 @@ class Judge(DiscriminatorSelector):
     def examine(
         self, pool: ResidentPool, teacher: nn.Module, mirror: bool, generator: torch.Generator, held: Held | None = None
     ) -> Report:
-        """Meet labelled slices that were held out, and what people said; fit the rules and note how well they do.
+        """Meet understudies' masks of labelled cases, the teacher's own of validation cases, and what people said.
 
-        Of labelled cases understudies' masks are met, of validation cases the teacher's own.
+        The rules are fitted to them; returned is how well they do.
         """
         his = self._teacher_looks(pool, teacher, mirror, generator)
         met = self._of_understudies(pool, his, mirror, generator)
@@ -288,8 +288,7 @@ class Judge(DiscriminatorSelector):
         self.mask_rule.copy_(fit_rule(Judged.together(met, own, said), of_masks(float(self.usual))))
         rule = self.mask_rule.cpu()
         report = report_on(met, rule, cases)
-        of_own = report_on(own, rule, tau=report.tau)
-        if of_own.met_both and own.weights.sum() >= WORDS:
+        if own.weights.sum() >= WORDS and (of_own := report_on(own, rule, tau=report.tau)).met_both:
             report = of_own
         elif not report.met_both and said.weights.sum() >= WORDS:
             report = report_on(said, rule)
