@@ -1259,7 +1259,7 @@ def test_case_added_again_is_told_in_the_trail(project, tmp_path):
     images, mask = write_case(tmp_path / "again", 5)
     project.add_case("c", images, mask, "all")
     told = [row["action"] for row in project.store.rows("SELECT action FROM audit ORDER BY seq")]
-    assert told[-3:] == ["case_cleared", "case", "mask_version"]
+    assert told[-4:] == ["case_cleared", "case", "meta", "mask_version"], "and that other files took its place"
     assert examine(project.path) == []
 
 
