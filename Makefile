@@ -10,6 +10,7 @@ demo: install
 	@$(BIN)/python -m napari_segmatch.demo
 
 # One thread each: the tests' networks are tiny, and on a busy machine several threads mostly wait for each other.
+# What is compiled is kept, also where the environment says no: many tests start a Python of their own.
 test: install
 	@PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 bash tests/with_display.sh $(BIN)/python -m pytest -n auto --maxprocesses 4
 
