@@ -296,6 +296,18 @@ def test_of_validation_cases_the_teacher_s_own_masks_are_met(monkeypatch, good, 
     assert learner.selector.report.proven == (several and good == 24)
 
 
+@pytest.mark.parametrize("masks", range(11, 400, 7))
+def test_ten_masks_are_ten_into_however_many_shares_they_fall(masks):
+    """Two validation cases, or one with two classes, are enough, and five cases that people judged."""
+    half = torch.arange(masks) % 2 == 0
+    parts = [(torch.randn(masks, generator=_generator()) + 4 * half, half)]
+    for cases, worth in ((2, 5.0), (1, 10.0), (5, 2.0)):
+        assert Judged.of_cases(parts, cases, worth).independent == 10
+    judge = _examined_judge()
+    judge._learn_masks(NOBODY, NOBODY, 5, Judged.of_cases(parts, 2, 5.0))
+    assert judge.report.proven
+
+
 def test_validation_cases_move_the_rule_and_leave_the_threshold_alone():
     """What labelled cases state, or 0.75: they are few, and their slices alike."""
     known, good = _evidence_and_truth(3.0, 2.5, 200)

@@ -10,11 +10,13 @@ from helpers import SHAPE, small_project, write_case
 
 from napari_segmatch.config import configure, parse_setting
 from napari_segmatch.engine import duties, sweep
+from napari_segmatch.engine.answers import Answers
 from napari_segmatch.engine.checkpoint import best, checkpoints, load_newest
 from napari_segmatch.engine.clock import Clock
 from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.device import choose_device
 from napari_segmatch.engine.duties import is_examined_at
+from napari_segmatch.engine.judge import Judge
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.losses import hard
 from napari_segmatch.engine.networks import LEAKY, build
@@ -82,6 +84,17 @@ def test_validation_cases_never_train(project):
     pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
     pool.update()
     assert {region.case for region in pool.regions} == {"a", "b", "c", "d"}
+
+
+@pytest.mark.parametrize("evaluate_every", [1, 1000])
+def test_validation_cases_examine_the_discriminator(project, tmp_path, monkeypatch, evaluate_every):
+    """Every examination of a run, also before Dice was measured on them."""
+    held = []
+    monkeypatch.setattr(Judge, "_of_teacher", lambda judge, given, *_: held.append(given) or Answers(judge.classes, 0))
+    monkeypatch.setattr(duties, "is_examined_at", lambda step: step == 2)
+    list(train(ProjectPool(project), _config(steps=4, evaluate_every=evaluate_every), tmp_path / "run"))
+    assert [given.cases for given in held] == [1, 1]
+    assert sorted(given.labels.flatten(1).any(1).sum().item() for given in held) == [3, 3]
 
 
 @pytest.mark.parametrize("parts", ["auto", "one"])

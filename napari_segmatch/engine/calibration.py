@@ -98,6 +98,11 @@ class Judged(NamedTuple):
         good = torch.cat([torch.zeros(0, dtype=torch.bool), *(good for _, good in parts)])
         return cls(evidence, good, torch.full((len(good),), weight_of(len(good), cases, worth)))
 
+    @property
+    def independent(self) -> float:
+        """For how many independent masks all of them count; that their shares round off makes them no fewer."""
+        return round(float(self.weights.sum()), 3)
+
     @classmethod
     def together(cls, *several: Judged) -> Judged:
         return cls(*(torch.cat(parts) for parts in zip(*several, strict=True)))

@@ -288,9 +288,9 @@ class Judge(DiscriminatorSelector):
         self.mask_rule.copy_(fit_rule(Judged.together(met, own, said), of_masks(float(self.usual))))
         rule = self.mask_rule.cpu()
         report = report_on(met, rule, cases)
-        if own.weights.sum() >= WORDS and (of_own := report_on(own, rule, tau=report.tau)).met_both:
+        if own.independent >= WORDS and (of_own := report_on(own, rule, tau=report.tau)).met_both:
             report = of_own
-        elif not report.met_both and said.weights.sum() >= WORDS:
+        elif not report.met_both and said.independent >= WORDS:
             report = report_on(said, rule)
         self.record.copy_(report.after(self.report).numbers)
 

@@ -14,7 +14,7 @@ from ..io import ask, bad_name, read_apart, read_mask, read_sequences
 from ..texts import good_name, some
 from ..types import NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
-from .checks import check_slices
+from .checks import check_patient, check_slices
 from .classes import is_still_done
 from .folder import ProjectFolder
 from .late import add_sequences, replaced, with_known
@@ -87,19 +87,13 @@ class CaseFolder(ProjectFolder):
         ProjectError
             If the id is taken by a case with labels or proposals, or of another patient, or not usable as a file name.
         """
-        if self.is_of_another(id, patient):
-            raise ProjectError(
-                f"{self.path.resolve().name} has a case {id!r} of another patient: put these files into a folder that "
-                "is called as their case is to be, and add the folder above it."
-            )
+        check_patient(id, self.is_of_another(id, patient), self.path.resolve().name)
         if late := self.late_sequences(id, images):
             with_mask = mask is not None and not (isinstance(labelled, str) and labelled == "none")
             return add_sequences(self, id, {name: Path(images[name]) for name in late}, choices or {}, with_mask)
-        self._check_new_id(id)
-        self._check_files(id, images, mask)
-        said = read = {"twin": "add"} if choices is None else dict(choices)
-        if self.find_case(id) and self.image_paths(id).keys() - images.keys():
-            images, read = with_known(self, id, {name: Path(path) for name, path in images.items()}, said)
+        self._check_new(id, images, mask)
+        said = {"twin": "add"} if choices is None else dict(choices)
+        images, read = with_known(self, id, images, said)
         volume = read_apart(read_sequences, images, self.sequences, read, files=images.values())
         geometry, known_by = volume.geometry, [*fingerprints(volume)]
         labels, done, told = self._import_labels(id, mask, labelled, geometry, said)
@@ -114,7 +108,8 @@ class CaseFolder(ProjectFolder):
                 self.save_version(self.case(id), labels, done, "import")
         return self.case(id)
 
-    def _check_files(self, id: str, images: Mapping[str, str | Path], mask: str | Path | None) -> None:
+    def _check_new(self, id: str, images: Mapping[str, str | Path], mask: str | Path | None) -> None:
+        self._check_new_id(id)
         unknown = sorted(set(images) - set(self.sequences))
         if unknown or not images:
             came = f"{unknown[0]!r} is not one of them" if unknown else "none was given"

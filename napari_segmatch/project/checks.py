@@ -36,6 +36,15 @@ def check_classes(names: Sequence[str], known: Sequence[str] = ()) -> None:
         raise ProjectError(f"{len(names)} classes are too many; at most {MAX_CLASSES} are possible.")
 
 
+def check_patient(id: str, of_another: bool, project: str) -> None:
+    """Check that files that are to be a project's case are not of another patient than the case that has the name."""
+    if of_another:
+        raise ProjectError(
+            f"{project} has a case {id!r} of another patient: put these files into a folder that is called as their "
+            "case is to be, and add the folder above it."
+        )
+
+
 def own_place(path: Path) -> Path:
     """Return where a file stands. Links to folders are followed; a link in its own place is the file.
 

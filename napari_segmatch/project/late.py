@@ -17,16 +17,22 @@ if TYPE_CHECKING:
 
 
 def with_known(
-    project: CaseFolder, id: str, images: Mapping[str, Path], choices: Mapping[str, str]
-) -> tuple[dict[str, Path], dict[str, str]]:
-    """Return a case's images and choices, with new ones. What is said now is said of the new images alone."""
+    project: CaseFolder, id: str, images: Mapping[str, str | Path], choices: Mapping[str, str]
+) -> tuple[Mapping[str, str | Path], Mapping[str, str]]:
+    """Return images and choices of a case, with those that it has and that are not given anew.
+
+    What is said now is said of the new images alone.
+    """
+    known = {} if project.find_case(id) is None else project.image_paths(id)
+    if not known.keys() - images.keys():
+        return images, choices
     said = {
         topic if ":" in topic or topic == "sequences" else f"{topic}:{name}": answer
         for topic, answer in choices.items()
         for name in images
         if topic != "twin"
     }
-    return {**project.image_paths(id), **images}, {**project.reading(id).choices, **said}
+    return {**known, **images}, {**project.reading(id).choices, **said}
 
 
 def replaced(project: CaseFolder, id: str, images: Mapping[str, str | Path]) -> tuple[str, ...]:
@@ -67,7 +73,7 @@ def add_sequences(
     project.volume(id)  # they are the images on which its masks were drawn
     grid = next(name for name in project.sequences if name in project.image_paths(id))
     together, choices = with_known(project, id, images, choices)
-    choices.setdefault("onto", grid)
+    choices = {"onto": grid, **choices}
     volume = read_apart(read_sequences, together, project.sequences, choices, files=together.values())
     rows = [
         {"case_id": id, "sequence": name, "path": project.relative(path), "sha256": file_hash(path)}
