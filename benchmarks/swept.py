@@ -3,8 +3,8 @@
 Five labelled patients, 4,000 steps, test patients, masks as they come. SegMatch and the confidence map were run twice
 each, by ``segmatch benchmark compare`` and by ``parts.py``, whose arithmetic differs by no more than its order: the
 mean of two runs has less chance in it. Ten labelled patients, 2,000 steps, beside those before. And two, whose pixels
-are sure from 0.75 on, beside what had been, 0.95, and a model that believes everything. Rows: ``swept.csv``,
-``runs.csv`` and ``earlier.csv`` in ``results/lgg``, ``results/parts.csv``.
+are sure from 0.75 on, beside what had been, 0.95, and a model that believes everything. Rows: ``runs.csv`` and
+``earlier.csv`` in ``results/lgg``, ``results/parts.csv``.
 """
 
 import csv
@@ -29,15 +29,15 @@ def rows(table, method, labelled, mark=-1, commit=""):
     return {row["seed"]: row for row in some if tuple(row[name] for name in names) == asked}
 
 
-def compared(table, method, labelled="5"):
+def compared(method, labelled="5", table="runs.csv", commit=""):
     """Return the Dice of patients, one line for each seed."""
-    wanted = rows(table, method, labelled)
+    wanted = rows(table, method, labelled, commit=commit)
     return np.array([cases(wanted[seed]) for seed in SEEDS])
 
 
 def two_patients(mark):
     """Tell what two labelled patients give at a mark of the run, and how far today's SegMatch is ahead."""
-    kinds = (("swept.csv", "segmatch", ""), ("earlier.csv", "segmatch", "6cb164d"), ("swept.csv", "identity", ""))
+    kinds = (("runs.csv", "segmatch", ""), ("earlier.csv", "segmatch", "6cb164d"), ("runs.csv", "identity", ""))
     found = [rows(table, method, "2", mark, commit) for table, method, commit in kinds]
     seeds = sorted(found[0])
     dice = [np.array([cases(those[seed]) for seed in seeds]) for those in found]
@@ -53,21 +53,21 @@ def tell(name, values, sign=""):
 
 
 def main():
-    ours, map_alone = compared("swept.csv", "segmatch"), compared("runs.csv", "confidence-map")
+    ours, map_alone = compared("segmatch"), compared("confidence-map")
     dice, _ = tables("4000", "test")
     again = {name: np.array([dice[name, "all"][seed] for seed in SEEDS]) for name in ("segmatch", "confidence-map")}
     tell("SegMatch", ours)
-    tell("over SegMatch that learns stray parts", ours - compared("runs.csv", "segmatch"), "+")
-    tell("over labels alone", ours - compared("runs.csv", "supervised"), "+")
+    tell("over SegMatch that learns stray parts", ours - compared("segmatch", "5", "earlier.csv", "da95cf2"), "+")
+    tell("over labels alone", ours - compared("supervised"), "+")
     tell("over the confidence map", ours - map_alone, "+")
     both, theirs = (ours + again["segmatch"]) / 2, (map_alone + again["confidence-map"]) / 2
     tell("SegMatch, two runs each", both)
     tell("confidence map, two runs each", theirs)
     tell("over the confidence map, two runs each", both - theirs, "+")
-    ten = compared("swept.csv", "segmatch", "10")
+    ten = compared("segmatch", "10")
     tell("SegMatch, ten labelled patients", ten)
-    tell("over SegMatch that learns stray parts", ten - compared("runs.csv", "segmatch", "10"), "+")
-    tell("over labels alone", ten - compared("runs.csv", "supervised", "10"), "+")
+    tell("over SegMatch that learns stray parts", ten - compared("segmatch", "10", "earlier.csv", "67182f7"), "+")
+    tell("over labels alone", ten - compared("supervised", "10"), "+")
     for mark in (0, -1):
         two_patients(mark)
 
