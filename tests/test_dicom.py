@@ -623,4 +623,4 @@ def test_missing_pydicom_is_said(monkeypatch, tmp_path):
     """The extra is named."""
     (tmp_path / "a.dcm").write_bytes(bytes(128) + b"DICM" + bytes(50))
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    assert "pip install 'napari-segmatch[dicom]'" in problem(read_volume, tmp_path / "a.dcm")
+    assert 'pip install "napari-segmatch[dicom]"' in problem(read_volume, tmp_path / "a.dcm")

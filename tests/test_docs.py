@@ -132,3 +132,9 @@ def test_commands_can_be_pasted_into_any_shell(page):
     blocks = [text for text in re.findall(r"```\w*\n.*?```", page.read_text("utf-8"), re.S) if "```python" not in text]
     commands = re.findall(r"^ *((?:segmatch|make|python3?|pip|\.venv\S*) .*)$", "\n".join(blocks), re.M)
     assert [line for line in commands if " #" in line or "'" in line] == []
+
+
+def test_packages_that_are_told_can_be_installed_from_any_shell():
+    """Neither a page nor a sentence of the program puts their names in single quotes."""
+    told = [*PAGES, *(ROOT / "napari_segmatch").rglob("*.py")]
+    assert [path.name for path in told if "pip install '" in path.read_text("utf-8")] == []

@@ -100,7 +100,7 @@ def _onnx(loaded: Loaded) -> bytes:
     try:
         import onnx  # noqa: F401  torch's exporter needs it
     except ImportError as error:
-        raise ConfigError("ONNX needs another package: pip install 'napari-segmatch[onnx]'.") from error
+        raise ConfigError('ONNX needs another package: pip install "napari-segmatch[onnx]".') from error
     network, example = _example(loaded)
     with torch.no_grad(), warnings.catch_warnings(), TemporaryDirectory() as folder:
         warnings.simplefilter("ignore")

@@ -67,7 +67,7 @@ def pydicom() -> Any:
         import pydicom.config
         import pydicom.pixels
     except ImportError as error:
-        raise ImportProblem("Reading DICOM needs another package: pip install 'napari-segmatch[dicom]'.") from error
+        raise ImportProblem('Reading DICOM needs another package: pip install "napari-segmatch[dicom]".') from error
     pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
     return pydicom
 

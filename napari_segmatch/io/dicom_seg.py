@@ -119,7 +119,7 @@ def _segmentation(
     try:
         import highdicom
     except ImportError as error:
-        raise ImportProblem("Writing DICOM needs another package: pip install 'napari-segmatch[dicom]'.") from error
+        raise ImportProblem('Writing DICOM needs another package: pip install "napari-segmatch[dicom]".') from error
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         made = highdicom.seg.Segmentation(

@@ -241,7 +241,7 @@ def _decoded(path: Path) -> np.ndarray:
         kind = syntax.name if syntax is not None else "an unknown syntax"
         raise ImportProblem(
             f"{path.name} has pixels packed as {kind} that cannot be unpacked here: export the series uncompressed, or "
-            "pip install 'napari-segmatch[dicom]' pylibjpeg-libjpeg."
+            'pip install "napari-segmatch[dicom]" pylibjpeg-libjpeg.'
         ) from error
     except (ValueError, AttributeError, KeyError) as error:
         raise ImportProblem(
