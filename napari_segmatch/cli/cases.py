@@ -46,8 +46,8 @@ def add(
         list[str] | None,
         typer.Option(
             "--image",
-            help="NAME=PATTERN, as flair={case}/flair.nii.gz; once for each sequence. Without it ROOT is taken as "
-            "DICOM, or as what nnU-Net, BIDS or MONAI Label lay out.",
+            help="NAME=PATTERN, as flair={case}/flair.nii.gz, with * for anything in a name; once for each sequence. "
+            "Without it ROOT is taken as DICOM, or as what nnU-Net, BIDS or MONAI Label lay out.",
         ),
     ] = None,
     mask: Annotated[str | None, typer.Option(help="Pattern of label files, as {case}/mask.nii.gz.")] = None,

@@ -17,7 +17,7 @@ def package(
     project: Folder,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to.")],
     kind: Annotated[str, typer.Option("--as", help="torchscript, onnx or monai-bundle.")] = "torchscript",
-    run: Annotated[int | None, typer.Option(help="Number of the run; the newest by default.")] = None,
+    run: Annotated[int | None, typer.Option(help="Number of the run; the newest trained one by default.")] = None,
     checkpoint: Annotated[
         str, typer.Option(help="best (by Dice on the validation cases; the last if there are none) or last.")
     ] = "best",

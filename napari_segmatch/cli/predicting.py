@@ -34,7 +34,7 @@ def predict(
         ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the masks and scores.csv.")] = Path("predictions"),
-    run: Annotated[int | None, typer.Option(help="Number of the run; the newest by default.")] = None,
+    run: Annotated[int | None, typer.Option(help="Number of the run; the newest trained one by default.")] = None,
     device: Device = None,
     checkpoint: Annotated[
         str, typer.Option(help="best (by Dice on the validation cases; the last if there are none) or last.")
@@ -98,7 +98,7 @@ def evaluate(
     mask: Annotated[str, typer.Option(help="Pattern of the true masks, as {case}/mask.nii.gz.")],
     choose: Choose = None,
 ) -> None:
-    """Compare masks with true ones: Dice, lesion-slice Dice, HD95, false positives. Also writes two tables of them."""
+    """Compare masks with true ones: Dice, lesion-slice Dice, HD95, false positives. Also writes tables of them."""
     truths = {item.id: item.images["mask"] for item in find_cases(root, {"mask": mask}, None, say)}
     for line in evaluate_folder(folder, truths, answers(choose)):
         say(line)

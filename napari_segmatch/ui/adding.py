@@ -22,6 +22,7 @@ _MASK_WORD = re.compile(
 )  # a whole word: Segovia is a name, and a brainmasked image is an image
 _NAMED = 3
 """So many cases are named in a question."""
+_PATTERN = "{case} stands for the case's name, * for anything else in a name"
 WHICH = ("the first …", "all of them", "none", "these: …")
 
 
@@ -133,7 +134,7 @@ class AddForm(QWidget):
         self._patterns: dict[str, QLineEdit] = {}
         self.folder = _edit("", "The folder that holds the scans")
         self.folder.setPlaceholderText("Folder with scans")
-        self.mask = _edit("{case}/mask.nii.gz", "Where masks lie, if there are any; {case} stands for the case's name")
+        self.mask = _edit("{case}/mask.nii.gz", f"Where masks lie, if there are any; {_PATTERN}")
         self.which = QComboBox()
         self.which.addItems(WHICH)
         self.which.setToolTip("Whose masks are finished labels that may train the model")
@@ -165,7 +166,7 @@ class AddForm(QWidget):
                     item.widget().deleteLater()
         self._patterns = {}
         for name in sequences:
-            edit = _edit(f"{{case}}/{name}.nii.gz", f"Where {name} lies; {{case}} stands for the case's name")
+            edit = _edit(f"{{case}}/{name}.nii.gz", f"Where {name} lies; {_PATTERN}")
             edit.textChanged.connect(self._forget)
             self._patterns[name] = edit
             self._form.addRow(name, edit)
