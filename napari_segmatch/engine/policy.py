@@ -1,4 +1,4 @@
-"""How strong views are drawn. A policy has three methods: draw (all randomness), matrix and apply (none)."""
+"""How strong views are drawn. A policy has four methods: draw (all randomness), matrix and apply (none), and learn."""
 
 from __future__ import annotations
 
