@@ -80,6 +80,15 @@ def test_the_page_on_files_names_every_layout():
     assert re.findall(r"^\| `([a-z-]+)` \|", page, re.M) == list(LAYOUTS)
 
 
+def test_reference_names_every_method_of_a_benchmark():
+    """Its help cannot: it opens without torch."""
+    from napari_segmatch.benchmark.rivals import METHODS
+
+    page = (ROOT / "docs" / "reference.md").read_text("utf-8")
+    line = next(line for line in page.splitlines() if "--methods" in line)
+    assert [name for name in METHODS if not re.search(rf"(?<![\w-]){name}(?![\w-])", line)] == []
+
+
 def test_reference_names_every_network():
     """A setting that takes a name says which names there are."""
     from napari_segmatch.config import TrainConfig

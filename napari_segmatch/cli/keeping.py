@@ -83,7 +83,7 @@ def restore(project: Folder, case: Case) -> None:
 @app.command()
 def gc(
     project: Folder,
-    days: Annotated[int, typer.Option(min=0, help="Keep masks of cases removed less than this ago.")] = KEEP_DAYS,
+    days: Annotated[int, typer.Option(min=0, help="Keep masks of cases removed within so many days.")] = KEEP_DAYS,
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without it you only see what would go.")] = False,
 ) -> None:
     """Delete files that nothing refers to: of saves that never ended, and of cases removed long ago."""

@@ -22,7 +22,7 @@ def review(
     verdict: Annotated[str | None, typer.Option(help="Only those that the discriminator accepted or rejected.")] = None,
     undecided: Annotated[bool, typer.Option("--undecided", help="Only those that nobody has judged.")] = False,
 ) -> None:
-    """List the newest proposal of each slice."""
+    """List a proposal of each slice: the one that somebody has judged, else the newest."""
     with Project.look_at(project) as opened:
         items = opened.proposals(verdict, undecided=undecided)  # type: ignore[arg-type]
         grids = {case.id: case.geometry for case in opened.cases}

@@ -52,7 +52,7 @@ class Project(MaskFolder):
     def proposals(
         self, verdict: Verdict | None = None, *, undecided: bool = False, case: str | None = None
     ) -> list[Proposal]:
-        """Return the newest proposal of each slice, those of slices labelled by hand left out.
+        """Return of each slice the proposal that somebody has judged, else the newest; none if it was labelled by hand.
 
         Parameters
         ----------
