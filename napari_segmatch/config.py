@@ -106,7 +106,7 @@ class TrainConfig:
     ema: float = _setting(0.99, "Share of the teacher, a moving average of the model, that stays at each step", 0, 1)
 
     # Views
-    flip: float = _setting(0.5, "Weak view: chance of a left-right flip", 0, 1)
+    flip: float = _setting(0.5, "Weak view: chance of a flip, left to right, of sagittal slices front to back", 0, 1)
     shift: float = _setting(0.1, "Weak view: largest shift, as a share of the image", 0, 0.5)
     strong_operations: int = _setting(2, "Strong view: operations drawn for each slice", 0, 8)
     augment: str = _setting("randaugment", "Strong view: levels by chance, or learnt by CTAugment", choices=POLICIES)
