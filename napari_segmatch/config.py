@@ -187,11 +187,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "objective": "equation-1", "steps": 11_100, "size": 256, "features": 32, "batch": 16, "mu": 1.0,
         "warmup": 0.0, "ramp": 0.0, "ema": 0.0, "learning_rate": 1e-4, "cutmix": 0.0, "labelled_strong": False,
         "lesion_share": 0.0, "dice": False, "discriminator_every": 1, "second_look": False, "augment": "ctaugment",
-        "rejected": "ignored", "neighbours": 0,
+        "rejected": "ignored", "neighbours": 0, "parts": "all",
     },
 }  # fmt: skip
 """Named starting points. *quick* takes no soft targets: the doubt of a model that has hardly learnt teaches no good.
-*paper* keeps to the text: one model as its own teacher, no warm-up, no mixing.
+*paper* keeps to the text: one model as its own teacher, no warm-up, no mixing, all parts of a mask.
 """
 
 

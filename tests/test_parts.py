@@ -276,6 +276,16 @@ def test_the_project_s_labels_say_which_structures_come_in_one_part(trained, tmp
     assert batch._in_one_part(trained, able) == frozenset()
 
 
+def test_the_paper_leaves_masks_as_they_come(trained):
+    """Its discriminator tells whether a person drew a mask, not whether a part belongs there."""
+    paper, else_alike = (
+        SimpleNamespace(learner=Learner(configure("paper", size=32, features=8, device="cpu", **parts), 1, 1))
+        for parts in ({}, {"parts": "auto"})
+    )
+    assert batch._in_one_part(trained, paper) == ()
+    assert batch._in_one_part(trained, else_alike) == {1}
+
+
 @pytest.mark.parametrize("times", [0, 1, 2])
 def test_nothing_is_kept_of_a_case_that_is_stopped(trained, times):
     """Before it is read, before its first slices, and after some of them."""
