@@ -310,6 +310,18 @@ def test_two_studies_of_the_only_patient_are_on_both_sides():
     assert folds["c"] == folds["d"]
 
 
+def test_patients_count_as_far_as_their_labels_are_learnt(tmp_path):
+    """One that cannot be read makes no fifth, and those whose labels a run goes on with are as many as before."""
+    with small_project(tmp_path, cases=3, labelled=3) as project:
+        project.image_paths("c")["flair"].write_bytes(b"x")
+        pool, _ = resident(project)
+        assert pool.patients_labelled == 2
+        for case in ("a", "b", "c"):
+            project.remove_case(case)
+        assert "goes on with those that were" in pool.update().problems[0]
+        assert pool.patients_labelled == 2
+
+
 def test_what_lies_outside_of_the_body_is_no_label_in_the_corner(tmp_path):
     """A thin part in few slices is cut off: what is marked there cannot be learnt, which is said."""
     pixels = np.zeros((8, 64, 64), np.float32)

@@ -461,7 +461,7 @@ def test_a_mask_that_is_damaged_while_a_run_trains_leaves_it_what_it_had(project
     _damage(project, "a")
     change = pool.update()
     assert ["labels of case a" in change.problems[0], "goes on" in change.problems[1]] == [True, True]
-    assert torch.equal(pool.labels_of(pool.labelled), before)
+    assert torch.equal(pool.labels_of(pool.labelled), before) and pool.patients_labelled == 1
     with pytest.raises(TrainingProblem, match=r"No labelled case can be read.*case a.*doctor --repair"):
         ResidentPool(ProjectPool(project), 32, torch.device("cpu")).update()
 

@@ -46,6 +46,8 @@ class ResidentPool:
     fold_of
         The fold of each case that was ever labelled, or ``CUT`` plus the slice between its two halves. Given by the
         learner, who keeps it over a resume.
+    patients_labelled
+        Of how many patients the labelled rows are.
     lessons
         What people's decisions teach the discriminator; None if there are none.
     turns
@@ -80,6 +82,7 @@ class ResidentPool:
         self._lost: dict[str, int] = {}
         self.snapshot = PoolSnapshot(-1, {}, {})
         self.labelled = self.unlabelled = torch.zeros(0, dtype=torch.long)
+        self.patients_labelled = 0
         self.turns = Turns()
         self._book = LessonBook(pool, self.classes)
         self.lessons: Lessons | None = None
@@ -207,10 +210,6 @@ class ResidentPool:
         """How many unlabelled slices there are, with those that are still to be read."""
         return len(self.unlabelled) + sum(len(self.snapshot.unlabelled[case]) for case in self.waiting)
 
-    @property
-    def patients_labelled(self) -> int:
-        return len({self.snapshot.patient(case) for case in self.snapshot.labelled})
-
     def _forget_replaced(self) -> None:
         """Forget what is known of cases that were added anew with other files: they are read again, into other rows."""
         for case, number in list(self._images.items()):
@@ -272,6 +271,7 @@ class ResidentPool:
 
     def _fold(self, cases: list[str]) -> None:
         """Divide labelled cases into two folds; the slices matter for the first one, when it is alone."""
+        self.patients_labelled = len({self.snapshot.patient(case) for case in cases})
         patients = {case: self.snapshot.patient(case) for case in (*cases, *self.fold_of)}
         divide(self.fold_of, patients, (self.labelled - self._first[cases[0]]).tolist())
         self.folds = folds_of(self.fold_of, self.snapshot.patient, self._first, self._ends)
