@@ -109,9 +109,11 @@ def _obedient(project: Project, run: Run, resume: bool, courteous: bool) -> Iter
                 run.record(event)
                 recorded = time.monotonic()
             yield event
+            if isinstance(event, Finished):
+                continue  # nothing is left to pause or stop
             if run.wish() == "pause":
                 yield from _pause(project, run, step)
-            if run.wish() == "stop" and not isinstance(event, Finished):
+            if run.wish() == "stop":
                 break
         else:
             return

@@ -548,6 +548,19 @@ def test_pause_waits_and_goes_on(project):
     assert isinstance(told[-1], Finished)
 
 
+def test_a_run_that_has_finished_is_not_paused(project):
+    """Whoever asks for it a moment too late would keep a run for ever that has nothing left to do."""
+    run = project.new_run(_config(steps=2))
+    told = []
+    for event in training(project.path, run.id):
+        told.append(event)
+        if isinstance(event, Finished):
+            run.ask("pause")
+        if isinstance(event, Paused):
+            run.ask("run")
+    assert isinstance(told[-1], Finished) and project.run_state(run.id) == "finished"
+
+
 @pytest.mark.parametrize("mode", ["thread", "process"])
 def test_background_run_stops_on_a_wish(project, mode):
     """In a thread or a process of its own, started, stopped and joined the same way."""
