@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -101,20 +102,23 @@ def test_validation_cases_examine_the_discriminator(project, tmp_path, monkeypat
 def test_resumed_run_equals_an_uninterrupted_one(project, tmp_path, monkeypatch, parts):
     """Stopped in the middle and resumed: weights, teacher, discriminator and optimisers are equal to the bit.
 
-    So are the stray parts that were found, here all that is seen.
+    So are the stray parts that were found, here all that is seen, and what is said of each step.
     """
     if parts == "one":
         monkeypatch.setattr(sweep, "can_tell", lambda _: True)
         monkeypatch.setattr(sweep, "strays", lambda labels, *_: labels > 0)
         monkeypatch.setattr(sweep, "SHARE", 0.5)  # one case is seen before the stop, another after it
     pool, config = ProjectPool(project), _config(steps=9, warmup=0.0 if parts == "one" else 0.2, parts=parts)
-    list(train(pool, config, tmp_path / "whole"))
+    whole = list(train(pool, config, tmp_path / "whole"))
     stopped = train(pool, config, tmp_path / "parts")
     for event in stopped:
         if isinstance(event, Step) and event.step == 5:
             break
     stopped.close()
-    list(train(pool, config, tmp_path / "parts", resume=True))
+    rest = list(train(pool, config, tmp_path / "parts", resume=True))
+    steps, others = ([replace(event, seconds_left=0.0) for event in events if isinstance(event, Step)]
+                     for events in (whole, rest))  # fmt: skip
+    assert steps[5:] == others
     assert torch.equal(_weights(tmp_path / "whole"), _weights(tmp_path / "parts"))
     strays, again = (load_newest(tmp_path / name).memory["sweep"] for name in ("whole", "parts"))
     assert strays == again and any(found for _, found in strays["found"].values()) == (parts == "one")

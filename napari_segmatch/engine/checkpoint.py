@@ -69,6 +69,7 @@ def save_checkpoint(
         "format": FORMAT,
         "step": learner.step,
         "elapsed": learner.elapsed,
+        "judged": learner.judged,
         "folds": learner.fold_of,
         "score": score,
         "pool_version": pool_version,
@@ -213,6 +214,6 @@ def _load(path: Path, device: str | None, optimisers: bool, skipped: tuple[str, 
     learner = Learner(config, len(sequences), len(classes))
     learner.load_tensors(load(data), optimisers)
     learner.step, learner.elapsed = state["step"], state["elapsed"]
-    learner.fold_of = state.get("folds", {})
+    learner.judged, learner.fold_of = state.get("judged", 0.0), state.get("folds", {})
     memory, seen = state.get("memory"), state["pool_version"]
     return Loaded(learner, classes, sequences, skipped, memory, seen, state.get("score"))
