@@ -94,7 +94,7 @@ def test_validation_cases_examine_the_discriminator(project, tmp_path, monkeypat
     monkeypatch.setattr(Judge, "_of_teacher", lambda judge, given, *_: held.append(given) or Answers(judge.classes, 0))
     monkeypatch.setattr(duties, "is_examined_at", lambda step: step == 2)
     list(train(ProjectPool(project), _config(steps=4, evaluate_every=evaluate_every), tmp_path / "run"))
-    assert [given.cases for given in held] == [1, 1]
+    assert [given.patients for given in held] == [1, 1]
     assert sorted(given.labels.flatten(1).any(1).sum().item() for given in held) == [3, 3]
 
 

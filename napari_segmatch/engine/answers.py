@@ -28,13 +28,13 @@ class Held(NamedTuple):
         (n, channels, size, size), prepared, with their neighbours.
     labels
         (n, size, size) uint8.
-    cases
-        How many cases they are of.
+    patients
+        How many patients they are of.
     """
 
     images: Tensor
     labels: Tensor
-    cases: int
+    patients: int
 
 
 @dataclass
@@ -43,25 +43,25 @@ class Answers:
 
     Attributes
     ----------
-    cases
-        Of how many cases the slices are.
+    patients
+        Of how many patients the slices are.
     worth
-        For how many independent masks all those of a case count.
+        For how many independent masks all those of a patient count.
     """
 
     classes: int
-    cases: int
+    patients: int
     worth: float = WORTH
     masks: list[Answer] = field(default_factory=list)
     blanks: list[Answer] = field(default_factory=list)
 
     @property
     def of_masks(self) -> Judged:
-        return Judged.of_cases(self.masks, self.cases, self.worth)
+        return Judged.of_cases(self.masks, self.patients, self.worth)
 
     @property
     def of_blanks(self) -> Judged:
-        return Judged.of_cases(self.blanks, self.cases, self.worth)
+        return Judged.of_cases(self.blanks, self.patients, self.worth)
 
     def ask(self, images: Tensor, labels: Tensor, look: Look, opinion: Callable[[Tensor, Tensor], Tensor],
             lead: float = 0.0) -> None:  # fmt: skip

@@ -62,11 +62,11 @@ def of_masks(usual: float) -> Prior:
 
 
 WORTH = 2.0
-"""For so many independent masks the slices of one labelled case count: they resemble each other."""
+"""For so many independent masks the slices of one labelled patient count: they resemble each other."""
 
 
 OWN_WORTH = 5.0
-"""The same of a class in a validation case, where the masks are the teacher's own."""
+"""The same of a class in a patient's validation cases, where the masks are the teacher's own."""
 
 
 def weight_of(masks: int, cases: float, worth: float = WORTH) -> float:

@@ -218,7 +218,7 @@ class Judge(DiscriminatorSelector):
         """Let the teacher and both critics judge slices of validation cases."""
         if held is None:
             return Answers(self.classes, 0)
-        met, size = Answers(self.classes, held.cases, OWN_WORTH * self.classes), at_once(device, mirror)
+        met, size = Answers(self.classes, held.patients, OWN_WORTH * self.classes), at_once(device, mirror)
         for part, labels in zip(held.images.split(size), held.labels.split(size), strict=True):
             images = part.to(device)
             met.ask(images, labels.to(device), look_with(teacher, images, mirror), self._opinion((0, 1)))

@@ -97,7 +97,7 @@ def _events(
     data = ResidentPool(pool, config.size, learner.device, learner.neighbours, learner.fold_of, shelf, AT_ONCE,
                         config.directions)  # fmt: skip
     yield from _begin(learner, data, shelf, notes, memory)
-    examination = Examination(pool, data.snapshot.validation, (learner.step, score))
+    examination = Examination(pool, data.snapshot, (learner.step, score))
     duties = Duties(learner, data, examination, pool.classes, clock, memory.get("due", ()) if memory else ())
     keeper = Checkpoints(pool, folder, learner, data, duties)
     clock.start()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..errors import SegmatchError
 from ..events import Evaluated, Noted, TrainEvent
-from ..types import Pool, Volume
+from ..types import Pool, PoolSnapshot, Volume
 from .answers import Held
 from .judge import EXAMINED
 from .learner import Learner
@@ -29,8 +29,8 @@ class Examination:
         At which step the mean Dice was measured last, before a run was resumed, and how high it was.
     """
 
-    def __init__(self, pool: Pool, cases: tuple[str, ...], latest: tuple[int, float | None] = (-1, None)) -> None:
-        self._pool, self._cases = pool, cases
+    def __init__(self, pool: Pool, snapshot: PoolSnapshot, latest: tuple[int, float | None] = (-1, None)) -> None:
+        self._pool, self._cases, self._patient = pool, snapshot.validation, snapshot.patient
         self._papers: dict[str, tuple[Tensor, Frame, np.ndarray]] | None = None
         self._latest = latest
 
@@ -79,4 +79,4 @@ class Examination:
             rows = torch.randperm(len(slices), generator=chance)[:most]
             images.append(with_neighbours(slices, learner.neighbours, frame)[rows])
             labels.append(frame.shrink_labels(torch.from_numpy(truth[rows.numpy()]), learner.classes))
-        return Held(torch.cat(images), torch.cat(labels), len(images))
+        return Held(torch.cat(images), torch.cat(labels), len({self._patient(case) for case in self._papers}))
