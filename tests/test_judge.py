@@ -35,7 +35,7 @@ from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.losses import hard, one_hot
 from napari_segmatch.engine.selectors import Look, rows_of
 from napari_segmatch.engine.step import placed
-from napari_segmatch.engine.validation import Examination
+from napari_segmatch.engine.validation import Validation
 from napari_segmatch.types import NOT_ANNOTATED, PoolSnapshot, Volume
 
 
@@ -267,24 +267,24 @@ def _seen_by_teacher(learner, monkeypatch, right):
 def test_slices_of_validation_cases_come_with_their_own_labels():
     """Some of each case, with their neighbours; what is bright is labelled there."""
     pool, learner = Cases(3), _learner(neighbours=1)
-    examination = Examination(pool, PoolSnapshot(1, {}, {}, ("case-0", "case-2"), patients={"case-0": "x"}))
-    assert examination.held(learner) is None
-    assert list(examination.read(learner)) == []
-    held = examination.held(learner)
+    validation = Validation(pool, PoolSnapshot(1, {}, {}, ("case-0", "case-2"), patients={"case-0": "x"}))
+    assert validation.held(learner) is None
+    assert list(validation.read(learner)) == []
+    held = validation.held(learner)
     assert held.images.shape == (12, 3, 32, 32) and held.labels.shape == (12, 32, 32) and held.patients == 2
     bright, shown = held.images[:, 1], held.labels > 0
     assert all(
         float(image[mask].min()) > float(image[~mask].median()) for image, mask in zip(bright, shown, strict=True)
     )
-    assert Examination(pool, PoolSnapshot(1, {}, {})).held(learner) is None
+    assert Validation(pool, PoolSnapshot(1, {}, {})).held(learner) is None
 
 
 def test_two_validation_scans_of_one_patient_count_as_one():
     """As two labelled ones do: they resemble each other, and prove half as much as two patients."""
     snapshot = PoolSnapshot(1, {}, {}, ("case-0", "case-2"), patients={"case-0": "x", "case-2": "x"})
-    examination, learner = Examination(Cases(3), snapshot), _learner()
-    assert list(examination.read(learner)) == []
-    assert examination.held(learner).patients == 1
+    validation, learner = Validation(Cases(3), snapshot), _learner()
+    assert list(validation.read(learner)) == []
+    assert validation.held(learner).patients == 1
 
 
 @pytest.mark.parametrize(("good", "several"), [(0, True), (2, True), (24, True), (34, True), (24, False)])

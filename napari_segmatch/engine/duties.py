@@ -10,7 +10,7 @@ from .data import ResidentPool
 from .device import is_out_of_memory
 from .learner import Learner
 from .predict import propose
-from .validation import Examination
+from .validation import Validation
 
 EXAMINE_EVERY, YOUNG = 200, 600
 """Steps from one examination of the discriminator to the next; half as many while a run is young."""
@@ -39,7 +39,7 @@ class Duties:
     """
 
     def __init__(
-        self, learner: Learner, data: ResidentPool, validation: Examination, classes: Sequence[str], clock: Clock,
+        self, learner: Learner, data: ResidentPool, validation: Validation, classes: Sequence[str], clock: Clock,
         left: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self._learner, self._data, self._validation, self._classes = learner, data, validation, classes

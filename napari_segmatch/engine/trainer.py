@@ -40,7 +40,7 @@ from .learner import Learner
 from .reading import AT_ONCE
 from .shelf import Shelf, memory_budget
 from .step import Outcome
-from .validation import Examination
+from .validation import Validation
 from .watch import Watch
 
 CHECKPOINT_SECONDS = 180
@@ -97,14 +97,14 @@ def _events(
     data = ResidentPool(pool, config.size, learner.device, learner.neighbours, learner.fold_of, shelf, AT_ONCE,
                         config.directions)  # fmt: skip
     yield from _begin(learner, data, shelf, notes, memory)
-    examination = Examination(pool, data.snapshot, (learner.step, score))
-    duties = Duties(learner, data, examination, pool.classes, clock, memory.get("due", ()) if memory else ())
+    validation = Validation(pool, data.snapshot, (learner.step, score))
+    duties = Duties(learner, data, validation, pool.classes, clock, memory.get("due", ()) if memory else ())
     keeper = Checkpoints(pool, folder, learner, data, duties)
     clock.start()
     try:
         if duties.left:  # of the step on which the run was stopped
             yield from duties.fulfil()
-            yield keeper.save(examination.news(learner.step))
+            yield keeper.save(validation.news(learner.step))
         watch = Watch(learner)
         while clock.progress < 1:
             yield from _take_up(learner, data, shelf)
@@ -119,7 +119,7 @@ def _events(
             if result is not None:
                 yield _step(learner, clock, data, *result)
             yield from duties.fulfil()
-            score = examination.news(learner.step)
+            score = validation.news(learner.step)
             if keeper.is_late() or keeper.is_best(score) or is_due(learner.step, config.checkpoint_every, clock):
                 _refuse_broken_weights(learner)
                 yield keeper.save(score)
@@ -127,7 +127,7 @@ def _events(
         yield Finished(learner.step)
     finally:
         if keeper.saved != learner.step and _is_whole(learner):
-            keeper.save(examination.news(learner.step))
+            keeper.save(validation.news(learner.step))
 
 
 def _begin(

@@ -20,7 +20,7 @@ from .predict import predict_slices
 from .prepare import Frame, to_network, with_neighbours
 
 
-class Examination:
+class Validation:
     """The frozen validation cases. They are read once and never trained on.
 
     Parameters
