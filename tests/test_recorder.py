@@ -6,13 +6,13 @@ from test_method import TinyPool, _config
 
 from napari_segmatch.engine import recorder
 from napari_segmatch.engine.device import rows_that, shown_first
-from napari_segmatch.engine.discriminator import Discriminator, quality_loss
+from napari_segmatch.engine.discriminator import Discriminator, quality_loss, verdict_loss
 from napari_segmatch.engine.intensity import OPERATIONS, WEIGHTS, Slices, apply_each
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.losses import consistency_loss, hard, supervised_loss
 from napari_segmatch.engine.policy import GEOMETRIC, RandAugment
 from napari_segmatch.engine.recorder import Recorder, leaves, moved, rebuilt
-from napari_segmatch.engine.selectors import Look, lesson_loss
+from napari_segmatch.engine.selectors import Look
 from napari_segmatch.engine.step import draw_views
 
 CPU = torch.device("cpu")
@@ -160,8 +160,10 @@ def test_a_critic_learns_only_from_slices_that_are_there():
     few = quality_loss(critic, images[counted], truth[counted], candidates[:, counted])
     assert torch.allclose(quality_loss(critic, images, truth, candidates, counted), few)
     targets = torch.tensor([1.0, 0.0, 1.0, 0.0])
-    few = lesson_loss(critic, images[counted], truth[counted], targets[counted])
-    assert torch.allclose(lesson_loss(critic, images, truth, targets, counted), few)
+    logits = critic(images, truth)
+    few = verdict_loss(logits[counted], targets[counted], torch.ones(2))
+    assert torch.allclose(verdict_loss(logits, targets, counted), few)
+    assert verdict_loss(logits, targets, torch.zeros(4)) == 0
 
 
 @pytest.mark.parametrize("classes", [1, 2])

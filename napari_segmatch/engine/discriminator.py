@@ -145,14 +145,16 @@ def quality_loss(
     if not len(rows):
         return images.new_zeros(())
     slices, masks = rows % len(images), candidates.flatten(0, 1)[rows]
-    target = (dice_of(masks, truth[slices]) >= GOOD).float() * 0.95 + 0.025
-    loss = F.binary_cross_entropy_with_logits(network(images[slices], masks), target, reduction="none")
-    return mean_of(loss, fresh.flatten()[rows].float())
+    return verdict_loss(network(images[slices], masks), dice_of(masks, truth[slices]) >= GOOD, fresh.flatten()[rows])
 
 
-def mean_of(values: Tensor, weights: Tensor) -> Tensor:
-    """Return the mean of values (n,) by weights (n,); 0 if there is no weight."""
-    return (values * weights).sum() / weights.sum().clamp_min(1e-3)
+def verdict_loss(logits: Tensor, good: Tensor, counted: Tensor) -> Tensor:
+    """Cross-entropy of opinions (n,) with whether masks are good (n,), of which nothing is quite certain.
+
+    ``counted`` (n,) says which of them are there at all; 0 if none is.
+    """
+    loss = F.binary_cross_entropy_with_logits(logits, good.float() * 0.95 + 0.025, reduction="none")
+    return (loss * counted.float()).sum() / counted.float().sum().clamp_min(1e-3)
 
 
 def annotated(labels: Tensor) -> Tensor:

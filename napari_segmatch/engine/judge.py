@@ -36,11 +36,11 @@ from .chance import Source
 from .corruptions import corrupted
 from .data import ResidentPool
 from .device import at_once, rows_that
-from .discriminator import Discriminator, annotated, one_question, quality_loss
+from .discriminator import Discriminator, annotated, one_question, quality_loss, verdict_loss
 from .evidence import evidence, logit, look_with, self_agreement
 from .losses import consistency_loss, hard, supervised_loss
 from .networks import build
-from .selectors import DiscriminatorSelector, Look, emptiness, gated, lesson_loss, rows_of, sure_ones
+from .selectors import DiscriminatorSelector, Look, emptiness, gated, rows_of, sure_ones
 
 EXAMINED = 128
 """Labelled slices in one examination, at most."""
@@ -177,7 +177,7 @@ class Judge(DiscriminatorSelector):
             mine = folds != 1 - fold
             rows = rows_that(mine)
             if len(rows):
-                total = total + lesson_loss(critic, images[rows], masks[rows], targets[rows], mine[rows])
+                total = total + verdict_loss(critic(images[rows], masks[rows]), targets[rows], mine[rows])
         return total / len(self.critics)
 
     def _critic_loss(

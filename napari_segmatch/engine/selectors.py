@@ -11,12 +11,11 @@ from functools import cached_property
 from typing import cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..config import TrainConfig
 from .device import rows_that
-from .discriminator import Discriminator, mean_of, views_of
+from .discriminator import Discriminator, verdict_loss, views_of
 from .losses import hard
 
 SURE, SURE_OF_FEW = 0.95, 0.75
@@ -201,18 +200,7 @@ class DiscriminatorSelector(nn.Module):
 
     def lesson_loss(self, images: Tensor, masks: Tensor, targets: Tensor, folds: Tensor) -> Tensor:
         """Return the loss on binary masks (n, h, w) that people have judged; targets (n,)."""
-        return lesson_loss(self.critics[0], images, masks, targets)
-
-
-def lesson_loss(
-    critic: nn.Module, images: Tensor, masks: Tensor, targets: Tensor, counted: Tensor | None = None
-) -> Tensor:
-    """Cross-entropy of a critic's opinion on masks (n, h, w) with what people said of them (n,).
-
-    ``counted`` (n,) bool says which of them are there at all; every one by default.
-    """
-    loss = F.binary_cross_entropy_with_logits(critic(images, masks), targets * 0.95 + 0.025, reduction="none")
-    return mean_of(loss, torch.ones_like(loss) if counted is None else counted.float())
+        return verdict_loss(self.critics[0](images, masks), targets, torch.ones_like(targets))
 
 
 def gated(chances: Tensor, look: Look, gate: str, tau: Tensor | float) -> Tensor:
