@@ -12,7 +12,7 @@ from napari_segmatch.engine.device import autocast
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.lessons import Lessons
 from napari_segmatch.engine.losses import consistency_loss, hard, supervised_loss
-from napari_segmatch.engine.schedule import kept, peak_rate, ramp
+from napari_segmatch.engine.schedule import kept, peak_rate, ramp, warm_share
 from napari_segmatch.engine.selectors import Look, rows_of
 from napari_segmatch.engine.step import draw_views, pseudo_targets
 from napari_segmatch.types import PoolSnapshot
@@ -227,10 +227,10 @@ def test_warm_up_trains_on_labels_alone():
 @pytest.mark.parametrize(("steps", "share"), [(4000, 0.15), (2000, 0.25), (1000, 0.5), (400, 0.7), (20, 0.7)])
 def test_warm_up_of_a_short_run_takes_more_of_it(steps, share):
     """500 steps at least, 70 % of the run at most; the same however far the run is, and by the clock."""
-    learner = Learner(_config(warmup=0.15), 1, 1)
-    for learner.step in (1, steps // 2, steps):
-        assert learner.warm_share(learner.step / steps) == pytest.approx(share)
-    assert learner.warm_share(0.0) == 0.15
+    config = _config(warmup=0.15)
+    for step in (1, steps // 2, steps):
+        assert warm_share(config, step, step / steps) == pytest.approx(share)
+    assert warm_share(config, 0, 0.0) == 0.15
 
 
 @pytest.mark.parametrize(("steps", "rate"), [(20_000, 2e-3), (4000, 2e-3), (2000, 4e-3), (1100, 5e-3), (20, 5e-3)])
@@ -254,7 +254,7 @@ def test_the_consistency_loss_grows_to_its_full_weight_and_no_further():
 def test_a_run_without_warm_up_asks_the_teacher_at_once():
     learner = Learner(_config(warmup=0.0), 1, 1)
     learner.step = 10
-    assert learner.warm_share(0.5) == 0.0
+    assert warm_share(learner.config, learner.step, 0.5) == 0.0
     assert learner.learn(TinyPool(), 0.01)[0].selection is not None
 
 

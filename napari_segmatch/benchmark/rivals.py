@@ -21,6 +21,7 @@ from ..engine.learner import Labelled, Learner
 from ..engine.losses import consistency_loss, hard, supervised_loss
 from ..engine.networks import build
 from ..engine.recorder import moved
+from ..engine.schedule import warm_share
 from ..engine.step import Outcome, labelled_view, mix, mixed_view
 from ..errors import ConfigError
 from ..types import NOT_ANNOTATED
@@ -154,7 +155,7 @@ class BidirectionalCopyPaste(Learner):
 
     def _ramp(self, progress: float) -> float:
         """Its first quarter at least is supervised; after that the mixed loss is all there is, at full weight."""
-        return 0.0 if progress < max(self.warm_share(progress), 0.25) else 1.0
+        return 0.0 if progress < max(warm_share(self.config, self.step, progress), 0.25) else 1.0
 
 
 def _upside_down(boxes: Tensor, size: int) -> Tensor:

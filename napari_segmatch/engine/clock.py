@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 
 from .learner import Learner
+from .schedule import warm_share
 
 ASLEEP_SECONDS = 600
 """A step that seems to take longer was not computed all the time."""
@@ -55,7 +56,7 @@ class Clock:
             return max(0.0, 60 * config.minutes - self._learner.elapsed)
         pace = (self._recent[-1] - self._recent[0]) / max(1, len(self._recent) - 1)
         left = config.steps - self._learner.step
-        cheap = max(0.0, self._learner.warm_share(self.progress) * config.steps - self._learner.step)
+        cheap = max(0.0, warm_share(config, self._learner.step, self.progress) * config.steps - self._learner.step)
         if not cheap or config.selector == "none":
             return pace * left
         return pace * (cheap + DEAR * (left - cheap))

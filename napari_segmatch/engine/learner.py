@@ -51,7 +51,7 @@ class Learner:
     """
 
     def __init__(self, config: TrainConfig, channels: int, classes: int) -> None:
-        self.config, self.channels, self.classes = config, channels, classes
+        self.config, self.classes = config, classes
         self.device, self.neighbours = choose_device(config.device), config.neighbours or 0
         inputs = channels * (2 * self.neighbours + 1)
         with _CHANCE, torch.random.fork_rng(devices=[]):
@@ -228,10 +228,6 @@ class Learner:
             self.student, self.look, self.select, self.policy, labelled, unlabelled, self.config.labelled_strong,
             self.config.dice, blend=self.softly,
         )  # fmt: skip
-
-    def warm_share(self, progress: float) -> float:
-        """Return which share of the run trains on labelled slices alone."""
-        return schedule.warm_share(self.config, self.step, progress)
 
     def _ramp(self, progress: float) -> float:
         return schedule.ramp(self.config, self.step, progress)
