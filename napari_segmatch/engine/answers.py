@@ -81,7 +81,7 @@ class Answers:
             mask = (look.labels == label if label else look.labels > 0) & judged
             truth = (labels == label if label else labels > 0) & judged
             shown = mask.flatten(1).any(1) & usable
-            asked = shown & (self._several(look.labels, labels) | bool(label) | (self.classes == 1))
+            asked = shown if label or self.classes == 1 else shown & self._several(look.labels, labels)
             if asked.any():
                 known = evidence(opinion(images[asked], mask[asked]), mask[asked], rows_of(look, asked), label) + lead
                 self.masks.append((known.cpu(), (dice_of(mask[asked], truth[asked]) >= GOOD).cpu()))
