@@ -53,7 +53,7 @@ def save_checkpoint(
     pool_version
         What the run had seen of people's work.
     memory
-        What :meth:`ResidentPool.memory` says.
+        What a resumed run has to know of its pool, its duties and its sweep, as JSON can hold it.
 
     Raises
     ------

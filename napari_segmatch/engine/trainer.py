@@ -48,8 +48,8 @@ CHECKPOINT_SECONDS = 180
 
 OTHER_DEVICE = "The device that this run was made on is not here: it goes on with what there is."
 
-Memory = Mapping[str, Any] | None
-"""What a pool remembered when a checkpoint was written; None in a run that begins."""
+Memory = Mapping[str, Any]
+"""What a run remembered when a checkpoint was written; nothing in one that begins."""
 
 
 def train(
@@ -98,7 +98,7 @@ def _events(
                         config.directions)  # fmt: skip
     yield from _begin(learner, data, shelf, notes, memory)
     validation = Validation(pool, data.snapshot, (learner.step, score))
-    duties = Duties(learner, data, validation, pool.classes, clock, memory.get("due", ()) if memory else ())
+    duties = Duties(learner, data, validation, pool.classes, clock, memory.get("due", ()))
     keeper = Checkpoints(pool, folder, learner, data, duties)
     clock.start()
     try:
@@ -135,12 +135,12 @@ def _begin(
 ) -> Iterator[Noted | Started]:
     """Read what the first step needs, and say what it starts with."""
     many = False
-    for left in data.read_first(memory.get("read", ()) if memory else ()):
+    for left in data.read_first(memory.get("read", ())):
         if left and left % 10 == 0:
             many = True
             yield Noted(learner.step, f"{left} cases are to be read before the first step.")
     change = data.update()
-    if memory is not None:
+    if memory:
         data.recall(memory)
         learner.sweep.recall(memory.get("sweep"))
     yield Started(
@@ -212,7 +212,7 @@ def _start(
     pool: Pool, config: TrainConfig, folder: Path, resume: bool
 ) -> tuple[Learner, list[str], Memory, float | None]:
     if not resume or not checkpoints(folder):
-        return *_anew(pool, config, resume), None, None
+        return *_anew(pool, config, resume), {}, None
     notes = []
     try:
         loaded = load_newest(folder)
@@ -223,7 +223,7 @@ def _start(
         learnt, now = (", ".join(names) for names in (loaded.classes, pool.classes))
         raise TrainingProblem(f"This run learnt {learnt}; the project has {now} now: start a new run.")
     notes += [f"Checkpoint {name} is damaged; the one before it was used." for name in loaded.skipped]
-    return loaded.learner, notes, loaded.memory, loaded.score
+    return loaded.learner, notes, loaded.memory or {}, loaded.score
 
 
 def _anew(pool: Pool, config: TrainConfig, resume: bool) -> tuple[Learner, list[str]]:
