@@ -6,15 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ..errors import SegmatchError, TrainingProblem
-from ..types import NOT_ANNOTATED, Pool, PoolSnapshot, Region
+from ..types import Pool, PoolSnapshot, Region
 from .folds import divide, folds_of
-from .lacking import lacking, outside
+from .labels import Labels
+from .lacking import lacking
 from .lessons import LessonBook, Lessons
 from .prepare import Frame, to_network, without_some
 from .reading import reading_order
@@ -67,19 +67,17 @@ class ResidentPool:
                  fold_of: dict[str, int] | None = None, shelf: Shelf | None = None,
                  at_once: int | None = None, directions: str | None = None) -> None:  # fmt: skip
         self._pool, self._size, self.device, self._neighbours = pool, size, device, neighbours
+        self._labels = Labels(pool, size, device)
         self._shelf = Shelf(device) if shelf is None else shelf
         self.classes, self.channels = len(pool.classes), len(pool.sequences)
-        self._labels: dict[str, Tensor] = {}
         self.regions: list[Region] = []
         self.frames: dict[str, Frame] = {}
         self._first: dict[str, int] = {}
         self._ends = torch.zeros(0, 3, dtype=torch.long)  # of each row's case the first, the last, and the way
         self.fold_of = {} if fold_of is None else fold_of
         self.folds = torch.zeros(0, dtype=torch.long)
-        self._mask_versions: dict[str, int] = {}
         self._images: dict[str, int | None] = {}
-        self._broken, self._unread = set[str](), set[str]()  # cases whose images, or mask, cannot be read
-        self._lost: dict[str, int] = {}
+        self._broken = set[str]()  # cases whose images cannot be read
         self.snapshot = PoolSnapshot(-1, {}, {})
         self.labelled = self.unlabelled = torch.zeros(0, dtype=torch.long)
         self.patients_labelled = 0
@@ -119,8 +117,10 @@ class ResidentPool:
             raise TrainingProblem(f"No case can be read. {self._problems[0]}")
         old = set(before.regions("labelled"))
         new = {region for region in self.snapshot.regions("labelled") if region.case in self._first}
-        rewritten = self._load_changed_labels(new) if new else []
-        new = {region for region in new if region.case not in self._unread}
+        cases = {region.case for region in new}  # without any, what was labelled before stays as it was
+        rewritten, problems = self._labels.update(cases, self.snapshot, self.frames) if cases else ([], [])
+        self._problems += problems
+        new = {region for region in new if region.case not in self._labels.unread}
         rest = [self.row(region) for region in self.snapshot.regions("unlabelled") if region.case in self._first]
         self.unlabelled = torch.tensor(sorted(rest), dtype=torch.long)
         if not new and len(self.labelled):
@@ -129,10 +129,10 @@ class ResidentPool:
             return Change([], sorted(old), self._told())
         if self.snapshot.labelled and not new and self._problems:
             raise TrainingProblem(f"No labelled case can be read. {self._problems[0]}")
-        self._index(new)
+        shown = self._index(sorted(new))
         problems, added = self._told(), sorted(new - old)
         if before.version < 0:
-            problems += lacking(self._pool.classes, self._shown, self.snapshot)
+            problems += lacking(self._pool.classes, shown, self.snapshot)
         else:
             self.turns.queue(self.row(region) for region in (*added, *rewritten) if region in new)
         self.lessons, more = self._book.read(self)
@@ -151,23 +151,6 @@ class ResidentPool:
         rows = [self.row(Region(case, z)) for z in self.snapshot.unlabelled[case]] if case in self._first else []
         self.unlabelled = torch.cat([self.unlabelled, torch.tensor(rows, dtype=torch.long)])
         return problems
-
-    def _load_changed_labels(self, labelled: set[Region]) -> list[Region]:
-        """Bring in masks that are new; returns the slices on which something differs. What cannot be read is told."""
-        changed = []
-        there = self.snapshot.labelled.keys() | self.snapshot.unlabelled.keys()  # others were removed meanwhile
-        for case in sorted({region.case for region in labelled} | (self._mask_versions.keys() & self._first & there)):
-            version = self.snapshot.masks.get(case, 0)
-            if self._mask_versions.get(case) == version:
-                continue
-            self._mask_versions[case] = version
-            self._unread.discard(case)
-            try:
-                changed += [Region(case, z) for z in self._load_labels(case)]
-            except SegmatchError as error:
-                self._unread.add(case)
-                self._problems.append(f"The labels of case {case} are left out of training: {error}")
-        return changed
 
     def memory(self) -> dict[str, list[Any]]:
         """Return what a resumed run has to know, as JSON can hold it.
@@ -199,11 +182,8 @@ class ResidentPool:
         return torch.cat([self._shelf.take((rows + way * offset).clamp(first, last)) for offset in offsets], 1)
 
     def labels_of(self, rows: Tensor) -> Tensor:
-        """Return labels (n, size, size) uint8; where nobody has annotated a case, all is ``NOT_ANNOTATED``."""
-        blank = torch.full((self._size, self._size), NOT_ANNOTATED, dtype=torch.uint8, device=self.device)
-        places = [self.regions[row] for row in rows.tolist()]
-        found = [self._labels[place.case][place.z] if place.case in self._labels else blank for place in places]
-        return torch.stack(found) if found else blank[None][:0]
+        """Return labels (n, size, size) uint8: see :meth:`Labels.of`."""
+        return self._labels.of([self.regions[row] for row in rows.tolist()])
 
     @property
     def unlabelled_slices(self) -> int:
@@ -215,7 +195,8 @@ class ResidentPool:
         for case, number in list(self._images.items()):
             if self.snapshot.images.get(case) != number:
                 self._broken.discard(case)
-                for known in (self._images, self._first, self.frames, self._labels, self._mask_versions):
+                self._labels.forget(case)
+                for known in (self._images, self._first, self.frames):
                     known.pop(case, None)
 
     def _load(self, cases: list[str], pool: PoolSnapshot) -> list[str]:
@@ -243,35 +224,20 @@ class ResidentPool:
         self.folds = F.pad(self.folds, (0, len(self._shelf) - len(self.folds)), value=-1)
         return problems
 
-    def _load_labels(self, case: str) -> list[int]:
-        """Bring in a case's mask; returns the slices on which it differs from the one before."""
-        labels = torch.from_numpy(np.ascontiguousarray(self._pool.mask(case)))
-        small = self.frames[case].shrink_labels(labels, self.classes)
-        lost = int((_shows(labels) & ~_shows(small)).sum())
-        if lost > self._lost.get(case, 0):  # it was not said before
-            self._problems.append(outside(case, lost))
-        self._lost[case] = lost
-        small = small.to(self.device)
-        before = self._labels.get(case, torch.full_like(small, NOT_ANNOTATED))
-        self._labels[case] = small
-        return (before != small).flatten(1).any(1).nonzero()[:, 0].tolist()
-
-    def _index(self, labelled: set[Region]) -> None:
-        self.labelled = torch.tensor([self.row(region) for region in sorted(labelled)], dtype=torch.long)
-        if not len(self.labelled):
+    def _index(self, regions: list[Region]) -> Tensor:
+        """Take other labelled slices; returns which classes they show, (n, classes) bool."""
+        if not regions:
             raise TrainingProblem("No slice is labelled: mark at least one slice as done, then start training.")
-        self._fold(sorted({region.case for region in labelled}))
-        self._shown = torch.cat([self._classes_on(part) for part in self.labelled.split(256)])
-        self.turns.deal(self.labelled, self._shown)
-
-    def _classes_on(self, rows: Tensor) -> Tensor:
-        """Return which classes labelled slices show, (n, classes) bool."""
-        labels = self.labels_of(rows).flatten(1)
-        return torch.stack([(labels == label).any(1) for label in range(1, self.classes + 1)], 1).cpu()
+        self.labelled = torch.tensor([self.row(region) for region in regions], dtype=torch.long)
+        cases = sorted({region.case for region in regions})
+        self.patients_labelled = len({self.snapshot.patient(case) for case in cases})
+        self._fold(cases)
+        shown = self._labels.classes_on(regions)
+        self.turns.deal(self.labelled, shown)
+        return shown
 
     def _fold(self, cases: list[str]) -> None:
         """Divide labelled cases into two folds; the slices matter for the first one, when it is alone."""
-        self.patients_labelled = len({self.snapshot.patient(case) for case in cases})
         patients = {case: self.snapshot.patient(case) for case in (*cases, *self.fold_of)}
         divide(self.fold_of, patients, (self.labelled - self._first[cases[0]]).tolist())
         self.folds = folds_of(self.fold_of, self.snapshot.patient, self._first, self._ends)
@@ -293,8 +259,3 @@ class ResidentPool:
         if not self._gaps or self.channels == 1:
             return images
         return without_some(images, sent(torch.rand(2, len(rows), self.channels, generator=generator), images.device))
-
-
-def _shows(labels: Tensor) -> Tensor:
-    """Whether labels (n, h, w) show a structure, (n,) bool."""
-    return ((labels > 0) & (labels != NOT_ANNOTATED)).flatten(1).any(1)
