@@ -29,6 +29,7 @@ from napari_segmatch.engine.calibration import (
 )
 from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.evidence import evidence, look_with, signs
+from napari_segmatch.engine.examination import Examination
 from napari_segmatch.engine.judge import NOBODY, Judge
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.lessons import Lessons
@@ -260,8 +261,8 @@ def _seen_by_teacher(learner, monkeypatch, right):
         scores[mine, 1, 8:20, 14:20], scores[mine, 0, 8:20, 14:20] = 6, -6
         return Look(scores.softmax(1), hard(scores), hard(scores))
 
-    monkeypatch.setattr("napari_segmatch.engine.judge.look_with", look)
-    monkeypatch.setattr("napari_segmatch.engine.judge.at_once", lambda *_: len(right))
+    monkeypatch.setattr("napari_segmatch.engine.examination.look_with", look)
+    monkeypatch.setattr("napari_segmatch.engine.examination.at_once", lambda *_: len(right))
 
 
 def test_slices_of_validation_cases_come_with_their_own_labels():
@@ -483,7 +484,7 @@ def test_a_model_that_is_surer_of_all_it_does_needs_more_for_the_same_chance(mon
     young, old = (fit_rule(Judged.of_cases([(known, good)], 3), of_masks(usual)) for usual in (0.0, 2.5))
     assert float(chance(torch.tensor(2.0), young)) > float(chance(torch.tensor(2.0), old)) + 0.2
     pool, learner = _pool(4, unlabelled=4), _learner()
-    monkeypatch.setattr(learner.selector, "_evidence", lambda images, look, critics: torch.full((len(images),), 1.5))
+    monkeypatch.setattr(Examination, "_evidence", lambda _, images, *rest: torch.full((len(images),), 1.5))
     learner.examine(pool)
     assert learner.selector.expected_half == of_masks(1.5).half
 
@@ -670,9 +671,9 @@ def test_what_holds_of_an_understudy_is_told_of_a_surer_teacher(monkeypatch):
         return look
 
     def lead(slope):
-        monkeypatch.setattr("napari_segmatch.engine.judge.look_with", sure(slope))
+        monkeypatch.setattr("napari_segmatch.engine.examination.look_with", sure(slope))
         with torch.no_grad():
-            return judge._lead(0, judge._teacher_looks(pool, learner.teacher, True, _generator()), True)
+            return Examination(judge, pool, learner.teacher, True, _generator())._lead(0)
 
     assert lead(4.0) > lead(1.0) + 0.5
     assert lead(0.25) < lead(1.0) - 0.2
@@ -684,7 +685,7 @@ def test_a_surer_teacher_needs_more_for_the_same_chance(monkeypatch):
     judge, seen = learner.selector, []
     monkeypatch.setattr(judge, "_learn_masks", lambda met, *_: seen.append(met.evidence.mean()))
     for lead in (0.0, 3.0):
-        monkeypatch.setattr(judge, "_lead", lambda *_, lead=lead: lead)
+        monkeypatch.setattr(Examination, "_lead", lambda *_, lead=lead: lead)
         learner.examine(pool)
     assert float(seen[1] - seen[0]) == pytest.approx(3.0, abs=1e-3)
 

@@ -17,7 +17,7 @@ from napari_segmatch.engine.clock import Clock
 from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.device import choose_device
 from napari_segmatch.engine.duties import is_examined_at
-from napari_segmatch.engine.judge import Judge
+from napari_segmatch.engine.examination import Examination
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.losses import hard
 from napari_segmatch.engine.networks import LEAKY, build
@@ -91,7 +91,7 @@ def test_validation_cases_never_train(project):
 def test_validation_cases_examine_the_discriminator(project, tmp_path, monkeypatch, evaluate_every):
     """Every examination of a run, also before Dice was measured on them."""
     held = []
-    monkeypatch.setattr(Judge, "_of_teacher", lambda judge, given, *_: held.append(given) or Answers(judge.classes, 0))
+    monkeypatch.setattr(Examination, "of_teacher", lambda _, given: held.append(given) or Answers(1, 0))
     monkeypatch.setattr(duties, "is_examined_at", lambda step: step == 2)
     list(train(ProjectPool(project), _config(steps=4, evaluate_every=evaluate_every), tmp_path / "run"))
     assert [given.patients for given in held] == [1, 1]

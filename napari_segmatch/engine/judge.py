@@ -24,20 +24,21 @@ ones on any unlabelled slice, and spoilt copies are the candidates.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from ..config import TrainConfig
-from .answers import Answers, Held
-from .calibration import OF_EMPTY_SLICES, OWN_WORTH, Judged, Report, chance, fit_rule, of_masks, report_on
+from .answers import Held
+from .calibration import OF_EMPTY_SLICES, Judged, Report, chance, fit_rule, of_masks, report_on
 from .chance import Source
 from .corruptions import corrupted
 from .data import ResidentPool
-from .device import at_once, rows_that
+from .device import rows_that
 from .discriminator import Discriminator, annotated, one_question, quality_loss, verdict_loss
-from .evidence import evidence, logit, look_with, self_agreement
+from .evidence import evidence, logit, self_agreement
+from .examination import Examination
 from .losses import consistency_loss, hard, supervised_loss
 from .networks import build
 from .selectors import DiscriminatorSelector, Look, emptiness, gated, rows_of, sure_ones
@@ -47,9 +48,6 @@ EXAMINED = 128
 
 AGREED = 0.9
 """Dice between the teacher's two looks from which its mask may stand in for the truth."""
-
-COMPARED = 64
-"""Unlabelled slices on which teacher and understudies are compared in one examination."""
 
 WORDS = 10.0
 """Masks of validation cases that count for so many independent ones say whether the judge is proven; those that people
@@ -201,11 +199,9 @@ class Judge(DiscriminatorSelector):
 
         The rules are fitted to them; returned is how well they do.
         """
-        his = self._teacher_looks(pool, teacher, mirror, generator)
-        met = self._of_understudies(pool, his, mirror, generator)
-        own = self._of_teacher(held, teacher, pool.device, mirror)
-        usual = [self._evidence(images, look, (0, 1)).cpu() for images, look in his]
-        if usual := usual or [known for known, _ in met.masks]:
+        examination = Examination(self, pool, teacher, mirror, generator)
+        met, own = examination.of_understudies(EXAMINED), examination.of_teacher(held)
+        if usual := examination.for_teacher() or [known for known, _ in met.masks]:
             self.usual.fill_(float(torch.cat(usual).mean()))
         if not self.usual.isnan():
             said = NOBODY if pool.lessons is None else pool.lessons.said(self.expected_half)
@@ -213,70 +209,6 @@ class Judge(DiscriminatorSelector):
         if met.blanks or own.blanks:
             self.empty_rule.copy_(fit_rule(Judged.together(met.of_blanks, own.of_blanks), OF_EMPTY_SLICES))
         return self.report
-
-    def _of_teacher(self, held: Held | None, teacher: nn.Module, device: torch.device, mirror: bool) -> Answers:
-        """Let the teacher and both critics judge slices of validation cases."""
-        if held is None:
-            return Answers(self.classes, 0)
-        met, size = Answers(self.classes, held.patients, OWN_WORTH * self.classes), at_once(device, mirror)
-        for part, labels in zip(held.images.split(size), held.labels.split(size), strict=True):
-            images = part.to(device)
-            met.ask(images, labels.to(device), look_with(teacher, images, mirror), self._opinion((0, 1)))
-        return met
-
-    def _of_understudies(
-        self, pool: ResidentPool, his: list[tuple[Tensor, Look]], mirror: bool, generator: torch.Generator
-    ) -> Answers:
-        """Let understudy and critic of a fold judge slices of the other fold."""
-        met = Answers(self.classes, pool.patients_labelled)
-        for fold in (0, 1):
-            rows = pool.labelled[pool.folds[pool.labelled] == 1 - fold]
-            rows = rows[torch.randperm(len(rows), generator=generator)[: EXAMINED // 2]]
-            lead = self._lead(fold, his, mirror) if len(rows) else 0.0
-            for part in rows.split(at_once(pool.device, mirror)) if len(rows) else ():
-                images = pool.slices(part)
-                look = look_with(self.understudies[fold], images, mirror)
-                met.ask(images, pool.labels_of(part), look, self._opinion((fold,)), lead)
-        return met
-
-    def _teacher_looks(
-        self, pool: ResidentPool, teacher: nn.Module, mirror: bool, generator: torch.Generator
-    ) -> list[tuple[Tensor, Look]]:
-        """Return unlabelled slices on which the teacher sees something, and how he sees them."""
-        rows = pool.unlabelled[torch.randperm(len(pool.unlabelled), generator=generator)[:COMPARED]]
-        looks = []
-        for part in rows.split(at_once(pool.device, mirror)) if len(rows) else ():
-            images = pool.slices(part)
-            his = look_with(teacher, images, mirror)
-            if his.shown.any():
-                looks.append((images[his.shown], rows_of(his, his.shown)))
-        return looks
-
-    def _lead(self, fold: int, looks: list[tuple[Tensor, Look]], mirror: bool) -> float:
-        """Return by how much more speaks for the teacher's masks than for an understudy's, on unlabelled slices.
-
-        He is surer of all that he does. What an understudy's masks have for them counts as so much more.
-        """
-        gaps = [torch.zeros(0)]
-        for images, his in looks:
-            theirs = look_with(self.understudies[fold], images, mirror)
-            both = theirs.shown
-            if both.any():
-                gap = self._evidence(images[both], rows_of(his, both), (0, 1))
-                gaps.append((gap - self._evidence(images[both], rows_of(theirs, both), (fold,))).cpu())
-        gap = torch.cat(gaps)
-        return float(gap.mean()) if len(gap) >= 8 else 0.0
-
-    def _opinion(self, critics: tuple[int, ...]) -> Callable[[Tensor, Tensor], Tensor]:
-        """Return the opinion of some of the critics on images and masks, the mean of theirs."""
-        return lambda images, masks: (
-            torch.stack([self.critics[each](images, masks) for each in critics]).float().mean(0)
-        )
-
-    def _evidence(self, images: Tensor, look: Look, critics: tuple[int, ...]) -> Tensor:
-        """Return what speaks for all that is segmented, (n,), with the opinion of some of the critics."""
-        masks = look.labels > 0
-        return evidence(self._opinion(critics)(images, masks), masks, look, 0)
 
     def _learn_masks(self, met: Judged, said: Judged, cases: int, own: Judged = NOBODY) -> None:
         """Fit the rule to masks of the examination and to those that people judged, and note how well it does.

@@ -6,6 +6,7 @@ A selector is an ``nn.Module`` that is given weak views and how the teacher sees
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
@@ -193,10 +194,10 @@ class DiscriminatorSelector(nn.Module):
     def mask_chance(self, images: Tensor, masks: Tensor, look: Look, label: int) -> Tensor:
         return torch.sigmoid(self.opinion(images, masks))
 
-    def opinion(self, images: Tensor, masks: Tensor) -> Tensor:
-        """Return the critics' mean logit (n,) on binary masks."""
-        views = views_of(images, masks)
-        return torch.stack([cast(Discriminator, critic).judge(views) for critic in self.critics]).float().mean(0)
+    def opinion(self, images: Tensor, masks: Tensor, critics: Iterable[nn.Module] | None = None) -> Tensor:
+        """Return the mean logit (n,) of the critics, or of some of them, on binary masks."""
+        views, asked = views_of(images, masks), self.critics if critics is None else critics
+        return torch.stack([cast(Discriminator, critic).judge(views) for critic in asked]).float().mean(0)
 
     def lesson_loss(self, images: Tensor, masks: Tensor, targets: Tensor, folds: Tensor) -> Tensor:
         """Return the loss on binary masks (n, h, w) that people have judged; targets (n,)."""
