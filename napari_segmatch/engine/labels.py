@@ -13,7 +13,7 @@ from ..types import NOT_ANNOTATED, Pool, PoolSnapshot, Region
 from .lacking import outside
 from .prepare import Frame
 
-AT_ONCE = 256
+CHUNK = 256
 """So many slices are asked at a time which classes they show."""
 
 
@@ -42,8 +42,8 @@ class Labels:
     def classes_on(self, regions: Sequence[Region]) -> Tensor:
         """Return which classes slices show, (n, classes) bool."""
         found = []
-        for start in range(0, len(regions), AT_ONCE):
-            labels = self.of(regions[start : start + AT_ONCE]).flatten(1)
+        for start in range(0, len(regions), CHUNK):
+            labels = self.of(regions[start : start + CHUNK]).flatten(1)
             found.append(torch.stack([(labels == label).any(1) for label in range(1, self._classes + 1)], 1).cpu())
         return torch.cat(found)
 

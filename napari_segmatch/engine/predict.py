@@ -112,7 +112,7 @@ def propose(learner: Learner, pool: ResidentPool, count: int) -> tuple[PseudoMas
         return ()
     order = torch.randperm(len(pool.unlabelled), generator=learner.generator(2))[: 3 * count]
     seen = [pool.row(region) for region in watched(pool.snapshot.unlabelled) if region.case in pool.frames]
-    rows = torch.tensor([*seen, *(row for row in pool.unlabelled[order].tolist() if row not in set(seen))])
+    rows = torch.tensor(list(dict.fromkeys([*seen, *pool.unlabelled[order].tolist()])))
     found: list[PseudoMask] = []
     for part in rows.split(at_once(learner.device, learner.looks_twice)):
         regions = [pool.regions[row] for row in part.tolist()]
