@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -73,24 +72,22 @@ def segresnet(spatial_dims: int, in_channels: int, out_channels: int, features: 
 NETWORKS: dict[str, Builder] = {"unet": unet, "basic-unet": basic_unet, "segresnet": segresnet}
 
 
-def build(name: str, in_channels: int, out_channels: int, features: int, spatial_dims: int = 2) -> nn.Module:
-    """Build a network by name, or from your own ``package.module:function``.
+def build(name: str, in_channels: int, out_channels: int, features: int) -> nn.Module:
+    """Build a network for slices by name, or from your own ``package.module:function``.
 
     Raises
     ------
     ConfigError
         If there is no such network, or it cannot be imported or built.
     """
-    extra: dict[str, Any] = {"features": features}
     if name in NETWORKS:
-        return NETWORKS[name](spatial_dims, in_channels, out_channels, **extra)
+        return NETWORKS[name](2, in_channels, out_channels, features)
     module, _, function = name.partition(":")
     if not function:
         raise ConfigError(
             f"There is no network {name!r}; choose one of {', '.join(NETWORKS)}, or package.module:function."
         )
     try:
-        builder = getattr(importlib.import_module(module), function)
-        return builder(spatial_dims, in_channels, out_channels)
+        return getattr(importlib.import_module(module), function)(2, in_channels, out_channels)
     except Exception as error:  # somebody else's code: whatever it raises, the person needs to know which network
         raise ConfigError(f"The network {name} could not be built ({type(error).__name__}: {error}).") from error
