@@ -48,7 +48,7 @@ class Labels:
         return torch.cat(found)
 
     def forget(self, case: str) -> None:
-        """Read a case's mask anew: it belongs to other images now."""
+        """Have a case's mask read anew: it belongs to other images now."""
         self._masks.pop(case, None)
         self._versions.pop(case, None)
 
