@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nibabel.orientations import inv_ornt_aff
 from test_nifti import LPS, ORIENTATIONS, SHAPE, oblique, patched, problem, ramp, save
 
-from napari_segmatch.errors import Question
+from napari_segmatch.errors import ImportProblem, Question
 from napari_segmatch.io import encode_segments, read_mask, read_sequences, read_volume, write_image, write_labels
 from napari_segmatch.io.orientation import resampled
 from napari_segmatch.types import Geometry, Mask
@@ -375,6 +375,50 @@ def test_a_mask_on_another_grid_is_asked_about(tmp_path):
     assert np.argwhere(asked(read_mask, larger, "grid=resample", grid=image.geometry).labels.T).tolist() == [[1, 4, 5]]
 
 
+def test_a_mask_that_lies_beside_its_image_is_not_resampled_into_nothing(tmp_path):
+    """One that lost its place would be a label that says "nothing here"; what is cut off of another is told."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[1:3, 4, 5] = 1
+    image = read_volume(save(tmp_path / "image.nii", ramp()))
+    far = LPS.copy()
+    far[:3, 3] += 1000
+    path = save(tmp_path / "far.nii", labels, far)
+    with pytest.raises(Question, match="and all that it marks lies outside: choose grid=as-stored") as asked_about:
+        read_mask(path, image.geometry, choices={"grid": "resample"})
+    assert list(asked_about.value.options) == ["as-stored"]
+    assert np.argwhere(asked(read_mask, path, "grid=as-stored", grid=image.geometry).labels.T).tolist() == [
+        [1, 4, 5], [2, 4, 5],
+    ]  # fmt: skip
+    larger = save(tmp_path / "larger.nii", np.pad(labels, ((0, 1), (0, 0), (0, 0))), far)
+    assert "give the mask that was drawn on this image" in problem(read_mask, larger, image.geometry)
+    nowhere = save(tmp_path / "empty.nii", np.zeros(SHAPE, np.uint8), far)
+    assert not asked(read_mask, nowhere, "grid=resample", grid=image.geometry).labels.any()
+    half = LPS.copy()
+    half[:3, 3] -= 2 * LPS[:3, 0]
+    cut = asked(read_mask, save(tmp_path / "half.nii", labels, half), "grid=resample", grid=image.geometry)
+    assert np.argwhere(cut.labels.T).tolist() == [[0, 4, 5]]
+    assert cut.notes[-1] == "50% of what half.nii marks lies outside of its image, and is lost."
+
+
+def test_a_cropped_segmentation_of_another_image_is_no_empty_mask(tmp_path):
+    """It may lie on the same voxels, far away; part of one that reaches beyond its image is told."""
+    labels = np.zeros(SHAPE[::-1], np.uint8)
+    labels[5, 4, 1:3] = 1
+    image = read_volume(save(tmp_path / "image.nii", ramp())).geometry
+
+    def moved(voxels):
+        affine = image.affine.copy()
+        affine[:3, 3] += voxels * affine[:3, 2]
+        geometry = Geometry(image.shape, affine, image.axes)
+        (tmp_path / "a.seg.nrrd").write_bytes(encode_segments(labels, geometry, ["lesion"], {}))
+        return tmp_path / "a.seg.nrrd"
+
+    assert read_mask(moved(-1), image, ["lesion"]).labels.sum() == 2
+    cut = read_mask(moved(-2), image, ["lesion"])
+    assert cut.labels.sum() == 1 and "50% of what a.seg.nrrd marks lies outside" in cut.notes[-1]
+    assert "all that it marks lies outside" in problem(read_mask, moved(-100), image, ["lesion"])
+
+
 def test_the_nearest_label_survives_resampling(tmp_path):
     """A lesion of one voxel on a finer grid is all the voxels that lie in it."""
     geometry = Geometry((3, 3, 3), np.diag([2.0, 2, 2, 1]))
@@ -405,6 +449,10 @@ def test_sequences_on_other_grids_are_resampled_only_when_asked(tmp_path):
     write_image(tmp_path / "b.nii", np.zeros((8, 9, 10), np.float32), Geometry((8, 9, 10), shifted))
     with pytest.raises(Question, match="does not lie on the grid"):
         read_sequences(images, ["t1", "t2"])
+    shifted[0, 3] = 1000
+    write_image(tmp_path / "b.nii", np.ones((8, 9, 10), np.float32), Geometry((8, 9, 10), shifted))
+    with pytest.raises(ImportProblem, match="lies nowhere in it: give images of one examination"):
+        read_sequences(images, ["t1", "t2"], {"sequences": "resample"})
 
 
 def test_one_image_under_two_names_is_noted(tmp_path):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ..errors import ImportProblem, Question
-from ..types import Geometry, Mask
+from ..types import NOT_ANNOTATED, Geometry, Mask
 
 _THICK = 1.5  # a spacing this many times both others is the distance between slices
 _SHEAR = 1e-3  # cosine between two axes from which they do not count as at right angles
@@ -92,6 +92,8 @@ def onto_grid(
     ------
     Question
         Naming both shapes, or how far in mm the two grids lie apart.
+    ImportProblem
+        If nothing that the mask marks lies in the grid, and it cannot be taken voxel by voxel.
     """
     labels, geometry = mask.labels, mask.geometry
     steps = np.linalg.solve(geometry.affine, grid.affine)[:3, :3]  # voxels of mask, for each axis of grid
@@ -102,9 +104,10 @@ def onto_grid(
         geometry = _reordered(geometry, order, backwards)
     if geometry.same_grid(grid):
         return Mask(np.ascontiguousarray(labels), grid, mask.notes)
-    if cropped and _is_part(mask.geometry, grid):
-        return Mask(resampled(mask.labels, mask.geometry, grid, order=0), grid, mask.notes)
-    options = {"resample": "take the nearest voxel's label"}
+    lost = _share_outside(mask, grid)
+    if cropped and lost < 1 and _is_part(mask.geometry, grid):
+        return Mask(resampled(mask.labels, mask.geometry, grid, order=0), grid, (*mask.notes, *_about_lost(lost, name)))
+    options = {"resample": "take the nearest voxel's label"} if lost < 1 else {}
     stored = mask.labels.transpose(mask.geometry.back).transpose(grid.axes)
     if stored.shape == grid.shape:
         options["as-stored"] = "take it voxel by voxel, as it stands in the file"
@@ -113,12 +116,33 @@ def onto_grid(
         sentence = f"{name} has {theirs} voxels (z, y, x), its image {ours}"
     else:
         sentence = f"{name} lies up to {_apart(geometry, grid):.3g} mm off its image"
+    if lost == 1:
+        sentence += ", and all that it marks lies outside"
+    if not options:
+        raise ImportProblem(f"{sentence}: give the mask that was drawn on this image.")
     answer = (choices or {}).get("grid")
     if answer not in options:
         raise Question(sentence, "grid", options)
     if answer == "as-stored":
         return Mask(np.ascontiguousarray(stored), grid, mask.notes)
-    return Mask(resampled(mask.labels, mask.geometry, grid, order=0), grid, (*mask.notes, f"{name} was resampled."))
+    notes = (*mask.notes, f"{name} was resampled.", *_about_lost(lost, name))
+    return Mask(resampled(mask.labels, mask.geometry, grid, order=0), grid, notes)
+
+
+def _share_outside(mask: Mask, grid: Geometry) -> float:
+    """Return which share of the voxels that a mask marks has its centre outside of a grid; 0 if it marks none."""
+    steps = np.linalg.solve(grid.affine, mask.geometry.affine)
+    marked = outside = 0
+    for z, plane in enumerate(mask.labels):  # one by one: three numbers for each voxel of a brain fill the memory
+        rows, columns = np.nonzero((plane > 0) & (plane != NOT_ANNOTATED))
+        places = (steps[:3, :3] @ [np.full(len(rows), z), rows, columns]).T + steps[:3, 3]
+        inside = ((places > -0.501) & (places < np.array(grid.shape) - 0.499)).all(axis=1)
+        marked, outside = marked + len(rows), outside + int((~inside).sum())
+    return outside / marked if marked else 0.0
+
+
+def _about_lost(share: float, name: str) -> tuple[str, ...]:
+    return (f"{max(share, 0.01):.0%} of what {name} marks lies outside of its image, and is lost.",) if share else ()
 
 
 def _is_part(geometry: Geometry, grid: Geometry) -> bool:

@@ -57,6 +57,8 @@ def read_sequences(
             ask(choices, "sequences", sentence, {"resample": f"resample the images onto {onto}, never a mask"})
             stored = stored or _stored(present, volumes)
             pixels = resampled(pixels, volume.geometry, first.geometry)
+            if volume.pixels.any() and not pixels.any():
+                raise ImportProblem(f"{sentence}, and lies nowhere in it: give images of one examination.")
             notes.append(f"{name} was resampled onto {onto}.")
         channels[list(sequences).index(name)] = pixels
         if volume is not first:
