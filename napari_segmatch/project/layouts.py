@@ -84,7 +84,7 @@ def _dicom_seg(project: Project, item: Finished, codes: Mapping[str, Code]) -> F
     """A segmentation of the slices that the mask was drawn on; a sequence that was resampled has others."""
     case, images = item.case, project.image_paths(item.case.id)
     said, names = project.reading(case.id).choices, [name for name in project.sequences if name in images]
-    choices = {name: of_sequence(said, name) for name in names if is_dicom(images[name])}
+    choices = {name: of_sequence(said, name) for name in names if images[name].is_dir() or is_dicom(images[name])}
     if not choices:
         raise ProjectError(f"Case {case.id} is not from DICOM, so no DICOM segmentation can refer to it: export NIfTI.")
     rows = project.store.rows("SELECT DISTINCT origin FROM mask_version WHERE case_id = ?", case.id)
