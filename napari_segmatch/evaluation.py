@@ -11,7 +11,7 @@ import numpy as np
 
 from .errors import ImportProblem
 from .fsio import write_atomic
-from .io import Choices, read_mask
+from .io import Choices, read_mask, slice_index, unchecked_slices
 from .texts import count, csv_text, named
 from .types import NOT_ANNOTATED, Mask
 
@@ -59,7 +59,7 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices |
     if not folder.is_dir():
         raise ImportProblem(f"{folder.name or folder} is not a folder: check its name.")
     shown: dict[str, set[int]] = {}
-    unchecked = _unchecked(folder)
+    unchecked = unchecked_slices(folder)
     yield from _look(folder, truths, choices or {}, unchecked, shown)
     if not shown:
         raise ImportProblem(f"{folder.name} holds no mask of a case that can be compared with a true one.")
@@ -127,11 +127,6 @@ def _means(
     write_atomic(folder / "evaluation_means.csv", csv_text(header, means).encode())
 
 
-def _z(row: Mapping[str, str]) -> int:
-    """Return a slice's index in the file: *slice* itself was, until it was counted as on the screen."""
-    return int(row["z"] if "z" in row else row["slice"])
-
-
 def _told(folder: Path) -> Told:
     """Read ``scores.csv``; of masks that do not come from ``predict`` nothing was told."""
     path = folder / "scores.csv"
@@ -144,7 +139,7 @@ def _told(folder: Path) -> Told:
             slices = {}
             for row in table:
                 scores = [_chance(row[f"{name}_score"]) for name in classes]
-                slices[row["case"], _z(row)] = row["verdict"] == "accepted", scores
+                slices[row["case"], slice_index(row)] = row["verdict"] == "accepted", scores
             return Told(classes, slices)
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise ImportProblem(
@@ -196,29 +191,10 @@ def _worth(folder: Path, judged: Sequence[Judged], classes: Sequence[str]) -> It
     write_atomic(folder / "evaluation_scores.csv", csv_text(header, rows).encode())
 
 
-def _unchecked(folder: Path) -> dict[str, set[int]]:
-    """Return which slices of each case nobody had checked when they were exported; of other masks nothing is known."""
-    path, slices = folder / "slices.csv", dict[str, set[int]]()
-    if not path.exists():
-        return slices
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            for row in csv.DictReader(file):
-                if row["labels"] == "not annotated":
-                    slices.setdefault(row["case"], set()).add(_z(row))
-    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
-        raise ImportProblem(
-            f"{path} is not as export writes it: export anew, or move it away to evaluate the masks as they are."
-        ) from error
-    return slices
-
-
 def _pair(folder: Path, case: str, truth: Path, choices: Choices, unchecked: Collection[int]) -> tuple[Mask, Mask]:
     """Read a case's prediction and its true mask, on the prediction's grid."""
     ours = {topic: answer for topic, answer in choices.items() if topic != "labels"}
-    prediction = read_mask(folder / f"{case}.nii.gz", choices=ours)
-    empty = [z for z in unchecked if z < len(prediction.labels) and not prediction.labels[z].any()]
-    prediction.labels[empty] = NOT_ANNOTATED  # elsewhere somebody has drawn since
+    prediction = read_mask(folder / f"{case}.nii.gz", choices=ours, unchecked=unchecked)
     return prediction, read_mask(truth, prediction.geometry, MAX_LABEL, choices)
 
 

@@ -514,6 +514,45 @@ def test_slices_that_nobody_finished_are_ignored_by_nnunet(tmp_path):
     assert (mask[[0, 3]] == 255).all() and not (mask[1:3] == 255).any()
 
 
+@pytest.mark.parametrize(
+    ("layout", "mask"),
+    [
+        ("nifti", "{case}.nii.gz"),
+        ("nrrd", "{case}.seg.nrrd"),
+        ("bids", "sub-oneA/anat/sub-{case}_desc-segmatch_dseg.nii.gz"),
+        ("monai-label", "labels/final/{case}.nii.gz"),
+    ],
+)
+def test_slices_that_nobody_checked_come_back_unchecked(tmp_path, layout, mask):
+    """Masks leave them empty, and a new project would learn that there is nothing on them: the table tells."""
+    images, _ = write_case(tmp_path / "in", 1)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("one-A", images)
+        project.save_mask("one-A", labels(1), done=[1, 2])
+        project.export(tmp_path / "out", layout=layout)
+    name = "oneA" if layout == "bids" else "one-A"
+    path = tmp_path / "out" / mask.format(case=name)
+    with Project.create(tmp_path / "q", ["lesion"], ["flair"]) as other:
+        assert other.add_case("b", images, path, "all").labelled == (1, 2)
+        assert (other.mask("b")[[0, 3]] == 255).all() and np.array_equal(other.mask("b")[1:3], labels(1)[1:3])
+        said = f"2 slices of {path.name} had not been checked when it was exported (slices.csv)."
+        assert other.reading("b").notes[-1] == said
+        path.replace(tmp_path / path.name)
+        assert len(other.add_case("c", images, tmp_path / path.name, "all").labelled) == 4, "nothing is known there"
+
+
+def test_unchecked_slices_of_a_dicom_segmentation_are_those_of_its_image(tmp_path):
+    """It leaves out the empty ones, so that its own first slice is none of the image's first."""
+    drawn = hospital(tmp_path / "dicom")
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        image = tmp_path / "dicom" / "two" / "flair"
+        count = project.add_case("a", {"flair": image}).shape[0]
+        project.save_mask("a", drawn, done=range(2, count))
+        project.export(tmp_path / "out", layout="dicom-seg")
+        again = project.add_case("b", {"flair": image}, tmp_path / "out" / "a.dcm", "all")
+        assert again.labelled == tuple(range(2, count)) and count > 4
+
+
 def test_voxels_that_are_not_annotated_stay_so_in_nnunet(tmp_path):
     """What a data set ignores within a slice is ignored in the export, and background in other layouts."""
     images, _ = write_case(tmp_path / "in", 1)

@@ -5,6 +5,7 @@ from .datasets import find_dataset
 from .dicom_files import holds_dicom, scan_dicom
 from .dicom_headers import is_dicom
 from .dicom_seg import Code, encode_segmentation, is_segmentation, lies_on
+from .exported import slice_index, unchecked_in, unchecked_slices
 from .nifti import decode_labels
 from .orientation import unknown_geometry
 from .patterns import Found, FoundCase, bad_name, find_cases, parse_image_option
@@ -51,8 +52,11 @@ __all__ = [
     "read_sequences",
     "read_volume",
     "scan_dicom",
+    "slice_index",
     "slicer_table",
     "strip_suffix",
+    "unchecked_in",
+    "unchecked_slices",
     "unknown_geometry",
     "with_answers",
     "write_image",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from ..errors import ImportProblem
-from ..types import Geometry, Mask, Volume
+from ..texts import count
+from ..types import NOT_ANNOTATED, Geometry, Mask, Volume
 from . import mgh, nifti, nrrd
 from .dicom_headers import is_dicom
 from .dicom_seg import is_segmentation, load_segmentation
@@ -45,6 +47,7 @@ def read_mask(
     grid: Geometry | None = None,
     classes: int | Sequence[str] | None = None,
     choices: Choices | None = None,
+    unchecked: Collection[int] = (),
 ) -> Mask:
     """Read labels as uint8 (z, y, x).
 
@@ -59,6 +62,8 @@ def read_mask(
         has names too are found.
     choices
         Answers to questions that were asked before.
+    unchecked
+        Slices that an export left empty because nobody had checked them. Where they still are, they are not annotated.
 
     Raises
     ------
@@ -72,7 +77,21 @@ def read_mask(
     mask, source = guarded(partial(_mask, classes=names, choices=choices, grid=grid), path)
     if classes is not None:
         check_classes(mask.labels, classes if isinstance(classes, int) else len(classes), choices, path.name)
-    return mask if grid is None else onto_grid(mask, grid, path.name, choices, source.cropped)
+    if not source.cropped:
+        mask = _opened(mask, unchecked, path.name)
+    if grid is not None:
+        mask = onto_grid(mask, grid, path.name, choices, source.cropped)
+    return _opened(mask, unchecked, path.name) if source.cropped else mask
+
+
+def _opened(mask: Mask, unchecked: Collection[int], name: str) -> Mask:
+    """Return a mask that is not annotated on slices that nobody has checked; elsewhere somebody has drawn since."""
+    empty = [z for z in sorted(unchecked) if z < len(mask.labels) and not mask.labels[z].any()]
+    if not empty:
+        return mask
+    mask.labels[empty] = NOT_ANNOTATED
+    note = f"{count(len(empty), 'slice')} of {name} had not been checked when it was exported (slices.csv)."
+    return replace(mask, notes=(*mask.notes, note))
 
 
 def _volume(path: Path, choices: Choices) -> Volume:

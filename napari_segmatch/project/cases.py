@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import ImportProblem, ProjectError
-from ..io import ask, bad_name, read_apart, read_mask, read_sequences
+from ..io import ask, bad_name, read_apart, read_mask, read_sequences, unchecked_in
 from ..texts import good_name, some
 from ..types import NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
@@ -152,7 +152,7 @@ class CaseFolder(ProjectFolder):
             return None, (), ()
         if mask is None:
             raise ImportProblem(f"Case {id} is to be labelled but no mask was given for it.")
-        read = read_apart(read_mask, mask, geometry, self.classes, choices, files=[mask])
+        read = read_apart(read_mask, mask, geometry, self.classes, choices, unchecked_in(mask), files=[mask])
         labels = read.labels
         wanted = check_slices(range(geometry.shape[0]) if isinstance(labelled, str) else labelled, geometry)
         return labels, tuple(z for z in wanted if (labels[z] != NOT_ANNOTATED).any()), read.notes
