@@ -8,7 +8,7 @@ from helpers import SHAPE, geometry, small_project, write_case
 from napari_segmatch.config import configure
 from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.folds import CUT, divide
-from napari_segmatch.engine.lacking import lacking
+from napari_segmatch.engine.lacking import lacking, mirrored
 from napari_segmatch.engine.prepare import Frame, _thinned, normalise, to_network
 from napari_segmatch.engine.trainer import train
 from napari_segmatch.events import Finished, Noted
@@ -89,6 +89,32 @@ def test_of_several_classes_any_makes_a_slice_one_that_shows_something():
     each = torch.tensor([[True, False], [False, True]])
     assert len(lacking(("core", "edema"), each, pool)) == 1
     assert lacking(("core", "edema"), torch.cat([each, torch.zeros(1, 2, dtype=torch.bool)]), pool) == []
+
+
+@pytest.mark.parametrize(
+    ("classes", "pair"),
+    [
+        (("vessel", "Left-Hippocampus", "Right-Hippocampus"), "Left-Hippocampus and Right-Hippocampus"),
+        (("right kidney", "left kidney"), "left kidney and right kidney"),
+        (("thalamus_R", "thalamus_L"), "thalamus_L and thalamus_R"),
+        (("left kidney", "right lung"), ""),
+        (("lesion", "leftover"), ""),
+    ],
+)
+def test_a_left_and_a_right_structure_are_named(classes, pair):
+    """Training mirrors slices unless it is told not to."""
+    said = mirrored(classes, 0.5)
+    assert len(said) == bool(pair) and all(note.startswith(f"{pair} are taken") for note in said)
+    assert mirrored(classes, 0.0) == []
+
+
+def test_a_run_begins_with_a_word_on_left_and_right(tmp_path):
+    """In the shell and in the window, before anybody waits for a model that cannot tell them apart."""
+    with small_project(tmp_path, cases=2, labelled=2, classes=("left", "right")) as project:
+        events = train(ProjectPool(project), configure("quick", **SHORT), tmp_path / "run")
+        notes = [event.message for event in events if isinstance(event, Noted)]
+        said = "left and right are taken for each other where training mirrors slices"
+        assert sum(note.startswith(said) for note in notes) == 1
 
 
 @pytest.mark.parametrize("shape", [(35, 50, 35), (1, 40, 40), (40, 1, 40), (3, 3, 3)])

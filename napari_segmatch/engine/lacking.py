@@ -1,13 +1,16 @@
-"""What labels lack."""
+"""What labels lack, and what stands in the way of learning from them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from torch import Tensor
 
 from ..texts import count
 from ..types import PoolSnapshot
+
+_OTHER_SIDE = {"left": "right", "l": "r", "lh": "rh", "links": "rechts"}
 
 
 def lacking(classes: Sequence[str], shown: Tensor, pool: PoolSnapshot) -> list[str]:
@@ -38,3 +41,16 @@ def outside(case: str, slices: int) -> str:
     """Say that labels of a case are cut off with the empty border of its image."""
     many = count(slices, "slice")
     return f"Case {case}: all that is marked on {many} lies outside of the body as training sees it, and is not learnt."
+
+
+def mirrored(classes: Sequence[str], flip: float) -> list[str]:
+    """Say that a left and a right structure are one to a model that sees slices mirrored; ``flip`` is how often."""
+    words = [re.findall(r"[^\W_]+", name.casefold()) for name in classes]
+    for name, mine in zip(classes, words, strict=True):
+        other = [_OTHER_SIDE.get(word, word) for word in mine]
+        if flip and other != mine and other in words:
+            return [
+                f"{name} and {classes[words.index(other)]} are taken for each other where training mirrors slices: "
+                "start anew with the setting flip at 0."
+            ]
+    return []

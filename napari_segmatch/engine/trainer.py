@@ -36,6 +36,7 @@ from .data import Change, ResidentPool
 from .device import device_name
 from .duties import Duties, is_due
 from .foreign import take_weights
+from .lacking import mirrored
 from .learner import Learner
 from .reading import AT_ONCE
 from .shelf import Shelf, memory_budget
@@ -228,7 +229,7 @@ def _start(
 
 def _anew(pool: Pool, config: TrainConfig, resume: bool) -> tuple[Learner, list[str]]:
     """Begin at the first step; a run that was made elsewhere, if its device is not here, on what there is."""
-    channels, classes, notes = len(pool.sequences), len(pool.classes), []
+    channels, classes, notes = len(pool.sequences), len(pool.classes), mirrored(pool.classes, config.flip)
     try:
         learner = Learner(config, channels, classes)
     except ConfigError:
