@@ -33,11 +33,13 @@ if TYPE_CHECKING:
 Done = TypeVar("Done")
 
 SCORES = "scores.csv"
+UNPROVEN = 'The discriminator cannot tell good masks from bad ones yet, and its word "rejected" says nothing of them.'
 
 
 def predict_cases(
     project_path: Path, found: Sequence[FoundCase] | None, out: Path, run_id: int | None = None,
     device: str | None = None, choices: Choices | None = None, checkpoint: str = "best", parts: str | None = None,
+    tell: Callable[[str], None] = lambda sentence: None,
 ) -> Iterator[tuple[str, str | None, int]]:  # fmt: skip
     """Segment cases with a trained run; writes ``{case}.nii.gz`` and ``scores.csv`` into ``out``.
 
@@ -51,12 +53,15 @@ def predict_cases(
         "best": the one with the highest validation Dice, the newest if none was measured; or "last": the newest.
     parts
         As the setting of that name; None takes the run's own.
+    tell
+        Is given a sentence if the verdicts that are written mean nothing.
 
     Yields
     ------
     tuple
         Case, what was wrong with it or None, and how many cases there are.
     """
+    from .engine.judge import can_tell
     from .engine.predict import predict_slices, scores_rows
     from .engine.prepare import to_network
 
@@ -69,9 +74,9 @@ def predict_cases(
         single = _in_one_part(project, loaded, parts)
         jobs = _reading_jobs(project, found, loaded.sequences, choices or {})
         _refuse_overwriting(out, [name for name, _ in jobs], project, found)
-        header = (
-            "case", "slice", "z", "score", "verdict", *(f"{name}_score" for name in loaded.classes), "left_out",
-        )  # fmt: skip
+        if not can_tell(loaded.learner.selector):
+            tell(UNPROVEN)
+        header = ("case", "slice", "z", "score", "verdict", *(f"{name}_score" for name in loaded.classes), "left_out")
         rows: list[tuple[object, ...]] = []
         try:
             for name, ready in _ahead((name, partial(prepared, read)) for name, read in jobs):
@@ -277,19 +282,10 @@ def _reading_jobs(
     project: Project, found: Sequence[FoundCase] | None, sequences: Sequence[str], choices: Choices
 ) -> list[tuple[str, Callable[[], Volume]]]:
     if found is not None:
+        said = [with_answers(item.choices, choices) for item in found]
         return [
-            (
-                item.id,
-                partial(
-                    read_apart,
-                    read_sequences,
-                    item.images,
-                    sequences,
-                    with_answers(item.choices, choices),
-                    files=item.images.values(),
-                ),
-            )
-            for item in found
+            (item.id, partial(read_apart, read_sequences, item.images, sequences, answers, files=item.images.values()))
+            for item, answers in zip(found, said, strict=True)
         ]
     cases = [case.id for case in project.cases if case.problem is None and not case.labelled]
     if not cases:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -15,12 +16,14 @@ from helpers import LGG, SHAPE, geometry, labels, make_white, small_project, wri
 from warm_shell import segmatch
 
 from napari_segmatch import Project
+from napari_segmatch.batch import UNPROVEN
 from napari_segmatch.cli import training
 from napari_segmatch.cli.common import typed
+from napari_segmatch.cli.reviewing import _is_unproven
 from napari_segmatch.config import configure
 from napari_segmatch.errors import ImportProblem
 from napari_segmatch.evaluation import evaluate_folder
-from napari_segmatch.events import PseudoMask, Step, Stopped
+from napari_segmatch.events import Examined, PseudoMask, Step, Stopped
 from napari_segmatch.io import encode_segments, read_mask, write_image, write_labels
 from napari_segmatch.locks import WINDOW, FileLock
 from napari_segmatch.progress import _step_line
@@ -75,6 +78,7 @@ def test_whole_way_through_the_shell(world, tmp_path):
     project, out = world / "project", tmp_path / "out"
     predicted = segmatch("predict", project, world / "images", "--image", FLAIR, "--out", out)
     assert predicted.returncode == 0, predicted.stderr
+    assert UNPROVEN in predicted.stdout, "a few steps prove nothing"
     for name in "abcde":
         mask, image = nib.load(out / f"{name}.nii.gz"), nib.load(world / "images" / name / "flair.nii.gz")
         assert mask.shape == image.shape
@@ -88,6 +92,7 @@ def test_whole_way_through_the_shell(world, tmp_path):
     assert "95 % CI" in evaluated.stdout
     assert len(list(csv.DictReader((out / "evaluation.csv").open()))) == 5
     listed = segmatch("review", project)
+    assert listed.stdout.endswith(f"Run 1: {UNPROVEN}\n")
     number = listed.stdout.splitlines()[1].split()[0]
     assert segmatch("decide", project, number, "accept").returncode == 0
     assert "accepted" in segmatch("review", project).stdout
@@ -95,6 +100,13 @@ def test_whole_way_through_the_shell(world, tmp_path):
     assert segmatch("export", project, tmp_path / "export").returncode == 0
     assert (tmp_path / "export" / "a.nii.gz").is_file()
     assert "healthy" in segmatch("doctor", project).stdout
+
+
+@pytest.mark.parametrize(("examined", "said"), [(None, False), (False, True), (True, False)])
+def test_what_an_unproven_discriminator_rejects_is_told_apart(examined, said):
+    """The window says that it cannot tell yet; the shell's "rejected" would be a word on the mask."""
+    event = examined if examined is None else Examined(3, 20, 9, 0.7, 0.75, 0.5, examined)
+    assert _is_unproven(SimpleNamespace(newest=lambda kind: event)) is said
 
 
 def test_a_step_does_not_say_that_masks_were_unused_which_train_softly():

@@ -57,7 +57,8 @@ def predict(
         raise ConfigError("--image, --series and --choose are for new cases: give the folder that holds them, too.")
     found = None if root is None else _found(project, root, image, series)
     written = []
-    for name, problem in _shown(predict_cases(project, found, out, run, device, answers(choose), checkpoint, parts)):
+    results = predict_cases(project, found, out, run, device, answers(choose), checkpoint, parts, say)
+    for name, problem in _shown(results):
         if problem:
             typer.echo(f"{name}: {problem}", err=True)
         else:

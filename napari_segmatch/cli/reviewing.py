@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from ..batch import UNPROVEN
 from ..errors import ConfigError, ProjectError
+from ..events import Examined
 from ..io import read_codes, read_mask
-from ..project import Project
+from ..project import Project, Run
 from ..project.checks import left_over
 from ..project.layouts import LAYOUTS
 from ..texts import count
@@ -26,11 +28,21 @@ def review(
     with Project.look_at(project) as opened:
         items = opened.proposals(verdict, undecided=undecided)  # type: ignore[arg-type]
         grids = {case.id: case.geometry for case in opened.cases}
+        shown = {item.run for item in items}
+        unproven = [str(run.id) for run, _ in opened.runs() if run.id in shown and _is_unproven(run)]
     say(f"{'proposal':>8}  {'case':<24} {'slice':>5}  {'score':>5}  {'verdict':<9} decision")
     for item in sorted(items, key=lambda item: -item.score):
         say(f"{item.id:>8}  {item.case:<24} {grids[item.case].slice_number(item.z):>5}  {item.score:5.2f}  "
             f"{item.verdict:<9} {item.decision or ''}")  # fmt: skip
     say(f"{count(len(items), 'proposal')}.")
+    if unproven:
+        say(f"Run {', '.join(unproven)}: {UNPROVEN}")
+
+
+def _is_unproven(run: Run) -> bool:
+    """Whether a run's discriminator has been examined, and has not shown that it tells good masks from bad ones."""
+    said = run.newest(Examined)
+    return isinstance(said, Examined) and not said.proven
 
 
 WORDS = {"accept": "accepted", "reject": "rejected", "defer": "deferred"}
