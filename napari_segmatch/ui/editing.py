@@ -55,7 +55,7 @@ class Editing(QObject):
         self.lifted = False
         """Whether it takes that all the same: a correction is under way, in which a wrong class is what one repairs."""
         self._timer = QTimer(self, singleShot=True, interval=AUTOSAVE_MS)
-        self._timer.timeout.connect(self.save)
+        self._timer.timeout.connect(self._save_in_time)
         self._heard: list[Any] = []
         self._soon = QTimer(self, singleShot=True, interval=0)
         self._soon.timeout.connect(self._note_strokes)
@@ -101,6 +101,7 @@ class Editing(QObject):
 
     def _on_step(self) -> None:
         if self.count:
+            self.layers.end_stroke()
             self.session.remember_place(self.case_id, self.z)
             self.slice_changed.emit()
 
@@ -113,7 +114,7 @@ class Editing(QObject):
 
     @property
     def dirty(self) -> bool:
-        return bool(self._dirty)
+        return bool(self._dirty) or self.layers.stroke_goes_on
 
     def _on_painted(self, atoms: Any) -> None:
         """Put the stroke into the journal at once, before anything is redrawn, and take note in the loop's next turn.
@@ -134,6 +135,7 @@ class Editing(QObject):
         return None if slices is None else [self.from_shown(z) for z in slices if 0 <= z < self.count]
 
     def _note_strokes(self) -> None:
+        self.layers.end_stroke()
         heard, self._heard = self._heard, []
         for slices in heard:
             if self.lock and not self.lifted and self.strokes.protect(slices, self.layers.chosen_class):
@@ -151,7 +153,7 @@ class Editing(QObject):
         found = {z: self.labels[z] for z in slices if self.strokes.differs(z)}
         if not found:
             return
-        if QApplication.mouseButtons() != Qt.MouseButton.NoButton:
+        if QApplication.mouseButtons() != Qt.MouseButton.NoButton or self.layers.stroke_goes_on:
             self.session.journal(self.case_id, found)  # the stroke is not over: no step for undo yet
         else:
             self._changed(self.strokes.note(found))
@@ -219,6 +221,13 @@ class Editing(QObject):
         return known
 
     # saving ----------------------------------------------------------------------------------------------
+
+    def _save_in_time(self) -> None:
+        """Save, unless a stroke goes on that this would end: the journal has what there is of it."""
+        if self.layers.stroke_goes_on:
+            self._timer.start()
+        else:
+            self.save()
 
     def save(self, done: tuple[int, ...] = (), reopen: tuple[int, ...] = ()) -> None:
         """Save what changed, in the background; finish or reopen slices on the way.

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from napari.layers import Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
+from qtpy.QtCore import QTimer
 
 from ..types import NOT_ANNOTATED
 
@@ -100,9 +101,35 @@ def in_parts(labels: np.ndarray, parts: int) -> np.ndarray:
 
 
 def lock(layer: Layer) -> None:
-    """Keep napari's dustbin away from it, where napari has such a lock (0.9)."""
+    """Keep napari's dustbin away from it, where napari has such a lock (0.9), and keep it in its place."""
     if hasattr(layer, "locked"):
         layer.locked = True
+    layer.events.mode.connect(_stay)
+
+
+def _stay(event: Any) -> None:
+    """Put napari's tool that moves a layer down again: on a picture that was moved, people paint in the wrong place."""
+    layer = event.source
+    if str(layer.mode) == "transform":
+        QTimer.singleShot(0, lambda: setattr(layer, "mode", "pan_zoom"))  # when everybody has heard of the first
+
+
+def encircling(layer: Labels) -> Any:
+    """Return what napari (0.9) knows of the area that is being encircled with the right button; None if none is."""
+    stroke = getattr(layer, "_overlays", {}).get("brush_stroke")
+    return stroke if stroke is not None and stroke.active else None
+
+
+def end_encircling(layer: Labels) -> None:
+    """Let what has been encircled so far stand as it is painted.
+
+    Napari goes on painting, without a button, until the mouse is back where it began. If another tool is chosen first
+    it takes that back, voxel by voxel, from whatever slice or case lies there by then.
+    """
+    stroke = encircling(layer)
+    if stroke is not None:
+        stroke.active = False
+        layer._commit_stroke()
 
 
 def polygon_begun(layer: Labels) -> bool:

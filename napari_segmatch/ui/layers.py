@@ -12,6 +12,7 @@ from qtpy.QtCore import QTimer
 
 from ..types import NOT_ANNOTATED, Volume
 from .display import Flip
+from .hand import Hand
 from .layer_settings import (
     AXES,
     OPACITY,
@@ -19,11 +20,9 @@ from .layer_settings import (
     colormap,
     drawn_once,
     in_parts,
-    is_in,
     lock,
     outline,
     parts_of,
-    polygon_begun,
     rescale,
     unbox_brush,
 )
@@ -36,26 +35,17 @@ if TYPE_CHECKING:
 MASK, PROPOSAL = "your mask", "proposal"
 
 
-class Layers:
+class Layers(Hand):
     """Shows one case. Touches no other layer; a layer of ours that somebody deletes comes back."""
 
-    painted = Signal(object)
-    """A stroke on *your mask* is done; carries the slices it touched, in view order, or None for unknown."""
-    class_chosen = Signal(int)
-    """Another class is in the person's hand."""
-    mode_changed = Signal(str)
-    """Another tool of *your mask* is in the person's hand."""
     restored = Signal(str)
     """This layer was deleted by hand and has been put back."""
 
     def __init__(self, viewer: Viewer) -> None:
-        self.viewer = viewer
+        super().__init__(viewer)
         self.pictures = Pictures(viewer, self._first_place)
-        self.mask: Labels | None = None
-        self.proposal: Labels | None = None
         self.proposed = np.zeros((0, 0, 0), np.uint8)  # what it shows, voxel by voxel, in view order
         self.outlined = self._working = False
-        self._classes: tuple[str, ...] = ()
         self.colours, self.proposal_colours = palette(("",), {})
         self._hidden: list[Layer] = []
         self._fit = Fit(viewer)
@@ -141,9 +131,7 @@ class Layers:
         layer.colormap = colormap(colours)
         layer.brush_size = max(4, min(data.shape[1:]) // 24)
         if mine:
-            layer.events.paint.connect(self._on_paint)
-            layer.events.mode.connect(self._on_mode)
-            layer.events.selected_label.connect(self._keep_to_classes)
+            self._follow(layer)
         self.viewer.layers.append(layer)
         layer.editable = mine
         lock(layer)
@@ -161,6 +149,7 @@ class Layers:
         self.mask, self.proposal, self._hidden = None, None, []
 
     def close(self) -> None:
+        super().close()
         self.viewer.layers.events.removed.disconnect(self._on_removed)
         self._fit.close()
 
@@ -179,9 +168,6 @@ class Layers:
         made = [*self.pictures.layers.values(), self.proposal, self.mask]
         return [layer for layer in made if layer is not None]
 
-    def _alive(self, layer: Layer) -> bool:
-        return is_in(self.viewer, layer)
-
     def _on_removed(self, event: Any) -> None:
         gone = event.value
         if not self._working and any(gone is layer for layer in self._made):
@@ -193,6 +179,13 @@ class Layers:
         place = len(self.viewer.layers) if isinstance(layer, Labels) else self._first_place()
         self.viewer.layers.insert(place, layer)
         self.restored.emit(layer.name)
+
+    @property
+    def tools_astray(self) -> bool:
+        """Whether napari's tools are those of no layer, or of one of ours on which nobody paints."""
+        active = self.viewer.layers.selection.active
+        ours = active is None or any(active is layer for layer in self._made)
+        return self.mask is not None and active is not self.mask and ours
 
     # masks -----------------------------------------------------------------------------------------------
 
@@ -208,17 +201,6 @@ class Layers:
                 self.proposed[z] = np.where(labels == NOT_ANNOTATED, 0, labels)
                 self.proposal.data[z] = in_parts(self.proposed[z], self.proposal.data.shape[1] // len(labels))
             self.proposal.refresh(extent=False, thumbnail=False, highlight=False)
-
-    def choose_class(self, label: int) -> None:
-        if self.mask is not None and self._alive(self.mask):
-            self.viewer.layers.selection.active = self.mask
-            self.mask.selected_label = label
-
-    @property
-    def chosen_class(self) -> int:
-        """The class in the person's hand; the first if it is none of ours."""
-        label = int(self.mask.selected_label) if self.mask is not None else 1
-        return label if 1 <= label <= len(self._classes) else 1
 
     def set_outline(self, outlined: bool) -> None:
         self.outlined = outlined
@@ -239,38 +221,6 @@ class Layers:
             for layer in self._hidden:
                 layer.visible = True
             self._hidden = []
-
-    def set_mode(self, mode: str) -> None:
-        if self.mask is not None and self._alive(self.mask):
-            self.viewer.layers.selection.active = self.mask
-            self.mask.mode = mode
-
-    def call_brush_back(self) -> str:
-        """Put the brush on *your mask* if it is on somebody else's Labels; returns what there is to say about it."""
-        active = self.viewer.layers.selection.active
-        if not isinstance(active, Labels) or active in (self.mask, self.proposal) or str(active.mode) == "pan_zoom":
-            return ""
-        self.set_mode("paint")
-        return (f"The brush was on the layer “{active.name}”, whose strokes are not part of your mask. It is on your "
-                "mask now: paint them there, or repeat the key if there is nothing to add.")  # fmt: skip
-
-    @property
-    def drawing_polygon(self) -> bool:
-        """Whether Enter belongs to napari's polygon tool: it closes the polygon that has been begun."""
-        return self.mask is not None and str(self.mask.mode) == "polygon" and polygon_begun(self.mask)
-
-    def _on_paint(self, event: Any) -> None:
-        self.painted.emit(getattr(event, "value", None))
-
-    def _on_mode(self, event: Any) -> None:
-        self.mode_changed.emit(str(self.mask.mode) if self.mask is not None else "")
-
-    def _keep_to_classes(self) -> None:
-        if self.mask is None:
-            return
-        if self.mask.selected_label > len(self._classes):
-            self.mask.selected_label = len(self._classes)
-        self.class_chosen.emit(self.chosen_class)
 
     # place -----------------------------------------------------------------------------------------------
 
