@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from qtpy.QtCore import QEvent, QObject, QSize, QTimer
@@ -14,7 +15,7 @@ from .annotate import AnnotatePanel
 from .cases import CasesPanel
 from .desk import Desk
 from .export import ExportPanel
-from .keys import KeyFilter, shown_sheet
+from .keys import TOOLS, KeyFilter, shown_sheet
 from .links import Links
 from .offers import OfferBar
 from .overlays import Overlays
@@ -141,9 +142,14 @@ class SegmatchDock(QWidget):
             return None
         if action in ("done", "enter") and self.desk.layers.drawing_polygon:
             return None  # napari closes the polygon with it
-        if action.startswith("reason_") and self.review.reviewer.correcting:
-            return None  # napari chooses a tool of your mask with it
+        if action.startswith("tool_") or (action.startswith("reason_") and self.review.reviewer.correcting):
+            return self._find_tool(action[-1])
         return self.panels()[tab].actions.get(action)
+
+    def _find_tool(self, press: str) -> Callable[..., object] | None:
+        """Leave a tool's key to napari, unless it would go to another layer of ours: a picture has no brush."""
+        layers = self.desk.layers
+        return partial(layers.set_mode, TOOLS[press]) if layers.tools_astray else None
 
     def annotate_case(self, case: str) -> None:
         """Open a case in Annotate; if it cannot be shown, go back: what lies there is another case."""

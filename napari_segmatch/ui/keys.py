@@ -47,6 +47,9 @@ class Key:
     hold: bool = False
 
 
+TOOLS = {"1": "erase", "2": "paint", "3": "polygon", "4": "fill", "5": "pick", "6": "pan_zoom"}
+"""Napari's tools by the keys that it gives them while *your mask* is the active layer."""
+
 KEYS = (
     Key("Return", ANNOTATE, "done", "slice done, next"),
     Key("N", ANNOTATE, "no_lesion", "nothing on this slice"),
@@ -63,6 +66,7 @@ KEYS = (
     Key("O", ANNOTATE, "planes", "other planes and sequences"),
     Key("Ctrl+Z", ANNOTATE, "undo", "undo, over slices"),
     Key("Ctrl+Shift+Z", ANNOTATE, "redo", "redo"),
+    *(Key(press, ANNOTATE, f"tool_{press}", tool) for press, tool in TOOLS.items()),
     Key("A", REVIEW, "accept", "accept, next"),
     Key("R", REVIEW, "reject", "reject, next"),
     Key("C", REVIEW, "correct", "correct"),
@@ -114,7 +118,7 @@ def sheet() -> str:
     """Return the sheet of keys in rich text: a column for each tab, low enough for a small screen."""
     columns = []
     for tab in (ANNOTATE, REVIEW):
-        keys = [key for key in KEYS if key.tab == tab and not key.action.startswith("reason_")]
+        keys = [key for key in KEYS if key.tab == tab and not key.action.startswith(("reason_", "tool_"))]
         rows = [(_SHOWN.get(key.press, key.press), key.says) for key in keys]
         if tab == REVIEW:
             rows.insert(2, ("1 to 5", "reject, and say why"))
