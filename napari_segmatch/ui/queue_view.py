@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import QModelIndex, QRect, QSize, Qt
-from qtpy.QtGui import QColor, QFont, QFontMetrics, QPainter
+from qtpy.QtCore import QModelIndex, QRect, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QFont, QFontMetrics, QKeyEvent, QPainter
 from qtpy.QtWidgets import QHeaderView, QStyle, QStyledItemDelegate, QStyleOptionViewItem, QTableView
 
 from ..ranking import is_blind
@@ -26,11 +26,18 @@ _ROW = SIDE + 8
 _TICKS = {"accepted": "✓", "rejected": "✗", "corrected": "✎", "deferred": "…"}
 
 
+_LEADING = {getattr(Qt.Key, f"Key_{name}") for name in ("Up", "Down", "PageUp", "PageDown", "Home", "End")}
+"""Keys that lead to another row."""
+
+
 class QueueView(QTableView):
     """A list of any length; only visible rows are drawn and only their thumbnails made.
 
     A table of one column: Qt's list asks a model how many rows it has once for each row, whenever one has gone.
     """
+
+    reached = Signal(QModelIndex)
+    """A key has led to this row."""
 
     def __init__(self, model: QueueModel, thumbnails: Thumbnails) -> None:
         super().__init__()
@@ -49,6 +56,16 @@ class QueueView(QTableView):
         self.verticalHeader().setDefaultSectionSize(_ROW)
         self.setMinimumHeight(5 * _ROW // 2)
         self.setAccessibleName("Proposals to review")
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Take keys that lead to another row; all others are napari's, as those of the tools in a correction."""
+        if event.key() not in _LEADING:
+            event.ignore()
+            return
+        before = self.currentIndex()
+        super().keyPressEvent(event)
+        if self.currentIndex() != before:
+            self.reached.emit(self.currentIndex())
 
     def moveCursor(self, action: QTableView.CursorAction, modifiers: Qt.KeyboardModifier) -> QModelIndex:
         """Home and End go to the first and the last row, as in a list; in a table they stay in theirs."""

@@ -61,6 +61,7 @@ class ReviewPanel(Page):
         self.verdicts = Verdicts(lambda action: self.actions[action]())
         self.view = QueueView(self.model, thumbnails)
         self.view.clicked.connect(self._clicked)
+        self.view.reached.connect(self._reached)
         self._body = holder(
             column(self.filter, self.view, self._facts, self._legend, self._ribbon, self.verdicts, self.board)
         )
@@ -198,7 +199,11 @@ class ReviewPanel(Page):
         heading = index.data(HEADING_ROLE)
         if heading is not None:
             self.sheets.accept_case(heading.case)
-            return
+        else:
+            self._reached(index)
+
+    def _reached(self, index: QModelIndex) -> None:
+        """Show what is marked in the list, however it came to be: a verdict falls on what is shown."""
         item = index.data(PROPOSAL_ROLE)
         if item is not None:
             self.reviewer.show(item)

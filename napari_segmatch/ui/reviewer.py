@@ -201,6 +201,7 @@ class Reviewer(Showing):
 
     def _leave_correction(self) -> None:
         self.correcting, self._before = False, None
+        self.hint.emit("")
         self.desk.layers.set_mode("pan_zoom")
         self.mode_changed.emit()
 

@@ -95,7 +95,7 @@ class Showing:
     def show(self, item: Proposal) -> None:
         """Bring a proposal to the screen."""
         if self.correcting and (self.current is None or item.id != self.current.id):
-            self.session.message.emit("Save or cancel the correction first.", False)
+            self.hint.emit("Save or cancel the correction first.")
             self.moved.emit()
             return
         self.current = item
