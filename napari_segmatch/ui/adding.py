@@ -13,7 +13,7 @@ from ..errors import ImportProblem, Question
 from ..io import SUFFIXES, Found, FoundCase, find_cases, find_dataset, is_dicom, strip_suffix
 from ..texts import count
 from .folders import typed_folder
-from .style import button, column, row, text
+from .style import button, calm, column, row, text
 
 FILES = f"Images ({' '.join('*' + suffix for suffix in SUFFIXES)});;All files (*)"
 THE_MASK = "the mask"
@@ -141,6 +141,8 @@ class AddForm(QWidget):
         self.first = _spin(2, 1, 100_000, "How many cases, in alphabetical order")
         self.named = _edit("", "Names of cases, with commas between them")
         self.hold = _spin(0, 0, 10_000, "Cases with masks that only judge the model; they never train it")
+        for control in (self.which, self.first, self.hold):
+            calm(control)
         self._preview = text("", "hint")
         self._preview.hide()
         self._add = button("Add", "Add these cases to the project", self._want, "primary")

@@ -219,6 +219,7 @@ class CasesPanel(Page):
     def _add(self, found: list, labelled: list[str], validation: list[str]) -> None:
         self._try(self.session.add_cases, found, labelled, validation)
         self.adding.set_open(False)
+        self.redraw()  # the first file may take long: that it is being read is said, and can be stopped
 
     def _ask(self, question: Question, cases: list[str]) -> None:
         self.session.answer(question.topic, ask(self, question, cases, self.form.classes))

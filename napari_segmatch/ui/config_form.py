@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QCheckBox, QComboBox, QDoubleSpinBox, QFormLayout, QLineEdit, QSpinBox, QWidget
 
 from ..config import TrainConfig, configure
@@ -64,9 +63,7 @@ def _control(spec: dataclasses.Field[Any]) -> QWidget:
     if isinstance(made, QSpinBox | QDoubleSpinBox) and meta["unit"]:
         made.setSuffix(f" {meta['unit']}")
     made.setToolTip(meta["help"])
-    made.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
     made.setMinimumWidth(90)
-    made.wheelEvent = lambda event: event.ignore()  # type: ignore[method-assign]  # scrolling past changes nothing
     return made
 
 

@@ -8,13 +8,17 @@ from typing import Any
 
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QEvent, QObject, QSize, Qt
-from qtpy.QtGui import QColor
+from qtpy.QtGui import QColor, QKeyEvent
 from qtpy.QtWidgets import (
+    QAbstractSpinBox,
+    QCheckBox,
+    QComboBox,
     QFrame,
     QHBoxLayout,
     QLabel,
     QLayout,
     QPushButton,
+    QRadioButton,
     QScrollArea,
     QSizePolicy,
     QToolButton,
@@ -129,6 +133,13 @@ def button(words: str, tip: str, slot: Callable[[], Any] | None = None, role: st
     return made
 
 
+def calm(control: QWidget) -> None:
+    """Let a mouse that scrolls past change nothing, and a click take no key from the picture unless one types here."""
+    control.wheelEvent = lambda event: event.ignore()  # type: ignore[method-assign]
+    policy = Qt.FocusPolicy.StrongFocus if isinstance(control, QAbstractSpinBox) else Qt.FocusPolicy.TabFocus
+    control.setFocusPolicy(policy)
+
+
 def row(*items: QWidget | QLayout | int, spacing: int = 4) -> QHBoxLayout:
     """Lay widgets side by side; a number is a stretch."""
     return _fill(QHBoxLayout(), items, spacing)
@@ -183,8 +194,18 @@ class Page(QScrollArea):
         layout.setStretch(len(items) - 1, 1)
         layout.addStretch(0)
         self.setWidget(holder(layout))
+        for kind in (QComboBox, QAbstractSpinBox, QCheckBox, QRadioButton):
+            for control in self.findChildren(kind):
+                calm(control)
         self.verticalScrollBar().rangeChanged.connect(self._keep_width)
         self._keep_width(0, 0)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """Leave ← and → to napari, which leafs through slices with them: a page scrolls up and down alone."""
+        if event.key() in (Qt.Key.Key_Left, Qt.Key.Key_Right):
+            event.ignore()
+        else:
+            super().keyPressEvent(event)
 
     def _keep_width(self, low: int, high: int) -> None:
         room = 0 if high > low else self.verticalScrollBar().sizeHint().width()

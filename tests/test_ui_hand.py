@@ -1,0 +1,257 @@
+"""Mouse and keys wherever the focus is: the tool that the panel names is in the hand, and no key goes astray."""
+
+import numpy as np
+import pytest
+from helpers import small_project
+from qtpy.QtCore import QPoint, QPointF, Qt
+from qtpy.QtGui import QWheelEvent
+from qtpy.QtTest import QTest
+from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QOpenGLWidget, QSpinBox
+
+from napari_segmatch.io import FoundCase
+
+pytest.importorskip("napari")
+
+Key, Right = Qt.Key, Qt.MouseButton.RightButton
+
+
+def press(dock, key, modifier=Qt.KeyboardModifier.NoModifier):
+    """Press a key as the window system would: over the whole window, whatever has the focus."""
+    QTest.keyClick(dock.window().windowHandle(), key, modifier)
+
+
+def encircle(dock):
+    """Begin to encircle something with the right button, and leave it open; returns what is painted."""
+    mask = dock.desk.layers.mask
+    if "brush_stroke" not in getattr(mask, "_overlays", {}):
+        pytest.skip("this napari has no such tool")
+    dock.desk.layers.set_mode("paint")
+    canvas = dock.window().findChild(QOpenGLWidget)
+    centre = canvas.rect().center()
+    QTest.mouseMove(canvas, centre)
+    QTest.mouseClick(canvas, Right, pos=centre)
+    for step in range(1, 6):
+        QTest.mouseMove(canvas, centre + QPoint(8 * step, 0))
+        QTest.qWait(20)
+    assert dock.desk.layers.stroke_goes_on
+    return int((dock.desk.labels == 1).sum())
+
+
+def scroll(control):
+    """Turn the mouse wheel over a control."""
+    place = QPointF(control.rect().center())
+    nothing, down = QPoint(), QPoint(0, -120)
+    button, key = Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier
+    event = QWheelEvent(
+        place,
+        QPointF(control.mapToGlobal(place.toPoint())),
+        nothing,
+        down,
+        button,
+        key,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QApplication.sendEvent(control, event)
+
+
+# what goes on without a button ---------------------------------------------------------------------------
+
+
+def test_what_is_being_encircled_never_touches_another_case(on_case, settle):
+    """Napari takes an open stroke back when the tool changes, and by then another patient's mask lay there."""
+    dock = on_case
+    session, z = dock.session, dock.desk.z
+    there = np.zeros(dock.desk.labels.shape[1:], np.uint8)
+    there[20:-20, 20:-20] = 1
+    session.save_slices("case-04", {z: there}, done=(z,))
+    settle(dock, lambda: not session.is_saving)
+    painted = encircle(dock)
+    assert painted
+    press(dock, Key.Key_J)
+    settle(dock, lambda: dock.desk.case_id == "case-04")
+    assert np.array_equal(dock.desk.labels[z], there)
+    settle(dock, lambda: not session.is_saving and not dock.desk.dirty)
+    assert np.array_equal(session.mask("case-04")[z], there)
+    assert (session.mask("case-03") == 1).sum() == painted
+
+
+def test_an_open_stroke_ends_with_its_slice(on_case, settle):
+    """The mouse would go on painting on the next one; what is there is one step of undo."""
+    dock, z = on_case, on_case.desk.z
+    painted = encircle(dock)
+    assert dock.desk.dirty  # the line at the bottom does not say “saved”
+    dock.desk.layers.z += 1
+    assert not dock.desk.layers.stroke_goes_on
+    canvas = dock.window().findChild(QOpenGLWidget)
+    QTest.mouseMove(canvas, canvas.rect().center() + QPoint(-40, 30))
+    QTest.qWait(50)
+    settle(dock, lambda: not dock.session.is_saving and not dock.desk.dirty)
+    assert (dock.session.mask("case-03")[z] == 1).sum() == painted == (dock.desk.labels == 1).sum()
+    press(dock, Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not (dock.desk.labels == 1).any()
+
+
+@pytest.mark.parametrize("tool", ["erase", "pan_zoom"])
+def test_done_keeps_what_has_been_encircled_so_far(on_case, settle, tool):
+    dock, z = on_case, on_case.desk.z
+    painted = encircle(dock)
+    press(dock, Key.Key_Return)
+    dock.desk.layers.mask.mode = tool
+    settle(dock, lambda: z in dock.desk.done)
+    assert (dock.session.mask("case-03")[z] == 1).sum() == painted == (dock.desk.labels[z] == 1).sum()
+
+
+def test_a_correction_keeps_what_has_been_encircled_so_far(dock, proposed, settle):
+    session, reviewer = dock.session, dock.review.reviewer
+    session.open_project(proposed)
+    dock.show_tab("Review")
+    settle(dock, lambda: reviewer.on_screen)
+    item = reviewer.current
+    press(dock, Key.Key_C)
+    painted = encircle(dock)
+    press(dock, Key.Key_Return)
+    settle(dock, lambda: not session.is_saving)
+    assert (session.mask(item.case)[item.z] == 1).sum() == painted
+
+
+def test_saving_in_time_does_not_end_a_stroke_that_goes_on(on_case, settle):
+    dock = on_case
+    dock.desk.write({dock.desk.z + 1: np.ones(dock.desk.labels.shape[1:], np.uint8)})
+    encircle(dock)
+    QTest.qWait(1500)
+    assert dock.desk.layers.stroke_goes_on
+    dock.desk.save()
+    assert not dock.desk.layers.stroke_goes_on
+
+
+# the tool in the hand ------------------------------------------------------------------------------------
+
+
+def test_no_picture_can_be_moved_off_its_mask(on_case, settle):
+    """Napari's 2 on an image is the tool that moves it: people would paint beside what they see, in later cases too."""
+    dock, viewer = on_case, on_case.viewer
+    layers = dock.desk.layers
+    for layer in (*layers.pictures.layers.values(), layers.mask, layers.proposal):
+        viewer.layers.selection.active = layer
+        layer.mode = "transform"
+        QTest.qWait(20)
+        assert str(layer.mode) == "pan_zoom"
+
+
+def test_a_tool_s_key_puts_it_in_the_hand_whichever_layer_of_ours_is_active(on_case):
+    """Who has set the contrast of a picture has its layer active; the panel says “Paint 2” all the same."""
+    dock, viewer, mask = on_case, on_case.viewer, on_case.desk.layers.mask
+    picture = next(iter(dock.desk.layers.pictures.layers.values()))
+    for active in (picture, dock.desk.layers.proposal, None):
+        viewer.layers.selection.active = active
+        press(dock, Key.Key_2)
+        assert viewer.layers.selection.active is mask and str(mask.mode) == "paint"
+    theirs = viewer.add_labels(np.zeros(mask.data.shape, np.uint8), name="theirs")
+    press(dock, Key.Key_1)
+    assert viewer.layers.selection.active is theirs and str(mask.mode) == "paint"
+
+
+def test_the_panel_marks_no_tool_while_none_is_in_the_hand(on_case):
+    dock, viewer = on_case, on_case.viewer
+    tools = dock.annotate.toolbox._tools.buttons
+    dock.desk.layers.set_mode("paint")
+    assert [made.property("mode") for made in tools() if made.isChecked()] == ["paint"]
+    viewer.layers.selection.active = next(iter(dock.desk.layers.pictures.layers.values()))
+    assert not any(made.isChecked() for made in tools())
+    viewer.layers.selection.active = dock.desk.layers.mask
+    assert [made.property("mode") for made in tools() if made.isChecked()] == ["paint"]
+
+
+# keys wherever the focus is ------------------------------------------------------------------------------
+
+
+def test_arrows_leaf_through_slices_after_a_click_in_the_panel(on_case):
+    dock, z = on_case, on_case.desk.layers.z
+    dock.annotate.setFocus()
+    press(dock, Key.Key_Right)
+    assert dock.desk.layers.z == z + 1
+    press(dock, Key.Key_Left)
+    assert dock.desk.layers.z == z
+
+
+@pytest.mark.parametrize("tab", ["Annotate", "Review"])
+def test_a_click_on_a_choice_takes_no_key_from_the_picture(dock, proposed, settle, tab):
+    """A digit would choose the case that begins with it, not the tool."""
+    dock.session.open_project(proposed)
+    dock.show_tab(tab)
+    settle(dock, lambda: dock.desk.case_id != "")
+    panel = dock.panels()[tab]
+    clicked = [control for control in panel.findChildren(QComboBox) if control.isVisible()]
+    clicked += [control for control in panel.findChildren(QAbstractButton) if control.isVisible()]
+    assert clicked and not any(control.focusPolicy() & Qt.FocusPolicy.ClickFocus for control in clicked)
+
+
+def test_scrolling_past_a_control_changes_nothing(on_case):
+    dock = on_case
+    for name, panel in dock.panels().items():
+        dock.show_tab(name)
+        for control in (*panel.findChildren(QComboBox), *panel.findChildren(QSpinBox)):
+            before = control.currentIndex() if isinstance(control, QComboBox) else control.value()
+            scroll(control)
+            after = control.currentIndex() if isinstance(control, QComboBox) else control.value()
+            assert before == after, (name, control.toolTip())
+
+
+def test_a_key_in_the_list_of_proposals_shows_what_it_marks(dock, proposed, settle):
+    """R would fall on the patient on the screen, while the list marks another one."""
+    dock.session.open_project(proposed)
+    dock.show_tab("Review")
+    review, reviewer = dock.review, dock.review.reviewer
+    settle(dock, lambda: reviewer.on_screen)
+    review.view.setFocus()
+    for key in (Key.Key_Down, Key.Key_End, Key.Key_Up, Key.Key_Home):
+        press(dock, key)
+        assert reviewer.current == review.model.row(review.view.currentIndex().row())
+    settle(dock, lambda: reviewer.on_screen)
+
+
+def test_tools_of_a_correction_have_their_keys_after_a_click_in_the_list(dock, proposed, settle):
+    dock.session.open_project(proposed)
+    dock.show_tab("Review")
+    review, reviewer = dock.review, dock.review.reviewer
+    settle(dock, lambda: reviewer.on_screen)
+    mask = dock.desk.layers.mask
+    review.view.setFocus()
+    press(dock, Key.Key_C)
+    size = mask.brush_size
+    press(dock, Key.Key_BracketLeft)
+    press(dock, Key.Key_1)
+    assert str(mask.mode) == "erase" and mask.brush_size == size - 1
+    dock.viewer.layers.selection.active = next(iter(dock.desk.layers.pictures.layers.values()))
+    press(dock, Key.Key_2)
+    assert dock.viewer.layers.selection.active is mask and str(mask.mode) == "paint"
+
+
+def test_what_stands_in_the_way_of_a_correction_is_said_only_while_it_does(dock, proposed, settle):
+    dock.session.open_project(proposed)
+    dock.show_tab("Review")
+    review, reviewer = dock.review, dock.review.reviewer
+    settle(dock, lambda: reviewer.on_screen)
+    press(dock, Key.Key_C)
+    review.view.setFocus()
+    press(dock, Key.Key_Down)
+    assert "correction first" in dock.status._message.text()
+    assert reviewer.current == review.model.row(review.view.currentIndex().row())
+    reviewer.cancel_correction()
+    assert not dock.status._message.text()
+
+
+# adding --------------------------------------------------------------------------------------------------
+
+
+def test_that_scans_are_being_added_is_said_from_the_first(dock, tmp_path, settle):
+    """The first file may take long: “Next: add a folder with scans” stood there all the while."""
+    small_project(tmp_path, cases=2).close()
+    images = tmp_path / "images" / "a"
+    dock.session.create_project(tmp_path / "other", ["lesion"], ["flair"])
+    dock.show_tab("Cases")
+    found = FoundCase("a", {"flair": next(images.glob("*flair*"))}, None)
+    dock.cases.form.wanted.emit([found], [], [])
+    assert dock.cases._next.text() == "Adding scans: 1 to go." and dock.cases._stop.isVisible()
+    settle(dock, lambda: not dock.session.adding)
