@@ -12,9 +12,11 @@ from qtpy.QtWidgets import QFrame, QListView, QStyledItemDelegate, QStyleOptionV
 from ..texts import count
 from ..types import Proposal
 from .queue import NUMBER_ROLE, PROPOSAL_ROLE, PROVEN_ROLE, QueueModel, score_words
-from .style import EMPTY, GOOD, LATER, button, column, row, text
+from .queue_view import verdict_colour
+from .style import EMPTY, LATER, UNSURE, button, column, row, text
 from .thumbnails import TILE, Thumbnails
 
+DOUBTED = "Orange frames: the discriminator is unsure."
 UNPROVEN = "Grey frames: made before the discriminator was proven, take their percentage for a guess."
 
 
@@ -62,10 +64,7 @@ class ContactSheet(QFrame):
         self.accept = button("", "All tiles that are not crossed out become labels; one undo takes them all back",
                              self._accept, "primary", "⏎")  # fmt: skip
         cancel = button("Cancel", "Decide nothing", self.close_sheet, key="Esc")
-        words = "Click a tile to leave it out. Spot checks and slices you painted on are not here: judge them singly."
-        if not all(map(source.proven, items)):
-            words += f" {UNPROVEN}"
-        about = text(words, "hint")
+        about = text(_about({verdict_colour(item, source.proven(item)) for item in items}), "hint")
         layout = column(text(title, "title"), about, self.view, row(self.accept, cancel))
         layout.setContentsMargins(14, 12, 14, 12)
         self.setLayout(layout)
@@ -116,6 +115,13 @@ class ContactSheet(QFrame):
             event.accept()
 
 
+def _about(frames: set[str]) -> str:
+    """Say what the sheet shows, and what frames of these colours mean; a green one needs no words."""
+    words = "Click a tile to leave it out. Spot checks and slices you painted on are not here: judge them singly."
+    meanings = ((UNSURE, DOUBTED), (LATER, UNPROVEN))
+    return " ".join((words, *(meaning for colour, meaning in meanings if colour in frames)))
+
+
 class _Tile(QStyledItemDelegate):
     def __init__(self, thumbnails: Thumbnails, left_out: set[int], parent: QListView) -> None:
         super().__init__(parent)
@@ -140,7 +146,7 @@ class _Tile(QStyledItemDelegate):
             painter.setPen(QPen(QColor("white"), 3))
             painter.drawLine(box.topLeft(), box.bottomRight())
             painter.drawLine(box.topRight(), box.bottomLeft())
-        painter.setPen(QPen(QColor(EMPTY if out else GOOD if index.data(PROVEN_ROLE) else LATER), 2))
+        painter.setPen(QPen(QColor(EMPTY if out else verdict_colour(item, index.data(PROVEN_ROLE))), 2))
         painter.drawRect(box)
         painter.setPen(option.palette.text().color())
         words = f"slice {index.data(NUMBER_ROLE)}   {score_words(item)}"
