@@ -745,6 +745,26 @@ def test_a_newer_proposal_does_not_take_the_old_one_from_the_screen(dock, propos
     assert (session.mask(item.case)[item.z] == 1).any()
 
 
+def test_who_comes_back_to_review_sees_the_newest_mask_of_the_slice(dock, proposed, settle):
+    """The list has the newer one by then, and would mark nothing."""
+    session = dock.session
+    session.open_project(proposed)
+    dock.show_tab("Review")
+    review, reviewer = dock.review, dock.review.reviewer
+    settle(dock, lambda: reviewer.on_screen)
+    item = reviewer.current
+    dock.show_tab("Train")
+    project = session.project
+    labels = np.ones(session.case(item.case).shape[1:], np.uint8)
+    project.add_proposals(project.run(), 200, 1, [PseudoMask(item.region, labels, 0.9, "accepted")])
+    session._fetch_proposals()
+    settle(dock, lambda: not session._jobs.pending("read"))
+    dock.show_tab("Review")
+    settle(dock, lambda: reviewer.on_screen)
+    assert reviewer.current.region == item.region and reviewer.current.id > item.id
+    assert review.view.currentIndex().row() == review.model.row_of(reviewer.current.id)
+
+
 def test_another_project_is_opened_while_a_proposal_is_on_the_screen(dock, proposed, tmp_path, settle):
     dock.session.open_project(proposed)
     dock.show_tab("Review")
@@ -1255,6 +1275,27 @@ def test_the_queue_says_when_the_discriminator_cannot_tell_yet(dock, proposed, s
     settle(dock, lambda: dock.desk.case_id == item.case)
     colours = {cell.colour for cell in dock.overlays.slider.ribbon._cells}
     assert colours and not colours & {GOOD, UNSURE}
+
+
+def test_a_sheet_frames_masks_in_the_colours_of_the_list(dock, proposed, settle):
+    """A green frame around a mask of which the discriminator is unsure would speak for it."""
+    with Project.open(proposed) as opened:
+        opened.run().record(Examined(50, 40, 20, 0.9, 0.5, 0.8, True))
+    dock.session.open_project(proposed)
+    dock.show_tab("Review")
+    settle(dock, lambda: dock.review.reviewer.on_screen)
+    dock.review.reviewer.show(dock.review.model.of_cases({"case-02"})[0])
+    dock.review.actions["accept_case"]()
+    settle(dock, lambda: dock.review.sheets.sheet is not None)
+    sheet = dock.review.sheets.sheet
+    drawn = sheet.view.viewport().grab().toImage()
+    seen = {}
+    for row, item in enumerate(sheet.model.items):
+        place = sheet.view.visualRect(sheet.model.index(row)).topLeft() + QPoint(5, 40)
+        seen[item.verdict] = drawn.pixelColor(place).name()
+    assert seen == {"accepted": GOOD, "rejected": UNSURE}
+    assert any("Orange frames" in label.text() for label in sheet.findChildren(QLabel))
+    dock.review.sheets.close()
 
 
 def test_a_picture_that_cannot_be_made_ends_no_other(dock, proposed, settle, monkeypatch):

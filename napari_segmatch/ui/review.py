@@ -220,9 +220,15 @@ class ReviewPanel(Page):
             self.filter.order.setCurrentText("by case")  # any other order would go on to other cases
         here = self.desk.z if self.desk.case_id == wished else 0
         near = min(self.model.of_cases({wished}), key=lambda item: abs(item.z - here), default=None)
-        item = near or self.reviewer.current or next(iter(self.model.items), None)
+        item = near or self._newest(self.reviewer.current) or next(iter(self.model.items), None)
         if item is not None:
             self.reviewer.show(item)
+
+    def _newest(self, item: Proposal | None) -> Proposal | None:
+        """Return what the list has of a slice: another mask of it may have come while nobody looked."""
+        if item is None or self.model.row_of(item.id) is not None:
+            return item
+        return self.session.proposals.of_case(item.case).get(item.z, item)
 
     # redrawing -------------------------------------------------------------------------------------------
 
