@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from .events import Evaluated, Examined, Failed, Finished, Noted, PoolChanged, Proposed, Started, Step, TrainEvent
+from .events import (
+    Evaluated,
+    Examined,
+    Failed,
+    Finished,
+    Noted,
+    PoolChanged,
+    Proposed,
+    Started,
+    Step,
+    Stopped,
+    TrainEvent,
+)
 
 
 def called_now(event: TrainEvent, classes: Sequence[str]) -> TrainEvent:
@@ -66,6 +78,8 @@ def sentence(event: TrainEvent) -> tuple[str, bool]:
         return "The trainer has seen your decisions.", False
     if isinstance(event, Noted):
         return event.message, False
+    if isinstance(event, Stopped):
+        return "The training has stopped; it can go on from here.", False
     if isinstance(event, Finished):
         return "The training has finished; what it proposed is in the tab Review.", False
     if isinstance(event, Failed):

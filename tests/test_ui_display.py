@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QLabel
 
 from napari_segmatch.config import configure
 from napari_segmatch.errors import ImportProblem
-from napari_segmatch.events import Examined, Finished, PoolChanged, Proposed, Step
+from napari_segmatch.events import Examined, Finished, PoolChanged, Proposed, Step, Stopped
 from napari_segmatch.history import sentence
 from napari_segmatch.ledger import Ledger
 from napari_segmatch.ranking import (
@@ -353,8 +353,16 @@ def test_the_sentence_of_diagnosis():
     assert "accepts everything" in diagnose(steps(1.0), cases, ["lesion"], "running")
     assert "accepts nothing" in diagnose(steps(0.0), cases, ["lesion"], "running")
     assert "Warming up" in diagnose(steps(None), cases, ["lesion"], "running")
+    assert "has stopped while it warmed up" in diagnose(steps(None), cases, ["lesion"], "stopped")
+    assert diagnose(steps(None), cases, ["lesion"], "finished") == ""  # a selector that passes nothing
     assert "held out" in diagnose(steps(0.5), cases[:1], ["lesion"], "running")
     assert diagnose(steps(0.5), cases, ["lesion"], "running") == ""
+
+
+def test_a_training_that_has_stopped_is_not_said_to_have_begun():
+    """What stood there before would stay."""
+    words, wrong = sentence(Stopped(226))
+    assert "stopped" in words and not wrong
 
 
 def test_the_sentence_of_diagnosis_names_every_class_that_is_concerned():

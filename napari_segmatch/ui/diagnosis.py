@@ -17,7 +17,7 @@ def diagnose(history: History, cases: Sequence[Case], classes: Sequence[str], st
         return "There is nothing to learn from yet: mark at least one slice as done in Annotate."
     if state == "interrupted":
         return "This run was cut off. Resume goes on from its last checkpoint."
-    said = _about_selector(history) or _about_health(history, classes) or _about_classes(history, classes)
+    said = _about_selector(history, state) or _about_health(history, classes) or _about_classes(history, classes)
     if said:
         return said
     if not any(case.validation and case.labelled for case in usable):
@@ -25,11 +25,13 @@ def diagnose(history: History, cases: Sequence[Case], classes: Sequence[str], st
     return ""
 
 
-def _about_selector(history: History) -> str:
+def _about_selector(history: History, state: RunState | None) -> str:
     lately = [step.accepted for step in history.steps[-_LATELY:]]
     shares = [share for share in lately if share is not None]
-    if history.steps and not shares:
+    if history.steps and not shares and state in ("running", "paused"):
         return "Warming up on labelled slices alone; pseudo masks join in later."
+    if history.steps and not shares and state == "stopped":
+        return "This run has stopped while it warmed up on labelled slices alone: pseudo masks join in when it goes on."
     if history.examined is not None and not history.examined.proven:
         return (
             "The discriminator cannot tell good masks from bad ones yet, and its verdicts are not used. More labelled "
