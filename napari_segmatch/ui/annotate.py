@@ -102,11 +102,12 @@ class AnnotatePanel(Page):
             make("Nothing here", "no_lesion", "No class is on this slice: an empty slice is a label too"), self._reopen,
             make("Suggest a slice", "worth_a_look", "Go to the slice where your time helps most, and say why"),
             make("Interpolate", "interpolate", "Show what fills the slices between painted ones; once more paints it"),
-            above, below, self._undo, self._redo, self._outline, self._sequence,
+            above, below, self._undo, self._redo, self._outline,
             make("Planes", "planes", "Show the two other planes, and the other sequences, beside the picture"),
             make("Suggest a case", "suggest", "Open the case that teaches the model most, and say why"),
             make("Random slice", "anywhere", "Go to an unfinished slice of any case, drawn by chance"),
             make("Segment case", "segment", "The model proposes masks for all slices not begun; Review shows them"),
+            self._sequence,  # last, for most projects have one and do not show it
         )  # fmt: skip
         for index, item in enumerate(items):
             pairs.addWidget(item, index // 2, index % 2)
