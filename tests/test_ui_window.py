@@ -1006,6 +1006,17 @@ def test_planes_are_drawn_although_the_picture_is_hidden(on_case, settle):
     assert [tile.title for tile, _ in dock.overlays.planes._tiles][:2] == ["front", "side"]
 
 
+def test_planes_show_a_proposal_as_long_as_the_picture_does(on_case, settle):
+    """One that has gone was still in them: outlines of nothing."""
+    desk, planes = on_case.desk, on_case.overlays.planes
+    planes.toggle()
+    before = planes._tiles[0][0].picture
+    desk.show_labels(desk.z, np.ones_like(desk.labels[desk.z]))
+    settle(on_case, lambda: (planes._tiles[0][0].picture != before).any())
+    desk.show_proposal(None)
+    settle(on_case, lambda: (planes._tiles[0][0].picture == before).all())
+
+
 def test_planes_show_the_other_sequences_at_once_and_in_their_greys(dock, tmp_path, settle):
     session, planes = dock.session, dock.overlays.planes
     session.create_project(tmp_path / "p", ["lesion"], ["flair", "t1", "t2"])

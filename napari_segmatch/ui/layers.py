@@ -38,6 +38,7 @@ MASK, PROPOSAL = "your mask", "proposal"
 class Layers(Hand):
     """Shows one case. Touches no other layer; a layer of ours that somebody deletes comes back."""
 
+    proposal_changed = Signal()
     restored = Signal(str)
     """This layer was deleted by hand and has been put back."""
 
@@ -201,6 +202,7 @@ class Layers(Hand):
                 self.proposed[z] = np.where(labels == NOT_ANNOTATED, 0, labels)
                 self.proposal.data[z] = in_parts(self.proposed[z], self.proposal.data.shape[1] // len(labels))
             self.proposal.refresh(extent=False, thumbnail=False, highlight=False)
+            self.proposal_changed.emit()
 
     def set_outline(self, outlined: bool) -> None:
         self.outlined = outlined

@@ -78,7 +78,8 @@ class Planes(QWidget):
             (desk.opened, self._opened),
             (desk.slice_changed, self.redraw),
             (desk.labels_changed, self.redraw),
-            (desk.layers.pictures.changed, lambda: self._soon.start()),
+            (desk.layers.pictures.changed, self._later),
+            (desk.layers.proposal_changed, self._later),
         )
         self.hide()
 
@@ -102,6 +103,9 @@ class Planes(QWidget):
         self._show(self._on and self.parent() is not None)
         self.redraw()
         return self._on
+
+    def _later(self) -> None:
+        self._soon.start()
 
     def _show(self, on: bool) -> None:
         self.setVisible(on)
