@@ -5,7 +5,7 @@ from .datasets import find_dataset
 from .dicom_files import holds_dicom, scan_dicom
 from .dicom_headers import is_dicom
 from .dicom_seg import Code, encode_segmentation, is_segmentation, lies_on
-from .exported import slice_index, unchecked_in, unchecked_slices
+from .exported import DECISION_TABLE, SLICE_TABLE, UNCHECKED, slice_index, unchecked_in, unchecked_slices
 from .nifti import decode_labels
 from .orientation import unknown_geometry
 from .patterns import Found, FoundCase, bad_name, find_cases, parse_image_option
@@ -16,8 +16,11 @@ from .tables import LabelTable, bids_table, itksnap_table, read_codes, read_labe
 from .writing import WRITABLE, encode_image, encode_labels, encode_segments, write_image, write_labels
 
 __all__ = [
+    "DECISION_TABLE",
+    "SLICE_TABLE",
     "SUFFIXES",
     "TOPICS",
+    "UNCHECKED",
     "WRITABLE",
     "Choices",
     "Code",

@@ -10,8 +10,10 @@ from ..errors import ImportProblem
 from .reading import strip_suffix
 from .source import FilePath
 
-_TABLES = ("slices.csv", "decisions.csv")
-"""What every export has at its top."""
+SLICE_TABLE, DECISION_TABLE = "slices.csv", "decisions.csv"
+"""Tables that every export has at its top."""
+UNCHECKED = "not annotated"
+"""What the first of them says of a slice that nobody had checked."""
 _DEEPEST = 4
 """Folders from a mask up to the top of its export, that of BIDS with sessions."""
 
@@ -29,13 +31,13 @@ def unchecked_slices(folder: Path) -> dict[str, set[int]]:
     ImportProblem
         If ``slices.csv`` is not as an export writes it.
     """
-    path, slices = folder / "slices.csv", dict[str, set[int]]()
+    path, slices = folder / SLICE_TABLE, dict[str, set[int]]()
     if not path.exists():
         return slices
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet may have saved it
             for row in csv.DictReader(file):
-                if row["labels"] == "not annotated":
+                if row["labels"] == UNCHECKED:
                     slices.setdefault(row["case"], set()).add(slice_index(row))
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise ImportProblem(
@@ -47,7 +49,7 @@ def unchecked_slices(folder: Path) -> dict[str, set[int]]:
 def unchecked_in(mask: FilePath) -> set[int]:
     """Return which slices of a mask nobody had checked, if it lies in an export of any layout."""
     for folder in Path(mask).absolute().parents[:_DEEPEST]:
-        if all((folder / table).is_file() for table in _TABLES):
+        if all((folder / table).is_file() for table in (SLICE_TABLE, DECISION_TABLE)):
             name = strip_suffix(Path(mask).name).removesuffix(".seg")
             return _of_case(unchecked_slices(folder), name.partition("_desc-")[0])
     return set()

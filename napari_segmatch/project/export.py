@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ProjectError, SegmatchError
 from ..fsio import write_atomic
-from ..io import Code
+from ..io import DECISION_TABLE, SLICE_TABLE, UNCHECKED, Code
 from ..texts import csv_text, some
 from ..types import NOT_ANNOTATED, Case, Proposal
 from .checks import check_target
@@ -56,7 +56,7 @@ def export_project(
         raise ProjectError(f"{layout!r} cannot be written; choose one of {', '.join(LAYOUTS)}.")
     images, ids = project.all_image_paths(), tuple(case.id for case in project.cases)
     written, exported, slices, volumes, left_out = list[Path](), [], [], [], dict[str, str]()
-    decisions = folder / "decisions.csv"
+    decisions = folder / DECISION_TABLE
     finished_cases, decided = [*_finished_cases(project, include_accepted)], _decision_rows(project)  # as they are now
     for case, mine in finished_cases:
         labels, note = _labels(project, case, mine), _note(case, bool(mine))
@@ -77,7 +77,7 @@ def export_project(
         write_atomic(folder / name, text.encode())
         written.append(folder / name)
     tables = [
-        _write_csv(folder / "slices.csv", ("case", "slice", "z", "labels"), slices),
+        _write_csv(folder / SLICE_TABLE, ("case", "slice", "z", "labels"), slices),
         _write_csv(folder / "volumes.csv", ("case", "class", "ml", "from"), volumes),
         _write_csv(decisions, DECISION_COLUMNS, decided),  # the last one: it tells a whole export
     ]
@@ -138,7 +138,7 @@ def _note(case: Case, unchecked: bool) -> str:
 def _origin(z: int, case: Case, proposals: dict[int, Any]) -> str:
     if z in set(case.labelled):
         return "checked"
-    return "accepted proposal, not checked" if z in proposals else "not annotated"
+    return "accepted proposal, not checked" if z in proposals else UNCHECKED
 
 
 def _volumes(case: Case, labels: np.ndarray, classes: Sequence[str], note: str) -> list[tuple[Any, ...]]:
