@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -106,6 +107,15 @@ class Examined(TrainEvent):
     bound: float
     proven: bool
     words: int = 0
+
+
+def could_tell(examinations: Sequence[Examined], judged: bool, step: int) -> bool:
+    """Whether a run's discriminator could tell good masks from bad ones at a step, by what its examinations had shown.
+
+    Others than those that are examined at all (``judged``) are taken at their word.
+    """
+    before = [item for item in examinations if item.step <= step]
+    return before[-1].proven if before else not judged
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ from .events import (
     Step,
     Stopped,
     TrainEvent,
+    could_tell,
 )
 
 
@@ -49,9 +50,7 @@ class History:
         return self.examinations[-1] if self.examinations else None
 
     def proven_at(self, step: int) -> bool:
-        """Whether the discriminator could tell good masks from bad ones at a step; others are taken at their word."""
-        before = [item for item in self.examinations if item.step <= step]
-        return before[-1].proven if before else not self.judged
+        return could_tell(self.examinations, self.judged, step)
 
     def add(self, event: TrainEvent) -> None:
         self.last = event

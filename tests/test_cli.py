@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import nibabel as nib
 import numpy as np
@@ -19,7 +18,6 @@ from napari_segmatch import Project
 from napari_segmatch.batch import UNPROVEN
 from napari_segmatch.cli import training
 from napari_segmatch.cli.common import typed
-from napari_segmatch.cli.reviewing import _is_unproven
 from napari_segmatch.config import configure
 from napari_segmatch.errors import ImportProblem
 from napari_segmatch.evaluation import evaluate_folder
@@ -92,7 +90,7 @@ def test_whole_way_through_the_shell(world, tmp_path):
     assert "95 % CI" in evaluated.stdout
     assert len(list(csv.DictReader((out / "evaluation.csv").open()))) == 5
     listed = segmatch("review", project)
-    assert listed.stdout.endswith(f"Run 1: {UNPROVEN}\n")
+    assert "cannot tell yet" in listed.stdout and "rejected" not in listed.stdout
     number = listed.stdout.splitlines()[1].split()[0]
     assert segmatch("decide", project, number, "accept").returncode == 0
     assert "accepted" in segmatch("review", project).stdout
@@ -102,11 +100,21 @@ def test_whole_way_through_the_shell(world, tmp_path):
     assert "healthy" in segmatch("doctor", project).stdout
 
 
-@pytest.mark.parametrize(("examined", "said"), [(None, False), (False, True), (True, False)])
-def test_what_an_unproven_discriminator_rejects_is_told_apart(examined, said):
-    """The window says that it cannot tell yet; the shell's "rejected" would be a word on the mask."""
-    event = examined if examined is None else Examined(3, 20, 9, 0.7, 0.75, 0.5, examined)
-    assert _is_unproven(SimpleNamespace(newest=lambda kind: event)) is said
+@pytest.mark.parametrize(
+    ("selector", "words"),
+    [("discriminator", ["cannot tell yet", "cannot tell yet", "rejected"]), ("confidence-map", ["rejected"] * 3)],
+)
+def test_what_an_unproven_discriminator_rejects_is_told_apart(tmp_path, selector, words):
+    """As in the window, by the step of each proposal: later proof makes no word of what it rejected before."""
+    with small_project(tmp_path, cases=3, labelled=0) as project:
+        run = project.new_run(configure("quick", selector=selector))
+        for case, step, proven in (("a", 50, False), ("b", 100, False), ("c", 200, True)):
+            if step > 50 and selector == "discriminator":
+                run.record(Examined(step, 20, 9, 0.7, 0.75, 0.5, proven))
+            mask = PseudoMask(Region(case, 1), labels(1)[1], 0.9 - step / 1000, "rejected")
+            project.add_proposals(run, step, 1, [mask])
+    listed = segmatch("review", tmp_path / "project").stdout.splitlines()[1:-1]
+    assert [line.split(maxsplit=4)[4].strip() for line in listed] == words
 
 
 def test_a_step_does_not_say_that_masks_were_unused_which_train_softly():

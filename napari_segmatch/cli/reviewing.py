@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from ..batch import UNPROVEN
 from ..errors import ConfigError, ProjectError
-from ..events import Examined
+from ..events import could_tell
 from ..io import read_codes, read_mask
-from ..project import Project, Run
+from ..project import Project
 from ..project.checks import left_over
 from ..project.layouts import LAYOUTS
 from ..texts import count
@@ -28,21 +27,14 @@ def review(
     with Project.look_at(project) as opened:
         items = opened.proposals(verdict, undecided=undecided)  # type: ignore[arg-type]
         grids = {case.id: case.geometry for case in opened.cases}
-        shown = {item.run for item in items}
-        unproven = [str(run.id) for run, _ in opened.runs() if run.id in shown and _is_unproven(run)]
-    say(f"{'proposal':>8}  {'case':<24} {'slice':>5}  {'score':>5}  {'verdict':<9} decision")
+        runs = [opened.run(number) for number in {item.run for item in items}]
+        said = {run.id: (run.examinations(), run.judged) for run in runs}
+    say(f"{'proposal':>8}  {'case':<24} {'slice':>5}  {'score':>5}  {'verdict':<15} decision")
     for item in sorted(items, key=lambda item: -item.score):
+        word = item.verdict if could_tell(*said[item.run], item.step) else "cannot tell yet"
         say(f"{item.id:>8}  {item.case:<24} {grids[item.case].slice_number(item.z):>5}  {item.score:5.2f}  "
-            f"{item.verdict:<9} {item.decision or ''}")  # fmt: skip
+            f"{word:<15} {item.decision or ''}")  # fmt: skip
     say(f"{count(len(items), 'proposal')}.")
-    if unproven:
-        say(f"Run {', '.join(unproven)}: {UNPROVEN}")
-
-
-def _is_unproven(run: Run) -> bool:
-    """Whether a run's discriminator has been examined, and has not shown that it tells good masks from bad ones."""
-    said = run.newest(Examined)
-    return isinstance(said, Examined) and not said.proven
 
 
 WORDS = {"accept": "accepted", "reject": "rejected", "defer": "deferred"}

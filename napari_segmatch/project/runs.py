@@ -16,7 +16,7 @@ from typing import Literal
 
 from ..config import TrainConfig, from_dict
 from ..errors import ProjectError
-from ..events import Started, TrainEvent, decode, encode
+from ..events import Examined, Started, TrainEvent, decode, encode
 from ..fsio import write_atomic
 from ..locks import FileLock
 from ..types import RunState
@@ -51,6 +51,14 @@ class Run:
             return from_dict(json.loads((self.folder / "config.json").read_text("utf-8")))
         except (OSError, ValueError, TypeError) as error:
             raise ProjectError(f"Run {self.id} has no readable config.json ({error}).") from error
+
+    @property
+    def judged(self) -> bool:
+        """Whether its discriminator is one that examinations have to prove."""
+        try:
+            return self.config.selector == "discriminator" and self.config.objective == "quality"
+        except ProjectError:
+            return False
 
     def create(self, config: TrainConfig) -> None:
         text = json.dumps(dataclasses.asdict(config), indent=1)
@@ -97,7 +105,7 @@ class Run:
 
     def newest(self, *kinds: type[TrainEvent]) -> TrainEvent | None:
         """Return the last event of these kinds, or of all; None if there is none. What came before is not decoded."""
-        starts = tuple(f'{{"kind": "{kind.kind}"'.encode() for kind in kinds) or b"{"
+        starts = tuple(map(_start, kinds)) or b"{"
         try:
             with (self.folder / "events.jsonl").open("rb") as file:
                 lines = deque((line for line in file if line.startswith(starts)), maxlen=_TORN)
@@ -105,6 +113,15 @@ class Run:
             return None
         found = (decode(line.decode("utf-8", "replace")) for line in reversed(lines))
         return next((event for event in found if event is not None), None)
+
+    def examinations(self) -> list[Examined]:
+        """Return what the discriminator's examinations have shown, the first one first."""
+        try:
+            with (self.folder / "events.jsonl").open("rb") as file:
+                found = [decode(line.decode("utf-8", "replace")) for line in file if line.startswith(_start(Examined))]
+        except OSError:
+            return []
+        return [event for event in found if isinstance(event, Examined)]
 
     def knows(self, classes: Sequence[str]) -> bool:
         """Whether it was made for as many classes as there are now."""
@@ -126,6 +143,11 @@ class Run:
                 event = decode(line.decode("utf-8", "replace"))
                 if event is not None:
                     yield event, offset
+
+
+def _start(kind: type[TrainEvent]) -> bytes:
+    """Return how the lines of a kind of event begin."""
+    return f'{{"kind": "{kind.kind}"'.encode()
 
 
 def was_for(started: Started | None, classes: Sequence[str]) -> bool:
