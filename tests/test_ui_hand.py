@@ -152,6 +152,21 @@ def test_a_tool_s_key_puts_it_in_the_hand_whichever_layer_of_ours_is_active(on_c
     assert viewer.layers.selection.active is theirs and str(mask.mode) == "paint"
 
 
+def test_the_key_on_a_tool_s_button_is_that_of_napari(on_case):
+    """With your mask as the active layer napari takes it, and with a picture we do: to the same tool."""
+    dock, viewer, mask = on_case, on_case.viewer, on_case.desk.layers.mask
+    picture = next(iter(dock.desk.layers.pictures.layers.values()))
+    for made in dock.annotate.toolbox._tools.buttons():
+        key = made.text().split()[-1]
+        assert made.toolTip().endswith(f"(key: {key})")
+        for active in (mask, picture):
+            viewer.layers.selection.active = mask
+            mask.mode = "pick"
+            viewer.layers.selection.active = active
+            press(dock, Key(Key.Key_0 + int(key)))
+            assert str(mask.mode) == made.property("mode")
+
+
 def test_the_panel_marks_no_tool_while_none_is_in_the_hand(on_case):
     dock, viewer = on_case, on_case.viewer
     tools = dock.annotate.toolbox._tools.buttons

@@ -9,17 +9,18 @@ from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QButtonGroup, QCheckBox, QComboBox, QGridLayout, QHBoxLayout, QWidget
 
 from .display import WINDOWS
+from .keys import TOOLS
 from .layers import Layers
 from .names import NameBox, NameButton
 from .shapes import SHAPES
 from .style import button, column, row
 
 _TOOLS = (
-    ("Paint   2", "paint", "Paint with the brush; size with [ and ]"),
-    ("Erase   1", "erase", "Erase"),
-    ("Polygon   3", "polygon", "Draw a polygon; Enter closes it"),
-    ("Fill   4", "fill", "Fill an area"),
-    ("Move   6", "pan_zoom", "Move and zoom the picture"),
+    ("Paint", "paint", "Paint with the brush; size with [ and ]"),
+    ("Erase", "erase", "Erase"),
+    ("Polygon", "polygon", "Draw a polygon; Enter closes it"),
+    ("Fill", "fill", "Fill an area"),
+    ("Move", "pan_zoom", "Move and zoom the picture"),
 )
 _SHOWN_CLASSES = 21
 """More of them are in a list."""
@@ -59,8 +60,9 @@ class Toolbox(QWidget):
     def _tool_grid(self) -> QGridLayout:
         grid = QGridLayout()
         grid.setSpacing(3)
+        keys = {mode: press for press, mode in TOOLS.items()}
         for index, (words, mode, tip) in enumerate(_TOOLS):
-            made = button(words, tip)
+            made = button(words, tip, key=keys[mode])
             made.setCheckable(True)
             made.setProperty("mode", mode)
             made.clicked.connect(lambda *_, mode=mode: self.layers.set_mode(mode))
