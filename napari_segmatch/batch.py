@@ -12,7 +12,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from .config import PARTS
+from .config import PARTS, TrainConfig
 from .errors import ConfigError, ImportProblem, ProjectError
 from .events import PseudoMask
 from .fsio import write_atomic
@@ -63,11 +63,6 @@ def predict_cases(
     """
     from .engine.judge import can_tell
     from .engine.predict import predict_slices, scores_rows
-    from .engine.prepare import to_network
-
-    def prepared(read: Callable[[], Volume]) -> tuple[Geometry, Tensor, Frame]:
-        volume, config = read(), loaded.learner.config
-        return volume.geometry, *to_network(volume.pixels, config.size, volume.geometry, config.directions)
 
     with Project.look_at(project_path) as project:
         loaded = load_run(project, trained_run(project, run_id), device, checkpoint)
@@ -79,7 +74,7 @@ def predict_cases(
         header = ("case", "slice", "z", "score", "verdict", *(f"{name}_score" for name in loaded.classes), "left_out")
         rows: list[tuple[object, ...]] = []
         try:
-            for name, ready in _ahead((name, partial(prepared, read)) for name, read in jobs):
+            for name, ready in _ahead((name, partial(_prepared, read, loaded.learner.config)) for name, read in jobs):
                 problem = None
                 try:
                     geometry, slices, frame = ready()
@@ -97,6 +92,14 @@ def predict_cases(
                 write_atomic(out / SCORES, csv_text(header, rows).encode())
     if not rows:
         raise ImportProblem("No case could be segmented; the reasons stand above.")
+
+
+def _prepared(read: Callable[[], Volume], config: TrainConfig) -> tuple[Geometry, Tensor, Frame]:
+    """Read a case, and bring it to the size at which a run sees it."""
+    from .engine.prepare import to_network
+
+    volume = read()
+    return volume.geometry, *to_network(volume.pixels, config.size, volume.geometry, config.directions)
 
 
 def segment_case(

@@ -120,6 +120,15 @@ def test_the_table_in_the_docs_is_this_one():
     assert told == {room: (ours - {""}, never) for room, (ours, never) in TABLE.items()}
 
 
+@pytest.mark.parametrize("path", _modules(), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_files_and_functions_are_short_enough_to_be_read(path):
+    """At most 300 lines, and 60."""
+    text = path.read_text("utf-8")
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    assert len(text.splitlines()) <= 300
+    assert [node.name for node in functions if node.end_lineno - node.lineno >= 60] == []
+
+
 @pytest.mark.parametrize("module", ["runner", "batch", "packaging", "evaluation"])
 def test_engine_is_imported_only_inside_functions(module):
     """The window and the shell open without torch, so it may be loaded only when a job starts."""

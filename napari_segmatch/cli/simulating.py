@@ -19,6 +19,13 @@ from .common import Choose, Device, Images, answered, app, patterns, say
 
 Row = Mapping[str, object]
 
+Strategies = Annotated[
+    str,
+    typer.Option(
+        help="scratch (slices by chance, from nothing), correct (predictions by chance), queue, full (every label)."
+    ),
+]
+
 
 @app.command()
 def simulate(
@@ -28,12 +35,7 @@ def simulate(
     out: Annotated[
         Path, typer.Option(help="The table to write. What it holds to the end, of the same settings, is not run again.")
     ] = Path("simulation.csv"),
-    strategies: Annotated[
-        str,
-        typer.Option(
-            help="scratch (slices by chance, from nothing), correct (predictions by chance), queue, full (every label)."
-        ),
-    ] = "full,scratch,correct,queue",
+    strategies: Strategies = "full,scratch,correct,queue",
     classes: Annotated[str, typer.Option(help="Names of the classes; with commas.")] = "lesion",
     pool: Annotated[int, typer.Option(min=1, help="Cases in the pool.")] = 30,
     unseen: Annotated[int, typer.Option(min=1, help="Cases kept out, on which Dice is measured.")] = 10,
