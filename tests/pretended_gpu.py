@@ -16,8 +16,8 @@ from napari_segmatch.engine import recorder
 CUDA = torch.device("cuda")
 CROSSES = {"copy_", "__getitem__", "__setitem__", "__set__", "set_", "_has_compatible_shallow_copy_type"}
 WAITS = {"item", "tolist", "__bool__", "__float__", "__int__", "__index__", "nonzero", "masked_select", "unique"}
-FULL = {"exp", "log", "pow", "__pow__", "reciprocal", "rsqrt", "softmax", "log_softmax", "softplus", "sum",
-        "prod", "cumsum", "norm", "group_norm", "layer_norm", "interpolate",
+FULL = {"exp", "log", "pow", "__pow__", "reciprocal", "rsqrt", "softmax", "log_softmax", "logsumexp", "softplus",
+        "sum", "prod", "cumsum", "norm", "group_norm", "layer_norm", "interpolate",
         "binary_cross_entropy_with_logits"}  # fmt: skip
 """What CUDA computes in full precision where a processor need not."""
 

@@ -91,7 +91,7 @@ def test_a_launch_does_what_python_would_whatever_happens_in_a_run(gpu, monkeypa
     autocast = torch.autocast
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda **_: True)
     monkeypatch.setattr(torch, "autocast", lambda kind, *given, **how: autocast("cpu", *given, **how))
-    learner, pool, launches = _learner(), Pool(), []
+    learner, pool, launches = _learner(classes=2), Pool(classes=2), []
     launch = Recording.launch
     monkeypatch.setattr(Recording, "launch", lambda *given: launches.append(learner.step) or launch(*given))
     learner.config = learner.config.replace(discriminator_every=1)
