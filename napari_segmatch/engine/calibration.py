@@ -70,7 +70,7 @@ OWN_WORTH = 5.0
 
 
 def weight_of(masks: int, cases: float, worth: float = WORTH) -> float:
-    """Return for how many independent masks each of some counts that come from so many cases."""
+    """Return for how many independent masks each of some counts that come from so many patients or cases."""
     return min(1.0, worth * cases / max(masks, 1))
 
 
@@ -93,7 +93,7 @@ class Judged(NamedTuple):
 
     @classmethod
     def of_cases(cls, parts: Sequence[tuple[Tensor, Tensor]], cases: float, worth: float = WORTH) -> Judged:
-        """Put evidence and truth of masks together that come from so many labelled patients."""
+        """Put evidence and truth of masks together that come from so many patients."""
         evidence = torch.cat([torch.zeros(0), *(evidence for evidence, _ in parts)])
         good = torch.cat([torch.zeros(0, dtype=torch.bool), *(good for _, good in parts)])
         return cls(evidence, good, torch.full((len(good),), weight_of(len(good), cases, worth)))

@@ -9,8 +9,8 @@ Now and then the judge is **examined**: understudy and critic of one fold meet l
 neither has seen; if there are validation cases, teacher and critics meet those. A logistic rule turns what is known
 there of a mask (the critic's opinion, and how sure the model is of it) into the chance that its Dice is at least 0.8.
 The threshold for a verdict is the lowest at which a stated share of those accepted was good; until the examination is
-passed, no verdict is used. What people say of the teacher's own masks moves the rule as well; the threshold it leaves
-alone, for people choose what they judge.
+passed, no verdict is used. Only labelled cases state it: validation cases are few, and people choose what they judge.
+What they say of the teacher's own masks moves the rule as well.
 
 An understudy that learned from a few labels alone would make other masks than the teacher does, far worse ones and
 less sure, and what holds of them would not hold of his. So the understudies also follow the teacher on unlabelled

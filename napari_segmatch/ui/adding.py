@@ -142,7 +142,7 @@ class AddForm(QWidget):
         self.named = _edit("", "Names of cases, with commas between them")
         self.hold = _spin(0, 0, 10_000, "Cases with masks that only judge the model; they never train it")
         for control in (self.which, self.first, self.hold):
-            calm(control)
+            calm(control)  # they come into the tab only with a project's sequences
         self._preview = text("", "hint")
         self._preview.hide()
         self._add = button("Add", "Add these cases to the project", self._want, "primary")

@@ -189,7 +189,7 @@ class Page(QScrollArea):
         self._links.cut()
 
     def arrange(self, *items: QWidget | QLayout) -> None:
-        """Lay out the tab; the last item takes the room that is left, and keeps it when it is hidden."""
+        """Lay out the tab, its controls calm; the last item takes the room that is left, and keeps it when hidden."""
         layout = column(*items, spacing=8)
         layout.setStretch(len(items) - 1, 1)
         layout.addStretch(0)
