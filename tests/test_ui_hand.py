@@ -9,6 +9,8 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QAbstractButton, QApplication, QComboBox, QOpenGLWidget, QSpinBox
 
 from napari_segmatch.io import FoundCase
+from napari_segmatch.keeper import Keeper
+from napari_segmatch.project import Project, journal
 
 pytest.importorskip("napari")
 
@@ -35,6 +37,13 @@ def encircle(dock):
         QTest.qWait(20)
     assert dock.desk.layers.stroke_goes_on
     return int((dock.desk.labels == 1).sum())
+
+
+def in_journal(project, z):
+    """Return how much of the first class the window's journal holds of a slice."""
+    files = journal.journals(project / "journal")
+    found = journal.read_strokes(files[-1].read_bytes()).get("case-03", {}) if files else {}
+    return int((found[z] == 1).sum()) if z in found else 0
 
 
 def scroll(control):
@@ -123,6 +132,24 @@ def test_saving_in_time_does_not_end_a_stroke_that_goes_on(on_case, settle):
     assert dock.desk.layers.stroke_goes_on
     dock.desk.save()
     assert not dock.desk.layers.stroke_goes_on
+
+
+def test_what_napari_takes_back_of_a_stroke_is_offered_to_nobody(on_case, settle, project):
+    """Esc gives up what is being encircled: the next window would ask what to do with it, after a clean end too."""
+    dock, z = on_case, on_case.desk.z
+    before, painted = dock.desk.labels[z].copy(), encircle(dock)
+    settle(dock, lambda: painted and in_journal(project, z) == painted)
+    dock.window().findChild(QOpenGLWidget).setFocus()
+    press(dock, Key.Key_Escape)
+    assert np.array_equal(dock.desk.labels[z], before)
+    settle(dock, lambda: not in_journal(project, z))
+    encircle(dock)
+    settle(dock, lambda: in_journal(project, z) == painted)
+    press(dock, Key.Key_Escape)
+    dock.end()  # before anybody has looked at the slice again
+    with Project.open(project) as opened:
+        Keeper(opened, crashed=False).close()
+        assert not opened.asides()
 
 
 # the tool in the hand ------------------------------------------------------------------------------------

@@ -69,6 +69,7 @@ class Editing(QObject):
         self.labels, self.strokes, self.drawn = labels, Strokes(labels), painted(labels)
         self._known = labels.copy()  # what the disk holds, as far as this window has heard
         self._dirty: set[int] = set()
+        self._going: set[int] = set()  # of which the journal has a stroke that was not over
         self._finished: set[int] = set()  # on which done was pressed, and nothing has been changed since
 
     @property
@@ -136,6 +137,7 @@ class Editing(QObject):
 
     def _note_strokes(self) -> None:
         self.layers.end_stroke()
+        self._stroke_is_over()
         heard, self._heard = self._heard, []
         for slices in heard:
             if self.lock and not self.lifted and self.strokes.protect(slices, self.layers.chosen_class):
@@ -151,12 +153,18 @@ class Editing(QObject):
         self._looks += 1
         slices = {self.z, *range(self._looks % LOOKS, self.count, LOOKS)}
         found = {z: self.labels[z] for z in slices if self.strokes.differs(z)}
-        if not found:
-            return
-        if QApplication.mouseButtons() != Qt.MouseButton.NoButton or self.layers.stroke_goes_on:
-            self.session.journal(self.case_id, found)  # the stroke is not over: no step for undo yet
-        else:
+        if QApplication.mouseButtons() == Qt.MouseButton.NoButton and not self.layers.stroke_goes_on:
+            self._stroke_is_over()
             self._changed(self.strokes.note(found))
+        elif found:
+            self.session.journal(self.case_id, found)  # the stroke is not over: no step for undo yet
+            self._going.update(found)
+
+    def _stroke_is_over(self) -> None:
+        """Tell the journal how a stroke that it heard of ended: Esc takes back what has been encircled."""
+        if self._going:
+            self.session.journal(self.case_id, {z: self.labels[z] for z in self._going})
+            self._going.clear()
 
     def write(self, slices: dict[int, np.ndarray]) -> None:
         """Replace whole slices; one step for undo."""
