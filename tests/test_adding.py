@@ -1,5 +1,6 @@
 """Adding what hospitals have, in the shell and in the window: DICOM, data sets of others, questions and answers."""
 
+import csv
 import json
 import os
 import re
@@ -21,6 +22,7 @@ from napari_segmatch.io import (
     FoundCase,
     encode_segmentation,
     encode_segments,
+    exported,
     find_dataset,
     itksnap_table,
     read_label_table,
@@ -539,6 +541,62 @@ def test_slices_that_nobody_checked_come_back_unchecked(tmp_path, layout, mask):
         assert other.reading("b").notes[-1] == said
         path.replace(tmp_path / path.name)
         assert len(other.add_case("c", images, tmp_path / path.name, "all").labelled) == 4, "nothing is known there"
+
+
+@pytest.mark.parametrize(
+    ("kept", "mask"),
+    [
+        ("1", "001.nii.gz"),
+        ("001", "001_corrected.nii.gz"),
+        ("001", "labels/final/2.nii.gz"),
+        ("001", "sub-2/anat/sub-2_desc-x.nii.gz"),
+    ],
+)
+def test_a_mask_of_an_export_that_tells_nothing_of_it_is_asked_about(tmp_path, kept, mask):
+    """A spreadsheet has taken 001 for a number, or it was saved under another name: what is checked, nobody knows."""
+    images, _ = write_case(tmp_path / "in", 1)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("001", images)
+        project.save_mask("001", labels(1), done=[1, 2])
+        project.export(tmp_path / "out")
+    table, path = tmp_path / "out" / "slices.csv", tmp_path / "out" / mask
+    table.write_text(table.read_text().replace("001,", f"{kept},"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "out" / "001.nii.gz").replace(path)
+    with Project.create(tmp_path / "q", ["lesion"], ["flair"]) as other:
+        with pytest.raises(Question, match=rf"^{path.name} lies in an export whose slices.csv has no case of that"):
+            other.add_case("b", images, path, "all")
+        assert other.add_case("c", images, path, [1, 2]).labelled == (1, 2), "that person knows"
+        assert len(other.add_case("d", images, path, "all", choices={"export": "checked", "twin": "add"}).labelled) == 4
+        beside = tmp_path / "out" / "b" / "mask.nii.gz"
+        beside.parent.mkdir()
+        path.replace(beside)
+        assert len(other.add_case("e", images, beside, "all").labelled) == 4, "no export has a mask there"
+
+
+def test_the_table_of_an_export_is_read_once_for_all_of_its_cases(tmp_path, monkeypatch):
+    """Ten thousand cases have a million rows: for each case anew that was hours. What is written anew is read anew."""
+    read, rows_of = [], csv.DictReader
+    monkeypatch.setattr(exported.csv, "DictReader", lambda file: read.append(0) or rows_of(file))
+    rows = "case,slice,z,labels\na,2,0,not annotated\na,1,1,checked\nb,1,1,not annotated\n"
+    (tmp_path / "slices.csv").write_text(rows)
+    (tmp_path / "decisions.csv").write_text("")
+    assert [exported.unchecked_in(tmp_path / f"{case}.nii.gz", {}) for case in "aabb"] == [{0}, {0}, {1}, {1}]
+    assert len(read) == 1
+    (tmp_path / "slices.csv").write_text(rows + "b,2,0,not annotated\n")
+    assert exported.unchecked_in(tmp_path / "b.nii.gz", {}) == {0, 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "unchecked"), [("a.seg.nii.gz", {1}), ("a.nrrd", {0}), ("x_desc-y.nii.gz", {2}), ("c.seg.nrrd", {3})]
+)
+def test_a_case_is_found_by_its_whole_name_first(tmp_path, name, unchecked):
+    """What layouts add to a name may belong to it."""
+    cases = ("a", "a.seg", "x_desc-y", "c")
+    rows = "".join(f"{case},1,{z},not annotated\n" for z, case in enumerate(cases))
+    (tmp_path / "slices.csv").write_text(f"case,slice,z,labels\n{rows}")
+    (tmp_path / "decisions.csv").write_text("")
+    assert exported.unchecked_in(tmp_path / name, {}) == unchecked
 
 
 def test_unchecked_slices_of_a_dicom_segmentation_are_those_of_its_image(tmp_path):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import re
+from functools import lru_cache
 from pathlib import Path
 
 from ..errors import ImportProblem
 from .reading import strip_suffix
-from .source import FilePath
+from .source import Choices, FilePath, ask
 
 SLICE_TABLE, DECISION_TABLE = "slices.csv", "decisions.csv"
 """Tables that every export has at its top."""
@@ -31,34 +32,62 @@ def unchecked_slices(folder: Path) -> dict[str, set[int]]:
     ImportProblem
         If ``slices.csv`` is not as an export writes it.
     """
-    path, slices = folder / SLICE_TABLE, dict[str, set[int]]()
+    path = folder / SLICE_TABLE
     if not path.exists():
-        return slices
+        return {}
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet may have saved it
-            for row in csv.DictReader(file):
-                if row["labels"] == UNCHECKED:
-                    slices.setdefault(row["case"], set()).add(slice_index(row))
+        stamp = path.stat()
+        return _unchecked(path, stamp.st_mtime_ns, stamp.st_size)
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise ImportProblem(
             f"{path} is not as export writes it: export anew, or move it away to take the masks as they are."
         ) from error
+
+
+@lru_cache(maxsize=2)
+def _unchecked(path: Path, changed: int, size: int) -> dict[str, set[int]]:
+    """Read a table once, not once for each of its thousands of cases, until it is written anew."""
+    slices = dict[str, set[int]]()
+    with path.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet may have saved it
+        for row in csv.DictReader(file):
+            unchecked = slices.setdefault(row["case"], set())
+            if row["labels"] == UNCHECKED:
+                unchecked.add(slice_index(row))
     return slices
 
 
-def unchecked_in(mask: FilePath) -> set[int]:
-    """Return which slices of a mask nobody had checked, if it lies in an export of any layout."""
-    for folder in Path(mask).absolute().parents[:_DEEPEST]:
+def unchecked_in(mask: FilePath, choices: Choices) -> set[int]:
+    """Return which slices of a mask nobody had checked, if it lies in an export of any layout.
+
+    Raises
+    ------
+    Question
+        If it lies where an export has masks, but its table says nothing of one by that name.
+    """
+    mask = Path(mask).absolute()
+    for folder in mask.parents[:_DEEPEST]:
         if all((folder / table).is_file() for table in (SLICE_TABLE, DECISION_TABLE)):
-            name = strip_suffix(Path(mask).name).removesuffix(".seg")
-            return _of_case(unchecked_slices(folder), name.partition("_desc-")[0])
+            slices = unchecked_slices(folder)
+            found = _of_case(slices, strip_suffix(mask.name))
+            if found is None and any(slices.values()) and _is_place(mask.parent.relative_to(folder).parts):
+                sentence = f"{mask.name} lies in an export whose {SLICE_TABLE} has no case of that name"
+                ask(choices, "export", sentence, {"checked": "take its empty slices as checked: nothing is on them"})
+            return found or set()
     return set()
 
 
-def _of_case(slices: dict[str, set[int]], name: str) -> set[int]:
-    """Find a case by the name of its mask, of which BIDS keeps the letters and digits."""
-    alike = [case for case in slices if _plain(case) == _plain(name)]
-    return slices[name] if name in slices else slices[alike[0]] if len(alike) == 1 else set()
+def _is_place(folders: tuple[str, ...]) -> bool:
+    """Whether a layout that leaves unchecked slices empty has its masks there, from an export's top."""
+    return folders in ((), ("labels", "final")) or folders[-1] == "anat"
+
+
+def _of_case(slices: dict[str, set[int]], stem: str) -> set[int] | None:
+    """Find a case by its mask's name: with what layouts add to it, and as BIDS has it, in letters and digits alone."""
+    names = (stem, stem.removesuffix(".seg"), stem.rpartition("_desc-")[0])
+    if known := [slices[name] for name in names if name in slices]:
+        return known[0]
+    alike = [case for case in slices if _plain(case) == _plain(names[2] or names[1])]
+    return slices[alike[0]] if len(alike) == 1 else None
 
 
 def _plain(name: str) -> str:

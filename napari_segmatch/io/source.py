@@ -19,7 +19,7 @@ Choices = Mapping[str, str]
 """Topic to answer: how a person wants a file read that can be read in more than one way."""
 
 TOPICS = ("stack", "slice", "gap", "frame", "colour", "complex", "orientation", "shear", "grid", "sequences", "twin",
-          "labels", "negative", "threshold", "full")  # fmt: skip
+          "labels", "negative", "threshold", "full", "export")  # fmt: skip
 """All that files are asked about; “frame:t2” is that of one sequence."""
 
 FilePath = str | os.PathLike[str]

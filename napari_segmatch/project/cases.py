@@ -152,7 +152,8 @@ class CaseFolder(ProjectFolder):
             return None, (), ()
         if mask is None:
             raise ImportProblem(f"Case {id} is to be labelled but no mask was given for it.")
-        read = read_apart(read_mask, mask, geometry, self.classes, choices, unchecked_in(mask), files=[mask])
+        unchecked = unchecked_in(mask, choices if isinstance(labelled, str) else {"export": "checked"})
+        read = read_apart(read_mask, mask, geometry, self.classes, choices, unchecked, files=[mask])
         labels = read.labels
         wanted = check_slices(range(geometry.shape[0]) if isinstance(labelled, str) else labelled, geometry)
         return labels, tuple(z for z in wanted if (labels[z] != NOT_ANNOTATED).any()), read.notes
