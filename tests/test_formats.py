@@ -400,6 +400,38 @@ def test_a_mask_that_lies_beside_its_image_is_not_resampled_into_nothing(tmp_pat
     assert cut.notes[-1] == "50% of what half.nii marks lies outside of its image, and is lost."
 
 
+def test_thick_slices_of_a_mask_reach_an_image_that_their_centres_are_beside(tmp_path):
+    """Five millimetres of a mask, and an image of one slice that lies two from their middle."""
+    labels = np.zeros((5, 8, 8), np.uint8)
+    labels[2, 2:4, 2:4] = 1
+    write_labels(tmp_path / "thick.nii", labels, Geometry(labels.shape, np.diag([1.0, 1, 5, 1])[:, [2, 1, 0, 3]]))
+    steps = np.diag([1.0, 1, 1, 1])[:, [2, 1, 0, 3]]
+    for up, reached in ((-2.4, True), (2.0, True), (2.4, True), (2.6, False), (-2.6, False)):
+        affine = steps.copy()
+        affine[2, 3] = 2 * 5 + up
+        image = Geometry((1, 8, 8), affine)
+        if reached:
+            found = asked(read_mask, tmp_path / "thick.nii", "grid=resample", grid=image)
+            assert found.labels.sum() == 4 and "lost" not in found.notes[-1]
+        else:
+            assert "all that it marks lies outside" in problem(read_mask, tmp_path / "thick.nii", image)
+
+
+def test_a_lesion_between_two_thick_slices_is_not_resampled_into_nothing(tmp_path):
+    """The nearest label of no voxel: the case would be labelled as one without a lesion."""
+    labels = np.zeros((10, 8, 8), np.uint8)
+    labels[2, 2:4, 2:4] = 1
+    fine = Geometry(labels.shape, np.diag([1.0, 1, 1, 1])[:, [2, 1, 0, 3]])
+    affine = np.diag([1.0, 1, 5, 1])[:, [2, 1, 0, 3]]
+    image = Geometry((2, 8, 8), affine)
+    write_labels(tmp_path / "fine.nii", labels, fine)
+    with pytest.raises(ImportProblem, match="2 × 8 × 8, and all that it marks falls between the voxels of its image"):
+        read_mask(tmp_path / "fine.nii", image, choices={"grid": "resample"})
+    labels[5, 2:4, 2:4] = 1
+    write_labels(tmp_path / "fine.nii", labels, fine)
+    assert read_mask(tmp_path / "fine.nii", image, choices={"grid": "resample"}).labels.sum() == 4
+
+
 def test_a_cropped_segmentation_of_another_image_is_no_empty_mask(tmp_path):
     """It may lie on the same voxels, far away; part of one that reaches beyond its image is told."""
     labels = np.zeros(SHAPE[::-1], np.uint8)

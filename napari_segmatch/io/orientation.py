@@ -93,7 +93,8 @@ def onto_grid(
     Question
         Naming both shapes, or how far in mm the two grids lie apart.
     ImportProblem
-        If nothing that the mask marks lies in the grid, and it cannot be taken voxel by voxel.
+        If nothing that the mask marks lies in the grid, and it cannot be taken voxel by voxel; or if it is to be
+        resampled, and nothing of it is left.
     """
     labels, geometry = mask.labels, mask.geometry
     steps = np.linalg.solve(geometry.affine, grid.affine)[:3, :3]  # voxels of mask, for each axis of grid
@@ -125,18 +126,29 @@ def onto_grid(
         raise Question(sentence, "grid", options)
     if answer == "as-stored":
         return Mask(np.ascontiguousarray(stored), grid, mask.notes)
-    notes = (*mask.notes, f"{name} was resampled.", *_about_lost(lost, name))
-    return Mask(resampled(mask.labels, mask.geometry, grid, order=0), grid, notes)
+    found = resampled(mask.labels, mask.geometry, grid, order=0)
+    if _marked(mask.labels).any() and not _marked(found).any():
+        trouble = "all that it marks falls between the voxels of its image"
+        raise ImportProblem(f"{sentence}, and {trouble}: give a mask that was drawn on this image.")
+    return Mask(found, grid, (*mask.notes, f"{name} was resampled.", *_about_lost(lost, name)))
+
+
+def _marked(labels: np.ndarray) -> np.ndarray:
+    return (labels > 0) & (labels != NOT_ANNOTATED)
 
 
 def _share_outside(mask: Mask, grid: Geometry) -> float:
-    """Return which share of the voxels that a mask marks has its centre outside of a grid; 0 if it marks none."""
+    """Return which share of the voxels that a mask marks reaches no centre of a grid's voxels; 0 if it marks none.
+
+    Those that are smaller than the grid's may have their own centre anywhere in it.
+    """
     steps = np.linalg.solve(grid.affine, mask.geometry.affine)
+    reach = np.abs(steps[:3, :3]).sum(axis=1).clip(1) / 2 + 0.001
     marked = outside = 0
     for z, plane in enumerate(mask.labels):  # one by one: three numbers for each voxel of a brain fill the memory
-        rows, columns = np.nonzero((plane > 0) & (plane != NOT_ANNOTATED))
+        rows, columns = np.nonzero(_marked(plane))
         places = (steps[:3, :3] @ [np.full(len(rows), z), rows, columns]).T + steps[:3, 3]
-        inside = ((places > -0.501) & (places < np.array(grid.shape) - 0.499)).all(axis=1)
+        inside = ((places > -reach) & (places < np.array(grid.shape) - 1 + reach)).all(axis=1)
         marked, outside = marked + len(rows), outside + int((~inside).sum())
     return outside / marked if marked else 0.0
 
