@@ -240,16 +240,22 @@ def test_scrolling_past_a_control_changes_nothing(on_case):
             assert before == after, (name, control.toolTip())
 
 
-def test_a_key_in_the_list_of_proposals_shows_what_it_marks(dock, proposed, settle):
-    """R would fall on the patient on the screen, while the list marks another one."""
+@pytest.mark.parametrize(("order", "first"), [("worth a look", 0), ("by case", 1)])
+def test_a_key_in_the_list_of_proposals_shows_what_it_marks(dock, proposed, settle, order, first):
+    """R would fall on the patient on the screen, while the list marks another one, or the name of one."""
     dock.session.open_project(proposed)
     dock.show_tab("Review")
     review, reviewer = dock.review, dock.review.reviewer
+    review.filter.order.setCurrentText(order)
     settle(dock, lambda: reviewer.on_screen)
     review.view.setFocus()
-    for key in (Key.Key_Down, Key.Key_End, Key.Key_Up, Key.Key_Home):
-        press(dock, key)
-        assert reviewer.current == review.model.row(review.view.currentIndex().row())
+    last, rows = review.model.rowCount() - 1, []
+    keys = ("Down", "End", "Up", "Home", "Up", "PageDown", "PageUp", *["Down"] * last, *["Up"] * last)
+    for key in keys:
+        press(dock, getattr(Key, f"Key_{key}"))
+        rows.append(review.view.currentIndex().row())
+        assert reviewer.current == review.model.row(rows[-1])
+    assert rows[1:5] == [last, last - 1, first, first] and max(rows[-2 * last : -last]) == last and rows[-1] == first
     settle(dock, lambda: reviewer.on_screen)
 
 

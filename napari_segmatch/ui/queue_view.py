@@ -64,8 +64,16 @@ class QueueView(QTableView):
             return
         before = self.currentIndex()
         super().keyPressEvent(event)
+        self._pass_heading(upwards=event.key() in (Qt.Key.Key_Up, Qt.Key.Key_PageUp))
         if self.currentIndex() != before:
             self.reached.emit(self.currentIndex())
+
+    def _pass_heading(self, upwards: bool) -> None:
+        """Mark a proposal, not the case above it: a verdict falls on what is shown, be it of another case."""
+        index = self.currentIndex()
+        if index.data(HEADING_ROLE) is not None:
+            above = upwards and index.row() > 0
+            self.setCurrentIndex(index.siblingAtRow(index.row() + (-1 if above else 1)))
 
     def moveCursor(self, action: QTableView.CursorAction, modifiers: Qt.KeyboardModifier) -> QModelIndex:
         """Home and End go to the first and the last row, as in a list; in a table they stay in theirs."""
