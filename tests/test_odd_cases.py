@@ -97,6 +97,8 @@ def test_of_several_classes_any_makes_a_slice_one_that_shows_something():
         (("vessel", "Left-Hippocampus", "Right-Hippocampus"), "Left-Hippocampus and Right-Hippocampus"),
         (("right kidney", "left kidney"), "left kidney and right kidney"),
         (("thalamus_R", "thalamus_L"), "thalamus_L and thalamus_R"),
+        (("linke Niere", "rechte Niere"), "linke Niere and rechte Niere"),
+        (("left kidney", "Kidney, right"), "left kidney and Kidney, right"),
         (("left kidney", "right lung"), ""),
         (("lesion", "leftover"), ""),
     ],
@@ -105,6 +107,7 @@ def test_a_left_and_a_right_structure_are_named(classes, pair):
     """Training mirrors slices unless it is told not to."""
     said = mirrored(classes, 0.5)
     assert len(said) == bool(pair) and all(note.startswith(f"{pair} are taken") for note in said)
+    assert all("unless they differ in more than their side" in note for note in said)  # as the heart's ventricles
     assert mirrored(classes, 0.0) == []
 
 

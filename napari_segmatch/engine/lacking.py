@@ -10,7 +10,10 @@ from torch import Tensor
 from ..texts import count
 from ..types import PoolSnapshot
 
-_OTHER_SIDE = {"left": "right", "l": "r", "lh": "rh", "links": "rechts"}
+_OTHER_SIDE = {
+    "left": "right", "l": "r", "lh": "rh", "links": "rechts", "linke": "rechte", "linker": "rechter",
+    "linkes": "rechtes", "gauche": "droite", "izquierdo": "derecho", "izquierda": "derecha",
+}  # fmt: skip
 
 
 def lacking(classes: Sequence[str], shown: Tensor, pool: PoolSnapshot) -> list[str]:
@@ -45,12 +48,13 @@ def outside(case: str, slices: int) -> str:
 
 def mirrored(classes: Sequence[str], flip: float) -> list[str]:
     """Say that a left and a right structure are one to a model that sees slices mirrored; ``flip`` is how often."""
-    words = [re.findall(r"[^\W_]+", name.casefold()) for name in classes]
+    words = [sorted(re.findall(r"[^\W_]+", name.casefold())) for name in classes]
     for name, mine in zip(classes, words, strict=True):
-        other = [_OTHER_SIDE.get(word, word) for word in mine]
+        other = sorted(_OTHER_SIDE.get(word, word) for word in mine)
         if flip and other != mine and other in words:
             return [
-                f"{name} and {classes[words.index(other)]} are taken for each other where training mirrors slices: "
-                "start anew with the setting flip at 0."
+                f"{name} and {classes[words.index(other)]} are taken for each other where training mirrors slices, "
+                "unless they differ in more than their side, as the heart's ventricles do: start anew with the setting "
+                "flip at 0."
             ]
     return []
