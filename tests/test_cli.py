@@ -15,7 +15,7 @@ from helpers import LGG, SHAPE, geometry, labels, make_white, small_project, wri
 from warm_shell import segmatch
 
 from napari_segmatch import Project
-from napari_segmatch.batch import UNPROVEN
+from napari_segmatch.batch import UNPROVEN, predict_cases
 from napari_segmatch.cli import training
 from napari_segmatch.cli.common import typed
 from napari_segmatch.config import configure
@@ -91,6 +91,7 @@ def test_whole_way_through_the_shell(world, tmp_path):
     assert len(list(csv.DictReader((out / "evaluation.csv").open()))) == 5
     listed = segmatch("review", project)
     assert "cannot tell yet" in listed.stdout and "rejected" not in listed.stdout
+    assert segmatch("review", project, "--verdict", "accepted").stdout.endswith("\n0 proposals.\n"), "of no run"
     number = listed.stdout.splitlines()[1].split()[0]
     assert segmatch("decide", project, number, "accept").returncode == 0
     assert "accepted" in segmatch("review", project).stdout
@@ -136,6 +137,16 @@ def test_a_training_that_stops_says_how_it_goes_on(tmp_path, monkeypatch, capsys
     training.resume(project.path, run=1, quiet=True)
     assert capsys.readouterr().out == ""
     project.close()
+
+
+@pytest.mark.parametrize("proven", [True, False])
+def test_predict_says_so_only_of_verdicts_that_mean_nothing(world, tmp_path, monkeypatch, proven):
+    """Before the first mask is written, and once."""
+    monkeypatch.setattr("napari_segmatch.engine.judge.can_tell", lambda selector: proven)
+    told = []
+    for _ in predict_cases(world / "project", None, tmp_path / "out", tell=told.append):
+        assert told == ([] if proven else [UNPROVEN])
+    assert len([*(tmp_path / "out").glob("*.nii.gz")]) > 1
 
 
 def test_predict_without_root_takes_the_unlabelled_cases(world, tmp_path):
