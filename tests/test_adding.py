@@ -605,6 +605,7 @@ def test_unchecked_slices_of_a_dicom_segmentation_are_those_of_its_image(tmp_pat
     with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
         image = tmp_path / "dicom" / "two" / "flair"
         count = project.add_case("a", {"flair": image}).shape[0]
+        drawn[[3, 4]] = drawn[[4, 3]]  # its second slice is empty, and checked
         project.save_mask("a", drawn, done=range(2, count))
         project.export(tmp_path / "out", layout="dicom-seg")
         again = project.add_case("b", {"flair": image}, tmp_path / "out" / "a.dcm", "all")

@@ -432,6 +432,27 @@ def test_a_lesion_between_two_thick_slices_is_not_resampled_into_nothing(tmp_pat
     assert read_mask(tmp_path / "fine.nii", image, choices={"grid": "resample"}).labels.sum() == 4
 
 
+def test_what_is_not_annotated_is_nothing_that_gets_lost(tmp_path):
+    """A mask may be open far beyond its image; one that is open or empty everywhere marks nothing there."""
+    labels = np.full(SHAPE, 255, np.uint8)
+    labels[2, 4, 5] = 1
+    image = read_volume(save(tmp_path / "image.nii", ramp())).geometry
+    aside = LPS.copy()
+    aside[:3, 3] -= LPS[:3, 0]
+    found = asked(read_mask, save(tmp_path / "open.nii", labels, aside), "grid=resample", grid=image)
+    assert np.argwhere(found.labels.T == 1).tolist() == [[1, 4, 5]] and found.notes[-1] == "open.nii was resampled."
+    aside[:3, 3] += 1000
+    save(tmp_path / "open.nii", np.where(labels == 1, 0, labels), aside)
+    assert "all that it marks" not in problem(read_mask, tmp_path / "open.nii", image)
+
+
+def test_a_mask_may_have_fewer_slices_than_the_table_of_its_export_says(tmp_path):
+    """Somebody has cut it since; what is left is as the table says."""
+    path = save(tmp_path / "cut.nii", np.zeros(SHAPE, np.uint8))
+    opened = (read_mask(path, unchecked={0, 2, 99}).labels == 255).any(axis=(1, 2))
+    assert np.flatnonzero(opened).tolist() == [0, 2]
+
+
 def test_a_cropped_segmentation_of_another_image_is_no_empty_mask(tmp_path):
     """It may lie on the same voxels, far away; part of one that reaches beyond its image is told."""
     labels = np.zeros(SHAPE[::-1], np.uint8)
