@@ -365,6 +365,12 @@ def test_what_lies_outside_of_the_body_is_no_label_in_the_corner(tmp_path):
     with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
         project.add_case("a", {"flair": tmp_path / "flair.nii.gz"}, tmp_path / "mask.nii.gz", "all")
         pool, problems = resident(project)
+        again = []
+        for z, row in ((5, 31), (3, 4)):  # nothing more is lost, and then another slice
+            truth[z, row, 30:32] = 0 if z == 5 else 1
+            project.save_slices("a", {z: truth[z]}, [z])
+            again += [pool.update().problems]
+    assert again[0] == [] and len(again[1]) == 1 and "on 2 slices lies outside" in again[1][0]
     assert not pool.labels_of(torch.tensor([4])).any()
     assert pool.labels_of(torch.tensor([5])).any()
     assert problems[0] == (
