@@ -80,6 +80,14 @@ def test_run_says_what_happens(project, tmp_path):
     assert next(event for event in events if isinstance(event, Evaluated)).cases.keys() == {"e"}
 
 
+def test_no_slice_is_proposed_twice_at_once(project, tmp_path):
+    """Those that people watch are among the others, too, where all are wanted."""
+    events = train(ProjectPool(project), _config(proposals=100, steps=4), tmp_path / "run")
+    (proposed,) = (event for event in events if isinstance(event, Proposed))
+    regions = [mask.region for mask in proposed.masks]
+    assert len(set(regions)) == len(regions) == 8
+
+
 def test_validation_cases_never_train(project):
     """No slice of a frozen patient is in the pool's tensors."""
     pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
