@@ -239,6 +239,23 @@ def test_examination_asks_about_slices_of_the_other_fold(monkeypatch):
     assert met == {0: {-1, 1}, 1: {-1, 0}}
 
 
+def test_no_critic_is_examined_on_slices_that_it_has_learnt(monkeypatch):
+    """Of labelled slices critic 0, as understudy 0, is only ever asked about fold 1: it knows the others by heart."""
+    pool, learner = _pool(4), _learner()
+    every, met = pool.slices(torch.arange(len(pool.regions))), {0: set(), 1: set()}
+    for fold, critic in enumerate(learner.selector.critics):
+
+        def note(views, fold=fold, judge=critic.judge):
+            for image in views[: len(views) // 2, : every.shape[1]].float():
+                rows = [row for row in range(len(pool.regions)) if torch.allclose(every[row], image, atol=1e-3)]
+                met[fold] |= {int(pool.folds[row]) for row in rows}
+            return judge(views)
+
+        monkeypatch.setattr(critic, "judge", note)
+    learner.examine(pool)
+    assert met == {0: {-1, 1}, 1: {-1, 0}}
+
+
 def _held(cases=3, slices=12):
     """Slices of validation cases with a square on each."""
     images = torch.randn(cases * slices, 1, 32, 32, generator=_generator())
