@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from nibabel.orientations import inv_ornt_aff
 from scipy.spatial.transform import Rotation
 
-from napari_segmatch.errors import ImportProblem, SegmatchError
+from napari_segmatch.errors import ImportProblem, Question, SegmatchError
 from napari_segmatch.io import decode_labels, encode_labels, read_mask, read_volume, write_image, write_labels
 from napari_segmatch.io import source as sources
 from napari_segmatch.io.orientation import source_axes
@@ -309,6 +309,23 @@ def test_labels_that_cannot_be_are_refused(tmp_path, value, dtype, says):
     labels = np.zeros(SHAPE, dtype)
     labels[2, 3, 4] = value
     assert says in problem(read_mask, save(tmp_path / "mask.nii.gz", labels), classes=2)
+
+
+@pytest.mark.parametrize(("second", "warned"), [(255, True), (200, False)])
+def test_labels_that_are_spread_over_the_greys_can_be_the_classes_in_their_order(tmp_path, second, warned):
+    """Of 0, 128 and 255 the last is no class unless somebody says so; the question says that, and offers it."""
+    labels = np.zeros(SHAPE, np.uint8)
+    labels[1], labels[2] = 128, second
+    path = save(tmp_path / "mask.nii.gz", labels)
+    with pytest.raises(Question) as asked:
+        read_mask(path, classes=2)
+    assert ("255 means not annotated" in asked.value.sentence) == warned
+    assert asked.value.options[answer := f"128:1,{second}:2"] == "class 1, class 2, in this order"
+    read = read_mask(path, classes=2, choices={"labels": answer}).labels
+    assert np.bincount(read.ravel()).tolist() == np.bincount(np.digitize(labels, [1, 200]).ravel()).tolist()
+    with pytest.raises(Question) as asked:
+        read_mask(path, classes=1)
+    assert answer not in asked.value.options  # there are not so many classes
 
 
 def test_not_annotated_is_no_class(tmp_path):

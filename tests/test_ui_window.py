@@ -1196,10 +1196,13 @@ def test_a_question_names_the_cases_and_the_classes(qapp, monkeypatch, cases, wh
 
     monkeypatch.setattr("napari_segmatch.ui.adding.QInputDialog.getItem", choose)
     options = {"7:1": "class 1", "7:2": "“core” is class 2", "7:0": "background"}
+    options["7:1,8:2"] = "class 1, class 2, in this order"
     question = Question("mask.nii.gz holds label 7, the classes end at 2", "labels", options)
     assert ask(None, question, list(cases), ("edema", "core")) == "7:2"
     assert seen[0] == f"{whose}mask.nii.gz holds label 7, the classes end at 2."
-    assert [way.partition("   ")[0] for way in seen[1]] == ["class 1: edema", "“core” is class 2: core", "background"]
+    ways = [way.partition("   ")[0] for way in seen[1]]
+    assert ways[:3] == ["class 1: edema", "“core” is class 2: core", "background"]
+    assert ways[3] == "class 1: edema, class 2: core, in this order"
 
 
 def test_files_that_are_dropped_bring_their_masks(dock, tmp_path, settle):

@@ -72,7 +72,10 @@ def check_classes(labels: np.ndarray, classes: int, choices: Choices, name: str)
     unknown = present[(present > classes) & (present != NOT_ANNOTATED)].tolist()
     if unknown:
         found = f"label{'s' * (len(unknown) > 1)} {', '.join(map(str, unknown[:_SHOWN]))}"
-        raise Question(f"{name} holds {found}, the classes end at {classes}", "labels", _targets(unknown, classes))
+        sentence = f"{name} holds {found}, the classes end at {classes}"
+        if NOT_ANNOTATED in present:
+            sentence += ", and 255 means not annotated here"
+        raise Question(sentence, "labels", _targets(unknown, classes) | _in_order(present, classes))
     answers = choices.get("labels", "").split(",")
     if present.tolist() == [0, NOT_ANNOTATED] and not any(answer.endswith(f":{NOT_ANNOTATED}") for answer in answers):
         options = {f"255:{label}": _meaning(label) for label in (*range(1, classes + 1), NOT_ANNOTATED)}
@@ -92,6 +95,15 @@ def _targets(unknown: Sequence[int], classes: int, names: Sequence[str] = ()) ->
     targets = [*range(1, classes + 1), 0, NOT_ANNOTATED] if len(unknown) == 1 else [NOT_ANNOTATED, 0]
     called = f"“{', '.join(names)}” is " if names else ""
     return {",".join(f"{label}:{target}" for label in unknown): called + _meaning(target) for target in targets}
+
+
+def _in_order(present: np.ndarray, classes: int) -> dict[str, str]:
+    """Return the classes in their order for two labels or more that are none: 0, 128 and 255 may stand for 0, 1, 2."""
+    foreign = present[present > 0].tolist()
+    if not 1 < len(foreign) <= classes or foreign[0] <= classes:
+        return {}
+    pairs = ",".join(f"{label}:{target}" for target, label in enumerate(foreign, 1))
+    return {pairs: f"{', '.join(map(_meaning, range(1, len(foreign) + 1)))}, in this order"}
 
 
 def _meaning(label: int) -> str:

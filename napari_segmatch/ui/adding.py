@@ -271,9 +271,11 @@ def ask(parent: QWidget, question: Question, cases: Sequence[str], classes: Sequ
 
 def _with_name(meaning: str, classes: Sequence[str]) -> str:
     """Add to “class 2” what class this is."""
-    number = re.search(r"\bclass (\d+)$", meaning)
-    known = number is not None and 1 <= int(number[1]) <= len(classes)
-    return f"{meaning}: {classes[int(number[1]) - 1]}" if number is not None and known else meaning
+
+    def named(found: re.Match[str]) -> str:
+        return f"{found[0]}: {classes[int(found[1]) - 1]}" if 1 <= int(found[1]) <= len(classes) else found[0]
+
+    return re.sub(r"\bclass (\d+)(?=, class|, in this order|$)", named, meaning)
 
 
 def _edit(words: str, tip: str) -> QLineEdit:
