@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +13,16 @@ import numpy as np
 
 from .errors import ImportProblem
 from .fsio import write_atomic
-from .io import Choices, read_mask, slice_index, unchecked_slices
+from .io import (
+    LABEL_TABLE,
+    Choices,
+    labels_beside,
+    read_label_table,
+    read_mask,
+    slice_index,
+    unchecked_slices,
+    with_answers,
+)
 from .texts import count, csv_text, named
 from .types import NOT_ANNOTATED, Mask
 
@@ -42,6 +53,7 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices |
     Also writes ``evaluation.csv`` and ``evaluation_means.csv``. A case that has no prediction, or whose masks cannot
     be compared, is named and left out of the means. What is not annotated (255) in either mask counts for nothing, and
     so does, where the masks are an export's, what nobody has checked (``slices.csv``): it is empty in them.
+    True labels find their classes by name, as when they are added, if both folders say how theirs are called.
     If the folder has ``scores.csv``, as ``predict`` writes it, ``evaluation_scores.csv`` says what its word was worth.
 
     Parameters
@@ -59,19 +71,18 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices |
     if not folder.is_dir():
         raise ImportProblem(f"{folder.name or folder} is not a folder: check its name.")
     shown: dict[str, set[int]] = {}
-    unchecked = unchecked_slices(folder)
-    yield from _look(folder, truths, choices or {}, unchecked, shown)
+    told = _told(folder)
+    classes = told.classes or _named_by_export(folder)
+    pair = partial(_pair, folder, truths, choices or {}, unchecked_slices(folder), classes)
+    yield from _look(folder, truths, pair, shown)
     if not shown:
         raise ImportProblem(f"{folder.name} holds no mask of a case that can be compared with a true one.")
     labels = sorted(set.union(*shown.values())) or [1]
-    told = _told(folder)
     rows: list[tuple[object, ...]] = []
     judged: list[Judged] = []
     yield f"{'case':<28} {'class':>5}  " + "  ".join(f"{column:>17}" for column in COLUMNS)
     for case in shown:
-        prediction, truth = _pair(
-            folder, case, truths[case], choices or {}, unchecked.get(case, ())
-        )  # again: a cohort of masks does not fit into memory
+        prediction, truth = pair(case)  # again: a cohort of masks does not fit into memory
         for label in labels:
             scores = score_case(prediction.labels, truth.labels, label, truth.geometry.spacing)
             values = (scores.dice, scores.slice_dice, scores.hd95, scores.false_positive)
@@ -80,24 +91,23 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices |
         judged += _judged(case, told, prediction, truth)
     header = ("case", "class", "dice", "lesion_slice_dice", "hd95_mm", "empty_slice_fp")
     write_atomic(folder / "evaluation.csv", csv_text(header, rows).encode())
-    yield from _means(folder, rows, labels, told.classes)
+    yield from _means(folder, rows, labels, classes)
     if judged:
         yield from _worth(folder, judged, told.classes)
 
 
 def _look(
-    folder: Path, truths: Mapping[str, Path], choices: Choices, unchecked: Mapping[str, Collection[int]],
-    shown: dict[str, set[int]],
-) -> Iterator[str]:  # fmt: skip
+    folder: Path, truths: Mapping[str, Path], pair: Callable[[str], tuple[Mask, Mask]], shown: dict[str, set[int]]
+) -> Iterator[str]:
     """Note in ``shown`` which labels the cases have that can be compared; says what is left out."""
-    here = {case: path for case, path in sorted(truths.items()) if (folder / f"{case}.nii.gz").exists()}
-    missing = sorted(truths.keys() - here.keys())
+    here = [case for case in sorted(truths) if (folder / f"{case}.nii.gz").exists()]
+    missing = sorted(truths.keys() - set(here))
     if here and missing:
         what = "it" if len(missing) == 1 else "them"
         yield f"{named(missing)}: left out. There is no mask of {what} in {folder}."
-    for case, path in here.items():
+    for case in here:
         try:
-            prediction, truth = _pair(folder, case, path, choices, unchecked.get(case, ()))
+            prediction, truth = pair(case)
         except ImportProblem as error:
             yield f"{case}: left out. {error}"
             continue
@@ -191,11 +201,25 @@ def _worth(folder: Path, judged: Sequence[Judged], classes: Sequence[str]) -> It
     write_atomic(folder / "evaluation_scores.csv", csv_text(header, rows).encode())
 
 
-def _pair(folder: Path, case: str, truth: Path, choices: Choices, unchecked: Collection[int]) -> tuple[Mask, Mask]:
-    """Read a case's prediction and its true mask, on the prediction's grid."""
+def _named_by_export(folder: Path) -> tuple[str, ...]:
+    """Return how an export's table calls its classes; nothing where there is none that can be read."""
+    with suppress(ImportProblem):
+        return read_label_table(folder / LABEL_TABLE).names
+    return ()
+
+
+def _pair(
+    folder: Path, truths: Mapping[str, Path], choices: Choices, unchecked: Mapping[str, Collection[int]],
+    classes: Sequence[str], case: str,
+) -> tuple[Mask, Mask]:  # fmt: skip
+    """Read a case's prediction and its true mask, on the prediction's grid, with the prediction's labels."""
     ours = {topic: answer for topic, answer in choices.items() if topic != "labels"}
-    prediction = read_mask(folder / f"{case}.nii.gz", choices=ours, unchecked=unchecked)
-    return prediction, read_mask(truth, prediction.geometry, MAX_LABEL, choices)
+    prediction = read_mask(folder / f"{case}.nii.gz", choices=ours, unchecked=unchecked.get(case, ()))
+    if not classes:
+        return prediction, read_mask(truths[case], prediction.geometry, MAX_LABEL, choices)
+    names = [*classes, *map(str, range(len(classes) + 1, NOT_ANNOTATED))]  # other labels are called by their numbers
+    theirs = with_answers(labels_beside(truths[case], names), choices)
+    return prediction, read_mask(truths[case], prediction.geometry, names, theirs)
 
 
 def _open(prediction: Mask, truth: Mask) -> int:

@@ -735,6 +735,20 @@ def test_a_bids_data_set_is_read(tmp_path):
     assert (second.patient, second.choices) == ("sub-01", {"labels": "7:1"})
 
 
+@pytest.mark.parametrize("table", ["dseg.tsv", "desc-x_dseg.tsv", "sub-01/dseg.tsv"])
+def test_a_table_of_labels_for_a_whole_bids_derivative_is_found(tmp_path, table):
+    """BIDS lets what lies further up hold for all below; a mask's own table comes first."""
+    mask = "derivatives/x/sub-01/anat/sub-01_desc-x_dseg"
+    touch(tmp_path, "sub-01/anat/sub-01_T1w.nii.gz", f"{mask}.nii.gz")
+    (tmp_path / "dataset_description.json").write_text("{}")
+    (tmp_path / "derivatives/x" / table).write_text("index\tname\n7\tlesion\n")
+    (case,) = find_dataset(tmp_path, ("t1",), ("lesion",)).cases
+    assert case.choices == {"labels": "7:1"}
+    (tmp_path / f"{mask}.tsv").write_text("index\tname\n8\tlesion\n")
+    (case,) = find_dataset(tmp_path, ("t1",), ("lesion",)).cases
+    assert case.choices == {"labels": "8:1"}
+
+
 def test_a_monai_label_data_store_is_read_and_kept_inside(tmp_path):
     """Final labels before original ones; a table may not name files elsewhere."""
     touch(tmp_path, "in/a.nii.gz", "in/labels/final/a.nii.gz", "in/labels/original/a.nii.gz", "secret.nii.gz")

@@ -1,6 +1,7 @@
 """The shell: every verb, and one sentence for every mistake."""
 
 import csv
+import json
 import re
 import shutil
 import signal
@@ -22,7 +23,7 @@ from napari_segmatch.config import configure
 from napari_segmatch.errors import ImportProblem
 from napari_segmatch.evaluation import evaluate_folder
 from napari_segmatch.events import Examined, PseudoMask, Step, Stopped
-from napari_segmatch.io import encode_segments, read_mask, write_image, write_labels
+from napari_segmatch.io import encode_segments, itksnap_table, read_mask, write_image, write_labels
 from napari_segmatch.locks import WINDOW, FileLock
 from napari_segmatch.progress import _step_line
 from napari_segmatch.types import Geometry, Region
@@ -535,7 +536,7 @@ def test_what_nobody_has_checked_of_an_export_is_not_held_against_it(tmp_path):
         project.export(tmp_path / "out")
     lines = list(evaluate_folder(tmp_path / "out", {"a": mask}))
     assert lines[0] == "a: without 3 slices of 4. Nothing is annotated there in one of the two masks."
-    assert any(line.startswith("class 1: mean dice 1.000") for line in lines)
+    assert any(line.startswith("class 1 (lesion): mean dice 1.000") for line in lines)
     exported = read_mask(tmp_path / "out" / "a.nii.gz")
     exported.labels[3, 0, 0] = 1
     write_labels(tmp_path / "out" / "a.nii.gz", exported.labels, exported.geometry)
@@ -544,6 +545,33 @@ def test_what_nobody_has_checked_of_an_export_is_not_held_against_it(tmp_path):
     (tmp_path / "out" / "slices.csv").write_text("something,else\n1,2\n")
     with pytest.raises(ImportProblem, match=r"slices\.csv is not as export writes it"):
         list(evaluate_folder(tmp_path / "out", {"a": mask}))
+
+
+@pytest.mark.parametrize("kind", ["data set", "its own", "no name fits", "numbers"])
+@pytest.mark.parametrize("table", ["labels-itksnap.txt", "scores.csv"])
+def test_true_labels_find_their_classes_by_name(tmp_path, kind, table):
+    """As when they are added: a project may count its classes in another order. Otherwise numbers count."""
+    (tmp_path / "labelsTr").mkdir()
+    (tmp_path / "masks").mkdir()
+    ours = np.arange(4 * 8 * 8).reshape(4, 8, 8) % 3
+    theirs = np.array([0, 2, 1])[ours].astype(np.uint8)
+    theirs[0] = 3  # what nnU-Net ignores, or a label without a class
+    write_labels(tmp_path / "masks" / "a.nii.gz", ours.astype(np.uint8), geometry((4, 8, 8)))
+    words = {"scores.csv": "case,slice,z,score,verdict,core_score,edema_score,left_out\n"}
+    (tmp_path / "masks" / table).write_text(words.get(table) or itksnap_table(["core", "edema"], {}))
+    true = tmp_path / "labelsTr" / "a.nii.gz"
+    write_labels(true, theirs, geometry((4, 8, 8)))
+    if kind == "its own":
+        true = tmp_path / "labelsTr" / "a.seg.nrrd"
+        drawn = np.where(theirs == 3, 0, theirs).astype(np.uint8)
+        true.write_bytes(encode_segments(drawn, geometry((4, 8, 8)), ["Edema", "Core"], {}))
+    names = {"no name fits": ["x", "y", "z"], "data set": ["Edema", "Core", "ignore"]}.get(kind)
+    if names:
+        about = {"labels": {"background": 0} | {name: label for label, name in enumerate(names, 1)}}
+        (tmp_path / "dataset.json").write_text(json.dumps(about))
+    dices = [line.split()[2] for line in evaluate_folder(tmp_path / "masks", {"a": true}) if line.startswith("a ")]
+    right = {"data set": ["1.000"] * 2, "its own": ["0.85"] * 2}.get(kind, ["0.000"] * 3)
+    assert [dice[: len(said)] for dice, said in zip(dices, right, strict=True)] == right
 
 
 def judged_folder(tmp_path):

@@ -1,7 +1,7 @@
 """Files of the world to volumes and masks, and back. The only place that permutes axes."""
 
 from .apart import end_child, read_apart
-from .datasets import find_dataset
+from .datasets import find_dataset, labels_beside
 from .dicom_files import holds_dicom, scan_dicom
 from .dicom_headers import is_dicom
 from .dicom_seg import Code, encode_segmentation, is_segmentation, lies_on
@@ -12,11 +12,12 @@ from .patterns import Found, FoundCase, bad_name, find_cases, parse_image_option
 from .reading import SUFFIXES, looks_like_mask, read_mask, read_volume, strip_suffix
 from .sequences import describe, first_present, read_sequences
 from .source import TOPICS, Choices, ask, of_sequence, with_answers
-from .tables import LabelTable, bids_table, itksnap_table, read_codes, read_label_table, slicer_table
+from .tables import LABEL_TABLE, LabelTable, bids_table, itksnap_table, read_codes, read_label_table, slicer_table
 from .writing import WRITABLE, encode_image, encode_labels, encode_segments, write_image, write_labels
 
 __all__ = [
     "DECISION_TABLE",
+    "LABEL_TABLE",
     "SLICE_TABLE",
     "SUFFIXES",
     "TOPICS",
@@ -44,6 +45,7 @@ __all__ = [
     "is_dicom",
     "is_segmentation",
     "itksnap_table",
+    "labels_beside",
     "lies_on",
     "looks_like_mask",
     "of_sequence",

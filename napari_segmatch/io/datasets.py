@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,9 @@ from .dicom_cases import find_dicom, means_contrast
 from .labels import IGNORE
 from .patterns import Found, FoundCase, bad_name
 from .tables import label_names
+
+_DEEPEST = 4
+"""Folders from a mask up to the top of its BIDS derivative, with sessions."""
 
 
 def find_dataset(
@@ -247,7 +251,16 @@ def _is_bids(name: str, parts: Mapping[str, str]) -> bool:
 
 
 def _table_beside(mask: Path) -> dict[int, str]:
-    """Return label to name from the table beside a mask, if there is one."""
-    stem = mask.name.split(".")[0]
-    table = next((path for path in (mask.with_name(f"{stem}.tsv"), mask.with_name("dseg.tsv")) if path.is_file()), None)
+    """Return label to name from a mask's own table, or from one for all that lies above it, up to the derivative."""
+    stem, desc = mask.name.split(".")[0], _entities(mask).get("desc")
+    names = (f"{stem}.tsv", f"desc-{desc}_dseg.tsv", "dseg.tsv")
+    tables = (folder / name for folder in mask.parents[:_DEEPEST] for name in names)
+    table = next((path for path in tables if path.is_file()), None)
     return label_names(table) if table else {}
+
+
+def labels_beside(mask: Path, classes: Sequence[str]) -> dict[str, str]:
+    """Return what the data set in which a mask lies, BIDS or nnU-Net, answers about its labels; nothing elsewhere."""
+    with suppress(ImportProblem):
+        return _renumbering(_table_beside(mask) or label_names(mask.absolute().parents[1] / "dataset.json"), classes)
+    return {}

@@ -15,6 +15,8 @@ from .labels import IGNORE
 
 PALETTE = ("#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6", "#bcf60c", "#fabebe")
 """Colours of classes that have none of their own."""
+LABEL_TABLE = "labels-itksnap.txt"
+"""The table of names and colours that every export has."""
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import ProjectError
 from ..io import (
+    LABEL_TABLE,
     Code,
     bids_table,
     encode_image,
@@ -176,7 +177,7 @@ def descriptions(project: Project, layout: str, cases: Sequence[str]) -> dict[st
             "objects": {case: {"image": kind, "labels": {"final": kind}} for case in cases},
         }  # fmt: skip
     tables = {
-        "labels-itksnap.txt": itksnap_table(project.classes, project.colours),
+        LABEL_TABLE: itksnap_table(project.classes, project.colours),
         "labels-slicer.ctbl": slicer_table(project.classes, project.colours),
     }
     return {name: json.dumps(value, indent=2) + "\n" for name, value in about.items()} | tables
