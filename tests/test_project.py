@@ -1,5 +1,6 @@
 """The project folder: what people add to it, and that nothing of it is lost."""
 
+import csv
 import json
 import re
 import sqlite3
@@ -20,7 +21,7 @@ from napari_segmatch.project import cases, prints
 from napari_segmatch.project.doctor import examine
 from napari_segmatch.project.layouts import LAYOUTS
 from napari_segmatch.project.pool import ProjectPool
-from napari_segmatch.types import Geometry, Region
+from napari_segmatch.types import NOT_ANNOTATED, Geometry, Region
 
 
 @pytest.fixture
@@ -828,6 +829,17 @@ def test_export_says_where_each_slice_is_from(project, tmp_path):
     assert re.search(r"^d,lesion,[\d.]+,checked \+ unchecked proposals$", volumes, re.M)
     assert "all slices checked" in str(nib.load(tmp_path / "all" / "a.nii.gz").header["descrip"])
     assert "unchecked" in str(nib.load(tmp_path / "all" / "d.nii.gz").header["descrip"])
+
+
+def test_a_volume_says_that_voxels_of_checked_slices_are_not_annotated(tmp_path):
+    """They are 0 in the mask and add nothing: a structure may go on there."""
+    with small_project(tmp_path, cases=2, labelled=1) as project:
+        drawn = labels(1)
+        drawn[1, 0, 0] = NOT_ANNOTATED
+        project.save_mask("b", drawn, done=range(SHAPE[0]))
+        project.export(tmp_path / "out")
+    rows = list(csv.DictReader((tmp_path / "out" / "volumes.csv").open()))
+    assert [row["from"] for row in rows] == ["all slices checked", "all slices checked, some voxels not annotated"]
 
 
 def test_what_is_decided_during_an_export_is_in_none_of_its_files(project, tmp_path, monkeypatch):

@@ -69,7 +69,7 @@ def export_project(
         written += _written(folder, files, images, written, decisions)
         exported.append(case.id)
         slices += [(case.id, case.geometry.slice_number(z), z, _origin(z, case, mine)) for z in range(case.shape[0])]
-        volumes += _volumes(case, labels, project.classes, note)
+        volumes += _volumes(case, labels, project.classes, note + _open_voxels(case, labels))
     if not written:
         nothing = "There is nothing to export yet: mark a slice as done, or accept a proposal, first."
         raise ProjectError(next(iter(left_out.values()), nothing))
@@ -133,6 +133,11 @@ def _note(case: Case, unchecked: bool) -> str:
     if unchecked:
         return "checked + unchecked proposals"
     return "all slices checked" if len(case.labelled) == case.shape[0] else "checked slices only"
+
+
+def _open_voxels(case: Case, labels: np.ndarray) -> str:
+    """Return what a volume lacks that is summed over checked slices of which some voxels were left open."""
+    return ", some voxels not annotated" if (labels[list(case.labelled)] == NOT_ANNOTATED).any() else ""
 
 
 def _origin(z: int, case: Case, proposals: dict[int, Any]) -> str:
