@@ -992,6 +992,11 @@ def test_a_refused_export_does_not_go_on_writing(dock, project, tmp_path, settle
     dock.export.export()
     settle(dock, lambda: dock.export.list.count() > 0)
     assert "written to out" in dock.export._said.text() and not dock.export._said.isHidden()
+    dock.export.folder.setText(str(tmp_path / "set"))
+    dock.export.formats.setCurrentText("an nnU-Net data set")
+    dock.export.export()
+    settle(dock, lambda: "Writing" not in dock.export._said.text())
+    assert "written to set" in dock.export._said.text(), "the folder that was named, not one inside of it"
 
 
 def test_planes_are_drawn_although_the_picture_is_hidden(on_case, settle):

@@ -118,7 +118,7 @@ class ExportPanel(Page):
         for path in files:
             about = _ABOUT.get(path.name, "")
             self.list.addItem(f"{path.name}   {about}" if about else path.name)
-        self._said.setText(f"{count(len(files), 'file')} written to {files[0].parent.name}." if files else "")
+        self._said.setText(f"{count(len(files), 'file')} written to {self._where.name}." if files else "")
         for widget in (self._said, self.list, self._show):
             widget.setVisible(bool(files))
         self.redraw()
