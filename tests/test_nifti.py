@@ -320,12 +320,21 @@ def test_labels_that_are_spread_over_the_greys_can_be_the_classes_in_their_order
     with pytest.raises(Question) as asked:
         read_mask(path, classes=2)
     assert ("255 means not annotated" in asked.value.sentence) == warned
-    assert asked.value.options[answer := f"128:1,{second}:2"] == "class 1, class 2, in this order"
+    answer = f"128:1,{second}:2"
+    assert asked.value.options[answer] == "class 1, class 2, in this order"
     read = read_mask(path, classes=2, choices={"labels": answer}).labels
     assert np.bincount(read.ravel()).tolist() == np.bincount(np.digitize(labels, [1, 200]).ravel()).tolist()
     with pytest.raises(Question) as asked:
         read_mask(path, classes=1)
     assert answer not in asked.value.options  # there are not so many classes
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
+def test_an_image_in_the_place_of_a_mask_is_called_that(tmp_path, dtype):
+    """Nobody is asked what each of its greys means, nor told to make whole numbers of them."""
+    greys = np.linspace(0, 200 if dtype == np.uint8 else 900, np.prod(SHAPE)).reshape(SHAPE).astype(dtype)
+    says = problem(read_mask, save(tmp_path / "flair.nii.gz", greys), classes=2)
+    assert "different numbers, as an image does" in says
 
 
 def test_not_annotated_is_no_class(tmp_path):

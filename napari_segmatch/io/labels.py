@@ -17,6 +17,7 @@ IGNORE = "ignore"
 
 _WHOLE = 1e-3  # how far a label stored as a float may be from a whole number
 _SHOWN = 8  # labels that a sentence lists
+_MANY = 100  # different numbers that no mask has
 
 
 def labels_of(source: Source, values: np.ndarray, choices: Choices) -> np.ndarray:
@@ -27,6 +28,7 @@ def labels_of(source: Source, values: np.ndarray, choices: Choices) -> np.ndarra
         meaning = {"255": "not annotated", "0": "background"}
         values = np.where(values < 0, int(ask(choices, "negative", f"{name} holds label {low}", meaning)), values)
     if (high := values.max()) > NOT_ANNOTATED:
+        _refuse_image(name, values)
         raise ImportProblem(
             f"{name} holds label {high}; labels go from 0 to 254, or 255 for not annotated: renumber it, or choose "
             f"labels={high}:1."
@@ -71,6 +73,7 @@ def check_classes(labels: np.ndarray, classes: int, choices: Choices, name: str)
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
     unknown = present[(present > classes) & (present != NOT_ANNOTATED)].tolist()
     if unknown:
+        _refuse_image(name, present)
         found = f"label{'s' * (len(unknown) > 1)} {', '.join(map(str, unknown[:_SHOWN]))}"
         sentence = f"{name} holds {found}, the classes end at {classes}"
         if NOT_ANNOTATED in present:
@@ -132,7 +135,14 @@ def whole_numbers(source: Source, choices: Choices) -> np.ndarray:
         options = {"0.5": "what is at least 0.5 becomes label 1"}
         threshold = float(ask(choices, "threshold", sentence, options, _is_share))
         return (values >= threshold).astype(np.uint8)
+    _refuse_image(name, values)
     raise ImportProblem(f"{name} holds {values[wrong][0]:.4g}, no whole number: save it as integers without scaling.")
+
+
+def _refuse_image(name: str, values: np.ndarray) -> None:
+    """Say that an image was given as a mask, rather than ask what each of its greys means."""
+    if (found := len(np.unique(values))) > _MANY:
+        raise ImportProblem(f"{name} holds {found} different numbers, as an image does: give a mask of whole labels.")
 
 
 def _is_share(answer: str) -> bool:
