@@ -332,9 +332,19 @@ def test_labels_that_are_spread_over_the_greys_can_be_the_classes_in_their_order
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.float32])
 def test_an_image_in_the_place_of_a_mask_is_called_that(tmp_path, dtype):
     """Nobody is asked what each of its greys means, nor told to make whole numbers of them."""
-    greys = np.linspace(0, 200 if dtype == np.uint8 else 900, np.prod(SHAPE)).reshape(SHAPE).astype(dtype)
+    greys = np.random.default_rng(0).uniform(0, 200 if dtype == np.uint8 else 900, SHAPE).astype(dtype)
     says = problem(read_mask, save(tmp_path / "flair.nii.gz", greys), classes=2)
     assert "different numbers, as an image does" in says
+
+
+@pytest.mark.parametrize(("step", "problem"), [(1, Question), (20, ImportProblem)])
+def test_an_atlas_of_many_labels_is_not_taken_for_an_image(tmp_path, step, problem):
+    """FreeSurfer's have more than a hundred, some of them above 255; which of them are classes is a fair question."""
+    atlas = np.arange(216, dtype=np.int16).reshape(6, 6, 6).repeat(4, 0).repeat(4, 1).repeat(4, 2) * step
+    path = save(tmp_path / "aparc+aseg.nii.gz", atlas)
+    with pytest.raises(problem, match=f"holds label.*{215 * step if step > 1 else 2}"):
+        read_mask(path, classes=1)
+
 
 
 def test_not_annotated_is_no_class(tmp_path):

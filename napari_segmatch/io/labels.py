@@ -17,7 +17,7 @@ IGNORE = "ignore"
 
 _WHOLE = 1e-3  # how far a label stored as a float may be from a whole number
 _SHOWN = 8  # labels that a sentence lists
-_MANY = 100  # different numbers that no mask has
+_MANY = 100  # different numbers of which it is asked whether they are an image's
 
 
 def labels_of(source: Source, values: np.ndarray, choices: Choices) -> np.ndarray:
@@ -73,7 +73,7 @@ def check_classes(labels: np.ndarray, classes: int, choices: Choices, name: str)
     present = np.flatnonzero(np.bincount(labels.ravel(), minlength=256))
     unknown = present[(present > classes) & (present != NOT_ANNOTATED)].tolist()
     if unknown:
-        _refuse_image(name, present)
+        _refuse_image(name, labels)
         found = f"label{'s' * (len(unknown) > 1)} {', '.join(map(str, unknown[:_SHOWN]))}"
         sentence = f"{name} holds {found}, the classes end at {classes}"
         if NOT_ANNOTATED in present:
@@ -140,8 +140,12 @@ def whole_numbers(source: Source, choices: Choices) -> np.ndarray:
 
 
 def _refuse_image(name: str, values: np.ndarray) -> None:
-    """Say that an image was given as a mask, rather than ask what each of its greys means."""
-    if (found := len(np.unique(values))) > _MANY:
+    """Say that an image was given as a mask, rather than ask what each of its greys means.
+
+    An atlas may have as many labels, but most of its voxels have that of the one beside them.
+    """
+    there, alike = values[..., 1:] != 0, values[..., 1:] == values[..., :-1]
+    if (found := len(np.unique(values))) > _MANY and alike[there].mean() < 0.5:
         raise ImportProblem(f"{name} holds {found} different numbers, as an image does: give a mask of whole labels.")
 
 
