@@ -18,6 +18,7 @@ from napari_segmatch.engine.checkpoint import save_checkpoint
 from napari_segmatch.engine.data import ResidentPool
 from napari_segmatch.engine.learner import Learner
 from napari_segmatch.engine.losses import one_hot
+from napari_segmatch.engine.prepare import to_network
 from napari_segmatch.engine.trainer import train
 from napari_segmatch.errors import ConfigError
 from napari_segmatch.events import Evaluated, Noted, Step
@@ -73,6 +74,20 @@ class TwoWays:
 
     def mask(self, case):
         return self._cases[case][2]
+
+
+@pytest.mark.parametrize("axis", [1, 2])
+def test_a_side_that_cannot_be_padded_evenly_is_padded_alike_whichever_way_it_is_stored(axis):
+    """22 voxels beside 30 become 35 of 48 pixels: the odd one of the other 13 was before the case or behind it."""
+    shape = (4, *((22, 30) if axis == 1 else (30, 22)))
+    grid = Geometry(shape, geometry().affine)
+    pixels = np.random.default_rng(0).normal(size=shape).astype(np.float32) + 9
+    other, stored = turned(pixels, grid, [axis])
+    slices, frame = to_network(pixels[None], 48, grid, "LPS")
+    theirs, turned_frame = to_network(other[None], 48, stored, "LPS")
+    torch.testing.assert_close(theirs, slices, atol=1e-4, rtol=1e-4)
+    seen = one_hot((slices[:, 0] > 0).byte(), 2)
+    assert torch.equal(turned_frame.restore(seen).flip(axis), frame.restore(seen))
 
 
 @pytest.mark.parametrize("way", DIRECTIONS)

@@ -346,7 +346,6 @@ def test_an_atlas_of_many_labels_is_not_taken_for_an_image(tmp_path, step, probl
         read_mask(path, classes=1)
 
 
-
 def test_not_annotated_is_no_class(tmp_path):
     """255 is allowed whatever the number of classes."""
     labels = np.full(SHAPE, 255, np.uint8)

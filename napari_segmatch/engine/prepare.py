@@ -58,12 +58,12 @@ class Frame:
         """Bring float slices (n, c, height, width) into the frame, (n, c, size, size)."""
         cut = slices[..., self.top : self.bottom, self.left : self.right]
         small = F.interpolate(cut, self._inner, mode="bilinear", antialias=True, align_corners=False)
-        return self._turn(F.pad(small, self._padding, value=fill))
+        return F.pad(self._turn(small), self._padding, value=fill)
 
-    def _turn(self, squares: Tensor) -> Tensor:
-        """Turn squares (..., size, size) as the network sees them, or back."""
+    def _turn(self, slices: Tensor) -> Tensor:
+        """Turn slices (..., h, w) as the network sees them, or back."""
         within = [axis - 3 for axis in self.turned if axis]
-        return squares.flip(within) if within else squares
+        return slices.flip(within) if within else slices
 
     def shrink_labels(self, labels: Tensor, classes: int) -> Tensor:
         """Bring labels (n, height, width) uint8 into the frame; each pixel gets the label that covers most of it.
@@ -98,7 +98,7 @@ class Frame:
         Channel 0 is the background; outside of the frame there is nothing else.
         """
         left, right, top, bottom = self._padding
-        shown = self._turn(probabilities)[:, 1:, top : self.size - bottom, left : self.size - right]
+        shown = self._turn(probabilities[:, 1:, top : self.size - bottom, left : self.size - right])
         grown = F.interpolate(
             shown, (self.bottom - self.top, self.right - self.left), mode="bilinear", align_corners=False
         )
