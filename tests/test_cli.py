@@ -189,6 +189,17 @@ def test_a_run_that_waits_elsewhere_is_not_resumed_from_the_shell(world, tmp_pat
         assert opened.run().wish() == "pause"
 
 
+def test_a_second_run_of_a_project_says_that_it_is_not_alone(world, tmp_path):
+    """Several seeds side by side may be wanted; a run that somebody forgot about is not."""
+    shutil.copytree(world, tmp_path / "w")
+    with Project.open(tmp_path / "w" / "project") as opened, opened.run().lock():
+        opened.set_run_state(opened.run().id, "running")
+        second = segmatch("train", opened.path, "--preset", "quick", "--steps", 2, "--size", 32)
+    assert second.returncode == 0, second.stderr
+    assert "Run 1 is training as well: both share this computer." in second.stdout
+    assert "as well" not in segmatch("train", opened.path, "--preset", "quick", "--steps", 2, "--size", 32).stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [

@@ -80,6 +80,9 @@ def _follow(project: Path, run: Run, *, resume: bool, quiet: bool, courteous: bo
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda *_: run.ask("stop"))
+    with Project.look_at(project) as opened:
+        if live := opened.live_run(besides=run):
+            say(f"Run {live} is training as well: both share this computer.")
     progress, event = Progress(quiet), None
     for event in training(project, run.id, resume=resume, courteous=courteous):
         progress.show(event)
