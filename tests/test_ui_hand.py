@@ -1,5 +1,7 @@
 """Mouse and keys wherever the focus is: the tool that the panel names is in the hand, and no key goes astray."""
 
+import threading
+
 import numpy as np
 import pytest
 from helpers import small_project
@@ -14,7 +16,7 @@ from napari_segmatch.project import Project, journal
 
 pytest.importorskip("napari")
 
-Key, Right = Qt.Key, Qt.MouseButton.RightButton
+Key, Left, Right = Qt.Key, Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 
 
 def press(dock, key, modifier=Qt.KeyboardModifier.NoModifier):
@@ -36,6 +38,20 @@ def encircle(dock):
         QTest.mouseMove(canvas, centre + QPoint(8 * step, 0))
         QTest.qWait(20)
     assert dock.desk.layers.stroke_goes_on
+    return int((dock.desk.labels == 1).sum())
+
+
+def drag(dock, *, press):
+    """Paint with the left button, which stays down; returns what is painted."""
+    canvas = dock.window().findChild(QOpenGLWidget)
+    centre = canvas.rect().center()
+    if press:
+        dock.desk.layers.set_mode("paint")
+        QTest.mouseMove(canvas, centre)
+        QTest.mousePress(canvas, Left, pos=centre)
+    for step in range(1, 6):
+        QTest.mouseMove(canvas, centre + QPoint((8 if press else -8) * step, 0))
+        QTest.qWait(20)
     return int((dock.desk.labels == 1).sum())
 
 
@@ -150,6 +166,42 @@ def test_what_napari_takes_back_of_a_stroke_is_offered_to_nobody(on_case, settle
     with Project.open(project) as opened:
         Keeper(opened, crashed=False).close()
         assert not opened.asides()
+
+
+# what goes on while a button is down ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("where", ["next case", "next slice", "case that arrives"])
+def test_a_stroke_whose_button_is_down_never_goes_on_elsewhere(on_case, settle, monkeypatch, where):
+    """Its later part was painted into another patient's mask."""
+    dock, session, case = on_case, on_case.session, on_case.desk.case_id
+    read, go = session.project.mask, threading.Event()
+    monkeypatch.setattr(session.project, "mask", lambda case: (go.wait(60), read(case))[1])
+    if where == "case that arrives":
+        dock.annotate_case("case-04")
+    painted = drag(dock, press=True)
+    assert painted and dock.desk.dirty and dock.desk.case_id == case
+    if where != "case that arrives":
+        press(dock, Key.Key_J if where == "next case" else Key.Key_Right)
+    go.set()
+    settle(dock, lambda: where == "next slice" or dock.desk.case_id == "case-04")
+    assert drag(dock, press=False) == (painted if where == "next slice" else 0)
+    QTest.mouseRelease(dock.window().findChild(QOpenGLWidget), Left)
+    settle(dock, lambda: not session.is_saving and not dock.desk.dirty)
+    assert (session.mask(case) == 1).sum() == painted
+    assert where == "next slice" or not (session.mask("case-04") == 1).any()
+
+
+def test_saving_in_time_does_not_break_a_stroke_in_two(on_case, settle):
+    dock = on_case
+    dock.desk.write({dock.desk.z + 1: np.zeros(dock.desk.labels.shape[1:], np.uint8)})
+    assert drag(dock, press=True)
+    QTest.qWait(1500)
+    assert drag(dock, press=False)
+    QTest.mouseRelease(dock.window().findChild(QOpenGLWidget), Left)
+    settle(dock, lambda: not dock.desk.dirty)
+    press(dock, Key.Key_Z, Qt.KeyboardModifier.ControlModifier)
+    assert not (dock.desk.labels == 1).any()
 
 
 # the tool in the hand ------------------------------------------------------------------------------------

@@ -109,6 +109,7 @@ class Desk(Editing):
             return
         z, then, _ = self._then
         self.stay()
+        self._note_strokes()
         self._changed(self.strokes.note())  # somebody may have gone on painting while this one was read
         self.save()
         self.case_id, self.flip = case, Flip.of(volume.geometry)

@@ -58,7 +58,7 @@ class Editing(QObject):
         self._timer.timeout.connect(self._save_in_time)
         self._heard: list[Any] = []
         self._soon = QTimer(self, singleShot=True, interval=0)
-        self._soon.timeout.connect(self._note_strokes)
+        self._soon.timeout.connect(self._note_heard)
         self._looks = 0
         self._look_timer = QTimer(self, interval=LOOK_MS)
         self._look_timer.timeout.connect(self._look)
@@ -136,8 +136,13 @@ class Editing(QObject):
         return None if slices is None else [self.from_shown(z) for z in slices if 0 <= z < self.count]
 
     def _note_strokes(self) -> None:
+        """End the stroke that is under way, if one is, and take note of all that was drawn."""
         self.layers.end_stroke()
         self._stroke_is_over()
+        self._note_heard()
+
+    def _note_heard(self) -> None:
+        """Take note of strokes that are over; on a busy machine the next one may have begun."""
         heard, self._heard = self._heard, []
         for slices in heard:
             if self.lock and not self.lifted and self.strokes.protect(slices, self.layers.chosen_class):

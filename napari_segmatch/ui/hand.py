@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Labels, Layer
 from psygnal import Signal
 
-from .layer_settings import encircling, end_encircling, is_in, polygon_begun
+from .layer_settings import dragging, encircling, end_dragging, end_encircling, is_in, polygon_begun
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer
@@ -72,12 +72,13 @@ class Hand:
 
     @property
     def stroke_goes_on(self) -> bool:
-        """Whether the mouse paints without a button."""
-        return self.mask is not None and encircling(self.mask) is not None
+        """Whether a stroke is under way: its button is down, or the mouse paints without one."""
+        return self.mask is not None and (dragging(self.mask) or encircling(self.mask) is not None)
 
     def end_stroke(self) -> None:
         """End such a stroke: what comes next happens to what it has painted so far."""
         if self.mask is not None:
+            end_dragging(self.mask)
             end_encircling(self.mask)
 
     def call_brush_back(self) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
+from napari.utils.interactions import mouse_release_callbacks
 from qtpy.QtCore import QTimer
 
 from ..types import NOT_ANNOTATED
@@ -130,6 +132,17 @@ def end_encircling(layer: Labels) -> None:
     if stroke is not None:
         stroke.active = False
         layer._commit_stroke()
+
+
+def dragging(layer: Labels) -> bool:
+    """Whether a stroke is under way whose mouse button is still down."""
+    return bool(getattr(layer, "_mouse_drag_gen", {}))
+
+
+def end_dragging(layer: Labels) -> None:
+    """Let go of the mouse button, as far as napari knows: it would go on painting on whatever lies there next."""
+    if dragging(layer):
+        mouse_release_callbacks(layer, SimpleNamespace(type="mouse_release"))
 
 
 def polygon_begun(layer: Labels) -> bool:
