@@ -180,18 +180,21 @@ def test_resumed_run_still_draws_corrections_first(project, tmp_path):
     assert torch.equal(*weights)
 
 
-def test_what_was_labelled_while_a_run_stood_still_is_drawn_first(project):
+def test_what_was_drawn_while_a_run_stood_still_comes_first(project):
     """Before what waited in line when it stopped; a case that has gone since is left out of the line."""
     pool = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
     pool.update()
     memory = pool.memory()
     assert memory["fresh"] == []
     memory["fresh"] = [["b", 2], ["gone", 1], ["a", 3]]
-    project.save_slices("c", {1: np.ones(SHAPE[1:], np.uint8)}, done=[1])
-    again = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
-    again.update()
-    again.recall(json.loads(json.dumps(memory)))
-    assert again.memory()["fresh"] == [["c", 1], ["b", 2], ["a", 3]]
+    redrawn = project.mask("b")[3] != 1
+    for case, z, labels in (("c", 1, np.ones(SHAPE[1:])), ("b", 3, redrawn), ("a", 1, project.mask("a")[1])):
+        project.save_slices(case, {z: labels.astype(np.uint8)}, done=[z])
+    for older, first in (((), [["b", 3], ["c", 1]]), (("drawn",), [["c", 1]])):
+        again = ResidentPool(ProjectPool(project), 32, torch.device("cpu"))
+        again.update()
+        again.recall({key: value for key, value in json.loads(json.dumps(memory)).items() if key not in older})
+        assert again.memory()["fresh"] == [*first, ["b", 2], ["a", 3]]
 
 
 def test_closing_the_generator_writes_a_checkpoint(project, tmp_path):

@@ -155,19 +155,29 @@ class ResidentPool:
     def memory(self) -> dict[str, list[Any]]:
         """Return what a resumed run has to know, as JSON can hold it.
 
-        The slices first in line, those labelled, and the cases in the order in which they were read.
+        The slices first in line, those labelled and how they were drawn, and the cases in the order in which they were
+        read.
         """
+        drawn = self._drawn()
         return {
             "read": list(self._first),
             "fresh": [[self.regions[row].case, self.regions[row].z] for row in self.turns.first],
-            "labelled": [[self.regions[row].case, self.regions[row].z] for row in self.labelled.tolist()],
+            "labelled": [[place.case, place.z] for place in drawn],
+            "drawn": list(drawn.values()),
         }
 
+    def _drawn(self) -> dict[Region, int]:
+        """Return the labelled slices, and for each a number that is another one once it has been redrawn."""
+        places = [self.regions[row] for row in self.labelled.tolist()]
+        return dict(zip(places, self._labels.checksums(places), strict=True))
+
     def recall(self, memory: Mapping[str, Sequence[Any]]) -> None:
-        """Go on where a run stood: its line of fresh slices, and before it what was labelled since."""
+        """Go on where a run stood: its line of fresh slices, and before it what was labelled or redrawn since."""
         fresh, known = ([Region(case, z) for case, z in memory[key]] for key in ("fresh", "labelled"))
-        since = {self.regions[row] for row in self.labelled.tolist()} - set(known)
-        self.turns.queue(self.row(region) for region in (*sorted(since), *fresh) if region.case in self._first)
+        now, then = self._drawn(), memory.get("drawn")  # which earlier versions did not note
+        before = {place: now.get(place) for place in known} if then is None else dict(zip(known, then, strict=True))
+        since = [place for place, drawn in now.items() if before.get(place) != drawn]
+        self.turns.queue(self.row(region) for region in (*since, *fresh) if region.case in self._first)
 
     def row(self, region: Region) -> int:
         return self._first[region.case] + region.z
