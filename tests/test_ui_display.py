@@ -27,20 +27,21 @@ from napari_segmatch.ranking import (
     threshold,
 )
 from napari_segmatch.session import History
-from napari_segmatch.types import Case, Geometry, Proposal, Region, Volume
+from napari_segmatch.types import MAX_CLASSES, Case, Geometry, Proposal, Region, Volume
 from napari_segmatch.ui.adding import chosen, from_files, held_out
 from napari_segmatch.ui.cases_model import elision
 from napari_segmatch.ui.config_form import ConfigForm
 from napari_segmatch.ui.contact_sheet import UNPROVEN, ContactSheet
 from napari_segmatch.ui.diagnosis import diagnose
 from napari_segmatch.ui.display import Flip, edge_letters, window
+from napari_segmatch.ui.palette import CLASS_COLOURS, FURTHER_COLOURS, palette
 from napari_segmatch.ui.planes import _write
 from napari_segmatch.ui.queue import QueueModel
 from napari_segmatch.ui.scoreboard import seen_sentence
 from napari_segmatch.ui.shapes import SHAPES, reshape, smooth, without_islands
 from napari_segmatch.ui.slices import between, fill_gaps, painted, worth_a_look
 from napari_segmatch.ui.strokes import Strokes, touched
-from napari_segmatch.ui.style import GOOD, LATER, palette
+from napari_segmatch.ui.style import GOOD, LATER
 from napari_segmatch.ui.suggest import features, next_case
 from napari_segmatch.ui.thumbnails import _make, _picture_of
 
@@ -469,8 +470,25 @@ def test_no_colour_stands_for_two_things():
         mask, proposal = palette(("a", "b", "c"), own)
         assert len({colour.lower() for colour in (*mask, *proposal)}) == 6
         assert all(mask["abc".index(name)] == colour for name, colour in own.items())
-    many = palette(tuple("abcdefghij"), {})
-    assert all(mine.lower() != theirs for mine, theirs in zip(*many, strict=True))
+
+
+@pytest.mark.parametrize("n", [4, 7, 8, 14, 25, 26, 49, 50])
+def test_each_of_many_classes_has_a_colour_of_its_own(n):
+    """Two organs of one colour beside each other cannot be told apart; the first seven suit a colour-blind eye."""
+    names = tuple(f"organ {i}" for i in range(n))
+    mask, proposal = palette(names, {})
+    assert mask[:7] == CLASS_COLOURS[:n] and len(set(mask)) == len(set(proposal)) == n
+    assert all(mine != theirs for mine, theirs in zip(mask, proposal, strict=True))
+    assert n > 25 or not {*mask} & {*proposal}
+    mask, proposal = palette(names, {"organ 2": mask[-1].upper()})
+    assert mask[2] == mask[2].upper() and len({colour.lower() for colour in mask}) == len(set(proposal)) == n
+
+
+def test_no_two_colours_of_classes_look_alike():
+    """Red, green and blue of any two of the first 14 differ by 60 of 255 in sum at least, and of all 50 by 30."""
+    every = np.array([QColor(name).getRgb()[:3] for name in CLASS_COLOURS + FURTHER_COLOURS])
+    apart = np.abs(every[:, None] - every[None]).sum(2) + 1000 * np.eye(len(every), dtype=int)
+    assert len(every) == MAX_CLASSES and apart.min() >= 30 and apart[:14, :14].min() >= 60
 
 
 def test_long_names_lose_what_they_have_in_common():

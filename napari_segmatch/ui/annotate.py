@@ -17,9 +17,10 @@ from .filling import Filling
 from .keys import ANNOTATE, shown
 from .names import NameBox
 from .overlays import Overlays
+from .palette import palette
 from .slices import advice, without, worth_a_look
 from .strip import Cell, SliceStrip
-from .style import GOOD, LATER, OWN, UNSURE, Page, button, holder, palette, row, text
+from .style import GOOD, LATER, OWN, UNSURE, Page, button, holder, row, text
 from .suggest import Suggester
 from .toolbox import Toolbox
 
@@ -57,8 +58,7 @@ class AnnotatePanel(Page):
             "previous": lambda: self.go(-1), "worth_a_look": self.worth_a_look,
             "sequence": self.next_sequence, "peek": desk.layers.peek, "outline": self.toggle_outline,
             "interpolate": self.filling.interpolate, "undo": desk.undo, "redo": desk.redo, "suggest": self.suggest,
-            "planes": overlays.planes.toggle, "anywhere": self.anywhere,
-            "segment": self.asking.ask,
+            "planes": overlays.planes.toggle, "anywhere": self.anywhere, "segment": self.asking.ask,
         }  # fmt: skip
         self.link(
             (session.project_changed, self._project_changed),

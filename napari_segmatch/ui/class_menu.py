@@ -20,7 +20,8 @@ from qtpy.QtWidgets import (
 from ..session import Session
 from ..texts import count
 from .desk import Desk
-from .style import column, palette, text
+from .palette import palette
+from .style import column, text
 
 
 class ClassMenu:

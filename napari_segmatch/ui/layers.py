@@ -26,8 +26,8 @@ from .layer_settings import (
     rescale,
     unbox_brush,
 )
+from .palette import palette
 from .pictures import Pictures
-from .style import palette
 
 if TYPE_CHECKING:
     from napari.viewer import Viewer

@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy
 
 from ..session import Session
-from .style import palette
+from .palette import palette
 
 _MOST = 12
 

@@ -11,7 +11,8 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QWidget
 
 from ..session import History
-from .style import CLASS_COLOURS, colours, column, text
+from .palette import CLASS_COLOURS
+from .style import colours, column, text
 
 _POINTS = 600
 _WIDTH = 2

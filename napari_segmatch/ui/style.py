@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from napari.utils.theme import get_theme
@@ -27,27 +26,6 @@ from qtpy.QtWidgets import (
 )
 
 from .links import Links, Pair
-
-CLASS_COLOURS = ("#e69f00", "#56b4e9", "#009e73", "#f0e442", "#0072b2", "#d55e00", "#cc79a7")
-"""Okabe and Ito's palette: told apart with any common kind of colour blindness."""
-
-PROPOSAL_COLOURS = ("#56b4e9", "#e69f00", "#cc79a7", "#0072b2", "#f0e442", "#009e73", "#d55e00")
-"""Another order of the same, so that a proposal never looks like your mask."""
-
-
-def palette(classes: Sequence[str], own: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the colour of each class on your mask and on a proposal, never the same; ``own`` colours come first."""
-    taken = {colour.lower() for colour in own.values()}
-    free = (colour for colour in CLASS_COLOURS if colour not in taken)
-    spare = itertools.cycle(CLASS_COLOURS)  # more classes than colours: they start again
-    mask = tuple(own[name] if name in own else next(free, None) or next(spare) for name in classes)
-    taken = {colour.lower() for colour in mask}
-    free = (colour for colour in PROPOSAL_COLOURS if colour not in taken)
-    spare = itertools.cycle(PROPOSAL_COLOURS)
-    proposal = (next(free, None) or next(spare) for _ in mask)
-    pairs = zip(mask, proposal, strict=True)
-    return mask, tuple(there if there != here.lower() else "#ffffff" for here, there in pairs)
-
 
 GOOD, BAD, OWN, LATER, UNSURE = "#009e73", "#d55e00", "#0072b2", "#8a8f98", "#e69f00"
 """Accepted, rejected, corrected, deferred, not sure."""

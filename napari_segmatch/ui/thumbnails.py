@@ -18,7 +18,7 @@ from ..session import Session
 from ..types import NOT_ANNOTATED, Case, Proposal
 from .display import Flip, window
 from .links import Links
-from .style import palette
+from .palette import palette
 
 SIDE = 54
 """Pixels of a thumbnail in a list."""

@@ -17,8 +17,9 @@ from .desk import Desk
 from .diagnosis import diagnose
 from .estimate import sentence
 from .notice import tell_desktop
+from .palette import palette
 from .plots import RunPlots
-from .style import Fold, Page, button, column, duration, holder, palette, row, text
+from .style import Fold, Page, button, column, duration, holder, row, text
 from .thumbnails import Thumbnails
 from .train_runs import RunList
 from .watched import WatchedSlices
