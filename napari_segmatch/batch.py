@@ -20,7 +20,7 @@ from .io import Choices, FoundCase, encode_labels, read_apart, read_sequences, w
 from .project import Project, ProjectPool, Run
 from .project.checks import both_places, check_target
 from .project.objects import ObjectStore
-from .texts import csv_text
+from .texts import count, csv_text
 from .types import NOT_ANNOTATED, Case, Geometry, Volume
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def predict_cases(
     parts
         As the setting of that name; None takes the run's own.
     tell
-        Is given a sentence if the verdicts that are written mean nothing.
+        Is given a sentence on which run and step segment, and one if the verdicts that are written mean nothing.
 
     Yields
     ------
@@ -65,10 +65,12 @@ def predict_cases(
     from .engine.predict import predict_slices, scores_rows
 
     with Project.look_at(project_path) as project:
-        loaded = load_run(project, trained_run(project, run_id), device, checkpoint)
+        run = trained_run(project, run_id)
+        loaded = load_run(project, run, device, checkpoint)
         single = _in_one_part(project, loaded, parts)
         jobs = _reading_jobs(project, found, loaded.sequences, choices or {})
         _refuse_overwriting(out, [name for name, _ in jobs], project, found)
+        tell(f"Segmenting {count(len(jobs), 'case')} with run {run.id}, step {loaded.learner.step}.")
         if not can_tell(loaded.learner.selector):
             tell(UNPROVEN)
         header = ("case", "slice", "z", "score", "verdict", *(f"{name}_score" for name in loaded.classes), "left_out")

@@ -142,11 +142,11 @@ def test_a_training_that_stops_says_how_it_goes_on(tmp_path, monkeypatch, capsys
 
 @pytest.mark.parametrize("proven", [True, False])
 def test_predict_says_so_only_of_verdicts_that_mean_nothing(world, tmp_path, monkeypatch, proven):
-    """Before the first mask is written, and once."""
+    """Before the first mask is written, and once; which weights segment is said first."""
     monkeypatch.setattr("napari_segmatch.engine.judge.can_tell", lambda selector: proven)
     told = []
     for _ in predict_cases(world / "project", None, tmp_path / "out", tell=told.append):
-        assert told == ([] if proven else [UNPROVEN])
+        assert told == ["Segmenting 2 cases with run 1, step 12.", *([] if proven else [UNPROVEN])]
     assert len([*(tmp_path / "out").glob("*.nii.gz")]) > 1
 
 
@@ -759,7 +759,8 @@ def test_verbs_say_what_they_did_and_what_comes_next(world, tmp_path):
     trained = segmatch("train", project, "--steps", 3, *SMALL).stdout
     assert trained.endswith(f"Next: segmatch review {project} --undecided\n")
     predicted = segmatch("predict", project, "--out", tmp_path / "out").stdout
-    assert predicted.splitlines() == [UNPROVEN, f"Masks of 3 cases and scores.csv are in {tmp_path / 'out'}."]
+    first, last = "Segmenting 3 cases with run 1, step 3.", f"Masks of 3 cases and scores.csv are in {tmp_path / 'out'}."
+    assert predicted.splitlines() == [first, UNPROVEN, last]
     changed = segmatch("classes", project, "--add", "edema", "--done", "reopen").stdout
     assert "Next: finish the slices that are open again, then train anew." in changed
 
