@@ -343,6 +343,29 @@ def test_what_stands_in_the_way_of_a_correction_is_said_only_while_it_does(dock,
     assert not dock.status._message.text()
 
 
+def test_enter_in_a_folder_s_field_does_what_its_form_is_for(dock, project, tmp_path, settle):
+    """It creates, finds and exports. What was found is looked at before it is added: a second Enter finds anew."""
+    session, made, out = dock.session, tmp_path / "new", tmp_path / "out"
+
+    def enter(tab, field, words):
+        dock.show_tab(tab)
+        field.setText(words)
+        field.setFocus()
+        press(dock, Key.Key_Return)
+
+    enter("Cases", dock.cases.path, str(made))
+    assert session.project.path == made
+    enter("Export", dock.export.folder, str(out))
+    assert not session._jobs.pending("export"), "there is nothing to export yet"
+    form = dock.cases.form
+    enter("Cases", form.folder, str(project / "images"))
+    press(dock, Key.Key_Return)
+    assert len(form.found) == 4 and not session.adding
+    session.open_project(project)
+    enter("Export", dock.export.folder, str(out))
+    settle(dock, lambda: (out / "slices.csv").exists() and not session._jobs.pending("export"))
+
+
 # adding --------------------------------------------------------------------------------------------------
 
 

@@ -155,8 +155,8 @@ class AddForm(QWidget):
         files = button("Add files …", "Add single image files", self._files)
         self.setLayout(column(row(self.folder, browse), self._form, row(find, files), self._preview, self._add))
         self.which.currentTextChanged.connect(self._which_changed)
-        for control in (self.folder, self.mask):
-            control.textChanged.connect(self._forget)
+        for edit in (self.folder, self.mask):
+            self._follow(edit)
         self._which_changed()
 
     def show_sequences(self, sequences: Sequence[str]) -> None:
@@ -169,7 +169,7 @@ class AddForm(QWidget):
         self._patterns = {}
         for name in sequences:
             edit = _edit(f"{{case}}/{name}.nii.gz", f"Where {name} lies; {_PATTERN}")
-            edit.textChanged.connect(self._forget)
+            self._follow(edit)
             self._patterns[name] = edit
             self._form.addRow(name, edit)
         self._form.addRow("masks", self.mask)
@@ -178,6 +178,11 @@ class AddForm(QWidget):
         self._form.addRow("which", self.named)
         self._form.addRow("validation", self.hold)
         self._which_changed()
+
+    def _follow(self, edit: QLineEdit) -> None:
+        """Enter finds, and adds nothing: what was found is to be looked at first."""
+        edit.textChanged.connect(self._forget)
+        edit.returnPressed.connect(self.find)
 
     def _lasting(self) -> tuple[QWidget, ...]:
         return (self.mask, self.which, self.first, self.named, self.hold)

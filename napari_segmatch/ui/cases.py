@@ -94,6 +94,8 @@ class CasesPanel(Page):
         self.sequences = QLineEdit("flair")
         self.sequences.setToolTip("The MRI sequences of each case, with commas between: flair, t1, t2")
         self.create_button = button("Create project", "Make the project in that folder", self._create, "primary")
+        for edit in (self.path, self.classes, self.sequences):
+            edit.returnPressed.connect(self.create_button.click)
         browse = button("Browse …", "Choose a folder", self._browse)
         form = QFormLayout()
         form.setContentsMargins(0, 0, 0, 0)

@@ -50,6 +50,7 @@ class ExportPanel(Page):
         self.formats.addItems(FORMATS.values())
         self.formats.setToolTip("DICOM segmentations need cases that came as DICOM")
         self.button = button("Export", "Write the files", self.export, "primary")
+        self.folder.returnPressed.connect(self.button.click)
         self._next = text("", "hint")
         self._said = text("", "section")
         self.list = QListWidget()
