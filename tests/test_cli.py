@@ -759,8 +759,8 @@ def test_verbs_say_what_they_did_and_what_comes_next(world, tmp_path):
     trained = segmatch("train", project, "--steps", 3, *SMALL).stdout
     assert trained.endswith(f"Next: segmatch review {project} --undecided\n")
     predicted = segmatch("predict", project, "--out", tmp_path / "out").stdout
-    first, last = "Segmenting 3 cases with run 1, step 3.", f"Masks of 3 cases and scores.csv are in {tmp_path / 'out'}."
-    assert predicted.splitlines() == [first, UNPROVEN, last]
+    told = [UNPROVEN, f"Masks of 3 cases and scores.csv are in {tmp_path / 'out'}."]
+    assert predicted.splitlines() == ["Segmenting 3 cases with run 1, step 3.", *told]
     changed = segmatch("classes", project, "--add", "edema", "--done", "reopen").stdout
     assert "Next: finish the slices that are open again, then train anew." in changed
 
