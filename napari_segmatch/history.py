@@ -64,8 +64,18 @@ class History:
             self.examinations.append(event)
         elif isinstance(event, Started):
             self.started = event
+            self._go_back_to(event.step)
         elif isinstance(event, PoolChanged):
             self.pool = event
+
+    def _go_back_to(self, step: int) -> None:
+        """Forget what a kill has undone: a run that is resumed takes the steps after its checkpoint anew.
+
+        Its examinations stay: proposals of those steps do, and were judged by what these had shown.
+        """
+        self.steps = [item for item in self.steps if item.step <= step]
+        self.evaluations = [item for item in self.evaluations if item.step <= step]
+        self.proposed = [item for item in self.proposed if item.step <= step]
 
 
 def sentence(event: TrainEvent) -> tuple[str, bool]:

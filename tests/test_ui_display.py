@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QLabel
 
 from napari_segmatch.config import configure
 from napari_segmatch.errors import ImportProblem
-from napari_segmatch.events import Examined, Finished, PoolChanged, Proposed, Step, Stopped
+from napari_segmatch.events import Evaluated, Examined, Finished, PoolChanged, Proposed, Started, Step, Stopped
 from napari_segmatch.history import sentence
 from napari_segmatch.ledger import Ledger
 from napari_segmatch.ranking import (
@@ -321,6 +321,23 @@ def test_what_the_discriminator_said_before_it_could_tell_is_known():
     told = [history.proven_at(step) for step in (50, 100, 199, 200, 299, 400)]
     assert told == [False, False, False, True, True, False]
     assert history.examined.step == 300
+
+
+def test_the_story_of_a_resumed_run_does_not_run_back():
+    """What a kill has undone is taken anew from the checkpoint on; what was examined stands for proposals of then."""
+    history = History(judged=True)
+    for last, begun in ((30, 0), (50, 20)):
+        history.add(Started(begun, "cpu", 1000, 16, 48, 1))
+        for step in range(begun + 1, last + 1):
+            history.add(Step(step, step / 50, 10, 1, 1, 1, None, 1))
+            if step % 10 == 0:
+                history.add(Evaluated(step, {"lesion": 0.8}, {"case-01": 0.8}))
+                history.add(Proposed(step, 1, 3, 4))
+                history.add(Examined(step, 40, 20, 0.7, 0.5, 0.6, True))
+    assert [item.step for item in history.steps] == [*range(1, 51)]
+    for looks in (history.evaluations, history.proposed):
+        assert [item.step for item in looks] == [*range(10, 60, 10)]
+    assert len(history.examinations) == 6 and history.proven_at(30)
 
 
 def test_how_often_spot_checks_were_overturned():
