@@ -315,6 +315,21 @@ def test_probabilities_become_labels_at_a_threshold(tmp_path):
     assert "threshold=0.5" in problem(read_mask, path, choices={"threshold": "7"})
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.uint16])
+@pytest.mark.parametrize("high", [0.004, 0.0004])
+def test_probabilities_that_leave_an_empty_mask_are_told(tmp_path, kind, high):
+    """It would teach that there is nothing; the answer was given for all cases, and perhaps for others."""
+    share = ramp() / ramp().max()
+    path = save(tmp_path / "p.nii", (share * high).astype(np.float32))
+    if kind is np.uint16:
+        save(path, np.round(share * 1000).astype(kind))
+        patched(path, 112, np.array([high / 1000, 0], "<f4").tobytes())
+    mask = read_mask(path, choices={"threshold": "0.5"})
+    assert not mask.labels.any() and mask.notes == (f"p.nii is an empty mask: its highest probability is {high}.",)
+    assert not read_mask(save(tmp_path / "zero.nii", np.zeros(SHAPE, np.float32))).notes
+    assert not read_mask(save(tmp_path / "some.nii", share), choices={"threshold": "0.5"}).notes
+
+
 def test_negative_and_unknown_labels_are_never_dropped(tmp_path):
     """They are mapped as somebody says."""
     path = save(tmp_path / "n.nii", ((ramp() % 3).astype(np.int16) - 1))

@@ -149,6 +149,12 @@ def _refuse_image(name: str, values: np.ndarray) -> None:
         raise ImportProblem(f"{name} holds {found} different numbers, as an image does: give a mask of whole labels.")
 
 
+def emptied(source: Source, values: np.ndarray) -> tuple[str, ...]:
+    """Say so if probabilities are all too small for a label: the mask is empty, and "nothing here" is a word too."""
+    high = 0.0 if values.any() else float(source.stored.max()) * source.slope + source.inter
+    return (f"{source.name} is an empty mask: its highest probability is {high:.2g}.",) if high > 0 else ()
+
+
 def _is_share(answer: str) -> bool:
     return bool(re.fullmatch(r"0?\.\d+|1(\.0*)?", answer)) and float(answer) > 0
 

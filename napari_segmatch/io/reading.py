@@ -15,7 +15,7 @@ from . import mgh, nifti, nrrd
 from .dicom_headers import is_dicom
 from .dicom_seg import is_segmentation, load_segmentation
 from .dicom_stack import load_dicom
-from .labels import by_name, check_classes, labels_of, whole_numbers
+from .labels import by_name, check_classes, emptied, labels_of, whole_numbers
 from .orientation import is_sheared, onto_grid
 from .source import Choices, FilePath, Source, ask, grey_values, guarded, one_frame
 
@@ -111,7 +111,8 @@ def _mask(path: Path, classes: Sequence[str], choices: Choices, grid: Geometry |
     source = one_frame(load_segmentation(path, grid) if is_segmentation(path) else load(path, choices), choices)
     values = whole_numbers(source, choices)
     choices, notes = by_name(source, values, classes, choices)
-    return Mask(source.permuted(labels_of(source, values, choices)), source.geometry, (*source.notes, *notes)), source
+    notes = (*source.notes, *emptied(source, values), *notes)
+    return Mask(source.permuted(labels_of(source, values, choices)), source.geometry, notes), source
 
 
 def load(path: Path, choices: Choices) -> Source:
