@@ -350,6 +350,13 @@ def test_what_is_no_volume_is_counted_with_the_reason():
         assert skipped[reason] > 0
 
 
+def test_contours_are_refused_with_what_to_turn_them_into():
+    """Pydicom's own structure set, as a mask and in a folder: clinics have most of their drawings as such."""
+    said = problem(read_mask, TEST_FILES / "rtstruct.dcm")
+    assert "holds contours (RTSTRUCT)" in said and "a DICOM segmentation or NIfTI" in said and "SlicerRT" in said
+    assert any(reason in said for reason in scan_dicom(TEST_FILES).skipped)
+
+
 @pytest.mark.skipif(DCM2NIIX is None, reason="dcm2niix is not installed")
 def test_a_real_series_agrees_with_dcm2niix(tmp_path):
     """Slices of a real MR and of a real CT series that pydicom brings along."""

@@ -202,6 +202,11 @@ def why_unusable(path: Path) -> str | None:
 
 
 def _unusable(data: Any) -> str | None:
+    if data.get("Modality") == "RTSTRUCT":
+        return (
+            "holds contours (RTSTRUCT), no voxels: turn it into a DICOM segmentation or NIfTI, as 3D Slicer does with "
+            "its extension SlicerRT"
+        )
     if "Rows" not in data or "Columns" not in data:
         return f"holds no image ({data.get('Modality') or 'no modality'})"
     if int(data.get("SamplesPerPixel") or 1) > 1:
