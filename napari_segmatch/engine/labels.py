@@ -50,7 +50,7 @@ class Labels:
 
     def checksums(self, regions: Sequence[Region]) -> list[int]:
         """Return a number for each slice, which is another one once it has been redrawn."""
-        return [zlib.crc32(self.of([place]).cpu().numpy()) for place in regions]
+        return [zlib.crc32(self.of([place]).cpu().numpy().tobytes()) for place in regions]
 
     def forget(self, case: str) -> None:
         """Have a case's mask read anew: it belongs to other images now."""
