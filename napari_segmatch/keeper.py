@@ -134,10 +134,10 @@ class Keeper:
 
     # the journal's thread --------------------------------------------------------------------------------
 
-    def stroke(self, case: str, slices: Mapping[int, np.ndarray]) -> None:
-        """Put slices on disk, if need be in the reserve's place."""
+    def stroke(self, case: str, slices: Mapping[int, np.ndarray], done: Collection[int] = ()) -> None:
+        """Put slices on disk, and which of them are done, if need be in the reserve's place."""
         try:
-            self._journal.stroke(case, slices)
+            self._journal.stroke(case, slices, done)
         except DiskProblem as error:
             self.trouble = str(error)
             if self._reserve.release():

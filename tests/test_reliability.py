@@ -29,7 +29,7 @@ from napari_segmatch.project.pool import ProjectPool
 from napari_segmatch.project.proposals import read_pseudo_mask
 from napari_segmatch.project.upkeep import collect_garbage, garbage, repair
 from napari_segmatch.session import Session
-from napari_segmatch.types import Region
+from napari_segmatch.types import NOT_ANNOTATED, Region
 
 
 @pytest.fixture
@@ -747,6 +747,24 @@ def test_recovery_can_be_interrupted_and_repeated(project):
     (file,) = journal.journals(project.path / "journal")
     assert [journal.recover(project, file) for _ in range(2)] == [(1, True), (0, True)]
     assert len(project.asides()) == 1
+
+
+def test_a_recovered_slice_is_done_if_that_was_its_last_word(project):
+    """Its drawing may be in the mask already; what is not done stays a draft, and nobody is asked twice."""
+    project.save_slices("c", {1: drawn(), 2: drawn()})
+    made = journal.Journal(project.path / "journal")
+    made.stroke("c", {1: drawn(), 2: drawn(), 3: drawn()}, done=[1, 2, 3])
+    made.stroke("c", {2: drawn()})
+    made.stroke("c", {0: drawn()})
+    made.close()
+    (file,) = journal.journals(project.path / "journal")
+    assert [journal.recover(project, file) for _ in range(2)] == [(1, True), (0, True)]
+    (aside,) = project.asides()
+    assert aside.slices == (0, 1, 3) and project.case("c").labelled == ()
+    project.take_aside(aside.version)
+    assert project.case("c").labelled == (1, 3)
+    assert [(labels == NOT_ANNOTATED).any() for labels in project.mask("c")] == [True, False, True, False]
+    assert journal.recover(project, file) == (0, True)
 
 
 def test_a_case_that_takes_no_strokes_keeps_nobody_from_those_of_another(session):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
-from napari_segmatch.errors import ImportProblem, ProjectError
+from napari_segmatch.errors import DiskProblem, ImportProblem, ProjectError
 from napari_segmatch.locks import WINDOW, FileLock
 from napari_segmatch.project import Project, journal
 from napari_segmatch.ranking import is_blind
@@ -47,7 +47,7 @@ def test_after_a_crash_the_strokes_are_offered_where_they_were_drawn(on_case, pr
     settle(dock, lambda: not dock.offers.isHidden())  # the case of that name was on the desk before, too
     settle(dock, lambda: dock.desk.case_id == "case-03" and dock.desk.z == 5)
     assert str(dock.desk.layers.mask.mode) == "paint"
-    assert dock.offers.sentence == "Not saved the last time, and found again: your strokes on slice 11 of case-03."
+    assert dock.offers.sentence == "Not saved the last time, and found again: your work on slice 11 of case-03."
     assert "crash" not in dock.offers.sentence
     assert not (dock.desk.labels[5] == 1).any(), "nothing is replaced silently"
     dock.offers.show_offer()
@@ -420,6 +420,37 @@ def test_what_was_to_be_saved_behind_a_refused_save_is_no_conflict(on_case, sett
     draw(9)
     settle(dock, lambda: not session.is_saving)
     assert session.asides == [] and (session.mask("case-03")[5, :, :9] == 1).all()
+
+
+@pytest.mark.parametrize("then", ["", "reopen", "undo", "more strokes"])
+def test_done_that_the_disk_refused_comes_back_with_the_strokes(on_case, project, settle, monkeypatch, tmp_path, then):
+    """They are rescued into a file, and so is that they were done; the slice may have been opened again meanwhile."""
+    dock, session, z = on_case, on_case.session, on_case.desk.z
+
+    def refuse(path, data):
+        raise DiskProblem(f"{path.name} could not be written (No space left on device).")
+
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    with monkeypatch.context() as full:
+        full.setattr("napari_segmatch.project.objects.write_atomic", refuse)
+        paint(dock)
+        dock.annotate.actions["done"]()
+        dock.desk.z = z
+        if then == "reopen":
+            dock.desk.save(reopen=(z,))
+        elif then == "undo":
+            dock.annotate.actions["undo"]()
+        elif then:
+            dock.desk.write({z: np.maximum(dock.desk.labels[z], np.eye(len(dock.desk.labels[z]), dtype=np.uint8))})
+        settle(dock, lambda: bool(session.trouble))
+        session.close_project()
+    (file,) = (tmp_path / "home").glob("*.strokes")
+    with Project.open(project) as opened:
+        assert journal.recover(opened, file) == (1, True)
+        opened.take_aside(opened.aside_versions[0])
+        assert opened.case("case-03").labelled == (() if then else (z,))
+        assert (opened.mask("case-03")[z] == 1).sum() >= 100
 
 
 @pytest.mark.parametrize("then", ["another slice", "more strokes", "undo"])

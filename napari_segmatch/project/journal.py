@@ -12,7 +12,7 @@ import json
 import struct
 import uuid
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,17 +36,22 @@ PLACE = "place.json"
 
 @dataclass(frozen=True, eq=False)
 class Stroke:
-    """Slices (y, x) of a case after a stroke; no slices: everything up to here is in a mask version."""
+    """Slices (y, x) of a case after a stroke; no slices: everything up to here is in a mask version.
+
+    ``done`` are those of them that were marked as done.
+    """
 
     case: str
     slices: Mapping[int, np.ndarray]
     at: str = ""
+    done: tuple[int, ...] = ()
 
 
 def encode(stroke: Stroke) -> bytes:
     zs = sorted(stroke.slices)
     shape = list(stroke.slices[zs[0]].shape) if zs else [0, 0]
-    head = json.dumps({"case": stroke.case, "z": zs, "shape": shape, "at": stroke.at or now()}).encode()
+    facts = {"case": stroke.case, "z": zs, "shape": shape, "at": stroke.at or now()}
+    head = json.dumps({**facts, "done": stroke.done} if stroke.done else facts).encode()
     pixels = zlib.compress(b"".join(stroke.slices[z].astype(np.uint8).tobytes() for z in zs), 1)
     return HEAD.pack(MAGIC, len(head), len(pixels), zlib.crc32(head + pixels)) + head + pixels
 
@@ -70,7 +75,8 @@ def _stroke(head: dict[str, Any], packed: bytes) -> Stroke:
     size = len(head["z"]) * height * width
     pixels = zlib.decompressobj().decompress(packed, size + 1) if size else b""
     slices = np.frombuffer(pixels, np.uint8).reshape(len(head["z"]), height, width)
-    return Stroke(str(head["case"]), {int(z): slices[i] for i, z in enumerate(head["z"])}, str(head["at"]))
+    done = tuple(map(int, head.get("done", ())))
+    return Stroke(str(head["case"]), {int(z): slices[i] for i, z in enumerate(head["z"])}, str(head["at"]), done)
 
 
 class Journal:
@@ -86,7 +92,7 @@ class Journal:
     def _fresh(self) -> GrowingFile:
         return GrowingFile(self._folder / f"{uuid.uuid4().hex}{SUFFIX}")
 
-    def stroke(self, case: str, slices: Mapping[int, np.ndarray]) -> None:
+    def stroke(self, case: str, slices: Mapping[int, np.ndarray], done: Collection[int] = ()) -> None:
         """Put slices on disk. When this returns, they survive a kill and a power cut.
 
         Raises
@@ -94,7 +100,7 @@ class Journal:
         DiskProblem
             When the disk refuses. The record is kept in memory and goes along with the next one.
         """
-        record = encode(Stroke(case, slices))
+        record = encode(Stroke(case, slices, done=tuple(sorted(done))))
         self._open.setdefault(case, []).append(record)
         self._append(record)
 
@@ -175,6 +181,14 @@ def read_strokes(data: bytes) -> dict[str, dict[int, np.ndarray]]:
     return found
 
 
+def read_done(data: bytes) -> dict[str, set[int]]:
+    """Return for each case which of these slices were marked as done, and not touched since."""
+    found: dict[str, set[int]] = {}
+    for stroke in decode(data):
+        found[stroke.case] = (found.get(stroke.case, set()) - stroke.slices.keys()) | set(stroke.done)
+    return found
+
+
 def journals(folder: Path) -> list[Path]:
     """Return the journals in a folder, oldest first."""
     return sorted(folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime_ns)
@@ -195,12 +209,12 @@ def recover(project: MaskFolder, path: Path) -> tuple[int, bool]:
         If some cases take nothing now, a damaged one for instance. The strokes of the others are beside their masks.
     """
     data = read_file(path)
-    found = read_strokes(data)
+    found, done = read_strokes(data), read_done(data)
     here = {case.id for case in project.cases if case.id in found and project.fits(case, found[case.id])}
     kept, refused = 0, {}
     for case in sorted(here):
         try:
-            kept += project.keep_beside(case, found[case]) is not None
+            kept += project.keep_beside(case, found[case], done[case] & found[case].keys()) is not None
         except ProjectError as error:
             refused[case] = error
     if refused:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from sqlite3 import Row
 
@@ -172,17 +172,19 @@ class MaskFolder(CaseFolder):
             return False
         return True
 
-    def keep_beside(self, case: str, slices: Mapping[int, np.ndarray]) -> int | None:
-        """Keep recovered slices beside the current mask; None if they are in it, or kept already."""
+    def keep_beside(self, case: str, slices: Mapping[int, np.ndarray], done: Collection[int] = ()) -> int | None:
+        """Keep recovered slices, of which some are done, beside the current mask; None if it or another has them."""
         with self.store.atomic():
             known = self.case(case)
             current = self.newest_labels(known)
             check_slices(slices, known.geometry)
             labels = self._with_slices(known, current, slices)
-            kept = [self.aside_labels(item.version) for item in self.asides() if item.case == case]
-            if any(all(same(labels[z], other[z]) for z in slices) for other in (current, *kept)):
-                return None
-            return self.save_version(known, labels, known.labelled, "recovered")
+            rows = [self._version(item.version) for item in self.asides() if item.case == case]
+            kept = [(self.objects.get(row["object"]), self.done_in(row)) for row in rows]
+            for other, finished in ((current, known.labelled), *kept):
+                if set(done) <= set(finished) and all(same(labels[z], other[z]) for z in slices):
+                    return None
+            return self.save_version(known, labels, {*known.labelled, *done}, "recovered")
 
     def take_aside(self, version: int) -> int:
         """Make the slices of a version beside the current one part of the current mask. Returns its new version."""
@@ -193,7 +195,7 @@ class MaskFolder(CaseFolder):
             slices = self._own_slices(row)
             labels[slices] = theirs[slices]
             self._choose(version, taken=True)
-            return self.save_version(case, labels, case.labelled, "human")
+            return self.save_version(case, labels, {*case.labelled, *self._own_done(row)}, "human")
 
     def leave_aside(self, version: int) -> None:
         """Keep the current mask; the other version stays on disk but is no longer offered."""
@@ -208,12 +210,18 @@ class MaskFolder(CaseFolder):
             self.store.add("choice", [{"version": version, "taken": int(taken), "actor": actor(), "at": now()}])
 
     def _own_slices(self, row: Row) -> list[int]:
-        """Return the slices in which a version differs from the one that it was put beside."""
+        """Return the slices that a version shows or finishes otherwise than the one that it was put beside."""
         labels = self.objects.get(row["object"])
         parent = np.full_like(labels, NOT_ANNOTATED)
         if row["parent"] is not None:
             parent = self.objects.get(self._version(row["parent"])["object"])
-        return [z for z in range(len(labels)) if not same(labels[z], parent[z])]
+        done = self._own_done(row)
+        return [z for z in range(len(labels)) if z in done or not same(labels[z], parent[z])]
+
+    def _own_done(self, row: Row) -> set[int]:
+        """Return the slices that are done in a version, and are not in the one that it was put beside."""
+        before = () if row["parent"] is None else self.done_in(self._version(row["parent"]))
+        return {*self.done_in(row)} - {*before}
 
 
 def same(one: np.ndarray, other: np.ndarray) -> bool:

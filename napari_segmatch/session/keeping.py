@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -155,12 +155,15 @@ class KeepingSession:
 
     # strokes ---------------------------------------------------------------------------------------------
 
-    def journal(self, case: str, slices: Mapping[int, np.ndarray]) -> None:
-        """Put slices (y, x) on disk as they are after a stroke, beside the window's thread and within a moment."""
+    def journal(self, case: str, slices: Mapping[int, np.ndarray], done: Collection[int] = ()) -> None:
+        """Put slices (y, x) on disk as they are after a stroke, beside the window's thread and within a moment.
+
+        ``done`` are those of them that are to be finished by the next save.
+        """
         if self._keeper is not None:
             copies = {z: labels.copy() for z, labels in slices.items()}
             self._strokes[case] = self._strokes.get(case, 0) + 1
-            self._jobs.submit("journal", partial(self._keeper.stroke, case, copies), lambda _: None)
+            self._jobs.submit("journal", partial(self._keeper.stroke, case, copies, done), lambda _: None)
 
     def remember_place(self, case: str, z: int) -> None:
         """Remember what is on the screen, for the day when the window dies; once a second, the last one always."""

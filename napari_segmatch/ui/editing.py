@@ -266,6 +266,8 @@ class Editing(QObject):
                         known[z] = before[z]
                         self._dirty |= {z} if known is self._known else set()  # the next save takes it along
 
+            if said := {*done, *reopen}:  # the word, too, is in the journal until it is saved
+                self.session.journal(self.case_id, {z: slices.get(z, self.labels[z]) for z in said}, done)
             self.session.save_slices(self.case_id, slices, done, reopen, before, refused)
             for z, labels in slices.items():
                 self._known[z] = labels

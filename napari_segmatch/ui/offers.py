@@ -78,7 +78,7 @@ def _words(offer: Aside, case: Case, more: int) -> str:
     where = f"{'slice' if one else 'slices'} {', '.join(map(str, numbers[:6]))}"
     where += " …" if len(offer.slices) > 6 else ""
     if offer.origin == "recovered":
-        words = f"Not saved the last time, and found again: your strokes on {where} of {offer.case}."
+        words = f"Not saved the last time, and found again: your work on {where} of {offer.case}."
     else:
         at = datetime.fromisoformat(offer.at).astimezone().strftime("%H:%M")
         words = f"Two versions of {where} of {offer.case}: the other one, of {at}, is kept beside the mask."
