@@ -16,6 +16,8 @@ from napari_segmatch.project import Project, journal
 
 pytest.importorskip("napari")
 
+from napari.settings import get_settings
+
 Key, Left, Right = Qt.Key, Qt.MouseButton.LeftButton, Qt.MouseButton.RightButton
 
 
@@ -232,8 +234,9 @@ def test_a_tool_s_key_puts_it_in_the_hand_whichever_layer_of_ours_is_active(on_c
     assert viewer.layers.selection.active is theirs and str(mask.mode) == "paint"
 
 
-def test_the_key_on_a_tool_s_button_is_that_of_napari(on_case):
+def test_the_key_on_a_tool_s_button_is_that_of_napari(on_case, monkeypatch):
     """With your mask as the active layer napari takes it, and with a picture we do: to the same tool."""
+    monkeypatch.setattr(get_settings().application, "hold_button_delay", 60)  # however busy, a press is not long
     dock, viewer, mask = on_case, on_case.viewer, on_case.desk.layers.mask
     picture = next(iter(dock.desk.layers.pictures.layers.values()))
     for made in dock.annotate.toolbox._tools.buttons():
