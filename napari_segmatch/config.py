@@ -176,10 +176,7 @@ def _check(spec: dataclasses.Field[Any], value: Any) -> None:
 
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "quick": {
-        "steps": 400, "discriminator_every": 3, "evaluate_every": 100, "propose_every": 50,
-        "rejected": "ignored",
-    },
+    "quick": {"steps": 400, "discriminator_every": 3, "evaluate_every": 100, "propose_every": 50},
     "standard": {},
     "gpu": {"size": 256, "features": 32, "batch": 16},
     "overnight": {"steps": 20_000, "size": 256, "features": 32, "batch": 16, "propose_every": 500},
