@@ -78,8 +78,10 @@ class Learner:
         self.elapsed = self.judged = 0.0  # the latter is the discriminator's last loss
         self.fold_of: dict[str, int] = {}
         """The side on which each labelled case helps to teach the discriminator: see :class:`ResidentPool`."""
-        self.softly, self.sure = False, SURE
-        """Whether what is not believed trains softly (of few patients doubt is no target), and when a pixel is sure."""
+        self.softly = config.rejected == "soft" or config.selector == "identity-soft"
+        """Whether what is not believed trains softly."""
+        self.sure = SURE
+        """The confidence from which on a pixel is sure: a model that learnt from few patients seldom is."""
         self.drawn = torch.zeros(0, dtype=torch.long)
         """Rows of the last unlabelled batch."""
 
@@ -125,13 +127,11 @@ class Learner:
 
     def _learn(self, pool: ResidentPool, progress: float) -> tuple[Outcome, float]:
         config, rows, ramp = self.config, self.labelled_rows(pool), self._ramp(progress)
-        few = pool.patients_labelled < FEW
-        self.softly = config.selector == "identity-soft" or (config.rejected == "soft" and not few)
-        self.sure = SURE_OF_FEW if few else SURE
+        self.sure = SURE_OF_FEW if pool.patients_labelled < FEW else SURE
         self.drawn = self.unlabelled_rows(pool) if ramp > 0 else rows[:0]
         batches = self._batches(pool, rows)
         switch(self.model, training=True)
-        key = "step", ramp > 0, self.softly, self.sure, self.parts
+        key = "step", ramp > 0, self.sure, self.parts
         outcome, sound = self.recorder(key, self._step, batches, self._numbers(progress, ramp))
         if self.device.type == "cuda":  # while it computes
             self._draw_ahead(batches)
