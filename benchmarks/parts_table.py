@@ -57,6 +57,8 @@ def main():
             for way in ("all", "believed"):
                 for other in ("segmatch, strays learnt", "confidence-map"):
                     print(f"  segmatch over {other}, {way}: {lead(dice['segmatch', way], dice[other, way])}")
+            default = lead(dice["segmatch", "believed"], dice["confidence-map", "largest"])
+            print(f"  segmatch, believed, over confidence-map, largest: {default}")
 
 
 if __name__ == "__main__":
