@@ -1,5 +1,6 @@
 """Fixtures for the window: a small project, one with proposals, a docked window, and patience."""
 
+import gc
 import os
 import shutil
 import socket
@@ -74,13 +75,25 @@ def proposed(project):
     return project
 
 
+@pytest.fixture(scope="session")
+def _loaded():
+    """Load what windows need, and leave it alone: napari looks through all objects after each test for leaks."""
+    import napari.window  # noqa: F401
+
+    from napari_segmatch.engine import learner  # noqa: F401
+    from napari_segmatch.ui import dock  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture
-def make_viewer(make_napari_viewer):
+def make_viewer(_loaded, make_napari_viewer):
     return make_napari_viewer
 
 
 @pytest.fixture
-def dock(make_napari_viewer):
+def dock(_loaded, make_napari_viewer):
     """The plugin's widget, docked in a napari window on the screen."""
     from napari_segmatch.ui.dock import SegmatchDock
 
