@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from dicom_series import plane, series
 from helpers import SHAPE, geometry, write_case
 from test_adding import segmatch
 
@@ -165,3 +166,22 @@ def test_annotate_says_what_the_case_lacks_until_it_comes(dock, tmp_path, settle
     settle(dock, lambda: "t1" in dock.desk.layers.pictures.layers)
     settle(dock, lambda: words().startswith("2 of 4 slices done."))
     assert dock.desk.z == 1 and dock.desk.layers.mask.mode == "erase", "where the person was, with the same tool"
+
+
+@pytest.mark.parametrize("labels", [[1, 2], []])
+def test_another_study_of_the_patient_with_the_same_name_never_joins(tmp_path, labels):
+    """Studies that are named by number are counted anew when an earlier one stands in the folder."""
+    pytest.importorskip("pydicom")
+    one = series(tmp_path / "2024" / "flair", SeriesDescription="FLAIR")
+    other = series(tmp_path / "2023" / "t1", SeriesDescription="T1", edit=brighter)
+    with Project.create(tmp_path / "project", ["lesion"], ["t1", "flair"]) as project:
+        mask = np.zeros(project.add_case("study-01", {"flair": one[0]}, patient="p").shape, np.uint8)
+        if labels:
+            project.save_version(project.case("study-01"), mask, labels, "human")
+        with pytest.raises(ImportProblem, match=r"study-01 has images of another DICOM study.*a name of its own"):
+            project.add_case("study-01", {"t1": other[0]}, patient="p")
+        assert set(project.case("study-01").sequences) == {"flair"}
+
+
+def brighter(data, z):
+    data.PixelData = (plane(z) + 7).tobytes()

@@ -2,7 +2,7 @@
 
 from .apart import end_child, read_apart
 from .datasets import find_dataset, labels_beside
-from .dicom_files import holds_dicom, scan_dicom
+from .dicom_files import holds_dicom, scan_dicom, study_of
 from .dicom_headers import is_dicom
 from .dicom_seg import Code, encode_segmentation, is_segmentation, lies_on
 from .exported import DECISION_TABLE, SLICE_TABLE, UNCHECKED, slice_index, unchecked_in, unchecked_slices
@@ -60,6 +60,7 @@ __all__ = [
     "slice_index",
     "slicer_table",
     "strip_suffix",
+    "study_of",
     "unchecked_in",
     "unchecked_slices",
     "unknown_geometry",

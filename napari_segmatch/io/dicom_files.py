@@ -111,6 +111,16 @@ def _one_orientation(group: list[Stack]) -> bool:
     return all(_fits(group[0].slices[0], stack.slices[0]) for stack in group)
 
 
+def study_of(path: Path) -> str:
+    """Return the study that a DICOM file belongs to, or nothing if it is none or does not say."""
+    if not path.is_file() or not is_dicom(path):
+        return ""
+    try:
+        return str(read_header(path, ["StudyInstanceUID"]).get("StudyInstanceUID", ""))
+    except Exception:  # a broken header can fail anywhere in pydicom, with any type; reading the file says how
+        return ""
+
+
 def stacks_of_file(path: Path) -> list[Stack]:
     """Return the volumes that a file has a part in; its folder is looked through."""
     place = str(path.parent)

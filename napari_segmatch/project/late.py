@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImportProblem, ProjectError
-from ..io import bad_name, read_apart, read_sequences
+from ..io import bad_name, read_apart, read_sequences, study_of
 from ..types import Case
 from .checks import own_place
 from .prints import file_hash, fingerprints
@@ -22,10 +22,21 @@ def with_known(
     """Return images and choices of a case, with those that it has and that are not given anew.
 
     What is said now is said of the new images alone.
+
+    Raises
+    ------
+    ImportProblem
+        If these and those are of two DICOM studies: one may have been given the other's name.
     """
     known = {} if project.find_case(id) is None else project.image_paths(id)
-    if not known.keys() - images.keys():
+    kept = [path for name, path in known.items() if name not in images]
+    if not kept:
         return images, choices
+    if len({*map(study_of, map(Path, (*kept, *images.values())))} - {""}) > 1:
+        raise ImportProblem(
+            f"Case {id} has images of another DICOM study, and two studies are never made one case: put each study "
+            "into a folder with a name of its own, and add the folder above them."
+        )
     said = {
         topic if ":" in topic or topic == "sequences" else f"{topic}:{name}": answer
         for topic, answer in choices.items()
