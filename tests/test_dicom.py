@@ -396,6 +396,49 @@ def test_a_folder_of_dicom_becomes_cases(tmp_path):
     assert not any("CANARY" in line for line in found.lines)
 
 
+@pytest.mark.parametrize(
+    ("folder", "name", "identifies"),
+    [
+        ("DOE^JOHN", "DOE^JOHN", True),
+        ("Mueller_Juergen_2024", "Müller^Jürgen", True),
+        ("MULLER", "Müller^Jürgen", True),
+        ("Lee-3", "LEE^KIM", True),
+        ("sleep-3", "LEE^KIM", False),
+        ("TCGA_CS_4941", "TCGA-CS-4941", False),
+        ("patient-03", "Anonymous^Patient", False),
+        ("one", "", False),
+    ],
+)
+def test_a_case_is_not_called_like_its_patient(tmp_path, folder, name, identifies):
+    """Archives call folders after patients, and a case's name goes into logs, tables and exports."""
+    uid = pydicom.uid.generate_uid()
+    tags = {"SpecificCharacterSet": "ISO_IR 100", "PatientName": name, "StudyInstanceUID": uid}
+    series(tmp_path / "all" / folder / "SE1", **tags)
+    (case,) = find_dataset(tmp_path / "all", ("flair",), ("lesion",)).cases
+    assert case.id.startswith("study-") == identifies
+    again = tmp_path / "again"
+    series(again / "AAA" / "SE1", PatientID="P0")
+    series(again / folder / "SE1", **tags)
+    assert case.id in {each.id for each in find_dataset(again, ("flair",), ("lesion",)).cases}
+
+
+def test_a_study_that_was_exported_twice_is_one(tmp_path):
+    """Its copies are left out as such, wherever they lie; an index and localizers are each told of once."""
+    uid = pydicom.uid.generate_uid()
+    series(tmp_path / "a" / "SE1", StudyInstanceUID=uid)
+    for number, orientation in enumerate(ORIENTATIONS[:3]):
+        tags = {"SeriesDescription": "LOC", "StudyInstanceUID": uid, "SeriesInstanceUID": f"{uid}.1"}
+        series(tmp_path / "a" / f"LOC{number}", n=3, shape=(8, 8), orient=orientation, **tags)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    shutil.copy(TEST_FILES / "dicomdirtests" / "DICOMDIR", tmp_path)
+    found = find_dataset(tmp_path, ("flair",), ("lesion",))
+    (case,) = found.cases
+    assert case.images["flair"].parent == tmp_path / "a" / "SE1"
+    assert "15 files left out: each is a copy of another file." in found.lines
+    assert "1 file left out: it is the index of a disc (DICOMDIR)." in found.lines
+    assert sum("LOC" in line for line in found.lines) == 1
+
+
 def test_two_series_for_one_sequence_are_asked_about(tmp_path):
     """None is taken at random; --series says which."""
     uid = pydicom.uid.generate_uid()
@@ -429,6 +472,10 @@ def test_two_series_for_one_sequence_are_asked_about(tmp_path):
         ("T1 C-spine", ("t1", "t1c"), "t1"),
         ("phase contrast MRA", ("t1", "post"), None),
         ("DSC perfusion post contrast", ("t1", "t1ce"), None),
+        ("t2_tirm_tra_dark-fluid", ("t2", "flair"), "flair"),
+        ("t2_spc_da-fl_sag_p2_iso", ("t1", "t2", "flair"), "flair"),
+        ("t2_tirm_tra_dark-fluid", ("t2", "t1"), None),
+        ("Ax T2 FLAIR", ("t2", "t1"), None),
     ],
 )
 def test_a_series_is_of_the_one_sequence_that_fits_best(tmp_path, description, sequences, taken):

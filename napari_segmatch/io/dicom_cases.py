@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import ImportProblem
 from .dicom_files import NO_DICOM, Scan, Stack, scan_dicom, stacks_of_file
+from .dicom_headers import names_patient
 from .patterns import Found, FoundCase
 
 _CONTRAST = {"post", "ce", "gd", "c"}
@@ -19,6 +21,8 @@ _NATIVE = re.compile(rf"(?<![a-z])(pre|nativ[a-z]*|(non|no|without|wo|w/o|ohne)[
 """Words in a series' description that say whether there was contrast."""
 _OTHER = re.compile(r"phase.?contrast|(?<![a-z])(mra|angio|dsc|dce|perf|swi|dwi|diff|ktrans)")
 """Words for series that are no T1 although there was contrast."""
+_DARK_FLUID = re.compile(r"dark.?fluid|(?<![a-z])da.?fl(?![a-z])")
+"""What scanners call FLAIR in other words: t2_tirm_tra_dark-fluid, t2_spc_da-fl_sag."""
 
 
 def find_dicom(
@@ -65,17 +69,23 @@ def find_dicom(
             cases.append(FoundCase(id, images, mask, _numbers(stacks, chosen), stacks[0].patient or None))
     if not cases:
         raise ImportProblem(" ".join(["No series could be told to be one of the project's sequences.", *lines]))
-    return Found(tuple(cases), tuple(lines))
+    return Found(tuple(cases), tuple(dict.fromkeys(lines)))  # localizers are all called alike
 
 
 def _ids(root: Path, studies: Sequence[Sequence[Stack]]) -> list[str]:
-    """Name each study after its folder in ``root`` if that is its alone, else by number; never after the patient."""
+    """Name each study after its folder in ``root`` if that is its alone, else by number; never after the patient.
+
+    Where the folder is called like the patient, a hash of the study's UID is its name: of studies added one by one
+    each would be number 1.
+    """
     places = [{stack.path.relative_to(root).parts[0] for stack in stacks} for stacks in studies]
     ids: list[str] = []
-    for number, place in enumerate(places, 1):
+    for number, (place, stacks) in enumerate(zip(places, studies, strict=True), 1):
         folder = next(iter(place))
         alone = len(place) == 1 and sum(bool(place & other) for other in places) == 1 and (root / folder).is_dir()
         name = re.sub(r"[^\w.-]+", "-", folder).strip("-. ") if alone else ""
+        if name and names_patient(folder, stacks[0].path):
+            name = f"study-{hashlib.sha256(stacks[0].study.encode()).hexdigest()[:8]}"
         ids.append(name if name and name not in ids else f"study-{number:02d}")
     return ids
 
@@ -132,7 +142,10 @@ def _candidates(stack: Stack, sequences: Sequence[str], series: Mapping[str, str
 
 
 def _fits(name: str, description: str) -> bool:
-    """Whether a description has a sequence's name in it; T1 after contrast is described in many words."""
+    """Whether a description has a sequence's name in it; T1 after contrast and FLAIR are described in many words."""
+    description = _DARK_FLUID.sub(" flair ", description)
+    if _plain(name) == "t2" and _has(description, "flair"):
+        return False
     if not means_contrast(name):
         return _has(description, name)
     other = _has(description, "t2") or _has(description, "flair") or _OTHER.search(description)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +17,8 @@ from .patterns import bad_name
 from .source import FilePath
 
 NO_DICOM = "is no DICOM file"
+_COPY = "is a copy of another file"
+_INDEX = "1.2.840.10008.1.3.10"
 _SAME_DIRECTION = 2e-3  # how far apart two cosines may be and count as one orientation
 
 
@@ -99,12 +101,29 @@ def scan_dicom(folder: FilePath, progress: Callable[[int], None] = lambda count:
     places: dict[tuple[str, str, str], list[Stack]] = {}
     for stack in stacks:
         places.setdefault((stack.series, stack.kind, stack.description), []).append(stack)
-    for group in places.values():
+    for members in places.values():
+        copies = _copies(members)
+        stacks = [stack for stack in stacks if stack not in copies]
+        if copies:
+            skipped[_COPY] = skipped.get(_COPY, 0) + sum(len(stack.slices) for stack in copies)
+        group = [stack for stack in members if stack not in copies]
         if len({stack.path.parent for stack in group}) > 1 and _one_orientation(group):
             reason = f"is of {group[0].title.rpartition(',')[0]}, which lies in several folders: put its files into one"
             skipped[reason] = skipped.get(reason, 0) + sum(len(stack.slices) for stack in group)
             stacks = [stack for stack in stacks if stack not in group]
     return Scan(tuple(stacks), tuple(item for scan in scans for item in scan.segmentations), skipped)
+
+
+def _copies(stacks: Sequence[Stack]) -> list[Stack]:
+    """Return the stacks all of whose slices an earlier one has: a study was exported twice."""
+    copies: list[Stack] = []
+    known: list[set[tuple[str, int]]] = []
+    for stack in stacks if len(stacks) > 1 else ():
+        own = {(item.uid, item.frame) for item in stack.slices}
+        if any(own <= other for other in known):
+            copies.append(stack)
+        known.append(own)
+    return copies
 
 
 def _one_orientation(group: list[Stack]) -> bool:
@@ -186,7 +205,7 @@ def _take(
         return reason
     for item, kind in slices_of(path, data):
         if (item.uid, item.frame) in seen:
-            return "is a copy of another file"
+            return _COPY
         seen.add((item.uid, item.frame))
         text = " ".join(str(data.get("SeriesDescription") or data.get("ProtocolName") or "").split())
         patient, study, series = (
@@ -217,6 +236,8 @@ def _unusable(data: Any) -> str | None:
             "holds contours (RTSTRUCT), no voxels: turn it into a DICOM segmentation or NIfTI, as 3D Slicer does with "
             "its extension SlicerRT"
         )
+    if data.file_meta.get("MediaStorageSOPClassUID") == _INDEX:
+        return "is the index of a disc (DICOMDIR)"
     if "Rows" not in data or "Columns" not in data:
         return f"holds no image ({data.get('Modality') or 'no modality'})"
     if int(data.get("SamplesPerPixel") or 1) > 1:

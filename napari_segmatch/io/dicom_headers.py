@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +18,10 @@ MAGIC = b"DICM"
 _DEFLATED = b"1.2.840.10008.1.2.1.99"
 _LARGEST_DEFLATED = 4 * 2**20  # bytes; deflating saves a factor of a thousand at most
 SEGMENTATIONS = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")
+
+_NOBODY = {"anon", "anonym", "anonymous", "anonymized", "anonymised", "case", "patient", "study", "subject", "test"}
+"""Words that stand in the place of a name."""
+_UMLAUTS = {ord(letter): two for letter, two in {"ä": "ae", "ö": "oe", "ü": "ue", "ø": "oe", "å": "aa"}.items()}
 
 _TAGS = (
     "SOPClassUID", "SOPInstanceUID", "Modality", "PatientID", "StudyInstanceUID", "SeriesInstanceUID", "SeriesNumber",
@@ -95,6 +101,32 @@ def read_dataset(path: Path, **how: Any) -> Any:
     if _DEFLATED in head and path.stat().st_size > _LARGEST_DEFLATED:
         raise ImportProblem(f"{path.name} is deflated and large: export it uncompressed.")
     return pydicom().dcmread(path, force=head[128:132] != MAGIC, **how)
+
+
+def names_patient(text: str, path: Path) -> bool:
+    """Whether a text has a part of the name in it that a file gives its patient; one with digits is a pseudonym."""
+    header = read_header(path, ["SpecificCharacterSet", "PatientName", "PatientIdentityRemoved"])
+    name = str(header.get("PatientName") or "")
+    if re.search(r"\d", name) or header.get("PatientIdentityRemoved") == "YES":
+        return False
+    for plain in (_without_accents, _spelt_out):
+        there = plain(text)
+        words = set(re.findall(r"[^\W\d_]+", there))
+        for word in re.findall(r"[^\W\d_]{2,}", plain(name)):
+            if word not in _NOBODY and (word in words or (len(word) > 3 and word in there)):
+                return True
+    return False
+
+
+def _without_accents(text: str) -> str:
+    letters = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(letter for letter in letters if not unicodedata.combining(letter))
+
+
+def _spelt_out(text: str) -> str:
+    """Write umlauts as two letters, as names of files often have them."""
+    letters = unicodedata.normalize("NFC", text.casefold())
+    return _without_accents(letters.translate(_UMLAUTS))
 
 
 def slices_of(path: Path, data: Any) -> Iterator[tuple[Slice, str]]:
