@@ -439,6 +439,19 @@ def test_a_study_that_was_exported_twice_is_one(tmp_path):
     assert sum("LOC" in line for line in found.lines) == 1
 
 
+def test_files_that_do_not_say_which_they_are_are_no_copies(tmp_path):
+    """Two halves of a series whose files are called alike: one of them had been left out as a copy of the other."""
+
+    def anonymous(data, z):
+        data.SOPInstanceUID = ""
+
+    for folder, start in (("a", 5), ("b", 14)):
+        origin = (-20, -30, start)
+        series(tmp_path / folder, n=3, origin=origin, SeriesInstanceUID="1.2.3", edit=anonymous)
+    (reason,) = scan_dicom(tmp_path).skipped.items()
+    assert "lies in several folders" in reason[0] and reason[1] == 6
+
+
 def test_two_series_for_one_sequence_are_asked_about(tmp_path):
     """None is taken at random; --series says which."""
     uid = pydicom.uid.generate_uid()

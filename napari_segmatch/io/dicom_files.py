@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -101,17 +101,23 @@ def scan_dicom(folder: FilePath, progress: Callable[[int], None] = lambda count:
     places: dict[tuple[str, str, str], list[Stack]] = {}
     for stack in stacks:
         places.setdefault((stack.series, stack.kind, stack.description), []).append(stack)
+    gone: set[Stack] = set()
     for members in places.values():
-        copies = _copies(members)
-        stacks = [stack for stack in stacks if stack not in copies]
-        if copies:
-            skipped[_COPY] = skipped.get(_COPY, 0) + sum(len(stack.slices) for stack in copies)
-        group = [stack for stack in members if stack not in copies]
-        if len({stack.path.parent for stack in group}) > 1 and _one_orientation(group):
-            reason = f"is of {group[0].title.rpartition(',')[0]}, which lies in several folders: put its files into one"
-            skipped[reason] = skipped.get(reason, 0) + sum(len(stack.slices) for stack in group)
-            stacks = [stack for stack in stacks if stack not in group]
+        for reason, some in _left_out(members):
+            gone.update(some)
+            skipped[reason] = skipped.get(reason, 0) + sum(len(stack.slices) for stack in some)
+    stacks = [stack for stack in stacks if stack not in gone]
     return Scan(tuple(stacks), tuple(item for scan in scans for item in scan.segmentations), skipped)
+
+
+def _left_out(members: Sequence[Stack]) -> Iterator[tuple[str, list[Stack]]]:
+    """Yield which stacks of one series are not taken, each time with the reason."""
+    if copies := _copies(members):
+        yield _COPY, copies
+    group = [stack for stack in members if stack not in copies]
+    if len({stack.path.parent for stack in group}) > 1 and _one_orientation(group):
+        title = group[0].title.rpartition(",")[0]
+        yield f"is of {title}, which lies in several folders: put its files into one", group
 
 
 def _copies(stacks: Sequence[Stack]) -> list[Stack]:

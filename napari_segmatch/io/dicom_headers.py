@@ -158,7 +158,7 @@ def _slice(path: Path, data: Any, index: int, find: Callable[..., Any]) -> Slice
     transform = [find("PixelValueTransformationSequence", tag) for tag in ("RescaleSlope", "RescaleIntercept")]
     return Slice(
         path=path,
-        uid=str(data.get("SOPInstanceUID", path.name)),
+        uid=str(data.get("SOPInstanceUID") or path),  # one that does not say is no other's copy
         frame=index,
         size=(int(data.Rows), int(data.Columns)),
         position=position,
