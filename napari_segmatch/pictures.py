@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 from skimage.segmentation import find_boundaries
 from skimage.transform import resize
 
-PALETTE = ((230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167))
-"""Okabe and Ito's colours, which colour-blind people can tell apart; classes beyond the seventh start again."""
+from .palette import EVERY_COLOUR
 
 
 def outlined(image: np.ndarray, labels: np.ndarray, side: int = 160) -> np.ndarray:
@@ -25,7 +24,8 @@ def outlined(image: np.ndarray, labels: np.ndarray, side: int = 160) -> np.ndarr
     tile = (small[..., None] * 255).astype(np.uint8).repeat(3, 2)
     large = resize(labels, shape, order=0, preserve_range=True, anti_aliasing=False).astype(np.uint8)
     for label in np.unique(large[(large > 0) & (large < 255)]):
-        tile[find_boundaries(large == label, mode="inner")] = PALETTE[(int(label) - 1) % len(PALETTE)]
+        colour = EVERY_COLOUR[(int(label) - 1) % len(EVERY_COLOUR)]
+        tile[find_boundaries(large == label, mode="inner")] = ImageColor.getrgb(colour)
     canvas[top : top + shape[0], left : left + shape[1]] = tile
     return canvas
 

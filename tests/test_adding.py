@@ -32,6 +32,7 @@ from napari_segmatch.io import (
     with_answers,
     write_labels,
 )
+from napari_segmatch.palette import palette
 from napari_segmatch.project import Project
 from napari_segmatch.project.layouts import LAYOUTS
 from napari_segmatch.session import Session
@@ -770,6 +771,14 @@ def test_a_broken_data_set_gets_a_sentence(tmp_path, name, text):
 
 
 # Label tables
+
+
+def test_tables_of_an_export_have_the_colours_of_the_window(tmp_path):
+    """Nobody chose one: a class was orange in the window, and red in the program that the masks went to."""
+    names = [f"organ {number}" for number in range(1, 13)]
+    (tmp_path / "snap.txt").write_text(itksnap_table(names, {"organ 2": "#112233"}))
+    shown, _ = palette(names, {"organ 2": "#112233"})
+    assert read_label_table(tmp_path / "snap.txt").colours == dict(zip(names, shown, strict=True))
 
 
 def test_label_tables_come_back(tmp_path):

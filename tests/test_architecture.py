@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "napari_segmatch"
 QT = {"napari", "qtpy", "magicgui", "superqt", "pyqtgraph", "PyQt6", "PySide6"}
-VOCABULARY = {"types", "columns", "config", "events", "errors", "fsio", "locks", "texts"}
+VOCABULARY = {"types", "columns", "config", "events", "errors", "fsio", "locks", "palette", "texts"}
 
 # room: (our own rooms it may import, outside packages it must not import)
 TABLE = {
@@ -22,6 +22,7 @@ TABLE = {
     "errors": (set(), QT | {"torch", "nibabel"}),
     "fsio": ({"errors"}, QT | {"torch", "nibabel"}),
     "locks": ({"errors"}, QT | {"torch", "nibabel"}),
+    "palette": (set(), QT | {"torch", "nibabel"}),
     "texts": (set(), QT | {"torch", "nibabel"}),
     "history": ({"events"}, QT | {"torch", "nibabel"}),
     "jobs": ({"types"}, QT | {"torch", "nibabel"}),

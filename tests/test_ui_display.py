@@ -14,6 +14,7 @@ from napari_segmatch.errors import ImportProblem
 from napari_segmatch.events import Evaluated, Examined, Finished, PoolChanged, Proposed, Started, Step, Stopped
 from napari_segmatch.history import sentence
 from napari_segmatch.ledger import Ledger
+from napari_segmatch.palette import CLASS_COLOURS, FURTHER_COLOURS, palette
 from napari_segmatch.ranking import (
     Choice,
     Pace,
@@ -34,7 +35,6 @@ from napari_segmatch.ui.config_form import ConfigForm
 from napari_segmatch.ui.contact_sheet import UNPROVEN, ContactSheet
 from napari_segmatch.ui.diagnosis import diagnose
 from napari_segmatch.ui.display import Flip, edge_letters, window
-from napari_segmatch.ui.palette import CLASS_COLOURS, FURTHER_COLOURS, palette
 from napari_segmatch.ui.planes import _write
 from napari_segmatch.ui.queue import QueueModel
 from napari_segmatch.ui.scoreboard import seen_sentence

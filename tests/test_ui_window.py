@@ -34,10 +34,10 @@ from napari_segmatch.types import Geometry, Region
 
 pytest.importorskip("napari")
 
+from napari_segmatch.palette import CLASS_COLOURS, palette
 from napari_segmatch.ui.adding import ask
 from napari_segmatch.ui.cases_model import COLUMNS
 from napari_segmatch.ui.class_menu import NewClass
-from napari_segmatch.ui.palette import CLASS_COLOURS, palette
 from napari_segmatch.ui.style import GOOD, UNSURE
 
 Key, Control, Shift = Qt.Key, Qt.KeyboardModifier.ControlModifier, Qt.KeyboardModifier.ShiftModifier

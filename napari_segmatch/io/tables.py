@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ImportProblem
+from ..palette import palette
 from .dicom_seg import Code
 from .labels import IGNORE
 
-PALETTE = ("#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#911eb4", "#46f0f0", "#f032e6", "#bcf60c", "#fabebe")
-"""Colours of classes that have none of their own."""
 LABEL_TABLE = "labels-itksnap.txt"
 """The table of names and colours that every export has."""
 
@@ -104,11 +103,8 @@ def _checked(colour: str) -> str:
 
 
 def coloured(names: Sequence[str], colours: Mapping[str, str]) -> list[tuple[int, str, str]]:
-    """Return number, name and colour of labels 1, 2, ..."""
-    return [
-        (number, name, colours.get(name) or PALETTE[(number - 1) % len(PALETTE)])
-        for number, name in enumerate(names, 1)
-    ]
+    """Return number, name and colour of labels 1, 2, ...: those of the window."""
+    return list(zip(range(1, len(names) + 1), names, palette(names, colours)[0], strict=True))
 
 
 def itksnap_table(names: Sequence[str], colours: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QComboBox, QGridLayout, QPushButton, QWidget
 
+from ..palette import palette
 from ..session import Session
 from ..types import Case
 from .asking import Asking
@@ -17,7 +18,6 @@ from .filling import Filling
 from .keys import ANNOTATE, shown
 from .names import NameBox
 from .overlays import Overlays
-from .palette import palette
 from .slices import advice, without, worth_a_look
 from .strip import Cell, SliceStrip
 from .style import GOOD, LATER, OWN, UNSURE, Page, button, holder, row, text

@@ -17,10 +17,10 @@ from qtpy.QtWidgets import (
     QWidget,
 )  # fmt: skip
 
+from ..palette import palette
 from ..session import Session
 from ..texts import count
 from .desk import Desk
-from .palette import palette
 from .style import column, text
 
 

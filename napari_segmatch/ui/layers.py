@@ -10,6 +10,7 @@ from napari.layers import Labels, Layer
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
+from ..palette import palette
 from ..types import NOT_ANNOTATED, Volume
 from .display import Flip
 from .hand import Hand
@@ -26,7 +27,6 @@ from .layer_settings import (
     rescale,
     unbox_brush,
 )
-from .palette import palette
 from .pictures import Pictures
 
 if TYPE_CHECKING:

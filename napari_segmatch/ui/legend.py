@@ -7,8 +7,8 @@ from html import escape
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QLabel, QSizePolicy
 
+from ..palette import palette
 from ..session import Session
-from .palette import palette
 
 _MOST = 12
 

@@ -10,8 +10,8 @@ import pyqtgraph as pg
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QWidget
 
+from ..palette import CLASS_COLOURS
 from ..session import History
-from .palette import CLASS_COLOURS
 from .style import colours, column, text
 
 _POINTS = 600

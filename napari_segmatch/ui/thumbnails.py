@@ -14,11 +14,11 @@ from qtpy.QtGui import QColor, QImage, QPixmap
 
 from ..errors import SegmatchError
 from ..io import first_present
+from ..palette import palette
 from ..session import Session
 from ..types import NOT_ANNOTATED, Case, Proposal
 from .display import Flip, window
 from .links import Links
-from .palette import palette
 
 SIDE = 54
 """Pixels of a thumbnail in a list."""

@@ -11,13 +11,13 @@ from qtpy.QtWidgets import QComboBox, QFormLayout, QProgressBar, QWidget
 from ..config import fitted
 from ..errors import SegmatchError
 from ..events import Step
+from ..palette import palette
 from ..session import History, Session
 from .config_form import ConfigForm
 from .desk import Desk
 from .diagnosis import diagnose
 from .estimate import sentence
 from .notice import tell_desktop
-from .palette import palette
 from .plots import RunPlots
 from .style import Fold, Page, button, column, duration, holder, row, text
 from .thumbnails import Thumbnails

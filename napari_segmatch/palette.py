@@ -1,4 +1,4 @@
-"""The colours of classes, on your mask and on proposals."""
+"""The colours of classes: in the window, in pictures and in the tables of an export."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ FURTHER_COLOURS = (
 """For more classes. None is dark or grey, and each is as far from all before it as can be, by the distances of OKLab;
 lightness counts 0.8, since images are grey, and what a colour-blind eye sees (Machado 2009) 1.6 times."""
 
+EVERY_COLOUR = CLASS_COLOURS + FURTHER_COLOURS
+
 PROPOSAL_COLOURS = ("#56b4e9", "#e69f00", "#cc79a7", "#0072b2", "#f0e442", "#009e73", "#d55e00")
 """Another order of the first seven, so that a proposal never looks like your mask."""
 
 
 def palette(classes: Sequence[str], own: Mapping[str, str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the colour of each class on your mask and on a proposal, never the same; ``own`` colours come first."""
-    every = CLASS_COLOURS + FURTHER_COLOURS
     taken = {colour.lower() for colour in own.values()}
-    free = itertools.cycle([colour for colour in every if colour not in taken] or every)
-    mask = tuple(own[name] if name in own else next(free) for name in classes)
+    free = itertools.cycle([colour for colour in EVERY_COLOUR if colour not in taken] or EVERY_COLOUR)
+    mask = tuple(own.get(name) or next(free) for name in classes)
     taken = {colour.lower() for colour in mask}
     unlike = [colour for colour in PROPOSAL_COLOURS + FURTHER_COLOURS if colour not in taken]
-    others = [colour for colour in reversed(every) if colour in taken]  # for more classes than are unlike all masks
-    proposal = itertools.cycle([*unlike, *others])
+    taken_too = [colour for colour in reversed(EVERY_COLOUR) if colour in taken]  # when all others are used
+    proposal = itertools.cycle([*unlike, *taken_too])
     pairs = zip(mask, proposal, strict=False)
     return mask, tuple(there if there != here.lower() else "#ffffff" for here, there in pairs)
