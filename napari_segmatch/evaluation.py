@@ -15,11 +15,14 @@ from .errors import ImportProblem
 from .fsio import write_atomic
 from .io import (
     LABEL_TABLE,
+    PARTLY,
     Choices,
+    closed,
     labels_beside,
     read_label_table,
     read_mask,
     slice_index,
+    unchecked_in,
     unchecked_slices,
     with_answers,
 )
@@ -73,7 +76,8 @@ def evaluate_folder(folder: Path, truths: Mapping[str, Path], choices: Choices |
     shown: dict[str, set[int]] = {}
     told = _told(folder)
     classes = told.classes or _named_by_export(folder)
-    pair = partial(_pair, folder, truths, choices or {}, unchecked_slices(folder), classes)
+    left_open = [unchecked_slices(folder), unchecked_slices(folder, PARTLY)]
+    pair = partial(_pair, folder, truths, choices or {}, left_open, classes)
     yield from _look(folder, truths, pair, shown)
     if not shown:
         raise ImportProblem(f"{folder.name} holds no mask of a case that can be compared with a true one.")
@@ -209,17 +213,25 @@ def _named_by_export(folder: Path) -> tuple[str, ...]:
 
 
 def _pair(
-    folder: Path, truths: Mapping[str, Path], choices: Choices, unchecked: Mapping[str, Collection[int]],
+    folder: Path, truths: Mapping[str, Path], choices: Choices, left_open: Sequence[Mapping[str, Collection[int]]],
     classes: Sequence[str], case: str,
 ) -> tuple[Mask, Mask]:  # fmt: skip
-    """Read a case's prediction and its true mask, on the prediction's grid, with the prediction's labels."""
+    """Read a case's prediction and its true mask, on the prediction's grid, with the prediction's labels.
+
+    Slices of an export that nobody had checked, or not all of, are not annotated in it.
+    """
     ours = {topic: answer for topic, answer in choices.items() if topic != "labels"}
-    prediction = read_mask(folder / f"{case}.nii.gz", choices=ours, unchecked=unchecked.get(case, ()))
-    if not classes:
-        return prediction, read_mask(truths[case], prediction.geometry, MAX_LABEL, choices)
-    names = [*classes, *map(str, range(len(classes) + 1, NOT_ANNOTATED))]  # other labels are called by their numbers
-    theirs = with_answers(labels_beside(truths[case], names), choices)
-    return prediction, read_mask(truths[case], prediction.geometry, names, theirs)
+    unchecked, partly = (slices.get(case, ()) for slices in left_open)
+    prediction = read_mask(folder / f"{case}.nii.gz", choices=ours, unchecked=unchecked)
+    prediction.labels[closed(prediction.labels, partly)] = NOT_ANNOTATED
+    path, theirs = truths[case], choices
+    names: int | Sequence[str] = MAX_LABEL
+    if classes:  # other labels are called by their numbers
+        names = [*classes, *map(str, range(len(classes) + 1, NOT_ANNOTATED))]
+        theirs = with_answers(labels_beside(path, names), choices)
+    truth = read_mask(path, prediction.geometry, names, theirs, unchecked_in(path, choices))
+    truth.labels[closed(truth.labels, unchecked_in(path, choices, PARTLY))] = NOT_ANNOTATED
+    return prediction, truth
 
 
 def _open(prediction: Mask, truth: Mask) -> int:

@@ -25,6 +25,7 @@ from napari_segmatch.io import (
     exported,
     find_dataset,
     itksnap_table,
+    labels_beside,
     read_label_table,
     read_mask,
     read_volume,
@@ -625,6 +626,37 @@ def test_voxels_that_are_not_annotated_stay_so_in_nnunet(tmp_path):
             project.export(tmp_path / layout, layout=layout)
             found = read_mask(tmp_path / layout / name, project.case("a").geometry).labels
             assert np.array_equal(found, np.where(drawn == 255, label, drawn))
+
+
+@pytest.mark.parametrize(
+    ("layout", "mask", "done"),
+    [
+        ("nifti", "a.nii.gz", (0, 3)),
+        ("nrrd", "a.seg.nrrd", (0, 3)),
+        ("bids", "sub-a/anat/sub-a_desc-segmatch_dseg.nii.gz", (0, 3)),
+        ("monai-label", "labels/final/a.nii.gz", (0, 3)),
+        ("nnunet", "labelsTr/a.nii.gz", (0, 1, 2, 3)),
+    ],
+)
+def test_voxels_that_are_not_annotated_never_come_back_as_background(tmp_path, layout, mask, done):
+    """Where a layout has no label for them, their slices come back as drafts: nobody may take them for healthy."""
+    images, _ = write_case(tmp_path / "in", 1)
+    drawn = labels(1)
+    drawn[1:3, :4] = 255
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", images)
+        project.save_mask("a", drawn, done=range(4))
+        project.export(tmp_path / "out", layout=layout)
+    path = tmp_path / "out" / mask
+    choices = labels_beside(path, ["lesion"]) | {"twin": "add"}
+    with Project.create(tmp_path / "q", ["lesion"], ["flair"]) as other:
+        assert other.add_case("b", images, path, "all", choices=choices).labelled == done
+        back, drafts = other.mask("b"), [z for z in range(4) if z not in done]
+        assert np.array_equal(back[[0, 3]], drawn[[0, 3]]) and (back[1:3, :4] == 255).all()
+        assert np.array_equal(back == 1, drawn == 1), "what was drawn is kept"
+        assert not (back[drafts] == 0).any()
+        said = [note for note in other.reading("b").notes if note.startswith("2 slices of") and "by hand" in note]
+        assert len(said) == (1 if drafts else 0)
 
 
 def touch(root, *names):

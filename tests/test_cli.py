@@ -558,6 +558,23 @@ def test_what_nobody_has_checked_of_an_export_is_not_held_against_it(tmp_path):
         list(evaluate_folder(tmp_path / "out", {"a": mask}))
 
 
+@pytest.mark.parametrize("exported", ["masks", "truths"])
+def test_what_was_left_open_in_an_export_is_judged_on_neither_side(tmp_path, exported):
+    """Slices that nobody had checked, and those with voxels that nobody had: they are background in its masks."""
+    images, mask = write_case(tmp_path / "in" / "a")
+    drawn = read_mask(mask).labels
+    drawn[2, :4] = 255
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", images)
+        project.save_mask("a", drawn, done=[1, 2])
+        project.export(tmp_path / "out")
+    mask.replace(tmp_path / "in" / "a.nii.gz")
+    masks, truths = (tmp_path / name for name in (("out", "in") if exported == "masks" else ("in", "out")))
+    lines = list(evaluate_folder(masks, {"a": truths / "a.nii.gz"}))
+    assert lines[0] == "a: without 3 slices of 4. Nothing is annotated there in one of the two masks."
+    assert any("mean dice 1.000" in line for line in lines)
+
+
 @pytest.mark.parametrize("kind", ["data set", "its own", "no name fits", "numbers"])
 @pytest.mark.parametrize("table", ["labels-itksnap.txt", "scores.csv"])
 def test_true_labels_find_their_classes_by_name(tmp_path, kind, table):

@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from helpers import SHAPE, small_project
 from qtpy.QtCore import Qt
 
 from napari_segmatch.errors import DiskProblem, ImportProblem, ProjectError
@@ -15,6 +16,7 @@ from napari_segmatch.locks import WINDOW, FileLock
 from napari_segmatch.project import Project, journal
 from napari_segmatch.ranking import is_blind
 from napari_segmatch.session import Session
+from napari_segmatch.ui.slices import state_of
 
 pytest.importorskip("napari")
 
@@ -687,3 +689,39 @@ def test_leaving_after_a_review_does_not_end_napari(proposed, tmp_path, way):
         capture_output=True, text=True, timeout=300, env=os.environ | settings,
     )  # fmt: skip
     assert done.stdout.strip().endswith("left") and done.returncode == 0, done.stderr[-2000:]
+
+
+def test_what_a_finished_slice_leaves_open_stays_open(qapp, tmp_path):
+    """A data set may ignore voxels: a stroke beside them, or its undo, must not say that there is nothing on them."""
+    from napari.components import ViewerModel
+
+    from napari_segmatch.ui.editing import Editing
+
+    with small_project(tmp_path, cases=1, labelled=0) as made:
+        drawn = np.zeros(SHAPE, np.uint8)
+        drawn[1, :4] = 255
+        made.save_mask("a", drawn, done=[1, 2])
+    session = Session()
+    session.open_project(tmp_path / "project")
+    editing = Editing(ViewerModel(), session, None)
+    editing.case_id = "a"
+    editing._lay(session.mask("a"))
+
+    def saved():
+        editing.save()
+        session.wait()
+        return session.mask("a")[1]
+
+    assert state_of(editing.labels[1], done=True) == "done, some voxels not annotated"
+    stroke = drawn[1].copy()
+    stroke[2:6, :5] = 1
+    editing.write({1: stroke})
+    painted = saved()
+    assert (painted[:2] == 255).all() and (painted[2:6, :5] == 1).all() and not painted[6:].any()
+    editing.undo()
+    assert np.array_equal(saved(), drawn[1])
+    editing.write({1: np.full(SHAPE[1:], 255, np.uint8)})  # a copy of a slice on which nobody has painted
+    assert np.array_equal(saved(), drawn[1])
+    editing.finish(1)
+    assert not saved().any() and state_of(editing.labels[1], done=True) == "done"
+    session.close()

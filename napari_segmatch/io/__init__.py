@@ -5,7 +5,16 @@ from .datasets import find_dataset, labels_beside
 from .dicom_files import holds_dicom, scan_dicom, study_of
 from .dicom_headers import is_dicom
 from .dicom_seg import Code, encode_segmentation, is_segmentation, lies_on
-from .exported import DECISION_TABLE, SLICE_TABLE, UNCHECKED, slice_index, unchecked_in, unchecked_slices
+from .exported import (
+    DECISION_TABLE,
+    PARTLY,
+    SLICE_TABLE,
+    UNCHECKED,
+    closed,
+    slice_index,
+    unchecked_in,
+    unchecked_slices,
+)
 from .nifti import decode_labels
 from .orientation import unknown_geometry
 from .patterns import Found, FoundCase, bad_name, find_cases, parse_image_option
@@ -18,6 +27,7 @@ from .writing import WRITABLE, encode_image, encode_labels, encode_segments, wri
 __all__ = [
     "DECISION_TABLE",
     "LABEL_TABLE",
+    "PARTLY",
     "SLICE_TABLE",
     "SUFFIXES",
     "TOPICS",
@@ -31,6 +41,7 @@ __all__ = [
     "ask",
     "bad_name",
     "bids_table",
+    "closed",
     "decode_labels",
     "describe",
     "encode_image",

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import csv
 import re
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 
+import numpy as np
+
 from ..errors import ImportProblem
+from ..types import NOT_ANNOTATED
 from .reading import strip_suffix
 from .source import Choices, FilePath, ask
 
 SLICE_TABLE, DECISION_TABLE = "slices.csv", "decisions.csv"
 """Tables that every export has at its top."""
-UNCHECKED = "not annotated"
-"""What the first of them says of a slice that nobody had checked."""
+UNCHECKED, PARTLY = "not annotated", "checked, some voxels not annotated"
+"""What the first of them says of a slice that nobody had checked, and of one of which voxels had been left open."""
 _DEEPEST = 4
 """Folders from a mask up to the top of its export, that of BIDS with sessions."""
 
@@ -24,8 +28,10 @@ def slice_index(row: dict[str, str]) -> int:
     return int(row["z"] if "z" in row else row["slice"])
 
 
-def unchecked_slices(folder: Path) -> dict[str, set[int]]:
+def unchecked_slices(folder: Path, word: str = UNCHECKED) -> dict[str, set[int]]:
     """Return which slices of each case nobody had checked when they were exported; of other masks nothing is known.
+
+    With :data:`PARTLY` as ``word`` those of which voxels had been left open.
 
     Raises
     ------
@@ -37,7 +43,7 @@ def unchecked_slices(folder: Path) -> dict[str, set[int]]:
         return {}
     try:
         stamp = path.stat()
-        return _unchecked(path, stamp.st_mtime_ns, stamp.st_size)
+        return _unchecked(path, stamp.st_mtime_ns, stamp.st_size)[word]
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise ImportProblem(
             f"{path} is not as export writes it: export anew, or move it away to take the masks as they are."
@@ -45,19 +51,20 @@ def unchecked_slices(folder: Path) -> dict[str, set[int]]:
 
 
 @lru_cache(maxsize=2)
-def _unchecked(path: Path, changed: int, size: int) -> dict[str, set[int]]:
+def _unchecked(path: Path, changed: int, size: int) -> dict[str, dict[str, set[int]]]:
     """Read a table once, not once for each of its thousands of cases, until it is written anew."""
-    slices = dict[str, set[int]]()
+    told = {word: dict[str, set[int]]() for word in (UNCHECKED, PARTLY)}
     with path.open(newline="", encoding="utf-8-sig") as file:  # a spreadsheet may have saved it
         for row in csv.DictReader(file):
-            unchecked = slices.setdefault(row["case"], set())
-            if row["labels"] == UNCHECKED:
-                unchecked.add(slice_index(row))
-    return slices
+            for word, slices in told.items():
+                mine = slices.setdefault(row["case"], set())
+                if row["labels"] == word:
+                    mine.add(slice_index(row))
+    return told
 
 
-def unchecked_in(mask: FilePath, choices: Choices) -> set[int]:
-    """Return which slices of a mask nobody had checked, if it lies in an export of any layout.
+def unchecked_in(mask: FilePath, choices: Choices, word: str = UNCHECKED) -> set[int]:
+    """Return what :func:`unchecked_slices` does of a mask's slices, if it lies in an export of any layout.
 
     Raises
     ------
@@ -67,13 +74,21 @@ def unchecked_in(mask: FilePath, choices: Choices) -> set[int]:
     mask = Path(mask).absolute()
     for folder in mask.parents[:_DEEPEST]:
         if all((folder / table).is_file() for table in (SLICE_TABLE, DECISION_TABLE)):
-            slices = unchecked_slices(folder)
+            slices = unchecked_slices(folder, word)
             found = _of_case(slices, strip_suffix(mask.name))
             if found is None and any(slices.values()) and _is_place(mask.parent.relative_to(folder).parts):
                 sentence = f"{mask.name} lies in an export whose {SLICE_TABLE} has no case of that name"
                 ask(choices, "export", sentence, {"checked": "take its empty slices as checked: nothing is on them"})
             return found or set()
     return set()
+
+
+def closed(labels: np.ndarray, partly: Collection[int]) -> list[int]:
+    """Return which slices of labels (z, y, x) have become background where voxels had been left open.
+
+    Most layouts have no label for these; where there is one, as nnU-Net's, a slice still has it.
+    """
+    return [z for z in sorted(partly) if z < len(labels) and not (labels[z] == NOT_ANNOTATED).any()]
 
 
 def _is_place(folders: tuple[str, ...]) -> bool:

@@ -10,8 +10,8 @@ from typing import Literal
 import numpy as np
 
 from ..errors import ImportProblem, ProjectError
-from ..io import ask, bad_name, read_apart, read_mask, read_sequences, unchecked_in
-from ..texts import good_name, some
+from ..io import PARTLY, ask, bad_name, closed, read_apart, read_mask, read_sequences, unchecked_in
+from ..texts import count, good_name, some
 from ..types import NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
 from .checks import check_patient, check_slices
@@ -152,11 +152,15 @@ class CaseFolder(ProjectFolder):
             return None, (), ()
         if mask is None:
             raise ImportProblem(f"Case {id} is to be labelled but no mask was given for it.")
-        unchecked = unchecked_in(mask, choices if isinstance(labelled, str) else {"export": "checked"})
+        said = choices if isinstance(labelled, str) else {"export": "checked"}
+        unchecked = unchecked_in(mask, said)
         read = read_apart(read_mask, mask, geometry, self.classes, choices, unchecked, files=[mask])
-        labels = read.labels
+        labels, drafts = read.labels, closed(read.labels, unchecked_in(mask, said, PARTLY))
         wanted = check_slices(range(geometry.shape[0]) if isinstance(labelled, str) else labelled, geometry)
-        return labels, tuple(z for z in wanted if (labels[z] != NOT_ANNOTATED).any()), read.notes
+        done = tuple(z for z in wanted if z not in drafts and (labels[z] != NOT_ANNOTATED).any())
+        many = f"{count(len(drafts), 'slice')} of {Path(mask).name}"
+        words = f"{many} had voxels that were not annotated (slices.csv) and are background in it: finish by hand."
+        return labels, done, (*read.notes, *[words] * bool(drafts))
 
     def set_aside(self, id: str, problem: str) -> bool:
         """Note a case whose files cannot be used, with the sentence that says why. It can be added again later.

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..errors import ProjectError, SegmatchError
 from ..fsio import write_atomic
-from ..io import DECISION_TABLE, SLICE_TABLE, UNCHECKED, Code
+from ..io import DECISION_TABLE, PARTLY, SLICE_TABLE, UNCHECKED, Code
 from ..texts import csv_text, some
 from ..types import NOT_ANNOTATED, Case, Proposal
 from .checks import check_target
@@ -68,7 +68,7 @@ def export_project(
             continue
         written += _written(folder, files, images, written, decisions)
         exported.append(case.id)
-        slices += [(case.id, case.geometry.slice_number(z), z, _origin(z, case, mine)) for z in range(case.shape[0])]
+        slices += _slices(case, labels, mine)
         volumes += _volumes(case, labels, project.classes, note + _open_voxels(case, labels))
     if not written:
         nothing = "There is nothing to export yet: mark a slice as done, or accept a proposal, first."
@@ -140,10 +140,14 @@ def _open_voxels(case: Case, labels: np.ndarray) -> str:
     return ", some voxels not annotated" if (labels[list(case.labelled)] == NOT_ANNOTATED).any() else ""
 
 
-def _origin(z: int, case: Case, proposals: dict[int, Any]) -> str:
-    if z in set(case.labelled):
-        return "checked"
-    return "accepted proposal, not checked" if z in proposals else UNCHECKED
+def _slices(case: Case, labels: np.ndarray, proposals: Collection[int]) -> list[tuple[Any, ...]]:
+    """Return of each slice of a case where its labels are from."""
+    partly, words = (labels == NOT_ANNOTATED).any((1, 2)), [UNCHECKED] * case.shape[0]
+    for z in proposals:
+        words[z] = "accepted proposal, not checked"
+    for z in case.labelled:
+        words[z] = PARTLY if partly[z] else "checked"
+    return [(case.id, case.geometry.slice_number(z), z, word) for z, word in enumerate(words)]
 
 
 def _volumes(case: Case, labels: np.ndarray, classes: Sequence[str], note: str) -> list[tuple[Any, ...]]:

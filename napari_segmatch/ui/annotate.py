@@ -18,7 +18,7 @@ from .filling import Filling
 from .keys import ANNOTATE, shown
 from .names import NameBox
 from .overlays import Overlays
-from .slices import advice, without, worth_a_look
+from .slices import advice, state_of, without, worth_a_look
 from .strip import Cell, SliceStrip
 from .style import GOOD, LATER, OWN, UNSURE, Page, button, holder, row, text
 from .suggest import Suggester
@@ -277,7 +277,7 @@ class AnnotatePanel(Page):
             return
         z, done = self.desk.z, set(self.desk.done)
         drawn = self.desk.drawn
-        state = "done" if z in done else "draft, not done yet" if drawn[z] else "not annotated"
+        state = state_of(self.desk.labels[z], z in done)
         self._state.setText(f"Slice {self.desk.shown(z) + 1} of {self.desk.count}: {state}")
         self._reopen.setEnabled(z in done)
         self._undo.setEnabled(self.desk.strokes.can_undo)

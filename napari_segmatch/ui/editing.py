@@ -71,6 +71,7 @@ class Editing(QObject):
         self._dirty: set[int] = set()
         self._going: set[int] = set()  # of which the journal has a stroke that was not over
         self._finished: set[int] = set()  # on which done was pressed, and nothing has been changed since
+        self._left_open: dict[int, np.ndarray] = {}  # what (y, x) a finished slice leaves open, as a data set may
 
     @property
     def case(self) -> Case | None:
@@ -225,6 +226,7 @@ class Editing(QObject):
         known = self._known[z].copy()
         self.strokes.accept(z, labels)
         self._known[z] = labels
+        self._left_open.pop(z, None)
         self.drawn[[z]] = painted(self.labels[[z]])
         self._dirty.discard(z)
         self._finished.discard(z)
@@ -255,7 +257,7 @@ class Editing(QObject):
         slices = {z: self.labels[z] for z in {*self._dirty, *done}}
         done = tuple(self._finished & slices.keys())
         finished = {*self.done, *done} - set(reopen)
-        slices = {z: np.where((s == NOT_ANNOTATED) & (z in finished), np.uint8(0), s) for z, s in slices.items()}
+        slices = {z: self._closed(z, s, z in done) if z in finished else s for z, s in slices.items()}
         if slices or reopen:
             self._dirty.clear()
             known, before = self._known, {z: self._known[z].copy() for z in slices}
@@ -272,3 +274,10 @@ class Editing(QObject):
             for z, labels in slices.items():
                 self._known[z] = labels
             self.draft_changed.emit()
+
+    def _closed(self, z: int, labels: np.ndarray, just_done: bool) -> np.ndarray:
+        """Return a finished slice (y, x), background where nothing is drawn; what it left open before stays open."""
+        open_ = labels == NOT_ANNOTATED
+        if z in self.done and not just_done:
+            open_ &= ~self._left_open.setdefault(z, self._known[z] == NOT_ANNOTATED)
+        return np.where(open_, np.uint8(0), labels)

@@ -23,6 +23,13 @@ def painted(labels: np.ndarray) -> np.ndarray:
     return np.asarray(in_structure(labels).any(axis=(1, 2)))
 
 
+def state_of(labels: np.ndarray, done: bool) -> str:
+    """Return in words how far a slice (y, x) is."""
+    if done:
+        return "done, some voxels not annotated" if (labels == NOT_ANNOTATED).any() else "done"
+    return "draft, not done yet" if in_structure(labels).any() else "not annotated"
+
+
 def between(low: np.ndarray, high: np.ndarray, share: float) -> np.ndarray:
     """Blend two label slices by shape: where the blend of signed distances is positive, there is structure.
 
