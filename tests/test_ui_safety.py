@@ -5,18 +5,26 @@ import shutil
 import subprocess
 import sys
 import threading
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from helpers import SHAPE, small_project
 from qtpy.QtCore import Qt
 
+from napari_segmatch.columns import Some
+from napari_segmatch.config import configure
 from napari_segmatch.errors import DiskProblem, ImportProblem, ProjectError
+from napari_segmatch.events import PseudoMask
 from napari_segmatch.locks import WINDOW, FileLock
 from napari_segmatch.project import Project, journal
 from napari_segmatch.ranking import is_blind
 from napari_segmatch.session import Session
+from napari_segmatch.types import Region
+from napari_segmatch.ui.reviewer import Reviewer
 from napari_segmatch.ui.slices import state_of
+from napari_segmatch.ui.strokes import Strokes
+from napari_segmatch.ui.thumbnails import Preview
 
 pytest.importorskip("napari")
 
@@ -724,4 +732,42 @@ def test_what_a_finished_slice_leaves_open_stays_open(qapp, tmp_path):
     assert np.array_equal(saved(), drawn[1])
     editing.finish(1)
     assert not saved().any() and state_of(editing.labels[1], done=True) == "done"
+    session.close()
+
+
+@pytest.mark.parametrize(
+    ("verdict", "verbs"),
+    [("accepted", ["accept"]), ("rejected", ["reject"]), ("deferred", ["defer"]), ("corrected", ["correct", "enter"])],
+)
+def test_a_verdict_falls_on_the_proposal_that_was_seen(tmp_path, verdict, verbs):
+    """The trainer proposed another mask for the slice, which the session has taken up when the key is pressed."""
+    with small_project(tmp_path, cases=1, labelled=0) as made:
+        run, seen, newer = made.new_run(configure("quick")), np.zeros(SHAPE[1:], np.uint8), np.ones(SHAPE[1:], np.uint8)
+        seen[:4] = 1
+        made.add_proposals(run, 1, 1, [PseudoMask(Region("a", 1), seen, 0.5, "rejected")])
+    session = Session()
+    session.open_project(tmp_path / "project")
+    (item,) = session.proposals
+    desk = Mock(case_id="a", z=1, labels=np.zeros(SHAPE, np.uint8), done=(), strokes=Strokes(np.zeros(SHAPE, np.uint8)))
+    desk.open = lambda case, z, then, failed: then()
+    desk.write = lambda slices: desk.labels.__setitem__(1, slices[1])
+    desk.layers.call_brush_back.return_value = ""
+    previews = Mock(preview=lambda item: Preview(session.proposal_mask(item), np.zeros(0)))
+    reviewer = Reviewer(session, desk, previews, lambda: Some.of(session.proposals), lambda id: Some.of(()))
+    reviewer.active = True
+    reviewer.show(item)
+    (late,) = session.project.add_proposals(run, 2, 1, [PseudoMask(item.region, newer, 0.9, "accepted")])
+    session._fetch_proposals()
+    session.wait()
+    reviewer.refresh()  # as the panel does when the list changes
+    assert session.proposals.get(item.id) is None and reviewer.current.id == item.id
+    for act in {"accepted": ["accept"], "rejected": ["reject"], "deferred": ["defer"]}.get(
+        verdict, ["correct", "enter"]
+    ):
+        getattr(reviewer, act)()
+    session.wait()
+    assert session.project.proposal(item.id).decision == verdict and session.project.proposal(late).decision is None
+    assert (session.proposals.get(item.id) is None) == (verdict == "deferred"), "what was put off gives way"
+    if verdict in ("accepted", "corrected"):
+        assert np.array_equal(session.mask("a")[1], seen)
     session.close()
