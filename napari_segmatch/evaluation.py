@@ -17,6 +17,7 @@ from .io import (
     LABEL_TABLE,
     PARTLY,
     Choices,
+    check_classes,
     closed,
     labels_beside,
     read_label_table,
@@ -27,7 +28,7 @@ from .io import (
     with_answers,
 )
 from .texts import count, csv_text, named
-from .types import NOT_ANNOTATED, Mask
+from .types import MAX_CLASSES, NOT_ANNOTATED, Mask
 
 MAX_LABEL = NOT_ANNOTATED - 1
 COLUMNS = ("dice", "lesion-slice dice", "hd95 mm", "empty-slice fp")
@@ -169,13 +170,16 @@ def _chance(text: str) -> float | None:
 
 
 def _judged(case: str, told: Told, prediction: Mask, truth: Mask) -> Iterator[Judged]:
-    """Yield every mask of a case that was given a score, false alarms among them."""
+    """Yield every mask of a case that was given a score, false alarms among them.
+
+    The score is of the whole mask: one that reaches into what is not annotated is not judged by the rest of it.
+    """
     from .engine.metrics import annotated, dice
 
     known = annotated(prediction.labels, truth.labels)
     for label in range(1, len(told.classes) + 1):
-        mine, theirs = (prediction.labels == label) & known, (truth.labels == label) & known
-        for z in np.flatnonzero(mine.any((1, 2))).tolist():
+        mine, theirs = prediction.labels == label, (truth.labels == label) & known
+        for z in np.flatnonzero(mine.any((1, 2)) & ~(mine & ~known).any((1, 2))).tolist():
             accepted, scores = told.slices.get((case, z), (False, [None] * label))
             score = scores[label - 1]
             if score is not None:
@@ -230,6 +234,9 @@ def _pair(
         names = [*classes, *map(str, range(len(classes) + 1, NOT_ANNOTATED))]
         theirs = with_answers(labels_beside(path, names), choices)
     truth = read_mask(path, prediction.geometry, names, theirs, unchecked_in(path, choices))
+    if (truth.labels == NOT_ANNOTATED).any() and min(_labels_in(truth), default=0) > (len(classes) or MAX_CLASSES):
+        # 255 beside a class means not annotated; of labels like 0, 128 and 255 it may be a class, as in `add`
+        check_classes(truth.labels, len(classes) or max(_labels_in(prediction), default=1), choices, path.name)
     truth.labels[closed(truth.labels, unchecked_in(path, choices, PARTLY))] = NOT_ANNOTATED
     return prediction, truth
 

@@ -628,6 +628,16 @@ def test_evaluation_says_what_scores_were_worth(tmp_path):
     assert [(row["class"], row["masks"], row["good_of_these"]) for row in rows] == [("1", "2", "0.5"), ("2", "1", "")]
 
 
+def test_a_score_is_not_judged_by_a_part_of_its_mask(tmp_path):
+    """The true mask of one slice is annotated beside the structure alone, where the mask's edge is a false alarm."""
+    masks, truths = judged_folder(tmp_path)
+    truth = read_mask(truths["x"])
+    truth.labels[0, :3], truth.labels[0, 3] = 255, 0
+    write_labels(truths["x"], truth.labels, truth.geometry)
+    lines = [line.split() for line in evaluate_folder(masks, truths)]
+    assert ["a", "1", "0.000", "1.000", "0.000", "-", "0.800"] in lines, "the mask on the third slice alone"
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [("0.4,0", "much,0"), ("0.4,0", "nan,0"), ("0.4,0", "40,0"), ("verdict", "word"), (",1,0", ",one,0")],
@@ -654,6 +664,26 @@ def test_masks_without_scores_are_evaluated_as_before(tmp_path):
     (masks / "scores.csv").unlink()
     assert not any("worth" in line for line in evaluate_folder(masks, truths))
     assert not (masks / "evaluation_scores.csv").exists()
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_true_masks_of_greys_are_asked_about(tmp_path, table):
+    """Of 0, 128 and 255 the last one may be a class, as in `add`; beside a class it means not annotated."""
+    ours, masks = np.arange(4 * 8 * 8).reshape(4, 8, 8).astype(np.uint8) % 3, tmp_path / "masks"
+    masks.mkdir()
+    write_labels(masks / "a.nii.gz", ours, geometry((4, 8, 8)))
+    if table:
+        (masks / "labels-itksnap.txt").write_text(itksnap_table(["core", "edema"], {}))
+
+    def judged(greys, answer=""):
+        write_labels(tmp_path / "true.nii.gz", np.array(greys, np.uint8)[ours], geometry((4, 8, 8)))
+        return list(evaluate_folder(masks, {"a": tmp_path / "true.nii.gz"}, {"labels": answer} if answer else {}))
+
+    with pytest.raises(ImportProblem, match="no mask of a case"):
+        judged((0, 128, 255))
+    dices = [line.split()[2] for line in judged((0, 128, 255), "128:1,255:2") if line.startswith("a ")]
+    assert dices == ["1.000", "1.000"]
+    assert any(line.startswith("a ") for line in judged((0, 2, 255)))
 
 
 def test_true_masks_are_read_as_somebody_says(tmp_path):

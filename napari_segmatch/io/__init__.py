@@ -15,6 +15,7 @@ from .exported import (
     unchecked_in,
     unchecked_slices,
 )
+from .labels import check_classes
 from .nifti import decode_labels
 from .orientation import unknown_geometry
 from .patterns import Found, FoundCase, bad_name, find_cases, parse_image_option
@@ -41,6 +42,7 @@ __all__ = [
     "ask",
     "bad_name",
     "bids_table",
+    "check_classes",
     "closed",
     "decode_labels",
     "describe",
