@@ -44,6 +44,21 @@ def _run(project, state, **settings):
     return run
 
 
+def test_no_dice_of_a_step_that_a_kill_has_undone_is_said(tmp_path, told):
+    """A resumed run goes on from its checkpoint: what was measured after it is measured anew."""
+    with small_project(tmp_path, cases=1) as project:
+        run = _run(project, "stopped", size=32)
+        for event in (
+            Started(0, "cpu", 1, 4, 0, 1),
+            Evaluated(100, {"lesion": 0.7}, {}),
+            Evaluated(200, {"lesion": 0.9}, {}),
+        ):
+            run.record(event)
+        assert "Dice 0.900" in "".join(told(project))
+        run.record(Started(150, "cpu", 1, 4, 0, 1))
+        assert "at step 150 of 400, Dice 0.700" in "".join(told(project))
+
+
 def test_one_screen_says_where_a_project_stands(tmp_path, told):
     """Cases of each kind, slices, proposals that wait, versions beside the masks, and how far the runs came."""
     with small_project(tmp_path, cases=5, labelled=2, validation=1, classes=("core", "edema")) as project:

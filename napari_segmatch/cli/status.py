@@ -7,7 +7,7 @@ from datetime import datetime
 from statistics import fmean
 
 from ..errors import ProjectError
-from ..events import Evaluated, Failed
+from ..events import Failed
 from ..project import Project, Run
 from ..texts import count
 from ..types import Case, RunState
@@ -55,8 +55,8 @@ def _line(run: Run, state: RunState, begin: str) -> str:
         about = f"{config.selector}, {config.size} pixels"
     except ProjectError:
         length, about = "?", "settings cannot be read"
-    looked = run.newest(Evaluated)
-    dice = f", Dice {fmean(looked.dice.values()):.3f}" if isinstance(looked, Evaluated) and looked.dice else ""
+    looked = run.evaluated()
+    dice = f", Dice {fmean(looked.dice.values()):.3f}" if looked is not None and looked.dice else ""
     when = datetime.fromisoformat(begin).astimezone().strftime("%Y-%m-%d %H:%M")
     step = getattr(run.newest(), "step", 0)
     return f"run {run.id:<6} {state} at step {step} of {length}{dice}; {about}; begun {when}"

@@ -16,7 +16,7 @@ from typing import Literal
 
 from ..config import TrainConfig, from_dict
 from ..errors import ProjectError
-from ..events import Examined, Started, TrainEvent, decode, encode
+from ..events import Evaluated, Examined, Started, TrainEvent, decode, encode
 from ..fsio import write_atomic
 from ..locks import FileLock
 from ..types import RunState
@@ -116,12 +116,26 @@ class Run:
 
     def examinations(self) -> list[Examined]:
         """Return what the discriminator's examinations have shown, the first one first."""
+        return [event for event in self._all(Examined) if isinstance(event, Examined)]
+
+    def evaluated(self) -> Evaluated | None:
+        """Return the last evaluation that stands: a resumed run takes the steps after its checkpoint anew."""
+        standing: list[Evaluated] = []
+        for event in self._all(Started, Evaluated):
+            if isinstance(event, Evaluated):
+                standing.append(event)
+            elif isinstance(event, Started):
+                standing = [item for item in standing if item.step <= event.step]
+        return standing[-1] if standing else None
+
+    def _all(self, *kinds: type[TrainEvent]) -> list[TrainEvent | None]:
+        """Return the events of these kinds in order, None for a line that a kill has torn."""
+        starts = tuple(map(_start, kinds))
         try:
             with (self.folder / "events.jsonl").open("rb") as file:
-                found = [decode(line.decode("utf-8", "replace")) for line in file if line.startswith(_start(Examined))]
+                return [decode(line.decode("utf-8", "replace")) for line in file if line.startswith(starts)]
         except OSError:
             return []
-        return [event for event in found if isinstance(event, Examined)]
 
     def knows(self, classes: Sequence[str]) -> bool:
         """Whether it was made for as many classes as there are now."""
