@@ -10,6 +10,7 @@ import torch
 from helpers import LGG, make_white, write_case
 from torch.nn.functional import one_hot
 
+from napari_segmatch.benchmark import table
 from napari_segmatch.benchmark.cases import BenchmarkPool, load, split, spread
 from napari_segmatch.benchmark.judging import _judged_masks, calibration_by_chance, judged_slices, summary
 from napari_segmatch.benchmark.oracles import Oracle, PixelOracle
@@ -404,6 +405,24 @@ def test_true_masks_are_read_as_somebody_says(tmp_path, monkeypatch):
     (bench,) = met
     assert all(set(np.unique(case.truth)) == {0, 1} for case in bench.cases.values())
     assert bench.name != dataclasses.replace(bench, choices=()).name
+
+
+def test_a_setting_may_have_spaces(tmp_path, monkeypatch):
+    """As a path of weights has: it reaches the run whole, beside others."""
+    from typer.testing import CliRunner
+
+    for index in range(3):
+        write_case(tmp_path / "cases" / f"p{index}", index)
+    tasks = []
+    monkeypatch.setattr(table, "carry_out", lambda bench, those, *_: tasks.extend(those) or ())
+    words = [
+        "benchmark", "discriminator", str(tmp_path / "cases"), "--image", "flair={case}/flair.nii.gz",
+        "--mask", "{case}/mask.nii.gz", "--test", "1", "--validation", "1", "--labelled", "1", "--out", str(tmp_path),
+    ]  # fmt: skip
+    CliRunner().invoke(app, [*words, "--set", "weights=my runs/last.safetensors", "--set", "batch=4"])
+    monkeypatch.setattr(table, "_bench", "material")
+    monkeypatch.setattr(table, "run", lambda bench, task, changes: [changes])
+    assert table._carry_out(tasks[0]) == [{"weights": "my runs/last.safetensors", "batch": 4}]
 
 
 def test_commands_share_their_options(monkeypatch):

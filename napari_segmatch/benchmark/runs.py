@@ -33,7 +33,7 @@ class Task:
     Attributes
     ----------
     settings
-        Changes to the configuration, as ``name=value`` words.
+        Changes to the configuration, as ``name=value`` words that a shell would take apart.
     marks
         Steps at which it is measured; the last is the length of the run.
     """

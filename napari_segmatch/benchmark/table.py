@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import platform
+import shlex
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -130,4 +131,4 @@ def _open(bench: Bench) -> None:
 def _carry_out(task: Task) -> list[dict[str, Any]]:
     if _bench is None:
         raise RuntimeError("a worker was started without material")
-    return list(run(_bench, task, dict(parse_setting(word) for word in task.settings.split())))
+    return list(run(_bench, task, dict(parse_setting(word) for word in shlex.split(task.settings))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -93,7 +94,7 @@ def _measure(plan: Plan, methods: str) -> Choice:
     parts = divide(cases, plan.test, plan.validation, plan.strata)
     budgets = tuple(count or len(parts.pool) for count in labelled)
     tasks = list(dict.fromkeys(
-        Task(method, count, seed, marks, " ".join(plan.settings))
+        Task(method, count, seed, marks, shlex.join(plan.settings))
         for seed in seeds for count in budgets for method in between_commas(methods)
     ))  # fmt: skip
     plan.out.mkdir(parents=True, exist_ok=True)
@@ -104,7 +105,7 @@ def _measure(plan: Plan, methods: str) -> Choice:
     for number, (task, dice) in enumerate(carry_out(material, tasks, table, plan.jobs), 1):
         what = f"{task.method:<16} {task.labelled:>3} labelled  seed {task.seed}  {task.settings}"
         say(f"{number:>4} of {len(tasks)}  {what}  Dice {dice:.3f}")
-    return Choice(table, material.name, marks, tuple(between_commas(methods)), " ".join(plan.settings), budgets)
+    return Choice(table, material.name, marks, tuple(between_commas(methods)), shlex.join(plan.settings), budgets)
 
 
 @bench.command()
