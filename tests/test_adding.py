@@ -422,10 +422,10 @@ def test_exports_are_what_the_others_read(tmp_path, layout):
         assert np.array_equal(read_mask(mask, image.geometry).labels, kept)
         assert mask.with_name("sub-a_desc-segmatch_dseg.tsv").read_text().splitlines()[3].startswith("2\tedema\t#")
         return
-    (case,) = find_dataset(tmp_path / "out", ("flair",), ("core", "edema")).cases
-    with Project.create(tmp_path / "b", ["core", "edema"], ["flair"]) as again:
+    (case,) = find_dataset(tmp_path / "out", ("flair",), ("edema", "core")).cases
+    with Project.create(tmp_path / "b", ["edema", "core"], ["flair"]) as again:
         again.add_case(case.id, case.images, case.mask, "all", choices=case.choices)
-        assert np.array_equal(again.mask("a"), kept)
+        assert np.array_equal(again.mask("a"), np.array([0, 2, 1])[kept]), "by name"
         assert np.array_equal(again.volume("a").pixels, image.pixels)
 
 
@@ -790,6 +790,51 @@ def test_a_monai_label_data_store_is_read_and_kept_inside(tmp_path):
     (tmp_path / "in" / "datastore_v2.json").write_text(json.dumps({"objects": objects}))
     (case,) = find_dataset(tmp_path / "in", ("flair",), ("lesion",)).cases
     assert (case.id, case.mask.parent.name) == ("a", "final")
+
+
+@pytest.mark.parametrize(
+    ("told", "choices"),
+    [
+        ([{"name": "Core", "idx": 1}, {"name": "edema", "idx": 2}], {"labels": "1:2,2:1"}),
+        ([{"name": "Core", "idx": 2}, {"name": "edema", "idx": 3}], {}),
+        ([{"name": "Core"}], {}),
+        ("nonsense", {}),
+    ],
+)
+def test_names_that_monai_label_notes_find_their_classes(tmp_path, told, choices):
+    """Where a segment was left out of the mask, its numbers are others than those that 3D Slicer's plug-in noted."""
+    touch(tmp_path, "a.nii.gz", "labels/final/a.nii.gz")
+    kind = {"ext": ".nii.gz", "info": {"label_info": told}}
+    about = {"objects": {"a": {"image": kind, "labels": {"final": kind}}}}
+    (tmp_path / "datastore_v2.json").write_text(json.dumps(about))
+    (case,) = find_dataset(tmp_path, ("flair",), ("edema", "core")).cases
+    assert case.choices == choices
+
+
+def test_a_bids_export_alone_says_where_it_belongs(tmp_path):
+    """It is a derivative: its images lie in the data set that it was made from."""
+    with small_project(tmp_path, cases=1, labelled=1) as project:
+        project.export(tmp_path / "out", layout="bids")
+    with pytest.raises(ImportProblem, match=r"without any image of flair, but with masks: put it into derivatives/"):
+        find_dataset(tmp_path / "out", ("flair",), ("lesion",))
+
+
+def test_a_note_is_told_at_its_case_and_once_for_all_others(tmp_path):
+    """Adding may take hours and be stopped; that each of a hundred masks says the same is one line."""
+    (tmp_path / "in" / "labelsTr").mkdir(parents=True)
+    about = {"channel_names": {"0": "flair"}, "labels": {"background": 0, "tumor": 1}}
+    (tmp_path / "in" / "dataset.json").write_text(json.dumps(about))
+    for seed, name in enumerate("abc"):
+        images, mask = write_case(tmp_path / "source" / name, seed)
+        (tmp_path / "in" / "imagesTr").mkdir(exist_ok=True)
+        images["flair"].rename(tmp_path / "in" / "imagesTr" / f"{name}_0000.nii.gz")
+        mask.rename(tmp_path / "in" / "labelsTr" / f"{name}.nii.gz")
+    segmatch("new", tmp_path / "p")
+    said = segmatch("add", tmp_path / "p", tmp_path / "in").stderr.splitlines()
+    assert [line for line in said if "tumor" in line] == [
+        "a: a.nii.gz calls a label “tumor”, which is no class here; its labels are taken by their numbers.",
+        "b, c: its file calls a label “tumor”, which is no class here; its labels are taken by their numbers.",
+    ]
 
 
 @pytest.mark.parametrize("name", ["dataset.json", "datastore_v2.json", "dataset_description.json"])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections import defaultdict
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Annotated
 
@@ -69,14 +69,15 @@ def add(
         finished = set(_labelled_cases(labelled, labelled_file, mask, found)) | held_out
         kept = _kept_as_they_are(opened, found, held_out)
         new = [item for item in found if item.id not in kept]
-        added, asked = list[FoundCase](), dict[tuple[str, ...], str]()
+        added, asked, told = list[FoundCase](), dict[tuple[str, ...], str](), dict[str, list[str]]()
         for number, item in enumerate(new, 1):
             if sys.stderr.isatty():
                 typer.echo(f"\r{number} of {len(new)}  {item.id}   ", err=True, nl=number == len(new))
             item = replace(item, choices=with_answers(item.choices, choices))
             if _add_one(opened, item, asked, item.id in finished, item.id in held_out):
                 added.append(item)
-        _tell_notes(opened, added)
+                _tell_notes(opened, item, told)
+        _tell_of_others(told)
         tell_lacking(opened.sequences, [opened.case(item.id).sequences for item in added])
         now = [case for case in opened.cases if case.id in {item.id for item in found}]
         then = next_step(opened, typed(project))
@@ -162,14 +163,21 @@ def _kept_as_they_are(project: Project, found: list[FoundCase], held_out: set[st
     return kept
 
 
-def _tell_notes(project: Project, added: list[FoundCase]) -> None:
-    """Say what is worth knowing of cases; what holds for many is said once."""
-    notes = defaultdict[str, list[str]](list)
-    for item in added:
-        for note in project.reading(item.id).notes:
-            notes[note].append(item.id)
-    for note, names in notes.items():
-        typer.echo(f"{named(names)}: {note}", err=True)
+def _tell_notes(project: Project, item: FoundCase, told: dict[str, list[str]]) -> None:
+    """Say what is worth knowing of a case that was added, and not of others before; ``told`` has of which it holds."""
+    files = [path.name for path in (*item.images.values(), item.mask) if path is not None and path.suffix]
+    for note in project.reading(item.id).notes:
+        alike = reduce(lambda words, name: words.replace(name, "its file"), files, note)
+        if alike not in told:
+            typer.echo(f"{item.id}: {note}", err=True)
+        told.setdefault(alike, []).append(item.id)
+
+
+def _tell_of_others(told: dict[str, list[str]]) -> None:
+    """Say once what holds for cases after the first one of which it was told."""
+    for note, (_, *others) in told.items():
+        if others:
+            typer.echo(f"{named(others)}: {note}", err=True)
 
 
 def _add_one(

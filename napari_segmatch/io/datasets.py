@@ -59,7 +59,7 @@ def _find(
     if (root / "dataset.json").is_file():
         return _nnunet(root, sequences, classes)
     if (root / "datastore_v2.json").is_file():
-        return _monai_label(root, sequences)
+        return _monai_label(root, sequences, classes)
     if (root / "dataset_description.json").is_file():
         return _bids(root, sequences, classes)
     return find_dicom(root, sequences, series, progress)
@@ -176,7 +176,7 @@ def _strange(labels: Mapping[int, str], classes: Sequence[str]) -> dict[int, str
 # MONAI Label
 
 
-def _monai_label(root: Path, sequences: Sequence[str]) -> Found:
+def _monai_label(root: Path, sequences: Sequence[str], classes: Sequence[str]) -> Found:
     """Read a MONAI Label data store: final labels before original ones."""
     found = []
     for id, item in sorted((_json(root / "datastore_v2.json").get("objects") or {}).items()):
@@ -189,12 +189,24 @@ def _monai_label(root: Path, sequences: Sequence[str]) -> Found:
             if tag in (item.get("labels") or {})
         ]
         mask = next((path for path in masks if _inside(root, path)), None)
-        found.append(FoundCase(id, {sequences[0]: image}, mask))
+        names = _label_info(item["labels"][mask.parent.name]) if mask is not None else {}
+        found.append(FoundCase(id, {sequences[0]: image}, mask, _renumbering(names, classes)))
     if not found:
         raise ImportProblem(f"{root.name} is a MONAI Label data store without images: check the folder.")
     return Found(
         tuple(found), (f"A MONAI Label data store of {count(len(found), 'case')}; images are taken as {sequences[0]}.",)
     )
+
+
+def _label_info(label: Mapping[str, Any]) -> dict[int, str]:
+    """Return label to name as 3D Slicer's plug-in notes them; nothing where its numbers may not be those of the mask.
+
+    It counts segments that it leaves out of the mask as well.
+    """
+    with suppress(AttributeError, KeyError, TypeError, ValueError):
+        names = {int(each["idx"]): str(each["name"]) for each in label["info"]["label_info"]}
+        return names if sorted(names) == [*range(1, len(names) + 1)] else {}
+    return {}
 
 
 def _inside(root: Path, path: Path) -> bool:
@@ -230,7 +242,13 @@ def _bids(root: Path, sequences: Sequence[str], classes: Sequence[str]) -> Found
         patient = session.split("_")[0]
         found.append(FoundCase(session, {name: paths[0] for name, paths in names.items()}, mask, choices, patient))
     if not found:
-        raise ImportProblem(f"{root.name} is a BIDS data set without any image of {', '.join(sequences)}.")
+        sentence = f"{root.name} is a BIDS data set without any image of {', '.join(sequences)}"
+        if any(_entities(path)["suffix"] in ("dseg", "mask") for path in root.glob("sub-*/**/anat/*.nii*")):
+            sentence += (
+                ", but with masks: put it into derivatives/ of the data set that has the images, and add that, or name "
+                "both by patterns"
+            )
+        raise ImportProblem(f"{sentence}.")
     return Found(tuple(found), (f"A BIDS data set of {count(len(found), 'session')}.", *lines))
 
 

@@ -171,10 +171,11 @@ def descriptions(project: Project, layout: str, cases: Sequence[str]) -> dict[st
             "GeneratedBy": [{"Name": "napari-segmatch", "Description": _GENERATOR}],
         }  # fmt: skip
     elif layout == "monai-label":
-        kind = {"ext": ".nii.gz", "info": {}}
+        image, names_told = {"ext": ".nii.gz", "info": {}}, [{"name": name, "idx": n} for name, n in names.items()]
+        label = {"ext": ".nii.gz", "info": {"label_info": names_told}}  # as its plug-in of 3D Slicer writes it
         about["datastore_v2.json"] = {
             "name": "SegMatch", "description": _GENERATOR,
-            "objects": {case: {"image": kind, "labels": {"final": kind}} for case in cases},
+            "objects": {case: {"image": image, "labels": {"final": label}} for case in cases},
         }  # fmt: skip
     tables = {
         LABEL_TABLE: itksnap_table(project.classes, project.colours),
