@@ -35,6 +35,7 @@ from napari_segmatch.ui.config_form import ConfigForm
 from napari_segmatch.ui.contact_sheet import UNPROVEN, ContactSheet
 from napari_segmatch.ui.diagnosis import diagnose
 from napari_segmatch.ui.display import Flip, edge_letters, window
+from napari_segmatch.ui.legend import Legend
 from napari_segmatch.ui.planes import _write
 from napari_segmatch.ui.queue import QueueModel
 from napari_segmatch.ui.scoreboard import seen_sentence
@@ -627,3 +628,12 @@ def test_the_plots_of_a_run_have_one_scale(qapp):
         for plot in plots._plots:
             low, high = plot.getViewBox().viewRange()[0]
             assert -0.05 * last < low <= 0 and last <= high < 1.05 * last
+
+
+def test_a_legend_of_many_classes_names_all_of_them_somewhere(qapp):
+    """The line would grow too long for the dock: what the mouse brings up has them all."""
+    legend, names = Legend(), [f"organ {number}" for number in range(1, 15)]
+    for n, told in ((12, ""), (14, "organ 14")):
+        legend.show_classes(Mock(project=Mock(classes=names[:n]), colours={}))
+        assert ("organ 13" in legend.text(), " …" in legend.text()) == (False, n > 12)
+        assert told in legend.toolTip() and ("organ 1" in legend.toolTip()) == bool(told)

@@ -771,3 +771,23 @@ def test_a_verdict_falls_on_the_proposal_that_was_seen(tmp_path, verdict, verbs)
     if verdict in ("accepted", "corrected"):
         assert np.array_equal(session.mask("a")[1], seen)
     session.close()
+
+
+def test_a_case_is_opened_where_it_was_left(qapp, tmp_path):
+    """J and back with K: in the middle once more, whoever draws would have to look for their slice."""
+    from napari.components import ViewerModel
+
+    from napari_segmatch.ui.desk import Desk
+
+    small_project(tmp_path, cases=2, labelled=0).close()
+    session = Session()
+    session.open_project(tmp_path / "project")
+    desk, places = Desk(ViewerModel(), session, None), []
+    for case in "aba":
+        desk.open(case)
+        session.wait()
+        places.append((desk.case_id, desk.z))
+        desk.z = 3
+    assert places == [("a", 2), ("b", 2), ("a", 3)]
+    desk.close()
+    session.close()

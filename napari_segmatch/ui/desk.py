@@ -11,7 +11,7 @@ from psygnal import Signal
 from qtpy.QtCore import QObject, QTimer
 
 from ..session import Session
-from ..types import Case, Proposal, Volume
+from ..types import Proposal, Volume
 from .display import Flip
 from .editing import Editing
 from .links import Links
@@ -34,6 +34,7 @@ class Desk(Editing):
     def __init__(self, viewer: Viewer, session: Session, parent: QObject) -> None:
         super().__init__(viewer, session, parent)
         self._wanted = ""
+        self._left_at: dict[str, int] = {}  # the slices on which cases were left
         self._then: list[Any] = [None, None, None]
         self._hurry = QTimer(self, interval=HURRY_MS)
         self._hurry.timeout.connect(session.poll)
@@ -60,7 +61,9 @@ class Desk(Editing):
     # opening ---------------------------------------------------------------------------------------------
 
     def open(self, case: str, z: int | None = None, then: Any = None, failed: Any = None) -> None:
-        """Open a case and go to a slice; ``then()`` is called once it is on the screen, ``failed()`` if it cannot be.
+        """Open a case and go to a slice, else to the one on which it was left, or the middle one.
+
+        ``then()`` is called once it is on the screen, ``failed()`` if it cannot be.
 
         Only the last wish counts: a case that arrives after another was asked for is dropped.
         """
@@ -112,6 +115,7 @@ class Desk(Editing):
         self._note_strokes()
         self._changed(self.strokes.note())  # somebody may have gone on painting while this one was read
         self.save()
+        self._left_at[self.case_id] = self.z
         self.case_id, self.flip = case, Flip.of(volume.geometry)
         self._lay(labels)
         project = self.session.project
@@ -119,22 +123,20 @@ class Desk(Editing):
         self.layers.show(volume, names, known.sequences, self.flip, labels, classes, self.session.colours)
         if self.layers.mask is not None:
             self.layers.mask.editable = project is None or not project.readonly
-        self.z = self._first_slice(known) if z is None else z
+        middle = known.shape[0] // 2  # the ends of a stack are empty
+        self.z = self._left_at.get(case, middle) if z is None else z
         self.opened.emit()
         self.labels_changed.emit()
         self.draft_changed.emit()
         if then is not None:
             then()
 
-    def _first_slice(self, case: Case) -> int:
-        """Start in the middle: the ends of a stack are empty."""
-        return case.shape[0] // 2
-
     def clear(self) -> None:
-        """Empty the desk. What is unsaved must have been saved before."""
+        """Empty the desk and forget where cases were left. What is unsaved must have been saved before."""
         self._timer.stop()
         self._hurry.stop()
         self._heard.clear()
+        self._left_at.clear()
         self._wanted, self.case_id = "", ""
         self._lay(np.zeros((0, 0, 0), np.uint8))
         self.layers.clear()

@@ -11,6 +11,7 @@ from ..palette import palette
 from ..session import Session
 
 _MOST = 12
+"""So many classes are named in the line; what the mouse brings up names all of more."""
 
 
 class Legend(QLabel):
@@ -22,15 +23,15 @@ class Legend(QLabel):
         self.setWordWrap(True)
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.setTextFormat(Qt.TextFormat.RichText)
-        self.setToolTip("Filled: your mask. Outline: the proposal.")
 
     def show_classes(self, session: Session) -> None:
         """Show the classes of a project, with the colours that they have on masks and on proposals."""
         names = session.project.classes if session.project is not None else ()
-        shown = zip(names[:_MOST], *palette(names, session.colours), strict=False)
         entries = [
             f"<span style='color:{mask}'>■</span><span style='color:{proposal}'>□</span>&nbsp;{escape(name)}"
-            for name, mask, proposal in shown
+            for name, mask, proposal in zip(names, *palette(names, session.colours), strict=False)
         ]
-        self.setText(f"■ yours, □ proposed: {'  '.join(entries)}{' …' if len(names) > _MOST else ''}")
+        more = len(names) > _MOST
+        self.setText(f"■ yours, □ proposed: {'  '.join(entries[:_MOST])}{' …' * more}")
+        self.setToolTip(f"Filled: your mask. Outline: the proposal.{'<br>' * more}{'  '.join(entries * more)}")
         self.setVisible(len(names) > 1)
