@@ -523,6 +523,8 @@ def test_removed_case_leaves_and_comes_back(project):
     assert "c" not in ProjectPool(project).snapshot().labelled
     with pytest.raises(ProjectError, match="restore"):
         project.add_case("c", {"flair": "x"})
+    with pytest.raises(ProjectError, match=r"no case 'c' in .* it was removed, and `segmatch restore`"):
+        project.save_slices("c", {2: drawn()})  # of a window on whose desk it lies, as somebody removes it in a shell
     assert project.restore_case("c").labelled == (1,)
 
 

@@ -39,6 +39,7 @@ class CaseFolder(ProjectFolder):
             rows = self.store.rows('SELECT id FROM "case" WHERE removed_at IS NULL ORDER BY id LIMIT ?', SHOWN + 1)
             names = some([row["id"] for row in rows], SHOWN)
             has = f"its cases are {names}" if names else "it has none yet"
+            has = "it was removed, and `segmatch restore` brings it back" if id in self.removed_cases else has
             raise ProjectError(f"There is no case {id!r} in {self.path.name}; {has}.")
         return found
 
