@@ -36,6 +36,8 @@ class History:
 
     judged: bool = False
     """Whether the run's discriminator is examined at all; until it was, it can tell nothing."""
+    selector: str = "discriminator"
+    """Who decides which pseudo masks train the run's model."""
     steps: list[Step] = field(default_factory=list)
     evaluations: list[Evaluated] = field(default_factory=list)
     proposed: list[Proposed] = field(default_factory=list)

@@ -33,7 +33,7 @@ class Progress:
 
 def _step_line(event: Step) -> str:
     minutes, seconds = divmod(int(event.seconds_left), 60)
-    used = "warming up" if event.accepted is None else f"{event.accepted:.0%} of pseudo masks accepted"
+    used = "labelled slices alone" if event.accepted is None else f"{event.accepted:.0%} of pseudo masks accepted"
     return (
         f"{event.progress:4.0%}  step {event.step}  {minutes}:{seconds:02d} left  "
         f"loss {event.supervised:.3f} + {event.consistency:.3f}  {used}   "

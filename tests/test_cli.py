@@ -124,6 +124,11 @@ def test_a_step_does_not_say_that_masks_were_unused_which_train_softly():
     assert "0% of pseudo masks accepted" in _step_line(Step(300, 0.75, 40, 0.6, 0.8, 0.1, 0.0, 1))
 
 
+def test_a_step_on_labels_alone_does_not_promise_more():
+    """With the selector none no pseudo mask joins in later."""
+    assert _step_line(Step(300, 0.75, 40, 0.6, 0.0, 0.0, None, 1)).rstrip().endswith("labelled slices alone")
+
+
 def test_a_training_that_stops_says_how_it_goes_on(tmp_path, monkeypatch, capsys):
     """With a command that can be typed, which means this run and not a later one; not if nothing is to be said."""
     project = small_project(tmp_path / "my scans")

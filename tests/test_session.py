@@ -50,6 +50,15 @@ def _until(session, condition, seconds=60):
         session.run and threading.Event().wait(0.01)
 
 
+def test_the_story_of_a_run_knows_its_selector(session):
+    """What the window says of a training depends on it."""
+    runs = [session.project.new_run(_config(selector=name)) for name in ("none", "discriminator")]
+    for run in runs:
+        session.show_run(run.id)
+        assert session.history.selector == session.history_of(run.id).selector == run.config.selector
+        assert session.history.judged == run.judged == (run.config.selector == "discriminator")
+
+
 def test_saving_is_told_when_it_is_on_disk(session):
     """mask_saved comes after the version is in the store."""
     heard = []

@@ -358,8 +358,8 @@ def case(id, labelled=(), validation=False):
     return Case(id, id, ("flair",), Geometry((4, 4, 4), np.eye(4)), validation, labelled)
 
 
-def steps(accepted):
-    history = History()
+def steps(accepted, selector="discriminator"):
+    history = History(selector=selector)
     for i in range(30):
         history.add(Step(i, 0.1, 10, 1, 1, 1, accepted, 1))
     return history
@@ -376,6 +376,15 @@ def test_the_sentence_of_diagnosis():
     assert diagnose(steps(None), cases, ["lesion"], "finished") == ""  # a selector that passes nothing
     assert "held out" in diagnose(steps(0.5), cases[:1], ["lesion"], "running")
     assert diagnose(steps(0.5), cases, ["lesion"], "running") == ""
+
+
+def test_the_sentence_of_diagnosis_knows_who_selects():
+    """Labels alone warm up for nothing, and of a selector that learns nothing people's decisions change nothing."""
+    cases = [case("a", (1,)), case("b", (1,), validation=True)]
+    assert diagnose(steps(None, "none"), cases, ["lesion"], "running") == ""
+    assert diagnose(steps(None, "none"), cases, ["lesion"], "stopped") == ""
+    assert "Warming up" in diagnose(steps(None, "confidence-map"), cases, ["lesion"], "running")
+    assert diagnose(steps(1.0, "identity"), cases, ["lesion"], "running") == ""
 
 
 def test_a_training_that_has_stopped_is_not_said_to_have_begun():

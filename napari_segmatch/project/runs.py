@@ -53,12 +53,17 @@ class Run:
             raise ProjectError(f"Run {self.id} has no readable config.json ({error}).") from error
 
     @property
+    def selector(self) -> str:
+        """Who decides which pseudo masks train its model; empty if its settings cannot be read."""
+        try:
+            return self.config.selector
+        except ProjectError:
+            return ""
+
+    @property
     def judged(self) -> bool:
         """Whether its discriminator is one that examinations have to prove."""
-        try:
-            return self.config.selector == "discriminator" and self.config.objective == "quality"
-        except ProjectError:
-            return False
+        return self.selector == "discriminator" and self.config.objective == "quality"
 
     def create(self, config: TrainConfig) -> None:
         text = json.dumps(dataclasses.asdict(config), indent=1)

@@ -179,7 +179,7 @@ class TrainingSession(AddingSession):
     def history_of(self, id: int) -> History:
         """Read what another run has said, to compare it with the one on the screen."""
         run = self._open().run(id)
-        found = History(judged=run.judged)
+        found = _begun(run)
         for event, _ in run.events():
             found.add(called_now(event, self._open().classes))
         return found
@@ -204,7 +204,7 @@ class TrainingSession(AddingSession):
     # watching --------------------------------------------------------------------------------------------
 
     def _watch(self, run: Run | None) -> None:
-        self.run, self.history, self._offset = run, History(judged=run is not None and run.judged), 0
+        self.run, self.history, self._offset = run, _begun(run) if run is not None else History(), 0
         self.run_state = self._open().run_state(run.id) if run else None
         if run is not None:
             self._read_events(quiet=True)
@@ -254,3 +254,8 @@ class TrainingSession(AddingSession):
                 self._read_events()
                 self.run_changed.emit()
                 self.run_ended.emit(str(self.run_state))
+
+
+def _begun(run: Run) -> History:
+    """Return a run's history before it has said anything."""
+    return History(judged=run.judged, selector=run.selector)

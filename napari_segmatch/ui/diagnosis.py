@@ -28,16 +28,17 @@ def diagnose(history: History, cases: Sequence[Case], classes: Sequence[str], st
 def _about_selector(history: History, state: RunState | None) -> str:
     lately = [step.accepted for step in history.steps[-_LATELY:]]
     shares = [share for share in lately if share is not None]
-    if history.steps and not shares and state in ("running", "paused"):
+    warms_up = history.steps and not shares and history.selector != "none"
+    if warms_up and state in ("running", "paused"):
         return "Warming up on labelled slices alone; pseudo masks join in later."
-    if history.steps and not shares and state == "stopped":
+    if warms_up and state == "stopped":
         return "This run has stopped while it warmed up on labelled slices alone: pseudo masks join in when it goes on."
     if history.examined is not None and not history.examined.proven:
         return (
             "The discriminator cannot tell good masks from bad ones yet, and its verdicts are not used. More labelled "
             "or validation cases, decisions on proposals or more training will help."
         )
-    if len(shares) < _LATELY:
+    if len(shares) < _LATELY or history.selector != "discriminator":
         return ""
     if min(shares) >= 0.99:
         return "The discriminator accepts everything: it cannot tell good from bad yet. Reject a few proposals."
