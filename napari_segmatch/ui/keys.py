@@ -93,7 +93,7 @@ KEYS = (
 )
 
 NAPARI = (
-    ("1 2 3 4 5 6", "erase, paint, polygon, fill, pick, move (on your mask)"),
+    ("1 2 3 4 5 6", "erase, paint, polygon, fill, pick, move; in Review while you correct"),
     ("[ ]", "smaller, larger brush"),
     ("- =", "class before, class after"),
     ("Space", "hold: move the picture"),
@@ -123,7 +123,7 @@ def sheet() -> str:
         if tab == REVIEW:
             rows.insert(2, ("1 to 5", "reject, and say why"))
         columns.append(_table(tab, rows))
-    columns[0] += _table("Everywhere, from napari", list(NAPARI))
+    columns[0] += _table("From napari", list(NAPARI))
     return "<table><tr>" + "".join(f"<td style='padding-right: 24px'>{part}</td>" for part in columns) + "</tr></table>"
 
 
