@@ -2,7 +2,7 @@
 
 The command, for the LGG patients on a GPU::
 
-    python benchmarks/full_run.py ../shared/lgg --image 'flair={case}/flair.nii.gz' --mask '{case}/mask.nii.gz' \
+    python benchmarks/full_run.py LGG --image 'flair={case}/flair.nii.gz' --mask '{case}/mask.nii.gz' \
         --strata 'TCGA_(..)_' --preset gpu
 
 Proposals, examinations, checkpoints and looks at five validation patients are part of it. The clock runs from before

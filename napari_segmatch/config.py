@@ -187,9 +187,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "rejected": "ignored", "neighbours": 0, "parts": "all",
     },
 }  # fmt: skip
-"""Named starting points. *quick* takes no soft targets: the doubt of a model that has hardly learnt teaches no good.
-*paper* keeps to the text: one model as its own teacher, no warm-up, no mixing, all parts of a mask.
-"""
+"""Named starting points. *paper* keeps to the text: one model as its own teacher, no warm-up, no mixing, all parts."""
 
 
 def from_dict(values: dict[str, Any]) -> TrainConfig:
