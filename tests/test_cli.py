@@ -13,12 +13,14 @@ import nibabel as nib
 import numpy as np
 import pytest
 from helpers import LGG, SHAPE, geometry, labels, make_white, small_project, write_case
+from typer.main import get_command
 from warm_shell import segmatch
 
 from napari_segmatch import Project
 from napari_segmatch.batch import UNPROVEN, predict_cases
 from napari_segmatch.cli import training
 from napari_segmatch.cli.common import typed
+from napari_segmatch.cli.verbs import app
 from napari_segmatch.config import configure
 from napari_segmatch.errors import ImportProblem
 from napari_segmatch.evaluation import evaluate_folder
@@ -127,6 +129,12 @@ def test_a_step_does_not_say_that_masks_were_unused_which_train_softly():
 def test_a_step_on_labels_alone_does_not_promise_more():
     """With the selector none no pseudo mask joins in later."""
     assert _step_line(Step(300, 0.75, 40, 0.6, 0.0, 0.0, None, 1)).rstrip().endswith("labelled slices alone")
+
+
+def test_the_help_offers_no_option_that_is_the_windows_own():
+    """With it a run that was stopped would stop again: who starts it so has said before that it is to go on."""
+    options = {option: param.hidden for param in get_command(app).commands["resume"].params for option in param.opts}
+    assert options["--courteous"] and not options["--run"]
 
 
 def test_a_training_that_stops_says_how_it_goes_on(tmp_path, monkeypatch, capsys):

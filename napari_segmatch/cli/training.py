@@ -55,7 +55,7 @@ def resume(
     project: Folder,
     run: Annotated[int | None, typer.Option(help="Number of the run; the newest by default.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress.")] = False,
-    courteous: Annotated[bool, typer.Option("--courteous", help="Leave a core to other programs.")] = False,
+    courteous: Annotated[bool, typer.Option("--courteous", hidden=True)] = False,
 ) -> None:
     """Go on with a run that was stopped or interrupted, from its newest checkpoint."""
     with Project.open(project) as opened:
