@@ -1,6 +1,7 @@
 """DICOM series and segmentations: true geometry or one clear sentence, as dcm2niix and dciodvfy see it too."""
 
 import itertools
+import re
 import shutil
 import subprocess
 import sys
@@ -655,6 +656,66 @@ def test_a_segmentation_is_not_put_where_its_mask_does_not_lie(tmp_path):
         with pytest.raises(ProjectError, match=r"does not lie on the grid that the mask was drawn on.*export NIfTI"):
             project.export(tmp_path / "out", layout="dicom-seg")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_segmentation_never_names_another_patient_and_says_what_is_missing(tmp_path):
+    """Archives write each export into the same folder: a study that takes the place of another is refused."""
+    files = series(tmp_path / "s")
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        case = project.add_case("a", {"flair": files[0]})
+        project.save_mask("a", np.ones(case.shape, np.uint8), done=range(case.shape[0]))
+        shutil.move(tmp_path / "s", tmp_path / "elsewhere")
+        with pytest.raises(ProjectError, match=r"IM0006 is not where it was: put it back"):
+            project.export(tmp_path / "out", layout="dicom-seg")
+
+        def other(data, z):
+            data.PatientID, data.PixelData = "another", plane(z + 1).tobytes()
+
+        series(tmp_path / "s", edit=other)
+        with pytest.raises(ProjectError, match="images of case a have changed since it was added"):
+            project.export(tmp_path / "out", layout="dicom-seg")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_anonymisers_leave_of_a_header_keeps_no_mask_from_the_archive(tmp_path):
+    """Dates and codes that are none are left empty; letters that a character set lacks are written in UTF-8."""
+
+    def edit(data, z):
+        data.add_new("PatientBirthDate", "LO", "00000000")
+        data.add_new("StudyTime", "LO", "99")
+        data.PatientSex = "X"
+        data.SpecificCharacterSet = ["", "ISO 2022 IR 87"]
+        data.PatientName = "Yamada^Tarou=山田^太郎"
+        del data.SliceThickness
+
+    files = series(tmp_path / "s", edit=edit)
+    geometry = read_volume(files[0]).geometry
+    labels = np.ones(geometry.shape, np.uint8)
+    data = encode_segmentation(files[0], labels, geometry, ["Ödem", "żółć"], "MANUAL", creator="jörg")
+    (tmp_path / "seg.dcm").write_bytes(data)
+    written = pydicom.dcmread(tmp_path / "seg.dcm")
+    assert [item.SegmentLabel for item in written.SegmentSequence] == ["Ödem", "żółć"]
+    assert written.PatientName == "Yamada^Tarou=山田^太郎" and written.ContentCreatorName == "jörg"
+    assert not (written.PatientBirthDate or written.StudyTime or written.PatientSex)
+    assert written.SeriesDate == written.ContentDate and written.SeriesTime == written.ContentTime
+
+
+@pytest.mark.parametrize(
+    ("tags", "cause"),
+    [
+        (
+            {"FrameOfReferenceUID": ""},
+            "has no FrameOfReferenceUID, without which no DICOM segmentation can refer to it",
+        ),
+        ({"SOPClassUID": "1.2.3"}, "has a header that no DICOM segmentation can repeat (KeyError)"),
+    ],
+)
+def test_a_header_that_no_segmentation_can_repeat_is_one_sentence(tmp_path, tags, cause):
+    """It does not stop the export of other cases."""
+    files = series(tmp_path / "s", **tags)
+    geometry = read_volume(files[0]).geometry
+    with pytest.raises(ImportProblem, match=rf"IM0006 {re.escape(cause)}: export NIfTI\."):
+        encode_segmentation(files[0], np.ones(geometry.shape, np.uint8), geometry, ["lesion"], "MANUAL")
 
 
 @pytest.mark.parametrize("source", ["series", "enhanced"])

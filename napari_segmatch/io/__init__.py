@@ -2,9 +2,10 @@
 
 from .apart import end_child, read_apart
 from .datasets import find_dataset, labels_beside
+from .dicom_export import Code, encode_segmentation, lies_on
 from .dicom_files import holds_dicom, scan_dicom, study_of
 from .dicom_headers import is_dicom
-from .dicom_seg import Code, encode_segmentation, is_segmentation, lies_on
+from .dicom_seg import is_segmentation
 from .exported import (
     DECISION_TABLE,
     PARTLY,

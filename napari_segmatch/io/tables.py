@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import ImportProblem
 from ..palette import palette
-from .dicom_seg import Code
+from .dicom_export import Code
 from .labels import IGNORE
 
 LABEL_TABLE = "labels-itksnap.txt"

@@ -84,6 +84,7 @@ def _nrrd(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
 def _dicom_seg(project: Project, item: Finished, codes: Mapping[str, Code]) -> Files:
     """A segmentation of the slices that the mask was drawn on; a sequence that was resampled has others."""
     case, images = item.case, project.image_paths(item.case.id)
+    project.volume(case.id)  # a study that has taken the place of its files would be named as what was drawn on
     said, names = project.reading(case.id).choices, [name for name in project.sequences if name in images]
     choices = {name: of_sequence(said, name) for name in names if images[name].is_dir() or is_dicom(images[name])}
     if not choices:
@@ -92,8 +93,9 @@ def _dicom_seg(project: Project, item: Finished, codes: Mapping[str, Code]) -> F
     machine = item.proposed or any(row["origin"] == "proposal" for row in rows)
     algorithm = ("SEMIAUTOMATIC" if case.labelled else "AUTOMATIC") if machine else "MANUAL"
     name = next((name for name in choices if lies_on(images[name], case.geometry, choices[name])), next(iter(choices)))
-    labels = item.filled()
-    data = encode_segmentation(images[name], labels, case.geometry, project.classes, algorithm, codes, choices[name])  # type: ignore[arg-type]
+    creator = (case.editor or "") if case.labelled else ""
+    data = encode_segmentation(images[name], item.filled(), case.geometry, project.classes, algorithm,  # type: ignore[arg-type]
+                               codes, choices[name], creator)  # fmt: skip
     yield f"{case.id}.dcm", data
 
 
