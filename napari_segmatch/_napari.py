@@ -102,7 +102,7 @@ def _layers(path: Path) -> list[LayerData]:
     if not path.is_dir():
         return [_layer(path, strip_suffix(path.name))]
     scan = scan_dicom(path)
-    masks = [_layer(file, file.stem) for file, _ in scan.segmentations]
+    masks = [_layer(file, file.stem) for file, *_ in scan.segmentations]
     return [_layer(stack.path, stack.label or path.name) for stack in scan.stacks] + masks
 
 

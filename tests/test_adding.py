@@ -255,6 +255,16 @@ def test_the_same_images_twice_are_asked_about(tmp_path):
         assert "voxel for voxel" in project.reading("b").notes[0]
 
 
+def test_a_study_that_comes_again_under_another_name_is_asked_about(tmp_path):
+    """Also with a sequence more, when it is not the same voxel for voxel: the folder holds a second study now."""
+    images, _ = write_case(tmp_path / "a", 1, sequences=("flair", "t1"))
+    with Project.create(tmp_path / "p", ["lesion"], ["flair", "t1"]) as project:
+        project.add_case("a", {"flair": images["flair"]}, choices={})
+        with pytest.raises(Question, match="An image of case a-12 is a file of case a, too"):
+            project.add_case("a-12", images, choices={})
+        assert project.add_case("a-12", images, choices={"twin": "add"}).sequences == ("flair", "t1")
+
+
 def test_the_window_asks_once_for_all_cases_with_one_trouble(tmp_path):
     """Twelve files without an orientation are one question; what nobody answers stays set aside with its sentence."""
     session = Session()

@@ -23,6 +23,7 @@ from napari_segmatch.io import (
     read_sequences,
     read_volume,
     scan_dicom,
+    study_of,
     write_image,
 )
 from napari_segmatch.io.dicom_stack import load_dicom, sort_slices
@@ -423,6 +424,27 @@ def test_a_case_is_not_called_like_its_patient(tmp_path, folder, name, identifie
     assert case.id in {each.id for each in find_dataset(again, ("flair",), ("lesion",)).cases}
 
 
+def test_a_study_that_comes_later_gives_no_other_a_new_name(tmp_path):
+    """Added once more with it, each is the case that it was; of one patient's studies the names tell whose they are."""
+
+    def names():
+        found = find_dataset(tmp_path / "all", ("flair",), ("lesion",))
+        return {study_of(case.images["flair"]): case.id for case in found.cases}, found.lines
+
+    for visit in "12":
+        series(tmp_path / "all" / "P-1" / visit, StudyInstanceUID=f"1.2.{visit}")
+        series(tmp_path / "all" / "DOE" / visit, PatientID="P2", PatientName="DOE^J", StudyInstanceUID=f"1.3.{visit}")
+        series(tmp_path / "all" / "mixed" / visit, PatientID=visit, StudyInstanceUID=f"1.4.{visit}")
+    before, lines = names()
+    wanted = {"1.2": r"P-1-\w{8}", "1.3": r"study-\w{8}", "1.4": r"study-\w{8}"}
+    assert all(re.fullmatch(wanted[uid[:3]], id) for uid, id in before.items())
+    assert len({*before.values()}) == 6 and sum("digits that stay the same" in line for line in lines) == 1
+    series(tmp_path / "all" / "DOE" / "0", PatientID="P2", PatientName="DOE^J", StudyInstanceUID="1.3.0")
+    series(tmp_path / "all" / "Alone", PatientID="P3")
+    after, _ = names()
+    assert before.items() <= after.items() and "Alone" in after.values()
+
+
 def test_a_study_that_was_exported_twice_is_one(tmp_path):
     """Its copies are left out as such, wherever they lie; an index and localizers are each told of once."""
     uid = pydicom.uid.generate_uid()
@@ -529,6 +551,13 @@ def test_two_segmentations_of_one_series_are_told(tmp_path):
     data = encode_segmentation(files[0], np.ones(geometry.shape, np.uint8), geometry, ["lesion"], "MANUAL")
     (tmp_path / "one" / "seg.dcm").write_bytes(data)
     assert find_dataset(tmp_path, ("flair",), ("lesion",)).cases[0].mask.name == "seg.dcm"
+    for place in ("one", "one/again"):
+        (tmp_path / place).mkdir(exist_ok=True)
+        (tmp_path / place / "seg2.dcm").write_bytes(data)  # a copy is no second one
+    found = find_dataset(tmp_path, ("flair",), ("lesion",))
+    assert found.cases[0].mask.name == "seg.dcm"
+    assert "2 files left out: each is a copy of another file." in found.lines
+    data = encode_segmentation(files[0], np.ones(geometry.shape, np.uint8), geometry, ["lesion"], "MANUAL")
     (tmp_path / "one" / "seg2.dcm").write_bytes(data)
     found = find_dataset(tmp_path, ("flair",), ("lesion",))
     assert found.cases[0].mask is None

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..errors import ImportProblem
+from ..texts import some
 from .dicom_files import NO_DICOM, Scan, Stack, scan_dicom, stacks_of_file
 from .dicom_headers import names_patient
 from .patterns import Found, FoundCase
@@ -21,6 +22,7 @@ _NATIVE = re.compile(rf"(?<![a-z])(pre|nativ[a-z]*|(non|no|without|wo|w/o|ohne)[
 """Words in a series' description that say whether there was contrast."""
 _OTHER = re.compile(r"phase.?contrast|(?<![a-z])(mra|angio|dsc|dce|perf|swi|dwi|diff|ktrans)")
 """Words for series that are no T1 although there was contrast."""
+_UNNAMED = "study"
 _DARK_FLUID = re.compile(r"dark.?fluid|(?<![a-z])da.?fl(?![a-z])")
 """What scanners call FLAIR in other words: t2_tirm_tra_dark-fluid, t2_spc_da-fl_sag."""
 
@@ -58,6 +60,7 @@ def find_dicom(
             '--image "flair={case}/flair.nii.gz".'
         )
     ids = _ids(root, list(studies.values()))
+    lines += _about_names(ids)
     cases = []
     for id, stacks in sorted(zip(ids, studies.values(), strict=True), key=lambda pair: pair[0]):
         chosen, said = _sequences(stacks, sequences, series or {})
@@ -73,21 +76,33 @@ def find_dicom(
 
 
 def _ids(root: Path, studies: Sequence[Sequence[Stack]]) -> list[str]:
-    """Name each study after its folder in ``root`` if that is its alone, else by number; never after the patient.
+    """Name each study after its folder in ``root`` if that is one patient's alone; never after the patient.
 
-    Where the folder is called like the patient, a hash of the study's UID is its name: of studies added one by one
-    each would be number 1.
+    What the folder does not tell, digits of a hash of the study's UID do: numbers would be others with each study
+    that comes later, and the same images would be added once more.
     """
     places = [{stack.path.relative_to(root).parts[0] for stack in stacks} for stacks in studies]
     ids: list[str] = []
-    for number, (place, stacks) in enumerate(zip(places, studies, strict=True), 1):
-        folder = next(iter(place))
-        alone = len(place) == 1 and sum(bool(place & other) for other in places) == 1 and (root / folder).is_dir()
-        name = re.sub(r"[^\w.-]+", "-", folder).strip("-. ") if alone else ""
-        if name and names_patient(folder, stacks[0].path):
-            name = f"study-{hashlib.sha256(stacks[0].study.encode()).hexdigest()[:8]}"
-        ids.append(name if name and name not in ids else f"study-{number:02d}")
+    for place, stacks in zip(places, studies, strict=True):
+        folder, first = next(iter(place)), stacks[0]
+        beside = [other[0].patient for there, other in zip(places, studies, strict=True) if place & there]
+        own = len(place) == 1 and {*beside} == {first.patient} and (root / folder).is_dir()
+        name = re.sub(r"[^\w.-]+", "-", folder).strip("-. ") if own and not names_patient(folder, first.path) else ""
+        if not name or len(beside) > 1 or name in ids:
+            name = f"{name or _UNNAMED}-{hashlib.sha256(first.study.encode()).hexdigest()[:8]}"
+        ids.append(name)
     return ids
+
+
+def _about_names(ids: Sequence[str]) -> list[str]:
+    """Say why cases are called by digits alone, if some are."""
+    unnamed = [id for id in ids if re.fullmatch(rf"{_UNNAMED}-[0-9a-f]{{8}}", id)]
+    if not unnamed:
+        return []
+    return [
+        f"Called by digits that stay the same: {some(unnamed)}. Their folders are called like the patient, or hold "
+        "several patients: a folder with a pseudonym for each gives its name."
+    ]
 
 
 def _sequences(
@@ -180,7 +195,7 @@ def _plain(text: str) -> str:
 def _mask(scan: Scan, chosen: Sequence[Stack]) -> tuple[Path | None, list[str]]:
     """Return the one segmentation that refers to these series, and what is to be said if there are more."""
     series = {stack.series for stack in chosen}
-    found = [path for path, referenced in scan.segmentations if referenced in series]
+    found = [path for path, _, referenced in scan.segmentations if referenced in series]
     if len(found) < 2:
         return next(iter(found), None), []
     names = ", ".join(path.name for path in found)

@@ -53,10 +53,10 @@ class Stack:
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """What a folder holds: volumes, segmentations and their files' series, and what was left out and why."""
+    """What a folder holds: volumes, segmentations with their UIDs and images' series, what was left out and why."""
 
     stacks: tuple[Stack, ...] = ()
-    segmentations: tuple[tuple[Path, str], ...] = ()
+    segmentations: tuple[tuple[Path, str, str], ...] = ()
     skipped: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -107,7 +107,12 @@ def scan_dicom(folder: FilePath, progress: Callable[[int], None] = lambda count:
             gone.update(some)
             skipped[reason] = skipped.get(reason, 0) + sum(len(stack.slices) for stack in some)
     stacks = [stack for stack in stacks if stack not in gone]
-    return Scan(tuple(stacks), tuple(item for scan in scans for item in scan.segmentations), skipped)
+    segmentations: dict[str, tuple[Path, str, str]] = {}
+    for item in (item for scan in scans for item in scan.segmentations):
+        segmentations.setdefault(item[1], item)
+    if copies := sum(len(scan.segmentations) for scan in scans) - len(segmentations):
+        skipped[_COPY] = skipped.get(_COPY, 0) + copies
+    return Scan(tuple(stacks), tuple(segmentations.values()), skipped)
 
 
 def _left_out(members: Sequence[Stack]) -> Iterator[tuple[str, list[Stack]]]:
@@ -172,7 +177,7 @@ def _stamp(place: str, names: Iterable[str]) -> tuple[tuple[str, int, int], ...]
 def _scan_folder(place: str, stamp: tuple[tuple[str, int, int], ...]) -> Scan:
     """Sort the files of one folder into volumes. Remembered until a file changes."""
     groups: dict[tuple[Any, ...], list[Stack]] = {}
-    segmentations: list[tuple[Path, str]] = []
+    segmentations: list[tuple[Path, str, str]] = []
     skipped: dict[str, int] = {}
     seen: set[tuple[str, int]] = set()
     for name, _, _ in stamp:
@@ -198,14 +203,15 @@ def _scan_folder(place: str, stamp: tuple[tuple[str, int, int], ...]) -> Scan:
 def _take(
     path: Path,
     groups: dict[tuple[Any, ...], list[Stack]],
-    segmentations: list[tuple[Path, str]],
+    segmentations: list[tuple[Path, str, str]],
     seen: set[tuple[str, int]],
 ) -> str | None:
     """Put a file's slices with those that they belong to; returns why not, if not."""
     data = read_header(path)
     if data.get("SOPClassUID") in SEGMENTATIONS:
         referenced = data.get("ReferencedSeriesSequence") or [{}]
-        segmentations.append((path, str(referenced[0].get("SeriesInstanceUID", ""))))
+        uid = str(data.get("SOPInstanceUID") or path)  # one that does not say is no other's copy
+        segmentations.append((path, uid, str(referenced[0].get("SeriesInstanceUID", ""))))
         return None
     if reason := _unusable(data):
         return reason

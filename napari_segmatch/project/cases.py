@@ -98,8 +98,8 @@ class CaseFolder(ProjectFolder):
         volume = read_apart(read_sequences, images, self.sequences, read, files=images.values())
         geometry, known_by = volume.geometry, [*fingerprints(volume)]
         labels, done, told = self._import_labels(id, mask, labelled, geometry, said)
-        notes = (*volume.notes, *told, *self._twins(id, known_by, said), *replaced(self, id, images))
         rows = self._image_rows(id, images)  # hashing takes seconds, and nobody may write during a transaction
+        notes = (*volume.notes, *told, *self._twins(id, known_by, rows, said), *replaced(self, id, images))
         with self.store.atomic():
             self._clear(id)
             self._insert(id, {"patient": patient or id, "validation": int(validation),
@@ -130,13 +130,20 @@ class CaseFolder(ProjectFolder):
         row = self.store.row("SELECT value FROM meta WHERE key = ?", reading_key(case))
         return to_reading(row)
 
-    def _twins(self, id: str, known_by: Sequence[str], choices: Mapping[str, str]) -> tuple[str, ...]:
+    def _twins(
+        self, id: str, known_by: Sequence[str], rows: Sequence[Mapping[str, str | None]], choices: Mapping[str, str]
+    ) -> tuple[str, ...]:
         """Ask whether images may come twice; a copy in both training and validation would flatter the model."""
         twins = 'SELECT id FROM "case" WHERE fingerprint IN (SELECT value FROM json_each(?)) AND id <> ?'
+        files = "SELECT case_id AS id FROM image WHERE sha256 IN (SELECT value FROM json_each(?)) AND case_id <> ?"
+        sentence = f"The images of case {id} are those of case {{}}, voxel for voxel"
         row = self.store.row(twins, json.dumps(known_by), id)
         if row is None:
+            sentence = f"An image of case {id} is a file of case {{}}, too"
+            row = self.store.row(files, json.dumps([each["sha256"] for each in rows]), id)
+        if row is None:
             return ()
-        sentence = f"The images of case {id} are those of case {row['id']}, voxel for voxel"
+        sentence = sentence.format(row["id"])
         ask(choices, "twin", sentence, {"add": "add them all the same"})
         return (f"{sentence}.",)
 
