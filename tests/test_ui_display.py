@@ -5,6 +5,7 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
+from dicom_series import series
 from qtpy.QtCore import QRect, Qt
 from qtpy.QtGui import QColor, QImage, QPainter
 from qtpy.QtWidgets import QLabel
@@ -29,7 +30,7 @@ from napari_segmatch.ranking import (
 )
 from napari_segmatch.session import History
 from napari_segmatch.types import MAX_CLASSES, Case, Geometry, Proposal, Region, Volume
-from napari_segmatch.ui.adding import chosen, from_files, held_out
+from napari_segmatch.ui.adding import chosen, from_files, held_out, look
 from napari_segmatch.ui.cases_model import elision
 from napari_segmatch.ui.config_form import ConfigForm
 from napari_segmatch.ui.contact_sheet import UNPROVEN, ContactSheet
@@ -422,6 +423,20 @@ def test_which_masks_are_finished_and_who_is_held_out(tmp_path):
     assert held_out(found, everything, 2) == ["c4", "c5"], "finished labels, and two of them only judge"
     assert held_out(found, everything, 9) == ["c2", "c3", "c4", "c5"], "one is left to teach"
     assert held_out([FoundCase("c", {})], [], 2) == []
+
+
+def test_the_window_takes_a_series_by_its_description(tmp_path):
+    """Where names do not tell, as the shell does with --series; what was found says how."""
+    for number, words in enumerate(("t2_flair_tra", "t2_flair_cor", "mprage nativ")):
+        series(tmp_path / "one" / words, StudyInstanceUID="1.2", SeriesNumber=number, SeriesDescription=words)
+    fields = {"flair": "{case}/flair.nii.gz", "t1": "{case}/t1.nii.gz"}
+    with pytest.raises(ImportProblem, match=r"2 series could be flair .* in the window with the description"):
+        look(tmp_path, fields, None, ["lesion"])
+    found = look(tmp_path, {"flair": "*_TRA", "t1": "mprage*"}, "{case}/mask.nii.gz", ["lesion"])
+    assert {name: path.parent.name for name, path in found.cases[0].images.items()} == {
+        "flair": "t2_flair_tra",
+        "t1": "mprage nativ",
+    }
 
 
 @pytest.mark.parametrize(

@@ -118,9 +118,7 @@ def _sequences(
         fitting = [stack for stack in stacks if could[id(stack)] == [name]]
         if len(fitting) > 1:
             found = "; ".join(stack.title for stack in fitting)
-            said.append(
-                f'{len(fitting)} series could be {name} ({found}): say which with --series "{name}=DESCRIPTION".'
-            )
+            said.append(f"{len(fitting)} series could be {name} ({found}): {_how_to_say(name)}.")
         elif fitting:
             chosen[name] = fitting[0]
             said.append(f"{name} is {fitting[0].title}.")
@@ -129,8 +127,12 @@ def _sequences(
             said.append(f"left out {stack.title}: fits no sequence of the project.")
         elif len(could[id(stack)]) > 1:
             names = " or ".join(could[id(stack)])
-            said.append(f'left out {stack.title}: could be {names}; say which with --series "NAME=DESCRIPTION".')
+            said.append(f"left out {stack.title}: could be {names}; {_how_to_say('NAME')}.")
     return chosen, said
+
+
+def _how_to_say(name: str) -> str:
+    return f'say which with --series "{name}=DESCRIPTION", in the window with the description in the field {name}'
 
 
 def _numbers(stacks: Sequence[Stack], chosen: Mapping[str, Stack]) -> dict[str, str]:

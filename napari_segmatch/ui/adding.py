@@ -23,6 +23,7 @@ _MASK_WORD = re.compile(
 _NAMED = 3
 """So many cases are named in a question."""
 _PATTERN = "{case} stands for the case's name, * for anything else in a name"
+_SERIES = "Of DICOM, if names do not tell: the description of its series, with * for anything"
 WHICH = ("the first …", "all of them", "none", "these: …")
 
 
@@ -100,13 +101,17 @@ def look(
     classes: Sequence[str],
     progress: Callable[[int], None] = lambda count: None,
 ) -> Found:
-    """Find cases by patterns, or where none fits by what stands in the folder: DICOM, nnU-Net, BIDS or MONAI Label."""
+    """Find cases by patterns, or where none fits by what stands in the folder: DICOM, nnU-Net, BIDS or MONAI Label.
+
+    What names no case's place describes a series of DICOM.
+    """
     lines: list[str] = []
     try:
         return Found(tuple(find_cases(folder, images, mask, lines.append)), tuple(lines))
     except ImportProblem as problem:
         try:
-            return find_dataset(folder, list(images), classes, progress=progress)
+            series = {name: words for name, words in images.items() if "{case}" not in words}
+            return find_dataset(folder, list(images), classes, series, progress)
         except ImportProblem as other:
             raise problem if "no DICOM MR volume:" in str(other) else other from None
 
@@ -168,7 +173,7 @@ class AddForm(QWidget):
                     item.widget().deleteLater()
         self._patterns = {}
         for name in sequences:
-            edit = _edit(f"{{case}}/{name}.nii.gz", f"Where {name} lies; {_PATTERN}")
+            edit = _edit(f"{{case}}/{name}.nii.gz", f"Where {name} lies; {_PATTERN}. {_SERIES}")
             self._follow(edit)
             self._patterns[name] = edit
             self._form.addRow(name, edit)
