@@ -265,6 +265,24 @@ def test_a_study_that_comes_again_under_another_name_is_asked_about(tmp_path):
         assert project.add_case("a-12", images, choices={"twin": "add"}).sequences == ("flair", "t1")
 
 
+def test_a_folder_that_was_moved_is_found_by_adding_it_again(tmp_path):
+    """In the window there is no doctor: labels stay, and files that are others change nothing."""
+    images, _ = write_case(tmp_path / "before" / "a", 1)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        case = project.add_case("a", images)
+        project.save_mask("a", np.ones(case.shape, np.uint8), done=[1])
+        (tmp_path / "before").rename(tmp_path / "after")
+        others, _ = write_case(tmp_path / "others" / "a", 2)
+        with pytest.raises(ProjectError, match="p has a case 'a' with labels or proposals: it stays as it is"):
+            project.add_case("a", others)
+        assert project.is_lost("a")
+    done = segmatch("add", tmp_path / "p", tmp_path / "after", "--image", "flair={case}/flair.nii.gz")
+    assert "1 of 1 case added" in done.stdout
+    with Project.open(tmp_path / "p") as project:
+        assert project.image_paths("a") == {"flair": tmp_path / "after" / "a" / "flair.nii.gz"}
+        assert project.case("a").labelled == (1,) and project.volume("a").pixels.any()
+
+
 def test_the_window_asks_once_for_all_cases_with_one_trouble(tmp_path):
     """Twelve files without an orientation are one question; what nobody answers stays set aside with its sentence."""
     session = Session()

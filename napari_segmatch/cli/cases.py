@@ -151,7 +151,7 @@ def _kept_as_they_are(project: Project, found: list[FoundCase], held_out: set[st
     late = sorted(case.id for case in project.cases if case.id in used & held_out and not case.validation)
     if late:
         raise ProjectError(f"{late[0]} cannot be frozen for validation any more: it has labels or proposals.")
-    kept = used - {item.id for item in mine if project.late_sequences(item.id, item.images)}
+    kept = used - {item.id for item in mine if project.late_sequences(item.id, item.images) or project.is_lost(item.id)}
     removed = sorted(kept.intersection(project.removed_cases))
     if there := sorted(kept.difference(removed)):
         they = "it is" if len(there) == 1 else "they are"

@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from ..errors import ImportProblem, ProjectError
-from ..io import PARTLY, ask, bad_name, closed, read_apart, read_mask, read_sequences, unchecked_in
+from ..io import PARTLY, bad_name, closed, read_apart, read_mask, read_sequences, unchecked_in
 from ..texts import count, good_name, some
 from ..types import NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
@@ -18,8 +18,9 @@ from .checks import check_patient, check_slices
 from .classes import is_still_done
 from .folder import ProjectFolder
 from .late import add_sequences, replaced, with_known
-from .prints import file_hash, fingerprints
+from .prints import file_hash, fingerprints, twins
 from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_reading
+from .sources import find_case_again
 
 SHOWN = 20
 """Cases that a sentence lists."""
@@ -61,6 +62,8 @@ class CaseFolder(ProjectFolder):
     ) -> Case:
         """Add one study. One that is there takes the sequences that it lacks; worked on, it stays else as it is.
 
+        If its files were moved, it is pointed to them.
+
         Parameters
         ----------
         id
@@ -89,9 +92,12 @@ class CaseFolder(ProjectFolder):
             If the id is taken by a case with labels or proposals, or of another patient, or not usable as a file name.
         """
         check_patient(id, self.is_of_another(id, patient), self.path.resolve().name)
-        if late := self.late_sequences(id, images):
+        found_again, late = find_case_again(self, id, images), self.late_sequences(id, images)
+        if late:
             with_mask = mask is not None and not (isinstance(labelled, str) and labelled == "none")
             return add_sequences(self, id, {name: Path(images[name]) for name in late}, choices or {}, with_mask)
+        if found_again and self.is_in_use(id):
+            return self.case(id)
         self._check_new(id, images, mask)
         said = {"twin": "add"} if choices is None else dict(choices)
         images, read = with_known(self, id, images, said)
@@ -99,7 +105,7 @@ class CaseFolder(ProjectFolder):
         geometry, known_by = volume.geometry, [*fingerprints(volume)]
         labels, done, told = self._import_labels(id, mask, labelled, geometry, said)
         rows = self._image_rows(id, images)  # hashing takes seconds, and nobody may write during a transaction
-        notes = (*volume.notes, *told, *self._twins(id, known_by, rows, said), *replaced(self, id, images))
+        notes = (*volume.notes, *told, *twins(self, id, known_by, rows, said), *replaced(self, id, images))
         with self.store.atomic():
             self._clear(id)
             self._insert(id, {"patient": patient or id, "validation": int(validation),
@@ -129,23 +135,6 @@ class CaseFolder(ProjectFolder):
         """How a case's files are read: what people have chosen, and what is worth knowing of them."""
         row = self.store.row("SELECT value FROM meta WHERE key = ?", reading_key(case))
         return to_reading(row)
-
-    def _twins(
-        self, id: str, known_by: Sequence[str], rows: Sequence[Mapping[str, str | None]], choices: Mapping[str, str]
-    ) -> tuple[str, ...]:
-        """Ask whether images may come twice; a copy in both training and validation would flatter the model."""
-        twins = 'SELECT id FROM "case" WHERE fingerprint IN (SELECT value FROM json_each(?)) AND id <> ?'
-        files = "SELECT case_id AS id FROM image WHERE sha256 IN (SELECT value FROM json_each(?)) AND case_id <> ?"
-        sentence = f"The images of case {id} are those of case {{}}, voxel for voxel"
-        row = self.store.row(twins, json.dumps(known_by), id)
-        if row is None:
-            sentence = f"An image of case {id} is a file of case {{}}, too"
-            row = self.store.row(files, json.dumps([each["sha256"] for each in rows]), id)
-        if row is None:
-            return ()
-        sentence = sentence.format(row["id"])
-        ask(choices, "twin", sentence, {"add": "add them all the same"})
-        return (f"{sentence}.",)
 
     def _import_labels(
         self,
@@ -223,7 +212,7 @@ class CaseFolder(ProjectFolder):
                 raise ProjectError(
                     f"The case {id!r} was removed from {self.path.name}: `segmatch restore` brings it back."
                 )
-            raise ProjectError(f"There is already a case {id!r} in {self.path.name}.")
+            raise ProjectError(f"{self.path.name} has a case {id!r} with labels or proposals: it stays as it is.")
         others = {row["id"] for row in self.store.rows('SELECT id FROM "case"')}  # with those that may be restored
         twin = next((other for other in others if other.casefold() == id.casefold()), id)
         if id not in others and twin != id:

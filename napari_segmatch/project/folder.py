@@ -134,6 +134,10 @@ class ProjectFolder:
         rows = self.store.rows("SELECT sequence, path FROM image WHERE case_id = ?", case)
         return {row["sequence"]: own_place(self.path / row["path"]) for row in rows}
 
+    def is_lost(self, case: str) -> bool:
+        """Whether an image of a case is not where it was."""
+        return not all(path.exists() for path in self.image_paths(case).values())
+
     def all_image_paths(self) -> set[Path]:
         """Every image file that the project refers to, and what it leads to if it is a link."""
         rows = self.store.rows("SELECT path FROM image")

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import ImportProblem
+from ..io import ask
 from ..types import Volume
+
+if TYPE_CHECKING:
+    from .folder import ProjectFolder
 
 
 def fingerprints(volume: Volume) -> Iterator[str]:
@@ -29,3 +35,24 @@ def file_hash(path: Path) -> str | None:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise ImportProblem(f"{path.name} cannot be read ({error.strerror}).") from error
+
+
+def twins(
+    project: ProjectFolder,
+    id: str,
+    known_by: Sequence[str],
+    rows: Sequence[Mapping[str, str | None]],
+    choices: Mapping[str, str],
+) -> tuple[str, ...]:
+    """Ask whether images may come twice; a copy in both training and validation would flatter the model."""
+    voxels = 'SELECT id FROM "case" WHERE fingerprint IN (SELECT value FROM json_each(?)) AND id <> ?'
+    files = "SELECT case_id AS id FROM image WHERE sha256 IN (SELECT value FROM json_each(?)) AND case_id <> ?"
+    hashes = [row["sha256"] for row in rows]
+    if twin := project.store.row(voxels, json.dumps(known_by), id):
+        sentence = f"The images of case {id} are those of case {twin['id']}, voxel for voxel"
+    elif twin := project.store.row(files, json.dumps(hashes), id):
+        sentence = f"An image of case {id} is a file of case {twin['id']}, too"
+    else:
+        return ()
+    ask(choices, "twin", sentence, {"add": "add them all the same"})
+    return (f"{sentence}.",)

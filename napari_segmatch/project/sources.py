@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlite3 import Row
 
     from . import Project
+    from .cases import CaseFolder
 
 MOST_FILES = 200_000
 """So many files of a folder are looked at: a project may lie beside anything."""
@@ -77,6 +78,20 @@ def find_moved(project: Project, search: Sequence[Path] = (), *, quick: bool = F
             for images in moved.values():
                 project.store.tell("images", {"images": images})
     return [f"Found again: {count(len(images), 'image')} of case {case}." for case, images in moved.items()]
+
+
+def find_case_again(project: CaseFolder, id: str, images: Mapping[str, str | Path]) -> bool:
+    """Point a case's images that are not where they were to the same files, which are added anew; tell if there are."""
+    rows = project.store.rows("SELECT * FROM image WHERE case_id = ?", id)
+    lost = [row for row in rows if row["sequence"] in images and not (project.path / row["path"]).exists()]
+    places = [(row, Path(images[row["sequence"]])) for row in lost]
+    found = [
+        {**dict(row), "path": project.relative(place)} for row, place in places if file_hash(place) == row["sha256"]
+    ]
+    if found:
+        with project.store.atomic():
+            project.store.tell("images", {"images": found})
+    return bool(found)
 
 
 class _Hashed:
