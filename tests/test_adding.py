@@ -106,7 +106,7 @@ def test_a_folder_of_dicom_is_added_exported_and_never_names_a_patient(tmp_path)
     assert done.returncode == 0, done.stderr
     assert "one: left out series 3 “T1” echo 90 ms, MR, 3 slices: fits no sequence of the project." in done.stdout
     assert "1 file left out: it is no DICOM file." in done.stdout
-    assert "2 of 2 cases added; of these 2, 1 has labels and 0 are frozen" in done.stdout
+    assert "2 of 2 cases added; 1 has labels and 0 are frozen" in done.stdout
     assert b"CANARY" not in (tmp_path / "p" / "segmatch.db").read_bytes()
     assert "CANARY" not in done.stdout + done.stderr
     (tmp_path / "codes.csv").write_text("class,code,meaning\nlesion,52988006,Lesion\n")

@@ -296,7 +296,7 @@ def test_a_sequence_that_comes_later_takes_no_other_one_away(tmp_path):
     add = ("add", tmp_path / "p", tmp_path / "images", "--image")
     assert segmatch(*add, "t1={case}/t1/image.nii.gz").returncode == 0
     done = segmatch(*add, "t2={case}/t2/image.nii.gz", "--choose", "frame=0", "--mask", "{case}/mask.nii.gz")
-    assert "1 of 1 case added; of these 1, 1 has labels" in done.stdout and "used without it" not in done.stdout
+    assert "1 of 1 case added; 1 has labels" in done.stdout and "used without it" not in done.stdout
     with Project.open(tmp_path / "p") as project:
         assert sorted(project.image_paths("a")) == ["t1", "t2"] and all(map(np.any, project.volume("a").pixels))
         assert project.reading("a").choices == {"frame:t2": "0"}

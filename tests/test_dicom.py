@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import nibabel as nib
 import numpy as np
@@ -422,6 +423,18 @@ def test_a_case_is_not_called_like_its_patient(tmp_path, folder, name, identifie
     series(again / "AAA" / "SE1", PatientID="P0")
     series(again / folder / "SE1", **tags)
     assert case.id in {each.id for each in find_dataset(again, ("flair",), ("lesion",)).cases}
+
+
+def test_files_that_may_not_be_read_are_called_that(tmp_path, monkeypatch):
+    """A share without permission is no folder of strange formats; once it is given, it is looked at anew."""
+    files = series(tmp_path / "one")
+    with monkeypatch.context() as denied:
+        denied.setattr("os.access", lambda path, mode: False)
+        with pytest.raises(ImportProblem, match="6 files left out: each cannot be opened: check its permissions"):
+            find_dataset(tmp_path, ("flair",), ("lesion",))
+        denied.setattr("pathlib.Path.open", Mock(side_effect=PermissionError(13, "Permission denied")))
+        assert "IM0006 cannot be opened (Permission denied): check its permissions" in problem(read_volume, files[0])
+    assert len(find_dataset(tmp_path, ("flair",), ("lesion",)).cases) == 1
 
 
 def test_a_study_that_comes_later_gives_no_other_a_new_name(tmp_path):

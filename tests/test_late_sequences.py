@@ -132,7 +132,7 @@ def test_the_shell_adds_it_and_says_so(tmp_path):
     add = ("add", project.path, tmp_path / "images", "--image", "t1={case}/t1/image.nii.gz")
     done = segmatch(*add)
     assert done.returncode == 0 and "t1 came later" in done.stderr and "used without it" not in done.stdout
-    assert "1 of 1 case added; of these 1, 1 has labels" in done.stdout
+    assert "1 of 1 case added; 1 has labels" in done.stdout
     again = segmatch(*add)
     assert "already in the project with labels or proposals, left as it is" in again.stderr
 

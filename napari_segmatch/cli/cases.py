@@ -84,7 +84,7 @@ def add(
     labels, frozen = sum(bool(case.labelled) for case in now), sum(case.validation for case in now)
     total = count(len(found), "case")
     has, are = "has" if labels == 1 else "have", "is" if frozen == 1 else "are"
-    say(f"{len(added)} of {total} added; of these {len(found)}, {labels} {has} labels and {frozen} {are} frozen.")
+    say(f"{len(added)} of {total} added; {labels} {has} labels and {frozen} {are} frozen.")
     if not added and not kept:
         raise ImportProblem("No case could be added; the reasons stand above.")
     say(then)

@@ -160,7 +160,7 @@ def stacks_of_file(path: Path) -> list[Stack]:
 
 
 def _stamp(place: str, names: Iterable[str]) -> tuple[tuple[str, int, int], ...]:
-    """What changes when a file of a folder does."""
+    """What changes when a file of a folder does; one that may not be read has a size of -1."""
     found = []
     for name in sorted(names):
         if name.startswith("."):
@@ -169,7 +169,8 @@ def _stamp(place: str, names: Iterable[str]) -> tuple[tuple[str, int, int], ...]
             status = os.stat(os.path.join(place, name))  # noqa: PTH116, PTH118  one call for each of thousands of files
         except OSError:
             continue
-        found.append((name, status.st_mtime_ns, status.st_size))
+        size = status.st_size if os.access(os.path.join(place, name), os.R_OK) else -1  # noqa: PTH118
+        found.append((name, status.st_mtime_ns, size))
     return tuple(found)
 
 
@@ -180,11 +181,11 @@ def _scan_folder(place: str, stamp: tuple[tuple[str, int, int], ...]) -> Scan:
     segmentations: list[tuple[Path, str, str]] = []
     skipped: dict[str, int] = {}
     seen: set[tuple[str, int]] = set()
-    for name, _, _ in stamp:
+    for name, _, size in stamp:
         path = Path(place) / name
         reason = None
-        if not is_dicom(path):
-            reason = NO_DICOM
+        if size < 0 or not is_dicom(path):
+            reason = NO_DICOM if size >= 0 else "cannot be opened: check its permissions"
         else:
             pydicom()  # says so at once if it is missing
             try:

@@ -130,6 +130,7 @@ def load(path: Path, choices: Choices) -> Source:
         raise ImportProblem(f"{path.name} does not exist: check its name and folder.")
     if path.is_dir() or is_dicom(path):
         return load_dicom(path, choices)
+    path.open("rb").close()  # what may not be read is of no known format either, and that is said by its own name
     raise ImportProblem(f"{path.name} is of no known format: give NIfTI, NRRD, MGZ or DICOM.")
 
 

@@ -281,8 +281,8 @@ class CaseFolder(ProjectFolder):
         gone = next((path.name for path in paths.values() if not path.exists()), None)
         if gone is not None:
             raise ImportProblem(
-                f"{gone} is not where it was: put it back, or let `segmatch doctor --repair` look for it, with "
-                "`--search FOLDER` in that folder too."
+                f"{gone} is not where it was: put it back, add the scans once more from where they lie now, or let "
+                "`segmatch doctor --repair` look for it, with `--search FOLDER` in that folder too."
             )
         volume = read_sequences(paths, self.sequences, self.reading(case).choices)
         row = self.store.row('SELECT fingerprint FROM "case" WHERE id = ?', case)

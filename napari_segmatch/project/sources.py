@@ -82,12 +82,15 @@ def find_moved(project: Project, search: Sequence[Path] = (), *, quick: bool = F
 
 def find_case_again(project: CaseFolder, id: str, images: Mapping[str, str | Path]) -> bool:
     """Point a case's images that are not where they were to the same files, which are added anew; tell if there are."""
-    rows = project.store.rows("SELECT * FROM image WHERE case_id = ?", id)
-    lost = [row for row in rows if row["sequence"] in images and not (project.path / row["path"]).exists()]
-    places = [(row, Path(images[row["sequence"]])) for row in lost]
-    found = [
-        {**dict(row), "path": project.relative(place)} for row, place in places if file_hash(place) == row["sha256"]
-    ]
+    if project.find_case(id) is None:
+        return False
+    found = []
+    for row in project.store.rows("SELECT * FROM image WHERE case_id = ?", id):
+        if row["sequence"] not in images or row["sha256"] is None or (project.path / row["path"]).exists():
+            continue
+        place = Path(images[row["sequence"]])
+        if file_hash(place) == row["sha256"]:
+            found.append({**dict(row), "path": project.relative(place)})
     if found:
         with project.store.atomic():
             project.store.tell("images", {"images": found})
