@@ -78,20 +78,12 @@ def encode_segmentation(
             f"{Path(image).name} does not lie on the grid that the mask was drawn on, so no DICOM segmentation can "
             "refer to it: export NIfTI, or put the old files back if they were changed."
         )
-    rows, columns = placed.slices[0].size
     stored = labels.transpose(grid.back)
     planes = np.stack([stored[:, ::-1, index].T for index in range(stored.shape[2])])
     gap = float(np.linalg.norm(placed.affine[:3, 2]))
     headers = [_whole_header(path, gap) for path in dict.fromkeys(item.path for item in placed.slices)]
-    if len(headers) == 1:  # frames of one file, in the file's order
-        if len(stacks_of_file(placed.slices[0].path)) > 1:
-            raise ImportProblem(
-                f"{placed.slices[0].path.name} holds several volumes, and a DICOM segmentation refers to all frames of "
-                "a file: export NIfTI."
-            )
-        frames = np.zeros((int(headers[0].get("NumberOfFrames", 1)), rows, columns), np.uint8)
-        frames[[item.frame for item in placed.slices]] = planes
-        planes = frames
+    if len(headers) == 1:
+        planes = _as_frames(planes, placed, headers[0])
     segments = [(name, (codes or {}).get(name, Code())) for name in names]
     try:
         return _segmentation(headers, planes, gap, segments, algorithm, creator)
@@ -102,6 +94,18 @@ def encode_segmentation(
             f"{placed.slices[0].path.name} has a header that no DICOM segmentation can repeat "
             f"({type(error).__name__}): export NIfTI."
         ) from error
+
+
+def _as_frames(planes: np.ndarray, placed: Sorted, header: Any) -> np.ndarray:
+    """Bring planes (slice, row, column) into the order of the frames of the one file that they were drawn on."""
+    name = placed.slices[0].path.name
+    if len(stacks_of_file(placed.slices[0].path)) > 1:
+        raise ImportProblem(
+            f"{name} holds several volumes, and a DICOM segmentation refers to all frames of a file: export NIfTI."
+        )
+    frames = np.zeros((int(header.get("NumberOfFrames", 1)), *planes.shape[1:]), np.uint8)
+    frames[[item.frame for item in placed.slices]] = planes
+    return frames
 
 
 def lies_on(image: FilePath, geometry: Geometry, choices: Choices | None = None) -> bool:

@@ -62,8 +62,6 @@ class CaseFolder(ProjectFolder):
     ) -> Case:
         """Add one study. One that is there takes the sequences that it lacks; worked on, it stays else as it is.
 
-        If its files were moved, it is pointed to them.
-
         Parameters
         ----------
         id
@@ -92,12 +90,9 @@ class CaseFolder(ProjectFolder):
             If the id is taken by a case with labels or proposals, or of another patient, or not usable as a file name.
         """
         check_patient(id, self.is_of_another(id, patient), self.path.resolve().name)
-        found_again, late = find_case_again(self, id, images), self.late_sequences(id, images)
-        if late:
-            with_mask = mask is not None and not (isinstance(labelled, str) and labelled == "none")
-            return add_sequences(self, id, {name: Path(images[name]) for name in late}, choices or {}, with_mask)
-        if found_again and self.is_in_use(id):
-            return self.case(id)
+        with_mask = mask is not None and not (isinstance(labelled, str) and labelled == "none")
+        if (case := self._renewed(id, images, choices or {}, with_mask)) is not None:
+            return case
         self._check_new(id, images, mask)
         said = {"twin": "add"} if choices is None else dict(choices)
         images, read = with_known(self, id, images, said)
@@ -114,6 +109,15 @@ class CaseFolder(ProjectFolder):
             if labels is not None:
                 self.save_version(self.case(id), labels, done, "import")
         return self.case(id)
+
+    def _renewed(
+        self, id: str, images: Mapping[str, str | Path], choices: Mapping[str, str], with_mask: bool
+    ) -> Case | None:
+        """Take up what there is of a case that was worked on: its files at another place, sequences that it lacks."""
+        found_again = find_case_again(self, id, images)
+        if late := self.late_sequences(id, images):
+            return add_sequences(self, id, {name: Path(images[name]) for name in late}, choices, with_mask)
+        return self.case(id) if found_again and self.is_in_use(id) else None
 
     def _check_new(self, id: str, images: Mapping[str, str | Path], mask: str | Path | None) -> None:
         self._check_new_id(id)

@@ -101,16 +101,13 @@ def look(
     classes: Sequence[str],
     progress: Callable[[int], None] = lambda count: None,
 ) -> Found:
-    """Find cases by patterns, or where none fits by what stands in the folder: DICOM, nnU-Net, BIDS or MONAI Label.
-
-    What names no case's place describes a series of DICOM.
-    """
+    """Find cases by patterns, or where none fits by what stands in the folder: DICOM, nnU-Net, BIDS or MONAI Label."""
     lines: list[str] = []
     try:
         return Found(tuple(find_cases(folder, images, mask, lines.append)), tuple(lines))
     except ImportProblem as problem:
         try:
-            series = {name: words for name, words in images.items() if "{case}" not in words}
+            series = {name: words for name, words in images.items() if "{case}" not in words}  # of DICOM
             return find_dataset(folder, list(images), classes, series, progress)
         except ImportProblem as other:
             raise problem if "no DICOM MR volume:" in str(other) else other from None
