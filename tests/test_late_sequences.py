@@ -91,7 +91,7 @@ def test_a_broken_file_leaves_the_case_as_it_is(tmp_path):
     with project:
         with pytest.raises(ImportProblem):
             project.add_case("a", images)
-        with pytest.raises(ProjectError, match="labels or proposals"):
+        with pytest.raises(ProjectError, match="already a case"):
             project.add_case("a", {"flair": images["flair"]})
         assert project.case("a").problem is None and project.case("a").labelled == (1, 2)
 
