@@ -368,6 +368,8 @@ def test_a_case_that_is_not_there_is_told_from_those_that_are(project, tmp_path)
     for number in range(25):
         project.set_aside(f"x{number:02d}", "no file")
     with pytest.raises(ProjectError, match=r"its cases are a, x00, .*, x18, …\.$"):
+        project.case("zz")
+    with pytest.raises(ProjectError, match="it was removed, and `segmatch restore` brings it back"):
         project.case("b")
     with (
         Project.create(tmp_path / "empty", ["lesion"], ["flair"]) as empty,
