@@ -119,6 +119,12 @@ def test_what_an_unproven_discriminator_rejects_is_told_apart(tmp_path, selector
             project.add_proposals(run, step, 1, [mask])
     listed = segmatch("review", tmp_path / "project").stdout.splitlines()[1:-1]
     assert [line.split(maxsplit=4)[4].strip() for line in listed] == words
+    with Project.open(tmp_path / "project") as project:
+        for item in project.proposals():
+            project.decide(item, "accepted")
+        project.export(tmp_path / "out")
+    rows = csv.DictReader((tmp_path / "out" / "decisions.csv").open())
+    assert [row["said by discriminator"] for row in rows] == words
 
 
 def test_a_step_does_not_say_that_masks_were_unused_which_train_softly():

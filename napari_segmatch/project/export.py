@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ProjectError, SegmatchError
+from ..events import could_tell
 from ..fsio import write_atomic
 from ..io import DECISION_TABLE, PARTLY, SLICE_TABLE, UNCHECKED, Code
 from ..texts import csv_text, some
@@ -160,12 +161,15 @@ def _volumes(case: Case, labels: np.ndarray, classes: Sequence[str], note: str) 
 
 def _decision_rows(project: Project) -> list[tuple[Any, ...]]:
     rows, grids = [], {case.id: case.geometry for case in project.cases}
+    judges = {run.id: (run.examinations(), run.judged) for run, _ in project.runs()}
     for item in project.decisions():
         about = project.proposal(item.proposal)
+        examinations, judged = judges.get(about.run, ([], False))
+        said = about.verdict if could_tell(examinations, judged, about.step) else "cannot tell yet"
         number = grids[about.case].slice_number(about.z) if about.case in grids else ""  # of a removed case
         rows.append(
             (item.id, about.id, about.case, number, about.z, item.verdict or "taken back", f"{about.score:.3f}",
-             about.verdict, about.run, item.actor, item.at, item.seconds, item.reason or "")
+             said, about.run, item.actor, item.at, item.seconds, item.reason or "")
         )  # fmt: skip
     return rows
 
