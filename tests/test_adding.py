@@ -273,7 +273,7 @@ def test_a_folder_that_was_moved_is_found_by_adding_it_again(tmp_path):
         project.save_mask("a", np.ones(case.shape, np.uint8), done=[1])
         (tmp_path / "before").rename(tmp_path / "after")
         others, _ = write_case(tmp_path / "others" / "a", 2)
-        with pytest.raises(ProjectError, match="p has a case 'a' with labels or proposals: it stays as it is"):
+        with pytest.raises(ProjectError, match="already a case 'a' in p, with labels or proposals: it stays as it is"):
             project.add_case("a", others)
         assert project.is_lost("a")
     done = segmatch("add", tmp_path / "p", tmp_path / "after", "--image", "flair={case}/flair.nii.gz")

@@ -216,7 +216,8 @@ class CaseFolder(ProjectFolder):
                 raise ProjectError(
                     f"The case {id!r} was removed from {self.path.name}: `segmatch restore` brings it back."
                 )
-            raise ProjectError(f"{self.path.name} has a case {id!r} with labels or proposals: it stays as it is.")
+            there = f"There is already a case {id!r} in {self.path.name}"
+            raise ProjectError(f"{there}, with labels or proposals: it stays as it is.")
         others = {row["id"] for row in self.store.rows('SELECT id FROM "case"')}  # with those that may be restored
         twin = next((other for other in others if other.casefold() == id.casefold()), id)
         if id not in others and twin != id:
