@@ -732,6 +732,7 @@ def test_what_a_finished_slice_leaves_open_stays_open(qapp, tmp_path):
     assert np.array_equal(saved(), drawn[1])
     editing.finish(1)
     assert not saved().any() and state_of(editing.labels[1], done=True) == "done"
+    editing._look_timer.stop()
     session.close()
 
 
