@@ -86,7 +86,7 @@ def sentence(event: TrainEvent) -> tuple[str, bool]:
         n = len(event.added)
         return f"The trainer has seen your {n} new {'slice' if n == 1 else 'slices'}.", False
     if isinstance(event, PoolChanged):
-        return "The trainer has seen your decisions.", False
+        return "The trainer has seen what you changed.", False
     if isinstance(event, Noted):
         return event.message, False
     if isinstance(event, Stopped):

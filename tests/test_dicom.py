@@ -760,6 +760,16 @@ def test_a_header_that_no_segmentation_can_repeat_is_one_sentence(tmp_path, tags
         encode_segmentation(files[0], np.ones(geometry.shape, np.uint8), geometry, ["lesion"], "MANUAL")
 
 
+def test_frames_that_nobody_has_counted_are_one_sentence(tmp_path):
+    """A file of several frames that does not say of how many can be read, but not referred to."""
+    data = pydicom.dcmread(image := enhanced(tmp_path / "e.dcm"))
+    del data.NumberOfFrames
+    data.save_as(image)
+    geometry = read_volume(image).geometry
+    with pytest.raises(ImportProblem, match=r"that no DICOM segmentation can repeat \(IndexError\): export NIfTI"):
+        encode_segmentation(image, np.ones(geometry.shape, np.uint8), geometry, ["lesion"], "MANUAL")
+
+
 @pytest.mark.parametrize("source", ["series", "enhanced"])
 @pytest.mark.parametrize("algorithm", ["MANUAL", "SEMIAUTOMATIC", "AUTOMATIC"])
 def test_a_segmentation_says_what_it_is_of(tmp_path, source, algorithm):

@@ -81,11 +81,11 @@ def encode_segmentation(
     stored = labels.transpose(grid.back)
     planes = np.stack([stored[:, ::-1, index].T for index in range(stored.shape[2])])
     gap = float(np.linalg.norm(placed.affine[:3, 2]))
-    headers = [_whole_header(path, gap) for path in dict.fromkeys(item.path for item in placed.slices)]
-    if len(headers) == 1:
-        planes = _as_frames(planes, placed, headers[0])
     segments = [(name, (codes or {}).get(name, Code())) for name in names]
     try:
+        headers = [_whole_header(path, gap) for path in dict.fromkeys(item.path for item in placed.slices)]
+        if len(headers) == 1:
+            planes = _as_frames(planes, placed, headers[0])
         return _segmentation(headers, planes, gap, segments, algorithm, creator)
     except ImportProblem:
         raise
