@@ -254,7 +254,7 @@ class Editing(QObject):
         if not self.case_id or self.session.project is None:
             return
         self._finished = {*self._finished, *done} - set(reopen)
-        slices = {z: self.labels[z] for z in {*self._dirty, *done}}
+        slices = {z: self.labels[z].copy() for z in {*self._dirty, *done}}  # somebody goes on painting meanwhile
         done = tuple(self._finished & slices.keys())
         finished = {*self.done, *done} - set(reopen)
         slices = {z: self._closed(z, s, z in done) if z in finished else s for z, s in slices.items()}
