@@ -11,6 +11,9 @@ import weakref
 import numpy as np
 import pytest
 
+gc.set_threshold(50_000, 20, 50)
+"""With torch and napari in memory, looking for garbage as often as Python does took a sixth of the time of a window."""
+
 
 def pytest_configure(config):
     """Windows on one screen take the keyboard from each other: each process that tests gets a screen of its own."""
