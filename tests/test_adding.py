@@ -276,6 +276,11 @@ def test_a_folder_that_was_moved_is_found_by_adding_it_again(tmp_path):
         with pytest.raises(ProjectError, match="already a case 'a' in p, with labels or proposals: it stays as it is"):
             project.add_case("a", others)
         assert project.is_lost("a")
+        if sys.platform == "linux":  # others know no such names
+            odd = shutil.copytree(tmp_path / "after", Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff")))
+            with pytest.raises(ImportProblem, match="has a name that is not UTF-8: rename it"):
+                project.add_case("a", {"flair": odd / "a" / "flair.nii.gz"})
+            shutil.rmtree(odd)
     done = segmatch("add", tmp_path / "p", tmp_path / "after", "--image", "flair={case}/flair.nii.gz")
     assert "1 of 1 case added" in done.stdout
     with Project.open(tmp_path / "p") as project:

@@ -166,7 +166,7 @@ def _stamp(place: str, names: Iterable[str]) -> tuple[tuple[str, int, int], ...]
         if name.startswith("."):
             continue
         try:
-            status = os.stat(os.path.join(place, name))  # noqa: PTH116, PTH118  one call for each of thousands of files
+            status = os.stat(os.path.join(place, name))  # noqa: PTH116, PTH118  there may be thousands of files
         except OSError:
             continue
         size = status.st_size if os.access(os.path.join(place, name), os.R_OK) else -1  # noqa: PTH118

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ImportProblem
+from ..io import bad_name
 from ..texts import count
 from .prints import file_hash
 
@@ -90,6 +91,8 @@ def find_case_again(project: CaseFolder, id: str, images: Mapping[str, str | Pat
             continue
         place = Path(images[row["sequence"]])
         if file_hash(place) == row["sha256"]:
+            if trouble := bad_name(project.relative(place)):
+                raise ImportProblem(trouble)
             found.append({**dict(row), "path": project.relative(place)})
     if found:
         with project.store.atomic():
