@@ -21,8 +21,9 @@ PROVEN_ROLE = PROPOSAL_ROLE + 3
 
 VERDICT_WORDS = {"accepted": "sure", "rejected": "unsure"}
 SCORE_TIP = (
-    "The discriminator's number for this mask: for the objective “quality”, its chance that the Dice with a true mask "
-    "is at least 0.8. It is only as good as the labels and the decisions that the discriminator has seen."
+    "A number for this mask. Of the discriminator, with the objective “quality”: its chance that the Dice with a true "
+    "mask is at least 0.8, only as good as the labels and decisions that it has seen. Of a run with another selector: "
+    "the model's mean confidence."
 )
 
 
