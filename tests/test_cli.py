@@ -87,7 +87,7 @@ def test_whole_way_through_the_shell(world, tmp_path):
     rows = list(csv.DictReader((out / "scores.csv").open()))
     assert list(rows[0]) == ["case", "slice", "z", "score", "verdict", "lesion_score", "left_out"]
     assert [(row["slice"], row["z"]) for row in rows[:2]] == [("4", "0"), ("3", "1")], "the window counts from the head"
-    assert len(rows) == 20
+    assert len(rows) == 20 and {row["verdict"] for row in rows} == {"cannot tell yet"}
     evaluated = segmatch("evaluate", out, world / "images", "--mask", "{case}/mask.nii.gz")
     assert "mean dice" in evaluated.stdout
     assert "95 % CI" in evaluated.stdout
@@ -167,6 +167,8 @@ def test_predict_says_so_only_of_verdicts_that_mean_nothing(world, tmp_path, mon
     for _ in predict_cases(world / "project", None, tmp_path / "out", tell=told.append):
         assert told == ["Segmenting 2 cases with run 1, step 12.", *([] if proven else [UNPROVEN])]
     assert len([*(tmp_path / "out").glob("*.nii.gz")]) > 1
+    verdicts = {row["verdict"] for row in csv.DictReader((tmp_path / "out" / "scores.csv").open())}
+    assert (verdicts == {"cannot tell yet"}) is not proven
 
 
 def test_predict_without_root_takes_the_unlabelled_cases(world, tmp_path):

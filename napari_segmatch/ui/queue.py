@@ -11,6 +11,7 @@ import numpy as np
 from qtpy.QtCore import QAbstractListModel, QModelIndex, Qt
 
 from ..columns import Columns, Some
+from ..events import CANNOT_TELL
 from ..ranking import is_blind
 from ..types import Proposal
 
@@ -40,7 +41,7 @@ Row = Proposal | Heading
 
 def verdict_words(item: Proposal, proven: bool = True) -> str:
     """``sure``, ``unsure``, or that the discriminator cannot tell yet."""
-    return VERDICT_WORDS[item.verdict] if proven else "cannot tell yet"
+    return VERDICT_WORDS[item.verdict] if proven else CANNOT_TELL
 
 
 def score_words(item: Proposal) -> str:
