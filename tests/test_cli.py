@@ -597,7 +597,7 @@ def test_what_was_left_open_in_an_export_is_judged_on_neither_side(tmp_path, exp
     assert any("mean dice 1.000" in line for line in lines)
 
 
-@pytest.mark.parametrize("kind", ["data set", "its own", "no name fits", "numbers"])
+@pytest.mark.parametrize("kind", ["data set", "its own", "data store", "no name fits", "numbers"])
 @pytest.mark.parametrize("table", ["labels-itksnap.txt", "scores.csv"])
 def test_true_labels_find_their_classes_by_name(tmp_path, kind, table):
     """As when they are added: a project may count its classes in another order. Otherwise numbers count."""
@@ -615,12 +615,20 @@ def test_true_labels_find_their_classes_by_name(tmp_path, kind, table):
         true = tmp_path / "labelsTr" / "a.seg.nrrd"
         drawn = np.where(theirs == 3, 0, theirs).astype(np.uint8)
         true.write_bytes(encode_segments(drawn, geometry((4, 8, 8)), ["Edema", "Core"], {}))
+    if kind == "data store":
+        told = [{"name": name, "idx": number} for number, name in enumerate(["Edema", "Core"], 1)]
+        entry = {"ext": ".nii.gz", "info": {"label_info": told}}
+        about = {"objects": {"a": {"image": {}, "labels": {"final": entry}}}}
+        (tmp_path / "datastore_v2.json").write_text(json.dumps(about))
+        true = tmp_path / "labels" / "final" / "a.nii.gz"
+        true.parent.mkdir(parents=True)
+        write_labels(true, np.where(theirs == 3, 0, theirs).astype(np.uint8), geometry((4, 8, 8)))
     names = {"no name fits": ["x", "y", "z"], "data set": ["Edema", "Core", "ignore"]}.get(kind)
     if names:
         about = {"labels": {"background": 0} | {name: label for label, name in enumerate(names, 1)}}
         (tmp_path / "dataset.json").write_text(json.dumps(about))
     dices = [line.split()[2] for line in evaluate_folder(tmp_path / "masks", {"a": true}) if line.startswith("a ")]
-    right = {"data set": ["1.000"] * 2, "its own": ["0.85"] * 2}.get(kind, ["0.000"] * 3)
+    right = {"data set": ["1.000"] * 2, "its own": ["0.85"] * 2, "data store": ["0.85"] * 2}.get(kind, ["0.000"] * 3)
     assert [dice[: len(said)] for dice, said in zip(dices, right, strict=True)] == right
 
 
