@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import ImportProblem
 from ..texts import count
 from ..types import NOT_ANNOTATED
-from .dicom_cases import find_dicom, means_contrast
+from .dicom_cases import find_dicom, means_contrast, means_native
 from .labels import IGNORE
 from .patterns import Found, FoundCase, bad_name
 from .tables import label_names
@@ -275,10 +275,10 @@ def _session(parts: Mapping[str, str]) -> str:
 
 
 def _is_bids(name: str, parts: Mapping[str, str]) -> bool:
-    """Whether a sequence's name means a file's suffix: t1 is T1w, t1ce and post are T1w with contrast."""
+    """Whether a sequence's name means a file's suffix: t1 and pre are T1w, t1ce and post are T1w with contrast."""
     wanted, suffix = name.lower().removesuffix("w"), parts["suffix"].lower().removesuffix("w")
     enhanced = means_contrast(name)
-    return ("t1" if enhanced else wanted) == suffix and enhanced == ("ce" in parts)
+    return ("t1" if enhanced or means_native(name) else wanted) == suffix and enhanced == ("ce" in parts)
 
 
 def _table_beside(mask: Path) -> dict[int, str]:
