@@ -721,6 +721,10 @@ def test_what_a_finished_slice_leaves_open_stays_open(qapp, tmp_path):
         return session.mask("a")[1]
 
     assert state_of(editing.labels[1], done=True) == "done, some voxels not annotated"
+    editing.finish(1)
+    assert not saved().any()
+    editing.undo()
+    assert np.array_equal(saved(), drawn[1])
     stroke = drawn[1].copy()
     stroke[2:6, :5] = 1
     editing.write({1: stroke})
