@@ -292,3 +292,7 @@ class Editing(QObject):
         if z not in self.done:
             return np.zeros(self.labels[z].shape, bool)
         return self._left_open.setdefault(z, self._known[z] == NOT_ANNOTATED)
+
+    def _show_left_open(self, *_: object) -> None:
+        """Show which voxels a finished slice leaves open, while it is on the screen."""
+        self.layers.show_left_open(self.layers.on_a_slice and bool(self.left_open(self.z).any()))
