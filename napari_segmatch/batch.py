@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 Done = TypeVar("Done")
 
 SCORES = "scores.csv"
-UNPROVEN = 'The discriminator cannot tell good masks from bad ones yet, and its word "rejected" says nothing of them.'
+UNPROVEN = "The discriminator cannot tell good masks from bad ones yet, and scores.csv says so in place of a verdict."
 
 
 def predict_cases(
@@ -71,7 +71,8 @@ def predict_cases(
         jobs = _reading_jobs(project, found, loaded.sequences, choices or {})
         _refuse_overwriting(out, [name for name, _ in jobs], project, found)
         tell(f"Segmenting {count(len(jobs), 'case')} with run {run.id}, step {loaded.learner.step}.")
-        if not can_tell(loaded.learner.selector):
+        proven = can_tell(loaded.learner.selector)
+        if not proven:
             tell(UNPROVEN)
         header = ("case", "slice", "z", "score", "verdict", *(f"{name}_score" for name in loaded.classes), "left_out")
         rows: list[tuple[object, ...]] = []
@@ -85,7 +86,7 @@ def predict_cases(
                         write_atomic(out / SCORES, csv_text(header, rows).encode())
                     note = "SegMatch prediction, not reviewed; research use only"
                     write_atomic(out / f"{name}.nii.gz", encode_labels(prediction.labels, geometry, note))
-                    rows += scores_rows(name, geometry, prediction)
+                    rows += scores_rows(name, geometry, prediction, proven)
                 except (ImportProblem, RuntimeError, MemoryError) as error:
                     problem = _sentence(error)
                 yield name, problem, len(jobs)

@@ -22,8 +22,8 @@ from .io import (
     labels_beside,
     read_label_table,
     read_mask,
+    read_truth,
     slice_index,
-    unchecked_in,
     unchecked_slices,
     with_answers,
 )
@@ -233,11 +233,10 @@ def _pair(
     if classes:  # other labels are called by their numbers
         names = [*classes, *map(str, range(len(classes) + 1, NOT_ANNOTATED))]
         theirs = with_answers(labels_beside(path, names), choices)
-    truth = read_mask(path, prediction.geometry, names, theirs, unchecked_in(path, choices))
+    truth = read_truth(path, prediction.geometry, names, theirs)
     if (truth.labels == NOT_ANNOTATED).any() and min(_labels_in(truth), default=0) > (len(classes) or MAX_CLASSES):
         # 255 beside a class means not annotated; of labels like 0, 128 and 255 it may be a class, as in `add`
         check_classes(truth.labels, len(classes) or max(_labels_in(prediction), default=1), choices, path.name)
-    truth.labels[closed(truth.labels, unchecked_in(path, choices, PARTLY))] = NOT_ANNOTATED
     return prediction, truth
 
 

@@ -109,6 +109,10 @@ class Examined(TrainEvent):
     words: int = 0
 
 
+CANNOT_TELL = "cannot tell yet"
+"""Stands in place of a verdict that means nothing: the discriminator had not been proven when it judged."""
+
+
 def could_tell(examinations: Sequence[Examined], judged: bool, step: int) -> bool:
     """Whether a run's discriminator could tell good masks from bad ones at a step, by what its examinations had shown.
 

@@ -47,6 +47,11 @@ class History:
     last: TrainEvent | None = None
 
     @property
+    def judge(self) -> str:
+        """Whose score says whether a proposal passes: only the discriminator has one of its own."""
+        return "the discriminator" if self.selector == "discriminator" else "the model's mean confidence"
+
+    @property
     def examined(self) -> Examined | None:
         """The latest examination of the discriminator."""
         return self.examinations[-1] if self.examinations else None

@@ -18,8 +18,8 @@ Order = Literal["best use of time", "worth a look", "disagreement", "surest firs
                 "random"]  # fmt: skip
 ORDERS: dict[Order, str] = {
     "best use of time": "What the model would learn, for each second of yours; a few slices of a case, then another's",
-    "worth a look": "Closest to the discriminator's threshold first",
-    "disagreement": "Where the discriminator and the model's own mirrored view disagree most",
+    "worth a look": "Closest to the threshold first",
+    "disagreement": "Where the score and the model's own mirrored view disagree most",
     "surest first": "The most likely to be right first: quick accepts",
     "least sure first": "The least likely to be right first",
     "by case": "Case after case, slice after slice, under headings",

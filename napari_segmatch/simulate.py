@@ -19,14 +19,11 @@ from scipy.ndimage import binary_dilation, binary_erosion, distance_transform_ed
 from .config import TrainConfig
 from .errors import ConfigError
 from .events import Evaluated, Failed, Proposed
-from .io import FoundCase, read_mask
+from .io import FoundCase, read_truth
 from .project import Project
 from .ranking import Choice, Pace, labelled_in, select
 from .runner import training
 from .types import NOT_ANNOTATED, Proposal, Region
-
-STRATEGIES = ("scratch", "correct", "queue", "full")
-"""Draw random slices from nothing; correct the prediction on random slices; the review queue; everything labelled."""
 
 ALL = 10_000
 """More slices than any pool here holds."""
@@ -121,7 +118,12 @@ class Annotator:
             depth = distance_transform_edt(inside) - distance_transform_edt(~inside)
             wave = gaussian_filter(self.rng.normal(size=truth.shape), 4)
             result[depth + self.jitter * wave / wave.std() > 0] = value
+        result[truth == NOT_ANNOTATED] = NOT_ANNOTATED
         return result
+
+    def knows(self, region: Region) -> bool:
+        """Whether anything of a slice is annotated: of others there is nothing to draw, nor to judge by."""
+        return bool((self.truth(region) != NOT_ANNOTATED).any())
 
     def draw(self, project: Project, region: Region) -> None:
         """Label a slice from nothing."""
@@ -134,7 +136,8 @@ class Annotator:
 
     def judge(self, project: Project, item: Proposal, may_reject: bool) -> None:
         """Accept what is good enough to this person's eye, else correct it, or reject what would take too long."""
-        proposal, truth = project.proposal_mask(item), self.truth(item.region)
+        truth = self.truth(item.region)
+        proposal = np.where(truth == NOT_ANNOTATED, np.uint8(0), project.proposal_mask(item))
         classes = sorted({*np.unique(proposal[_shows(proposal)]), *np.unique(truth[_shows(truth)])})
         likeness = min((dice(proposal == label, truth == label) for label in classes), default=1.0)
         good = likeness >= self.rng.uniform(0.78, 0.88)
@@ -163,13 +166,12 @@ def _shows(labels: np.ndarray) -> np.ndarray:
 
 
 def _scratch(project: Project, annotator: Annotator) -> Iterator[None]:
-    held_out = {case.id for case in project.cases if case.validation}
     free = [
         Region(case.id, z)
         for case in project.cases
-        if case.id not in held_out
+        if not case.validation
         for z in range(case.shape[0])
-        if z not in set(case.labelled)
+        if z not in case.labelled and annotator.knows(Region(case.id, z))
     ]
     for index in annotator.rng.permutation(len(free)):
         annotator.draw(project, free[index])
@@ -177,7 +179,7 @@ def _scratch(project: Project, annotator: Annotator) -> Iterator[None]:
 
 
 def _correct(project: Project, annotator: Annotator) -> Iterator[None]:
-    items = project.proposals(undecided=True)
+    items = [item for item in project.proposals(undecided=True) if annotator.knows(item.region)]
     for index in annotator.rng.permutation(len(items)):
         annotator.judge(project, items[index], may_reject=False)
         yield
@@ -185,23 +187,21 @@ def _correct(project: Project, annotator: Annotator) -> Iterator[None]:
 
 def _queue(project: Project, annotator: Annotator) -> Iterator[None]:
     for item in select(project.proposals(), Choice(), Pace(), labelled_in(project.cases)):
-        annotator.judge(project, item, may_reject=True)
-        yield
+        if annotator.knows(item.region):
+            annotator.judge(project, item, may_reject=True)
+            yield
 
 
-def _full(project: Project, annotator: Annotator) -> Iterator[None]:
-    return iter(())
-
-
-_WAYS: dict[str, Callable[[Project, Annotator], Iterator[None]]] = {
-    "scratch": _scratch, "correct": _correct, "queue": _queue, "full": _full,
+STRATEGIES: dict[str, Callable[[Project, Annotator], Iterator[None]]] = {
+    "scratch": _scratch, "correct": _correct, "queue": _queue, "full": lambda *_: iter(()),
 }  # fmt: skip
+"""Draw random slices from nothing; correct the prediction on random slices; the review queue; everything labelled."""
 
 
 def work(project: Project, annotator: Annotator, strategy: str, budget: float) -> None:
     """Let the annotator work for ``budget`` seconds; what has been begun is finished."""
     until = annotator.seconds + budget
-    for _ in itertools.takewhile(lambda _: annotator.seconds < until, _WAYS[strategy](project, annotator)):
+    for _ in itertools.takewhile(lambda _: annotator.seconds < until, STRATEGIES[strategy](project, annotator)):
         pass
 
 
@@ -264,7 +264,7 @@ def simulate(
     make_project(folder, setup, classes, sequences, everything=strategy == "full")
     with Project.open(folder) as project:
         truths = {
-            item.id: read_mask(item.mask, project.case(item.id).geometry, classes, item.choices).labels
+            item.id: read_truth(item.mask, project.case(item.id).geometry, classes, item.choices).labels
             for item in setup.pool if item.mask is not None
         }  # fmt: skip
         annotator = Annotator(truths, np.random.default_rng(config.seed))

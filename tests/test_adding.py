@@ -799,6 +799,7 @@ def test_a_bids_data_set_is_read(tmp_path):
     assert (first.id, sorted(first.images), first.patient) == ("sub-01_ses-a", ["t1", "t1ce"], "sub-01")
     assert "ce-gd" in first.images["t1ce"].name and "ce-" not in first.images["t1"].name
     assert (second.patient, second.choices) == ("sub-01", {"labels": "7:1"})
+    assert find_dataset(tmp_path, ("pre", "post"), ("lesion",)).cases[0].images["pre"] == first.images["t1"]
 
 
 @pytest.mark.parametrize("table", ["dseg.tsv", "desc-x_dseg.tsv", "sub-01/dseg.tsv"])

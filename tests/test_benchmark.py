@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers import LGG, make_white, write_case
+from helpers import LGG, labels, make_white, write_case
 from torch.nn.functional import one_hot
 
 from napari_segmatch.benchmark import table
@@ -26,7 +26,9 @@ from napari_segmatch.engine.losses import hard
 from napari_segmatch.engine.prepare import Frame
 from napari_segmatch.engine.selectors import DiscriminatorSelector, Look, Selection
 from napari_segmatch.errors import ConfigError, ImportProblem
-from napari_segmatch.io import find_cases
+from napari_segmatch.io import FoundCase, find_cases
+from napari_segmatch.project import Project
+from napari_segmatch.simulate import Setup, simulate
 
 SMALL = {"size": 32, "batch": 2, "features": 8, "warmup": 0.0, "ramp": 0.0, "discriminator_every": 1}
 WORDS = " ".join(f"{name}={value}" for name, value in SMALL.items())
@@ -405,6 +407,25 @@ def test_true_masks_are_read_as_somebody_says(tmp_path, monkeypatch):
     (bench,) = met
     assert all(set(np.unique(case.truth)) == {0, 1} for case in bench.cases.values())
     assert bench.name != dataclasses.replace(bench, choices=()).name
+
+
+def test_what_an_export_left_unchecked_is_no_truth(tmp_path, monkeypatch):
+    """Its slices are empty in the mask, and its table tells: by the same code as `add` and `evaluate`."""
+    images, _ = write_case(tmp_path / "in", 1)
+    with Project.create(tmp_path / "p", ["lesion"], ["flair"]) as project:
+        project.add_case("a", images)
+        drawn = labels(1)
+        drawn[2, :3] = 255
+        project.save_mask("a", drawn, done=[1, 2])
+        project.export(tmp_path / "out")
+    found = FoundCase("a", images, tmp_path / "out" / "a.nii.gz")
+    truth = load([found], ["flair"], 1)["a"].truth
+    assert [bool((layer == 255).all()) for layer in truth] == [True, False, True, True]
+    met = []
+    monkeypatch.setattr("napari_segmatch.simulate.Annotator", lambda truths, rng: met.append(truths))
+    monkeypatch.setattr("napari_segmatch.simulate.training", lambda *_: iter(()))
+    list(simulate(tmp_path / "q", Setup([found], [], ["a"]), "full", configure(), 10, 1, ("lesion",), ("flair",)))
+    assert np.array_equal(met[0]["a"], truth)
 
 
 def test_a_setting_may_have_spaces(tmp_path, monkeypatch):

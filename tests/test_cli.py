@@ -87,7 +87,7 @@ def test_whole_way_through_the_shell(world, tmp_path):
     rows = list(csv.DictReader((out / "scores.csv").open()))
     assert list(rows[0]) == ["case", "slice", "z", "score", "verdict", "lesion_score", "left_out"]
     assert [(row["slice"], row["z"]) for row in rows[:2]] == [("4", "0"), ("3", "1")], "the window counts from the head"
-    assert len(rows) == 20
+    assert len(rows) == 20 and {row["verdict"] for row in rows} == {"cannot tell yet"}
     evaluated = segmatch("evaluate", out, world / "images", "--mask", "{case}/mask.nii.gz")
     assert "mean dice" in evaluated.stdout
     assert "95 % CI" in evaluated.stdout
@@ -167,6 +167,8 @@ def test_predict_says_so_only_of_verdicts_that_mean_nothing(world, tmp_path, mon
     for _ in predict_cases(world / "project", None, tmp_path / "out", tell=told.append):
         assert told == ["Segmenting 2 cases with run 1, step 12.", *([] if proven else [UNPROVEN])]
     assert len([*(tmp_path / "out").glob("*.nii.gz")]) > 1
+    verdicts = {row["verdict"] for row in csv.DictReader((tmp_path / "out" / "scores.csv").open())}
+    assert (verdicts == {"cannot tell yet"}) is not proven
 
 
 def test_predict_without_root_takes_the_unlabelled_cases(world, tmp_path):
@@ -595,7 +597,7 @@ def test_what_was_left_open_in_an_export_is_judged_on_neither_side(tmp_path, exp
     assert any("mean dice 1.000" in line for line in lines)
 
 
-@pytest.mark.parametrize("kind", ["data set", "its own", "no name fits", "numbers"])
+@pytest.mark.parametrize("kind", ["data set", "its own", "data store", "no name fits", "numbers"])
 @pytest.mark.parametrize("table", ["labels-itksnap.txt", "scores.csv"])
 def test_true_labels_find_their_classes_by_name(tmp_path, kind, table):
     """As when they are added: a project may count its classes in another order. Otherwise numbers count."""
@@ -613,12 +615,20 @@ def test_true_labels_find_their_classes_by_name(tmp_path, kind, table):
         true = tmp_path / "labelsTr" / "a.seg.nrrd"
         drawn = np.where(theirs == 3, 0, theirs).astype(np.uint8)
         true.write_bytes(encode_segments(drawn, geometry((4, 8, 8)), ["Edema", "Core"], {}))
+    if kind == "data store":
+        told = [{"name": name, "idx": number} for number, name in enumerate(["Edema", "Core"], 1)]
+        entry = {"ext": ".nii.gz", "info": {"label_info": told}}
+        about = {"objects": {"a": {"image": {}, "labels": {"final": entry}}}}
+        (tmp_path / "datastore_v2.json").write_text(json.dumps(about))
+        true = tmp_path / "labels" / "final" / "a.nii.gz"
+        true.parent.mkdir(parents=True)
+        write_labels(true, np.where(theirs == 3, 0, theirs).astype(np.uint8), geometry((4, 8, 8)))
     names = {"no name fits": ["x", "y", "z"], "data set": ["Edema", "Core", "ignore"]}.get(kind)
     if names:
         about = {"labels": {"background": 0} | {name: label for label, name in enumerate(names, 1)}}
         (tmp_path / "dataset.json").write_text(json.dumps(about))
     dices = [line.split()[2] for line in evaluate_folder(tmp_path / "masks", {"a": true}) if line.startswith("a ")]
-    right = {"data set": ["1.000"] * 2, "its own": ["0.85"] * 2}.get(kind, ["0.000"] * 3)
+    right = {"data set": ["1.000"] * 2, "its own": ["0.85"] * 2, "data store": ["0.85"] * 2}.get(kind, ["0.000"] * 3)
     assert [dice[: len(said)] for dice, said in zip(dices, right, strict=True)] == right
 
 

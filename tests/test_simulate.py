@@ -14,6 +14,7 @@ import napari_segmatch.simulate as simulation_module
 from napari_segmatch.cli.verbs import app
 from napari_segmatch.config import configure
 from napari_segmatch.errors import ConfigError
+from napari_segmatch.events import PseudoMask
 from napari_segmatch.io import FoundCase
 from napari_segmatch.project import Project
 from napari_segmatch.ranking import is_spot_check
@@ -88,6 +89,20 @@ def test_the_queue_knows_what_has_been_judged():
     project = Mock(proposals=lambda undecided=False: waiting, cases=[Mock(id="a", labelled=(0, 1, 2))])
     work(project, annotator, "queue", math.inf)
     assert seen == ["b", "a"], "slices drawn by hand count as well"
+
+
+def test_the_annotator_leaves_open_what_the_truth_leaves_open(tmp_path):
+    """A slice that nobody has checked is neither drawn as empty nor judged, whatever the way of working."""
+    project = small_project(tmp_path, cases=1, labelled=0)
+    truth = np.zeros(project.case("a").shape, np.uint8)
+    truth[:2] = truth[2, :, :3] = 255
+    run = project.new_run(configure())
+    shown = np.ones_like(truth[0])
+    project.add_proposals(run, 1, 1, [PseudoMask(Region("a", z), shown, 0.5, "rejected") for z in (0, 1)])
+    for strategy in ("scratch", "correct", "queue"):
+        work(project, Annotator({"a": truth}, np.random.default_rng(0)), strategy, math.inf)
+    assert project.case("a").labelled == (2, 3) and not project.decisions()
+    assert (project.mask("a")[2, :, :3] == 255).all() and not project.mask("a")[2, :, 3:].any()
 
 
 def test_classes_that_are_swapped_are_not_accepted(tmp_path):

@@ -38,6 +38,7 @@ from napari_segmatch.ui.diagnosis import diagnose
 from napari_segmatch.ui.display import Flip, edge_letters, window
 from napari_segmatch.ui.legend import Legend
 from napari_segmatch.ui.planes import _write
+from napari_segmatch.ui.plots import RunPlots
 from napari_segmatch.ui.queue import QueueModel
 from napari_segmatch.ui.scoreboard import seen_sentence
 from napari_segmatch.ui.shapes import SHAPES, reshape, smooth, without_islands
@@ -404,6 +405,20 @@ def test_the_sentence_of_diagnosis_names_every_class_that_is_concerned():
     assert "shows front or back lately" in diagnose(history, cases, ["front", "back", "rim"], "running")
 
 
+@pytest.mark.parametrize("selector", ["discriminator", "confidence-map", "none"])
+def test_the_discriminator_is_named_only_where_one_judges(qapp, selector):
+    """Of a run with another selector it is the model's own confidence that a mask passes by, or not."""
+    cases, history = [case("a", (1,)), case("b", (1,), validation=True)], steps(0.5, selector)
+    for _ in range(3):
+        history.add(Proposed(1, 1, 2, 8, {"front": [0, 5], "back": [2, 5]}))
+    plots = RunPlots()
+    plots.show_history(history, ["front", "back"], 1, None, ["#ff0000", "#00ff00"])
+    said = diagnose(history, cases, ["front", "back"], "running")
+    for words in (said, plots._passed.toolTip(), plots._titles[2].text()):
+        assert ("discriminator" in words) == (selector == "discriminator")
+    assert ("mean confidence" in said) == (selector != "discriminator")
+
+
 def test_which_masks_are_finished_and_who_is_held_out(tmp_path):
     files = [tmp_path / f"p{i}_{s}.nii.gz" for i in (1, 2) for s in ("t1", "flair")]
     found = from_files(files, ("flair", "t1"))
@@ -640,7 +655,6 @@ def test_the_plots_of_a_run_have_one_scale(qapp):
     """What happens at one step stands at one place, also when Dice was measured once; the longer of two runs counts."""
     from napari_segmatch.events import Evaluated, Step
     from napari_segmatch.history import History
-    from napari_segmatch.ui.plots import RunPlots
 
     def run(last):
         steps = [Step(step, 0.5, 1.0, 1.0, 0.0, 0.0, None, 1) for step in range(last)]

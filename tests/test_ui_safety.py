@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from helpers import SHAPE, small_project
 from qtpy.QtCore import Qt
+from qtpy.QtTest import QTest
 
 from napari_segmatch.columns import Some
 from napari_segmatch.config import configure
@@ -699,16 +700,22 @@ def test_leaving_after_a_review_does_not_end_napari(proposed, tmp_path, way):
     assert done.stdout.strip().endswith("left") and done.returncode == 0, done.stderr[-2000:]
 
 
+def partly_annotated(folder):
+    """Make a project with a case of two finished slices, on one of which the first rows are not annotated."""
+    drawn = np.zeros(SHAPE, np.uint8)
+    drawn[1, :4] = 255
+    with small_project(folder, cases=1, labelled=0) as made:
+        made.save_mask("a", drawn, done=[1, 2])
+    return drawn
+
+
 def test_what_a_finished_slice_leaves_open_stays_open(qapp, tmp_path):
     """A data set may ignore voxels: a stroke beside them, or its undo, must not say that there is nothing on them."""
     from napari.components import ViewerModel
 
     from napari_segmatch.ui.editing import Editing
 
-    with small_project(tmp_path, cases=1, labelled=0) as made:
-        drawn = np.zeros(SHAPE, np.uint8)
-        drawn[1, :4] = 255
-        made.save_mask("a", drawn, done=[1, 2])
+    drawn = partly_annotated(tmp_path)
     session = Session()
     session.open_project(tmp_path / "project")
     editing = Editing(ViewerModel(), session, None)
@@ -720,7 +727,11 @@ def test_what_a_finished_slice_leaves_open_stays_open(qapp, tmp_path):
         session.wait()
         return session.mask("a")[1]
 
-    assert state_of(editing.labels[1], done=True) == "done, some voxels not annotated"
+    assert state_of(editing.labels[1], done=True) == "done, pale violet is not annotated"
+    editing.finish(1)
+    assert not saved().any()
+    editing.undo()
+    assert np.array_equal(saved(), drawn[1])
     stroke = drawn[1].copy()
     stroke[2:6, :5] = 1
     editing.write({1: stroke})
@@ -734,6 +745,47 @@ def test_what_a_finished_slice_leaves_open_stays_open(qapp, tmp_path):
     assert not saved().any() and state_of(editing.labels[1], done=True) == "done"
     editing._look_timer.stop()
     session.close()
+
+
+@pytest.mark.parametrize("key", [Qt.Key.Key_Return, Qt.Key.Key_N])
+def test_nobody_closes_what_a_slice_leaves_open_without_a_word(dock, tmp_path, settle, key):
+    """It is seen, told and asked about, and undo brings it back; of a draft, which is all open, none of this."""
+    drawn = partly_annotated(tmp_path)
+    session, desk, why = dock.session, dock.desk, dock.annotate._why
+    session.open_project(tmp_path / "project")
+    dock.annotate_case("a")
+    settle(dock, lambda: desk.case_id == "a")
+
+    def seen():
+        return bool(desk.layers.mask.colormap.map(255)[-1])
+
+    for z, said in ((0, False), (2, False), (1, True)):
+        desk.z = z
+        assert seen() is said
+    dock.viewer.dims.ndisplay = 3
+    assert not seen()
+    dock.viewer.dims.ndisplay = 2
+    assert seen()
+    for _ in range(2):  # who has been elsewhere is asked again
+        desk.z = 2
+        desk.z = 1
+        QTest.keyClick(dock.window().windowHandle(), key)
+        assert why.text().startswith(f"Not annotated here: {4 * SHAPE[2]} voxels") and desk.z == 1
+    session.wait()
+    assert np.array_equal(session.mask("a")[1], drawn[1])
+    QTest.keyClick(dock.window().windowHandle(), key)
+    session.wait()
+    assert not session.mask("a")[1].any() and desk.z not in (1, 2) and why.text() == ""
+    desk.undo()
+    desk.save()
+    session.wait()
+    settle(dock, seen)
+    assert np.array_equal(session.mask("a")[1], drawn[1]) and session.case("a").labelled == (1, 2)
+    desk.z = 3
+    QTest.keyClick(dock.window().windowHandle(), key)
+    session.wait()
+    desk.undo()
+    assert not seen(), "it is open as before, and no slice that is done"
 
 
 @pytest.mark.parametrize(

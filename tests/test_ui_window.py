@@ -26,7 +26,7 @@ from qtpy.QtWidgets import (
 from napari_segmatch.config import configure
 from napari_segmatch.errors import Question
 from napari_segmatch.events import Examined, PseudoMask
-from napari_segmatch.io import FoundCase, write_image
+from napari_segmatch.io import FoundCase, find_cases, write_image
 from napari_segmatch.project import Project
 from napari_segmatch.ranking import is_blind, is_spot_check
 from napari_segmatch.session.segmenting import Wish
@@ -779,8 +779,6 @@ def test_another_project_is_opened_while_a_proposal_is_on_the_screen(dock, propo
 
 
 def test_classes_have_keys_and_colours_and_no_label_beyond_them(dock, project, tmp_path, settle):
-    from napari_segmatch.io import find_cases
-
     session = dock.session
     session.create_project(tmp_path / "two", ["core", "edema"], ["flair"])
     session.add_cases(find_cases(project / "images", {"flair": "{case}/flair.nii.gz"}))
@@ -1142,6 +1140,31 @@ def test_a_case_that_is_added_anew_is_shown_with_its_new_images(dock, tmp_path, 
     assert "a" not in dock.thumbnails._cases and not dock.annotate._suggester._known
     settle(dock, lambda: dock.desk.labels.shape == shape)
     assert dock.desk.layers.pictures.layers["flair"].data.shape == shape
+
+
+def test_scans_that_are_found_again_are_told_and_the_red_sentence_goes(dock, tmp_path, settle):
+    """One of them has labels, one has none: both had been moved. What else went wrong stays in sight."""
+    dock.session.create_project(tmp_path / "project", ["lesion"], ["flair"])
+    for seed, name in enumerate("ab"):
+        dock.session.add_cases([FoundCase(name, write_case(tmp_path / "before" / name, seed)[0])])
+    dock.session.wait()
+    dock.session.save_slices("a", {1: np.ones((32, 40), np.uint8)}, done=(1,))
+    dock.session.wait()
+    (tmp_path / "before").rename(tmp_path / "after")
+    dock.annotate_case("a")
+    settle(dock, lambda: "flair.nii.gz is not where it was" in dock.banner.sentence)
+    found = find_cases(tmp_path / "after", {"flair": "{case}/flair.nii.gz"})
+    dock.session.add_cases(found)
+    dock.session.wait()
+    assert dock.banner.sentence == ""
+    assert dock.status._message.text() == "The images of 2 cases were found again at their new place."
+    dock.annotate_case("a")
+    settle(dock, lambda: dock.desk.case_id == "a")
+    dock.session.message.emit("The disk is full.", True)
+    (tmp_path / "after").rename(tmp_path / "later")
+    dock.session.add_cases([FoundCase("b", {"flair": tmp_path / "later" / "b" / "flair.nii.gz"})])
+    dock.session.wait()
+    assert dock.banner.sentence == "The disk is full." and "of 1 case were found" in dock.status._message.text()
 
 
 def test_find_looks_where_somebody_said_and_nowhere_else(dock, project, tmp_path, monkeypatch):

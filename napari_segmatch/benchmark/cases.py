@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import ConfigError, ImportProblem
-from ..io import FoundCase, read_mask, read_sequences
+from ..io import FoundCase, read_sequences, read_truth
 from ..types import NOT_ANNOTATED, PoolSnapshot, Volume
 
 SPLIT_SEED = 7
@@ -58,7 +58,7 @@ def load(found: Sequence[FoundCase], sequences: Sequence[str], classes: int) -> 
     for item in found:
         if item.mask is not None:
             volume = read_sequences(item.images, sequences, item.choices)
-            cases[item.id] = Material(volume, read_mask(item.mask, volume.geometry, classes, item.choices).labels)
+            cases[item.id] = Material(volume, read_truth(item.mask, volume.geometry, classes, item.choices).labels)
     if not cases:
         raise ImportProblem('A benchmark needs true masks: give --mask, as --mask "{case}/mask.nii.gz".')
     return cases

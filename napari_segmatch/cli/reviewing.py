@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from ..errors import ConfigError, ProjectError
-from ..events import could_tell
+from ..events import CANNOT_TELL, could_tell
 from ..io import read_codes, read_mask
 from ..project import Project
 from ..project.checks import left_over
@@ -31,7 +31,7 @@ def review(
         said = {run.id: (run.examinations(), run.judged) for run in runs}
     say(f"{'proposal':>8}  {'case':<24} {'slice':>5}  {'score':>5}  {'verdict':<15} decision")
     for item in sorted(items, key=lambda item: -item.score):
-        word = item.verdict if could_tell(*said[item.run], item.step) else "cannot tell yet"
+        word = item.verdict if could_tell(*said[item.run], item.step) else CANNOT_TELL
         say(f"{item.id:>8}  {item.case:<24} {grids[item.case].slice_number(item.z):>5}  {item.score:5.2f}  "
             f"{word:<15} {item.decision or ''}")  # fmt: skip
     say(f"{count(len(items), 'proposal')}.")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..events import PseudoMask
+from ..events import CANNOT_TELL, PseudoMask
 from ..types import NOT_ANNOTATED, Geometry, Region, Verdict, watched
 from .data import ResidentPool
 from .device import at_once
@@ -169,10 +169,14 @@ def _pseudo_masks(
         yield PseudoMask(region, labels.numpy(), float(selection.score[index]), verdict, agreed, margins[index])
 
 
-def scores_rows(case: str, geometry: Geometry, prediction: Prediction) -> Sequence[tuple[str | int, ...]]:
-    """Return a line for each slice: case, number on screen, z, score, verdict, score of each class, voxels left out."""
+def scores_rows(case: str, geometry: Geometry, prediction: Prediction, proven: bool) -> Sequence[tuple[str | int, ...]]:
+    """Return a line for each slice: case, number on screen, z, score, verdict, score of each class, voxels left out.
+
+    The verdict is one only of a selector that is ``proven``.
+    """
+    words = ("rejected", "accepted") if proven else (CANNOT_TELL, CANNOT_TELL)
     return [
-        (case, geometry.slice_number(z), z, f"{score:.4f}", "accepted" if accepted else "rejected",
+        (case, geometry.slice_number(z), z, f"{score:.4f}", words[int(accepted)],
          *("" if each != each else f"{each:.4f}" for each in by_class), int(left_out))
         for z, (score, accepted, by_class, left_out) in enumerate(
             zip(prediction.scores, prediction.accepted, prediction.class_scores, prediction.left_out, strict=True)

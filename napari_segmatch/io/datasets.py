@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import ImportProblem
 from ..texts import count
 from ..types import NOT_ANNOTATED
-from .dicom_cases import find_dicom, means_contrast
+from .dicom_cases import find_dicom, means_contrast, means_native
 from .labels import IGNORE
 from .patterns import Found, FoundCase, bad_name
 from .tables import label_names
@@ -183,19 +183,32 @@ def _monai_label(root: Path, sequences: Sequence[str], classes: Sequence[str]) -
         image = root / f"{id}{(item.get('image') or {}).get('ext', '')}"
         if not _inside(root, image):
             continue
-        masks = [
-            root / "labels" / tag / f"{id}{(item.get('labels') or {})[tag].get('ext', '.nii.gz')}"
-            for tag in ("final", "original")
-            if tag in (item.get("labels") or {})
-        ]
-        mask = next((path for path in masks if _inside(root, path)), None)
-        names = _label_info(item["labels"][mask.parent.name]) if mask is not None else {}
+        mask, names = next(iter(_monai_masks(root, id, item).items()), (None, {}))
         found.append(FoundCase(id, {sequences[0]: image}, mask, _renumbering(names, classes)))
     if not found:
         raise ImportProblem(f"{root.name} is a MONAI Label data store without images: check the folder.")
     return Found(
         tuple(found), (f"A MONAI Label data store of {count(len(found), 'case')}; images are taken as {sequences[0]}.",)
     )
+
+
+def _monai_masks(root: Path, id: str, item: Mapping[str, Any]) -> dict[Path, dict[int, str]]:
+    """Return the masks of an image of a data store, the final one first, each with the names of its labels."""
+    labels = item.get("labels") or {}
+    masks = {
+        root / "labels" / tag / f"{id}{labels[tag].get('ext', '.nii.gz')}": _label_info(labels[tag])
+        for tag in ("final", "original")
+        if tag in labels
+    }
+    return {path: names for path, names in masks.items() if _inside(root, path)}
+
+
+def _noted_by_monai(mask: Path) -> dict[int, str]:
+    """Return label to name of a mask that lies in a data store; nothing elsewhere."""
+    root = mask.parent.parent.parent
+    objects = (_json(root / "datastore_v2.json").get("objects") or {}) if (root / "datastore_v2.json").is_file() else {}
+    stores = [_monai_masks(root, id, item) for id, item in objects.items() if mask.name.startswith(id)]
+    return next((masks[mask] for masks in stores if mask in masks), {})
 
 
 def _label_info(label: Mapping[str, Any]) -> dict[int, str]:
@@ -262,10 +275,10 @@ def _session(parts: Mapping[str, str]) -> str:
 
 
 def _is_bids(name: str, parts: Mapping[str, str]) -> bool:
-    """Whether a sequence's name means a file's suffix: t1 is T1w, t1ce and post are T1w with contrast."""
+    """Whether a sequence's name means a file's suffix: t1 and pre are T1w, t1ce and post are T1w with contrast."""
     wanted, suffix = name.lower().removesuffix("w"), parts["suffix"].lower().removesuffix("w")
     enhanced = means_contrast(name)
-    return ("t1" if enhanced else wanted) == suffix and enhanced == ("ce" in parts)
+    return ("t1" if enhanced or means_native(name) else wanted) == suffix and enhanced == ("ce" in parts)
 
 
 def _table_beside(mask: Path) -> dict[int, str]:
@@ -278,7 +291,9 @@ def _table_beside(mask: Path) -> dict[int, str]:
 
 
 def labels_beside(mask: Path, classes: Sequence[str]) -> dict[str, str]:
-    """Return what the data set in which a mask lies, BIDS or nnU-Net, answers about its labels; nothing elsewhere."""
-    with suppress(ImportProblem):
-        return _renumbering(_table_beside(mask) or label_names(mask.absolute().parents[1] / "dataset.json"), classes)
+    """Return what the data set in which a mask lies answers about its labels; nothing elsewhere."""
+    mask = mask.absolute()
+    with suppress(ImportProblem, AttributeError, TypeError):  # whoever finds cases by it says what is wrong with it
+        names = _table_beside(mask) or _noted_by_monai(mask) or label_names(mask.parent.parent / "dataset.json")
+        return _renumbering(names, classes)
     return {}

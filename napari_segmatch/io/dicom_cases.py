@@ -16,9 +16,13 @@ from .patterns import Found, FoundCase
 
 _CONTRAST = {"post", "ce", "gd", "c"}
 """What a sequence's name ends in when it is T1 after contrast: t1ce, t1gd, t1c, post."""
+_NO_CONTRAST = {"pre", "native", "nativ"}
+"""What it ends in when it is T1 before contrast, where that is said at all."""
 _AGENT = r"(contrast|kontrast[a-z]*|gad[a-z]*|gd|km|cm|ce)"
 _ENHANCED = re.compile(rf"(?<![a-z])(post[ _-]?{_AGENT}?|{_AGENT}|c\+|t1w?(c|ce|gd))(?![a-z])|\+ ?c(?![a-z])")
-_NATIVE = re.compile(rf"(?<![a-z])(pre|nativ[a-z]*|(non|no|without|wo|w/o|ohne)[ _-]*({_AGENT}|c))(?![a-z])")
+_NATIVE = re.compile(
+    rf"(?<![a-z])(pre[ _-]?{_AGENT}?|nativ[a-z]*|(non|no|without|wo|w/o|ohne)[ _-]*({_AGENT}|c))(?![a-z])"
+)
 """Words in a series' description that say whether there was contrast."""
 _OTHER = re.compile(r"phase.?contrast|(?<![a-z])(mra|angio|dsc|dce|perf|swi|dwi|diff|ktrans)")
 """Words for series that are no T1 although there was contrast."""
@@ -163,22 +167,35 @@ def _fits(name: str, description: str) -> bool:
     description = _DARK_FLUID.sub(" flair ", description)
     if _plain(name) == "t2" and _has(description, "flair"):
         return False
-    if not means_contrast(name):
+    before, after = means_native(name), means_contrast(name)
+    if not before and not after:
         return _has(description, name)
     other = _has(description, "t2") or _has(description, "flair") or _OTHER.search(description)
-    enhanced = _ENHANCED.search(description) and not _NATIVE.search(description)
-    return bool(enhanced) and (_has(description, "t1") or not other)
+    native = _NATIVE.search(description)
+    said = native if before else _ENHANCED.search(description) and not native
+    return bool(said) and (_has(description, "t1") or not other)
 
 
 def means_contrast(name: str) -> bool:
     """Whether a sequence's name means T1 after contrast: t1ce, t1gd, t1c, post."""
-    return _plain(name).removeprefix("t1").removeprefix("w") in _CONTRAST
+    return _beside_t1(name) in _CONTRAST
+
+
+def means_native(name: str) -> bool:
+    """Whether a sequence's name means T1 before contrast, and says so: pre, native, t1pre."""
+    return _beside_t1(name) in _NO_CONTRAST
+
+
+def _beside_t1(name: str) -> str:
+    return _plain(name).removeprefix("t1").removeprefix("w")
 
 
 def _is_special(name: str, other: str) -> bool:
     """Whether a sequence is a special form of another one, which a series that could be both is not."""
     one, two = _plain(name), _plain(other)
-    return one != two and (two in one or (two == "t2" and "flair" in one) or (two == "t1" and means_contrast(name)))
+    return one != two and (
+        two in one or (two == "t2" and "flair" in one) or (two == "t1" and (means_contrast(name) or means_native(name)))
+    )
 
 
 def _has(text: str, name: str) -> bool:

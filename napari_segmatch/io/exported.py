@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import ImportProblem
-from ..types import NOT_ANNOTATED
-from .reading import strip_suffix
+from ..types import NOT_ANNOTATED, Geometry, Mask
+from .reading import read_mask, strip_suffix
 from .source import Choices, FilePath, ask
 
 SLICE_TABLE, DECISION_TABLE = "slices.csv", "decisions.csv"
@@ -89,6 +89,16 @@ def closed(labels: np.ndarray, partly: Collection[int]) -> list[int]:
     Most layouts have no label for these; where there is one, as nnU-Net's, a slice still has it.
     """
     return [z for z in sorted(partly) if z < len(labels) and not (labels[z] == NOT_ANNOTATED).any()]
+
+
+def read_truth(path: FilePath, grid: Geometry, classes: int | Sequence[str], choices: Choices) -> Mask:
+    """Read a mask that others are judged by, as :func:`read_mask` does.
+
+    Of one that lies in an export, slices that nobody had checked, or not all of, are not annotated.
+    """
+    truth = read_mask(path, grid, classes, choices, unchecked_in(path, choices))
+    truth.labels[closed(truth.labels, unchecked_in(path, choices, PARTLY))] = NOT_ANNOTATED
+    return truth
 
 
 def _is_place(folders: tuple[str, ...]) -> bool:

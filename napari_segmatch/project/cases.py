@@ -16,7 +16,7 @@ from ..types import NOT_ANNOTATED, Case, Geometry, Volume
 from .audit import actor, now
 from .checks import check_patient, check_slices
 from .classes import is_still_done
-from .folder import ProjectFolder
+from .folder import LOST, ProjectFolder
 from .late import add_sequences, replaced, with_known
 from .prints import file_hash, fingerprints, twins
 from .records import CASES, Reading, as_drafts, geometry_text, reading_key, to_case, to_reading
@@ -286,7 +286,7 @@ class CaseFolder(ProjectFolder):
         gone = next((path.name for path in paths.values() if not path.exists()), None)
         if gone is not None:
             raise ImportProblem(
-                f"{gone} is not where it was: put it back, add the scans once more from where they lie now, or let "
+                f"{gone} {LOST}: put it back, add the scans once more from where they lie now, or let "
                 "`segmatch doctor --repair` look for it, with `--search FOLDER` in that folder too."
             )
         volume = read_sequences(paths, self.sequences, self.reading(case).choices)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import ProjectError, SegmatchError
-from ..events import could_tell
+from ..events import CANNOT_TELL, could_tell
 from ..fsio import write_atomic
 from ..io import DECISION_TABLE, PARTLY, SLICE_TABLE, UNCHECKED, Code
 from ..texts import csv_text, some
@@ -165,7 +165,7 @@ def _decision_rows(project: Project) -> list[tuple[Any, ...]]:
     for item in project.decisions():
         about = project.proposal(item.proposal)
         examinations, judged = judges.get(about.run, ([], False))
-        said = about.verdict if could_tell(examinations, judged, about.step) else "cannot tell yet"
+        said = about.verdict if could_tell(examinations, judged, about.step) else CANNOT_TELL
         number = grids[about.case].slice_number(about.z) if about.case in grids else ""  # of a removed case
         rows.append(
             (item.id, about.id, about.case, number, about.z, item.verdict or "taken back", f"{about.score:.3f}",

@@ -20,6 +20,9 @@ from .store import Store, create_database, half_made_name
 
 DATABASE = "segmatch.db"
 
+LOST = "is not where it was"
+"""What is said of an image of which :meth:`ProjectFolder.is_lost` tells."""
+
 
 class ProjectFolder:
     """A project's folder and database, open or made. See :class:`napari_segmatch.project.Project` for its rules."""

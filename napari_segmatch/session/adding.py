@@ -12,6 +12,8 @@ from psygnal import Signal
 
 from ..errors import ImportProblem, Question, SegmatchError
 from ..io import FoundCase, with_answers
+from ..project.folder import LOST
+from ..texts import count
 from .cases import CaseSession
 
 TELL_EVERY = 0.5
@@ -25,10 +27,13 @@ class AddingSession(CaseSession):
     """A case that was in the project before has been added anew: its images may be others."""
     asked = Signal(object, list)
     """A Question, and the ids of the cases that wait for the answer; :meth:`answer` goes on with them."""
+    settled = Signal(str)
+    """What a message with these words spoke of is in order now."""
 
     def __init__(self) -> None:
         super().__init__()
         self._adding: list[FoundCase] = []
+        self._found_again = 0
         self._told = -math.inf
         self._unanswered: list[tuple[Question, FoundCase, bool, bool]] = []
 
@@ -37,6 +42,7 @@ class AddingSession(CaseSession):
         self._adding.clear()
         self._unanswered.clear()
         super().close_project(timeout)
+        self._found_again = 0
 
     def add_cases(
         self,
@@ -117,6 +123,7 @@ class AddingSession(CaseSession):
                 self._added(item, problem)
             else:
                 self._failed("import", problem)
+            self._tell_found_again()
             self._ask_next()
 
         self._adding.append(item)
@@ -124,12 +131,14 @@ class AddingSession(CaseSession):
 
     def _add(self, item: FoundCase, finished: bool, validation: bool) -> SegmatchError | None:
         project = self._open()
+        lost = project.is_lost(item.id)
         try:
             project.add_case(
                 item.id, item.images, item.mask, "all" if finished else "none",
                 patient=item.patient and project.pseudonym(item.patient), validation=validation, choices=item.choices,
             )  # fmt: skip
             self._volumes.forget(item.id)
+            self._found_again += lost and not project.is_lost(item.id)
         except SegmatchError as error:
             if isinstance(error, ImportProblem):
                 project.set_aside(item.id, str(error))
@@ -151,6 +160,13 @@ class AddingSession(CaseSession):
             return  # it is asked, and holds no more with an answer
         if problem or notes:
             self.message.emit(f"{item.id}: {problem or ' '.join(notes)}", bool(problem))
+
+    def _tell_found_again(self) -> None:
+        """Say at the end of how many cases the images are there again, which had been moved."""
+        if self._found_again and not self._adding:
+            found, self._found_again = self._found_again, 0
+            self.settled.emit(LOST)
+            self.message.emit(f"The images of {count(found, 'case')} were found again at their new place.", False)
 
     def _ask_next(self) -> None:
         """Ask the first of the open questions, when all cases have had their turn."""

@@ -154,7 +154,7 @@ class AnnotatePanel(Page):
 
     def mark_done(self, labels: np.ndarray | None = None) -> None:
         """Finish the slice on the screen, with these labels if not its own, and go to the next one that is open."""
-        if not self.filling.on_a_slice():
+        if not self.filling.may_finish():
             return
         if words := self.desk.layers.call_brush_back():
             self.session.message.emit(words, True)

@@ -16,7 +16,7 @@ from .queue_view import verdict_colour
 from .style import EMPTY, LATER, UNSURE, button, column, row, text
 from .thumbnails import TILE, Thumbnails
 
-DOUBTED = "Orange frames: the discriminator is unsure."
+DOUBTED = "Orange frames: the score does not pass."
 UNPROVEN = "Grey frames: made before the discriminator was proven, take their percentage for a guess."
 
 

@@ -47,6 +47,10 @@ class Desk(Editing):
             (session.replaced, self._on_replaced),
             (session.colours_changed, lambda: self.layers.recolour(session.colours)),
             (viewer.dims.events.current_step, self._on_step),
+            (viewer.dims.events.order, self._show_left_open),
+            (viewer.dims.events.ndisplay, self._show_left_open),
+            (self.slice_changed, self._show_left_open),
+            (self.labels_changed, self._show_left_open),
         )
 
     def close(self) -> None:

@@ -58,7 +58,8 @@ def _about_health(history: History, classes: Sequence[str]) -> str:
         return f"No proposal shows {' or '.join(unseen)} lately: label a few more slices that do."
     failing = [name for name, pairs in counts.items() if not any(passed for passed, _ in pairs)]
     if failing:
-        return f"No proposal that shows {' or '.join(failing)} passes the discriminator: correct a few of them."
+        shown = " or ".join(failing)
+        return f"No proposal that shows {shown} passes the threshold of {history.judge}: correct a few of them."
     return ""
 
 

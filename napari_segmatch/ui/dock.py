@@ -69,6 +69,7 @@ class SegmatchDock(QWidget):
             (self.session.message, self._say),
             (self.session.project_changed, self._project_changed),
             (self.session.run_begins, self.banner.dismiss),  # whatever went wrong with the run before
+            (self.session.settled, self.banner.dismiss_if),
             (self.session.proposals_changed, self._count_review),
             (self.session.decided, self._count_review),
             (self.session.segmented, self._segmented),

@@ -183,6 +183,7 @@ class Editing(QObject):
     def finish(self, z: int, labels: np.ndarray | None = None) -> None:
         """Mark a slice as done, with these labels (y, x) if not with its own; one step for undo, which reopens it."""
         self._note_strokes()
+        self.left_open(z)  # is known from now on: undo brings it back
         labels = self.labels[z] if labels is None else labels
         self.labels[z] = np.where(labels == NOT_ANNOTATED, np.uint8(0), labels)
         self._changed(self.strokes.note([z], finished={z} - set(self.done)))
@@ -277,7 +278,21 @@ class Editing(QObject):
 
     def _closed(self, z: int, labels: np.ndarray, just_done: bool) -> np.ndarray:
         """Return a finished slice (y, x), background where nothing is drawn; what it left open before stays open."""
-        open_ = labels == NOT_ANNOTATED
-        if z in self.done and not just_done:
-            open_ &= ~self._left_open.setdefault(z, self._known[z] == NOT_ANNOTATED)
-        return np.where(open_, np.uint8(0), labels)
+        closed = labels == NOT_ANNOTATED
+        if not just_done:
+            closed &= ~self._opening(z)
+        return np.where(closed, np.uint8(0), labels)
+
+    def left_open(self, z: int) -> np.ndarray:
+        """Return which voxels (y, x) of a finished slice are not annotated; of one that is not done, none."""
+        return (self.labels[z] == NOT_ANNOTATED) & self._opening(z)
+
+    def _opening(self, z: int) -> np.ndarray:
+        """Return what (y, x) a finished slice may leave open: what it left open when this window first heard of it."""
+        if z not in self.done:
+            return np.zeros(self.labels[z].shape, bool)
+        return self._left_open.setdefault(z, self._known[z] == NOT_ANNOTATED)
+
+    def _show_left_open(self, *_: object) -> None:
+        """Show which voxels a finished slice leaves open, while it is on the screen."""
+        self.layers.show_left_open(self.layers.on_a_slice and bool(self.left_open(self.z).any()))

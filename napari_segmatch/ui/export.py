@@ -45,7 +45,7 @@ class ExportPanel(Page):
         self.checked.setChecked(True)
         self.checked.setToolTip("Slices that you finished, accepted or corrected")
         self.accepted = QRadioButton("with accepted proposals")
-        self.accepted.setToolTip("Also slices that the discriminator accepted and nobody checked; slices.csv says so")
+        self.accepted.setToolTip("Also proposals whose score passes and that nobody checked; slices.csv says so")
         self.formats = QComboBox()
         self.formats.addItems(FORMATS.values())
         self.formats.setToolTip("DICOM segmentations need cases that came as DICOM")

@@ -25,10 +25,29 @@ class Filling:
     def __init__(self, desk: Desk, say: Callable[[str], None]) -> None:
         self.desk, self._say = desk, say
         self._preview: dict[int, np.ndarray] = {}
+        self._asked = False  # whether what the slice on the screen leaves open is to be background
+        desk.slice_changed.connect(self._ask_anew)
 
     def forget(self) -> None:
         """Another case is on the desk: there is no preview any more."""
         self._preview = {}
+        self._ask_anew()
+
+    def _ask_anew(self) -> None:
+        self._asked = False
+
+    def may_finish(self) -> bool:
+        """Whether the slice on the screen may be finished now; if it is, and leaves voxels open, the second time."""
+        if not self.on_a_slice():
+            return False
+        left_open = int(self.desk.left_open(self.desk.z).sum())
+        if left_open and not self._asked:
+            self._asked = True
+            voxels, on = count(left_open, "voxel"), shown(ANNOTATE, "worth_a_look")
+            self._say(f"Not annotated here: {voxels}, in pale violet. The same again makes that background; "
+                      f"{on} goes on and leaves it so.")  # fmt: skip
+            return False
+        return True
 
     def on_a_slice(self) -> bool:
         """Whether the person sees the slice that would be changed, and may change it; says what is in the way."""

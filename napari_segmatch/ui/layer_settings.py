@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 AXES = ("slice", "row", "column")
 
+OPEN = "#a9a0d8"
+"""What a finished slice leaves open: pale violet, as no image is, and none of the first classes."""
 OPACITY = 0.45
 """Of a mask that is not an outline."""
 _FINE = 256
@@ -161,8 +163,8 @@ def unbox_brush(viewer: Viewer) -> None:
         brush.box = False
 
 
-def colormap(colours: Sequence[str]) -> DirectLabelColormap:
-    """Colour classes; background and what is not annotated stay clear."""
-    table: dict[int | None, Any] = {None: "transparent", 0: "transparent", NOT_ANNOTATED: "transparent"}
+def colormap(colours: Sequence[str], left_open: str = "transparent") -> DirectLabelColormap:
+    """Colour classes, and what is not annotated where it is to be seen; background stays clear."""
+    table: dict[int | None, Any] = {None: "transparent", 0: "transparent", NOT_ANNOTATED: left_open}
     table.update(enumerate(colours, 1))
     return DirectLabelColormap(color_dict=table)

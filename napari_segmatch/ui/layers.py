@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from napari.layers import Labels, Layer
+from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 from qtpy.QtCore import QTimer
 
@@ -17,6 +18,7 @@ from .hand import Hand
 from .layer_settings import (
     AXES,
     OPACITY,
+    OPEN,
     Fit,
     colormap,
     drawn_once,
@@ -47,6 +49,7 @@ class Layers(Hand):
         self.pictures = Pictures(viewer, self._first_place)
         self.proposed = np.zeros((0, 0, 0), np.uint8)  # what it shows, voxel by voxel, in view order
         self.outlined = self._working = False
+        self._left_open = "transparent"  # the colour of what is not annotated on your mask
         self.colours, self.proposal_colours = palette(("",), {})
         self._hidden: list[Layer] = []
         self._fit = Fit(viewer)
@@ -104,9 +107,20 @@ class Layers(Hand):
     def recolour(self, colours: Mapping[str, str]) -> None:
         """Show classes in other colours."""
         self._take_colours(self._classes, colours)
-        for layer, chosen in ((self.mask, self.colours), (self.proposal, self.proposal_colours)):
+        for layer in (self.mask, self.proposal):
             if layer is not None:
-                layer.colormap = colormap(chosen)
+                layer.colormap = self._colormap(layer is self.mask)
+
+    def _colormap(self, mine: bool) -> DirectLabelColormap:
+        return colormap(self.colours, self._left_open) if mine else colormap(self.proposal_colours)
+
+    def show_left_open(self, on: bool) -> None:
+        """Show what is not annotated, or leave it clear: on a slice that is not done it is nearly all."""
+        colour = OPEN if on else "transparent"
+        if colour != self._left_open:
+            self._left_open = colour
+            if self.mask is not None:
+                self.mask.colormap = self._colormap(mine=True)
 
     def _first_place(self) -> int:
         """Images go below our masks, above whatever the user has."""
@@ -117,7 +131,7 @@ class Layers(Hand):
         self, layer: Labels | None, name: str, data: np.ndarray, spacing: Sequence[float], recolour: bool
     ) -> Labels:
         mine = name == MASK
-        colours, parts = (self.colours, 1) if mine else (self.proposal_colours, parts_of(max(data.shape[1:])))
+        parts = 1 if mine else parts_of(max(data.shape[1:]))
         data = in_parts(data, parts)
         if layer is not None and self._alive(layer):
             layer.data = data
@@ -125,11 +139,11 @@ class Layers(Hand):
             layer.editable = False  # forgets napari's own undo steps, which belong to the case before
             layer.editable = mine  # a stroke on what the machine says would be nobody's
             if recolour:
-                layer.colormap = colormap(colours)
+                layer.colormap = self._colormap(mine)
             return layer
         layer = Labels(data, name=name, units="mm", axis_labels=AXES, opacity=OPACITY)
         rescale(layer, spacing, parts)
-        layer.colormap = colormap(colours)
+        layer.colormap = self._colormap(mine)
         layer.brush_size = max(4, min(data.shape[1:]) // 24)
         if mine:
             self._follow(layer)

@@ -30,7 +30,7 @@ class RunPlots(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._dice = _plot("Validation Dice by class; 1 is perfect")
-        self._passed = _plot("Share of unlabelled slices whose pseudo mask passes the discriminator")
+        self._passed = _plot("")
         self._losses = _plot("Losses; lower is better")
         self._dice.setYRange(0, 1, padding=0.02)
         self._passed.setYRange(0, 1, padding=0.02)
@@ -66,12 +66,14 @@ class RunPlots(QWidget):
         passed = np.array([np.nan if step.accepted is None else step.accepted for step in steps], float)
         self._passed.clear()
         self._passed.plot(x, _smooth(passed), pen=pg.mkPen(CLASS_COLOURS[2], width=_WIDTH), connect="finite")
+        self._passed.setToolTip(f"Share of unlabelled slices whose pseudo mask passes the threshold of {history.judge}")
         self._show_health(history, classes)
         self._losses.clear()
-        for name, _, colour in _LOSSES:
+        losses = [entry for entry in _LOSSES if entry[0] != "discriminator" or history.selector == "discriminator"]
+        for name, _, colour in losses:
             values = np.array([getattr(step, name) for step in steps], float)
             self._losses.plot(x, _smooth(values), pen=pg.mkPen(colour, width=_WIDTH), connect="finite")
-        self._titles[2].setText(_legend("Loss", [entry[1:] for entry in _LOSSES]))
+        self._titles[2].setText(_legend("Loss", [entry[1:] for entry in losses]))
         last = max((_last_step(each) for each in (history, beside) if each is not None), default=0)
         for plot in self._plots:  # one scale, so that what happens at one time stands at one place
             plot.setXRange(0, max(1, last), padding=0.02)

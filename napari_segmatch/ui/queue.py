@@ -11,6 +11,7 @@ import numpy as np
 from qtpy.QtCore import QAbstractListModel, QModelIndex, Qt
 
 from ..columns import Columns, Some
+from ..events import CANNOT_TELL
 from ..ranking import is_blind
 from ..types import Proposal
 
@@ -21,8 +22,9 @@ PROVEN_ROLE = PROPOSAL_ROLE + 3
 
 VERDICT_WORDS = {"accepted": "sure", "rejected": "unsure"}
 SCORE_TIP = (
-    "The discriminator's number for this mask: for the objective “quality”, its chance that the Dice with a true mask "
-    "is at least 0.8. It is only as good as the labels and the decisions that the discriminator has seen."
+    "A number for this mask. Of the discriminator, with the objective “quality”: its chance that the Dice with a true "
+    "mask is at least 0.8, only as good as the labels and decisions that it has seen. Of a run with another selector: "
+    "the model's mean confidence."
 )
 
 
@@ -39,7 +41,7 @@ Row = Proposal | Heading
 
 def verdict_words(item: Proposal, proven: bool = True) -> str:
     """``sure``, ``unsure``, or that the discriminator cannot tell yet."""
-    return VERDICT_WORDS[item.verdict] if proven else "cannot tell yet"
+    return VERDICT_WORDS[item.verdict] if proven else CANNOT_TELL
 
 
 def score_words(item: Proposal) -> str:

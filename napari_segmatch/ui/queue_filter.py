@@ -13,8 +13,8 @@ from .style import button, column, row
 
 _CHIPS: tuple[tuple[Which, str, str], ...] = (
     ("all", "all", "Every proposal, spot checks included"),
-    ("accepted", "sure", "Those that the discriminator accepts"),
-    ("rejected", "not sure", "Those that the discriminator rejects, or cannot tell yet"),
+    ("accepted", "sure", "Those whose score passes"),
+    ("rejected", "not sure", "Those whose score does not pass, or says nothing yet"),
     ("mine", "judged", "Those that people have judged, to look at them once more"),
 )
 

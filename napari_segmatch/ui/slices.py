@@ -26,7 +26,7 @@ def painted(labels: np.ndarray) -> np.ndarray:
 def state_of(labels: np.ndarray, done: bool) -> str:
     """Return in words how far a slice (y, x) is."""
     if done:
-        return "done, some voxels not annotated" if (labels == NOT_ANNOTATED).any() else "done"
+        return "done, pale violet is not annotated" if (labels == NOT_ANNOTATED).any() else "done"
     return "draft, not done yet" if in_structure(labels).any() else "not annotated"
 
 
