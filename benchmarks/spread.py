@@ -24,7 +24,8 @@ from napari_segmatch.events import Evaluated, Failed
 from napari_segmatch.io import find_cases, read_mask
 from napari_segmatch.project import Project
 from napari_segmatch.runner import training
-from napari_segmatch.simulate import Annotator, Costs, divide, drawing_seconds
+from napari_segmatch.simulate import divide
+from napari_segmatch.simulate.annotator import Annotator, Costs, drawing_seconds
 from napari_segmatch.types import Region
 
 matplotlib.use("Agg")

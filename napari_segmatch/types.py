@@ -57,6 +57,11 @@ class Geometry:
         return float(z), float(y), float(x)
 
     @property
+    def millilitre(self) -> float:
+        """Volume of a voxel in ml; not the product of the spacings, for axes may lean."""
+        return float(abs(np.linalg.det(self.affine[:3, :3]))) / 1000
+
+    @property
     def back(self) -> tuple[int, int, int]:
         """The order that brings our axes (z, y, x) back to the source's own."""
         i, j, k = np.argsort(self.axes)
@@ -92,9 +97,8 @@ class Geometry:
         """Whether both grids put every voxel at the same place, to a share ``tolerance`` of a voxel."""
         if self.shape != other.shape:
             return False
-        corners = np.array([[i, j, k, 1] for i in (0, 1) for j in (0, 1) for k in (0, 1)], float)
-        corners[:, :3] *= np.array(self.shape) - 1
-        apart = np.abs(corners @ self.affine.T - corners @ other.affine.T).max()
+        corners = np.c_[np.argwhere(np.ones((2, 2, 2))) * (np.array(self.shape) - 1), np.ones(8)]
+        apart = np.abs(corners @ (self.affine - other.affine).T).max()
         return bool(apart <= tolerance * min(self.spacing))
 
 
@@ -138,8 +142,7 @@ class Case:
     labelled: tuple[int, ...] = ()
     version: int | None = None
     problem: str | None = None
-    editor: str | None = None
-    """Who made the current mask."""
+    editor: str | None = None  # who made the current mask
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -230,11 +233,7 @@ class Aside:
 
 @dataclass(frozen=True)
 class Reviewed:
-    """A decided proposal, as the trainer meets it: a lesson for the discriminator.
-
-    ``margins`` are those of :class:`napari_segmatch.events.PseudoMask`; none if the word is not to move the chances: it
-    was said of many at once, or of the scan.
-    """
+    """A decided proposal, as the trainer meets it; ``margins`` are its pseudo mask's, none if it moves no chances."""
 
     proposal: int
     region: Region

@@ -18,17 +18,9 @@ from napari_segmatch.events import PseudoMask
 from napari_segmatch.io import FoundCase
 from napari_segmatch.project import Project
 from napari_segmatch.ranking import is_spot_check
-from napari_segmatch.simulate import (
-    Annotator,
-    Costs,
-    Setup,
-    correcting_seconds,
-    dice,
-    divide,
-    drawing_seconds,
-    seconds_to_reach,
-    work,
-)
+from napari_segmatch.simulate import Setup, divide, seconds_to_reach
+from napari_segmatch.simulate.annotator import Annotator, Costs, correcting_seconds, dice, drawing_seconds
+from napari_segmatch.simulate.ways import work
 from napari_segmatch.types import Proposal, Region
 
 
@@ -91,6 +83,17 @@ def test_the_queue_knows_what_has_been_judged():
     assert seen == ["b", "a"], "slices drawn by hand count as well"
 
 
+def test_cases_are_corrected_from_end_to_end_and_one_that_was_begun_is_finished_first(tmp_path):
+    waiting = [Proposal(i, 1, Region("abc"[i % 3], i // 3), 0.5, "accepted", 1, 1, None, 400) for i in range(12)]
+    seen = []
+    annotator = Mock(rng=np.random.default_rng(0), here="b", seconds=0.0)
+    annotator.judge = lambda project, item, may_reject: seen.append((item.case, item.z))
+    project = Mock(proposals=lambda undecided: waiting, cases=[Mock(id=name) for name in "abc"])
+    work(project, annotator, "cases", math.inf)
+    assert seen[:4] == [("b", z) for z in range(4)]
+    assert sorted(seen[4:8]) == seen[4:8] and seen[4][0] != seen[8][0]
+
+
 def test_the_annotator_leaves_open_what_the_truth_leaves_open(tmp_path):
     """A slice that nobody has checked is neither drawn as empty nor judged, whatever the way of working."""
     project = small_project(tmp_path, cases=1, labelled=0)
@@ -99,7 +102,7 @@ def test_the_annotator_leaves_open_what_the_truth_leaves_open(tmp_path):
     run = project.new_run(configure())
     shown = np.ones_like(truth[0])
     project.add_proposals(run, 1, 1, [PseudoMask(Region("a", z), shown, 0.5, "rejected") for z in (0, 1)])
-    for strategy in ("scratch", "correct", "queue"):
+    for strategy in ("scratch", "correct", "cases", "queue"):
         work(project, Annotator({"a": truth}, np.random.default_rng(0)), strategy, math.inf)
     assert project.case("a").labelled == (2, 3) and not project.decisions()
     assert (project.mask("a")[2, :, :3] == 255).all() and not project.mask("a")[2, :, 3:].any()
@@ -165,14 +168,14 @@ def test_the_command_runs_every_way_writes_its_table_and_goes_on_where_it_was_cu
     assert "queue: 90%" in done.output
     table = tmp_path / "table.csv"
     lines = table.read_text().splitlines()
-    assert len(lines) == 1 + 4 * 3 and lines[0].startswith("strategy,step,seconds,dice")
+    assert len(lines) == 1 + 5 * 3 and lines[0].startswith("strategy,step,seconds,dice")
     rows = list(csv.DictReader(lines))
     assert all(float(row["seconds"]) == 0 for row in rows if int(row["step"]) <= 4)
     assert all(float(row["seconds"]) >= 20 for row in rows if row["step"] == "6" and row["strategy"] != "full")
 
     table.write_text("\n".join(lines[:-1]) + "\n")  # the last way of working was cut off
     again = simulation(tmp_path)
-    assert again.output.count(" has it.") == 3 and f"queue: as {table}" not in again.output
+    assert again.output.count(" has it.") == 4 and f"queue: as {table}" not in again.output
     assert len(table.read_text().splitlines()) == len(lines)
 
     for more in (("--seed", "1"), ("--set", "selector=confidence-map")):

@@ -42,7 +42,7 @@ from napari_segmatch.ui.plots import RunPlots
 from napari_segmatch.ui.queue import QueueModel
 from napari_segmatch.ui.scoreboard import seen_sentence
 from napari_segmatch.ui.shapes import SHAPES, reshape, smooth, without_islands
-from napari_segmatch.ui.slices import between, fill_gaps, painted, worth_a_look
+from napari_segmatch.ui.slices import between, fill_gaps, painted, sizes, worth_a_look
 from napari_segmatch.ui.strokes import Strokes, touched
 from napari_segmatch.ui.style import GOOD, LATER
 from napari_segmatch.ui.suggest import features, next_case
@@ -124,6 +124,14 @@ def test_gaps_are_filled_and_finished_slices_left_alone():
     assert sorted(fill_gaps(labels, 3, done={2})) == [3, 4]
     assert fill_gaps(labels[:3], 0, done=()) == {}
     assert list(np.flatnonzero(painted(labels))) == [1, 5]
+
+
+def test_what_is_painted_is_counted_slice_by_slice():
+    labels = np.full((4, 5, 6), 255, np.uint8)
+    labels[1, :2, :3], labels[1, 2], labels[3, 0, 0] = 2, 1, 2
+    found = sizes(labels)
+    assert found[:, 2].tolist() == [0, 6, 0, 1] and found[:, 1].tolist() == [0, 6, 0, 0]
+    assert found[:, 1:255].sum() == 13
 
 
 def test_shapes_change_one_class_and_nothing_else():

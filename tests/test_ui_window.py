@@ -139,6 +139,26 @@ def test_undo_reaches_back_over_slices(on_case, settle):
     assert dock.desk.drawn[first]
 
 
+def test_the_volume_that_is_painted_is_told_and_is_that_of_the_export(on_case, settle, tmp_path):
+    """A draft counts as well; undo takes it away again."""
+    dock, panel = on_case, on_case.annotate
+    assert "ml" not in panel._progress.text() + panel._progress.toolTip()
+    paint(dock)
+    settle(dock, lambda: "Painted: lesion" in panel._progress.text())
+    voxels = np.count_nonzero(dock.desk.labels == 1)
+    volume = voxels * np.prod(dock.desk.case.geometry.spacing) / 1000
+    assert f"Painted: lesion {volume:.2f} ml." in panel._progress.text() and volume < 10
+    assert panel._progress.toolTip() == f"Painted in this case, drafts too:\nlesion {volume:.2f} ml"
+    dock.annotate.mark_done()
+    dock.session.wait()
+    dock.session.project.export(tmp_path / "out")
+    assert f"case-03,lesion,{volume:.3f}," in (tmp_path / "out" / "volumes.csv").read_text()
+    dock.desk.undo()
+    settle(dock, lambda: "ml" in panel._progress.text())
+    dock.desk.undo()
+    settle(dock, lambda: "ml" not in panel._progress.text() + panel._progress.toolTip())
+
+
 @pytest.mark.parametrize("key", [Key.Key_N, Key.Key_Return])
 def test_undo_takes_done_back_as_well(on_case, settle, key):
     """A draft that a wrong key finished never trains: it comes back as it was, and redo finishes it again."""

@@ -22,7 +22,8 @@ Row = Mapping[str, object]
 Strategies = Annotated[
     str,
     typer.Option(
-        help="scratch (slices by chance, from nothing), correct (predictions by chance), queue, full (every label)."
+        help="scratch (slices by chance, from nothing), correct (predictions by chance), cases (those of one case "
+        "after another), queue, full (every label)."
     ),
 ]
 
@@ -35,7 +36,7 @@ def simulate(
     out: Annotated[
         Path, typer.Option(help="The table to write. What it holds to the end, of the same settings, is not run again.")
     ] = Path("simulation.csv"),
-    strategies: Strategies = "full,scratch,correct,queue",
+    strategies: Strategies = "full,scratch,correct,cases,queue",
     classes: Annotated[str, typer.Option(help="Names of the classes; with commas.")] = "lesion",
     pool: Annotated[int, typer.Option(min=1, help="Cases in the pool.")] = 30,
     unseen: Annotated[int, typer.Option(min=1, help="Cases kept out, on which Dice is measured.")] = 10,
@@ -50,9 +51,10 @@ def simulate(
     device: Device = None,
     choose: Choose = None,
 ) -> None:
-    """Let a simulated annotator work in three ways while a model trains, and compare what their time buys."""
-    from ..simulate import STRATEGIES, divide
+    """Let a simulated annotator work in several ways while a model trains, and compare what their time buys."""
+    from ..simulate import divide
     from ..simulate import simulate as run
+    from ..simulate.ways import STRATEGIES
 
     wanted = between_commas(strategies)
     unknown = sorted(set(wanted) - set(STRATEGIES))

@@ -152,9 +152,8 @@ def _slices(case: Case, labels: np.ndarray, proposals: Collection[int]) -> list[
 
 
 def _volumes(case: Case, labels: np.ndarray, classes: Sequence[str], note: str) -> list[tuple[Any, ...]]:
-    millilitre = float(abs(np.linalg.det(case.geometry.affine[:3, :3]))) / 1000  # not of the spacings: axes may lean
     return [
-        (case.id, name, f"{np.count_nonzero(labels == label) * millilitre:.3f}", note)
+        (case.id, name, f"{np.count_nonzero(labels == label) * case.geometry.millilitre:.3f}", note)
         for label, name in enumerate(classes, 1)
     ]
 

@@ -20,7 +20,7 @@ from .names import NameBox
 from .overlays import Overlays
 from .slices import advice, state_of, without, worth_a_look
 from .strip import Cell, SliceStrip
-from .style import GOOD, LATER, OWN, UNSURE, Page, button, holder, row, text
+from .style import Page, button, holder, row, text
 from .suggest import Suggester
 from .toolbox import Toolbox
 
@@ -66,6 +66,7 @@ class AnnotatePanel(Page):
             (session.replaced, self._suggester.forget_case),
             (session.colours_changed, lambda: self.toolbox.show_colours(self._palette())),
             (desk.layers.class_chosen, self.toolbox.show_class),
+            (desk.layers.class_chosen, self.redraw),
             (session.proposals_changed, self.redraw),
             (desk.opened, self._opened),
             (desk.opening, self._opening),
@@ -200,17 +201,17 @@ class AnnotatePanel(Page):
     def worth_a_look(self) -> None:
         if not self.desk.count:
             return
-        waiting = {
-            item.z: item.score
-            for item in self.session.proposals.of_case(self.desk.case_id).values()
-            if item.decision is None
-        }
-        found = worth_a_look(self.desk.z, self.desk.labels, self.desk.done, waiting)
+        found = worth_a_look(self.desk.z, self.desk.labels, self.desk.done, self._waiting())
         if found is None:
             self._why.setText("Every slice of this case is done: go on with the next case (J).")
         else:
             self.desk.z = found[0]
             self._why.setText(f"Slice {self.desk.shown(found[0]) + 1}: {found[1]}.")
+
+    def _waiting(self) -> dict[int, float]:
+        """Return how sure the model is of its open proposals for this case, by slice."""
+        items = self.session.proposals.of_case(self.desk.case_id).items()
+        return {z: item.score for z, item in items if item.decision is None}
 
     def next_sequence(self) -> None:
         self.desk.layers.pictures.next()
@@ -275,8 +276,7 @@ class AnnotatePanel(Page):
         case = self.desk.case
         if case is None or not self.desk.count or not self.isVisible():
             return
-        z, done = self.desk.z, set(self.desk.done)
-        drawn = self.desk.drawn
+        z, done, drawn = self.desk.z, set(self.desk.done), self.desk.drawn
         state = state_of(self.desk.labels[z], z in done)
         self._state.setText(f"Slice {self.desk.shown(z) + 1} of {self.desk.count}: {state}")
         self._reopen.setEnabled(z in done)
@@ -285,16 +285,16 @@ class AnnotatePanel(Page):
         name = self.desk.layers.pictures.sequence
         self._sequence.setText(f"Sequence: {name[:10]}   {shown(ANNOTATE, 'sequence')}" if name else "Sequence")
         lacking = without(case, self.session.project.sequences) if self.session.project else ""
-        said = f"{len(done)} of {self.desk.count} slices done{lacking}. {advice(case, self._cases(), done, drawn)}"
-        self._progress.setText(said.strip())
-        open_ = {z for z, item in self.session.proposals.of_case(case.id).items() if item.decision is None}
-        cells = [self._cell(self.desk.from_shown(i), done, drawn, open_) for i in range(self.desk.count)]
-        for strip in (self._strip, self.overlays.slider):
-            strip.show_cells(cells, self.desk.shown(z))
+        said = f"{len(done)} of {self.desk.count} slices done{lacking}. {self._show_volumes()}"
+        self._progress.setText((said + advice(case, self._cases(), done, drawn)).strip())
+        waiting, order = self._waiting(), map(self.desk.from_shown, range(self.desk.count))
+        cells = [Cell.of_work(z in done, bool(drawn[z]), z in waiting) for z in order]
+        self._strip.show_cells(cells, self.desk.shown(z))
+        self.overlays.slider.show_cells(cells, self.desk.shown(z))
 
-    def _cell(self, z: int, done: set[int], drawn: np.ndarray, proposed: set[int]) -> Cell:
-        if z in done:
-            return Cell(GOOD, "done, with a mask") if drawn[z] else Cell(OWN, "done, nothing to see")
-        if drawn[z]:
-            return Cell(UNSURE, "painted, not done yet")
-        return Cell(LATER, "a proposal waits in Review", 0.25) if z in proposed else Cell("", "not annotated")
+    def _show_volumes(self) -> str:
+        """Say how much of the class in the hand is painted in this case; the tooltip says it of all."""
+        named = zip(self._classes(), self.desk.volumes[1:], strict=False)
+        words = {n: f"{name} {ml:.{1 + (ml < 10)}f} ml" for n, (name, ml) in enumerate(named, 1) if ml}
+        self._progress.setToolTip("\n".join(["Painted in this case, drafts too:", *words.values()]) if words else "")
+        return f"Painted: {said}. " if (said := words.get(self.desk.layers.chosen_class)) else ""

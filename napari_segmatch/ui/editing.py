@@ -13,7 +13,7 @@ from ..session import Session
 from ..types import NOT_ANNOTATED, Case
 from .display import Flip
 from .layers import Layers
-from .slices import painted
+from .slices import sizes
 from .strokes import Strokes, touched
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Editing(QObject):
 
     def _lay(self, labels: np.ndarray) -> None:
         """Begin with these labels (z, y, x), as they are on disk; painting writes into this very array."""
-        self.labels, self.strokes, self.drawn = labels, Strokes(labels), painted(labels)
+        self.labels, self.strokes, self._sizes = labels, Strokes(labels), sizes(labels)
         self._known = labels.copy()  # what the disk holds, as far as this window has heard
         self._dirty: set[int] = set()
         self._going: set[int] = set()  # of which the journal has a stroke that was not over
@@ -113,6 +113,16 @@ class Editing(QObject):
     def done(self) -> tuple[int, ...]:
         """Slices that somebody finished."""
         return self.case.labelled if self.case is not None else ()
+
+    @property
+    def drawn(self) -> np.ndarray:
+        """Whether something is painted on each slice, (z,) bool."""
+        return np.asarray(self._sizes[:, 1:NOT_ANNOTATED].any(1))
+
+    @property
+    def volumes(self) -> np.ndarray:
+        """How much is painted of each label, (256,) in ml, on slices that are not done too."""
+        return self._sizes.sum(0) * (0.0 if self.case is None else self.case.geometry.millilitre)
 
     @property
     def dirty(self) -> bool:
@@ -209,7 +219,7 @@ class Editing(QObject):
 
     def _changed(self, slices: list[int]) -> None:
         if slices:
-            self.drawn[slices] = painted(self.labels[slices])
+            self._sizes[slices] = sizes(self.labels[slices])
             self._dirty.update(slices)
             self._finished.difference_update(slices)
             self._timer.start()
@@ -228,7 +238,7 @@ class Editing(QObject):
         self.strokes.accept(z, labels)
         self._known[z] = labels
         self._left_open.pop(z, None)
-        self.drawn[[z]] = painted(self.labels[[z]])
+        self._sizes[[z]] = sizes(self.labels[[z]])
         self._dirty.discard(z)
         self._finished.discard(z)
         self.layers.refresh_mask()

@@ -23,6 +23,14 @@ def painted(labels: np.ndarray) -> np.ndarray:
     return np.asarray(in_structure(labels).any(axis=(1, 2)))
 
 
+def sizes(labels: np.ndarray) -> np.ndarray:
+    """Return how many voxels of each label each slice of (z, y, x) has, (z, 256); of slices without any paint none."""
+    found = np.zeros((len(labels), 256), np.int64)
+    for z in np.flatnonzero(painted(labels)):
+        found[z] = np.bincount(labels[z].ravel(), minlength=256)
+    return found
+
+
 def state_of(labels: np.ndarray, done: bool) -> str:
     """Return in words how far a slice (y, x) is."""
     if done:

@@ -9,7 +9,7 @@ from qtpy.QtCore import QEvent, QPoint, QRect, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QHelpEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from .style import EMPTY
+from .style import EMPTY, GOOD, LATER, OWN, UNSURE
 
 
 class Cell(NamedTuple):
@@ -18,6 +18,15 @@ class Cell(NamedTuple):
     colour: str
     words: str
     share: float = 1.0
+
+    @classmethod
+    def of_work(cls, done: bool, drawn: bool, proposed: bool) -> Cell:
+        """Say how far the work on a slice is."""
+        if done:
+            return cls(GOOD, "done, with a mask") if drawn else cls(OWN, "done, nothing to see")
+        if drawn:
+            return cls(UNSURE, "painted, not done yet")
+        return cls(LATER, "a proposal waits in Review", 0.25) if proposed else cls("", "not annotated")
 
 
 class SliceStrip(QWidget):
