@@ -185,6 +185,11 @@ class Desk(Editing):
 
         self.session.load_case(case, arrived)
 
+    @property
+    def volumes(self) -> np.ndarray:
+        """How much is painted of each label, (256,) in ml, on slices that are not done too."""
+        return self._sizes.sum(0) * (0.0 if self.case is None else self.case.geometry.millilitre)
+
     # proposals -------------------------------------------------------------------------------------------
 
     def show_proposal(self, proposal: Proposal | None, labels: np.ndarray | None = None) -> None:
@@ -200,3 +205,7 @@ class Desk(Editing):
 
     def _on_restored(self, name: str) -> None:
         self.session.message.emit(f"The layer {name} belongs to SegMatch and is back; hide it with its eye.", False)
+
+    def _show_left_open(self, *_: object) -> None:
+        """Show which voxels a finished slice leaves open, while it is on the screen."""
+        self.layers.show_left_open(self.layers.on_a_slice and bool(self.left_open(self.z).any()))

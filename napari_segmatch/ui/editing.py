@@ -120,11 +120,6 @@ class Editing(QObject):
         return np.asarray(self._sizes[:, 1:NOT_ANNOTATED].any(1))
 
     @property
-    def volumes(self) -> np.ndarray:
-        """How much is painted of each label, (256,) in ml, on slices that are not done too."""
-        return self._sizes.sum(0) * (0.0 if self.case is None else self.case.geometry.millilitre)
-
-    @property
     def dirty(self) -> bool:
         return bool(self._dirty) or self.layers.stroke_goes_on
 
@@ -302,7 +297,3 @@ class Editing(QObject):
         if z not in self.done:
             return np.zeros(self.labels[z].shape, bool)
         return self._left_open.setdefault(z, self._known[z] == NOT_ANNOTATED)
-
-    def _show_left_open(self, *_: object) -> None:
-        """Show which voxels a finished slice leaves open, while it is on the screen."""
-        self.layers.show_left_open(self.layers.on_a_slice and bool(self.left_open(self.z).any()))

@@ -1,4 +1,4 @@
-"""The machine against the person: a 2 x 2 table, how often spot checks were overturned, what was seen."""
+"""The model against the person: a 2 x 2 table, how often spot checks were overturned, what was seen."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Scoreboard(QWidget):
         self._cells: dict[tuple[str, bool], QLabel] = {}
         self._audit = text("", "hint")
         self._seen = text("", "hint")
-        self.setLayout(column(text("The machine against you", "section"), holder(self._table()), self._audit,
+        self.setLayout(column(text("The model against you", "section"), holder(self._table()), self._audit,
                               self._seen, spacing=3))  # fmt: skip
 
     def _table(self) -> QGridLayout:
@@ -47,7 +47,7 @@ class Scoreboard(QWidget):
 
 
 def audit_sentence(changed: int, judged: int) -> str:
-    """Say how often the person overturned what the machine was sure of, without having been told."""
+    """Say how often the person overturned what the model was sure of, without having been told."""
     if not judged:
         return "Spot checks: none judged yet."
     low, high = interval(changed, judged)
