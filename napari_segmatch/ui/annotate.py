@@ -10,6 +10,7 @@ from qtpy.QtWidgets import QComboBox, QGridLayout, QPushButton, QWidget
 
 from ..palette import palette
 from ..session import Session
+from ..texts import some
 from ..types import Case
 from .asking import Asking
 from .class_menu import ClassMenu
@@ -66,7 +67,6 @@ class AnnotatePanel(Page):
             (session.replaced, self._suggester.forget_case),
             (session.colours_changed, lambda: self.toolbox.show_colours(self._palette())),
             (desk.layers.class_chosen, self.toolbox.show_class),
-            (desk.layers.class_chosen, self.redraw),
             (session.proposals_changed, self.redraw),
             (desk.opened, self._opened),
             (desk.opening, self._opening),
@@ -293,8 +293,8 @@ class AnnotatePanel(Page):
         self.overlays.slider.show_cells(cells, self.desk.shown(z))
 
     def _show_volumes(self) -> str:
-        """Say how much of the class in the hand is painted in this case; the tooltip says it of all."""
+        """Say how much is painted in this case, of three classes at most; the tooltip says it of all."""
         named = zip(self._classes(), self.desk.volumes[1:], strict=False)
-        words = {n: f"{name} {ml:.{1 + (ml < 10)}f} ml" for n, (name, ml) in enumerate(named, 1) if ml}
-        self._progress.setToolTip("\n".join(["Painted in this case, drafts too:", *words.values()]) if words else "")
-        return f"Painted: {said}. " if (said := words.get(self.desk.layers.chosen_class)) else ""
+        words = [f"{name} {ml:.{1 + (ml < 10)}f} ml" for name, ml in named if ml]
+        self._progress.setToolTip("\n".join(["Painted in this case, drafts too:", *words]) if words else "")
+        return f"Painted: {some(words, 3)}. " if words else ""
