@@ -56,8 +56,9 @@ def tell(found):
             (x, y), last = work(ways[way]), ways[way][-1]
             reached = [seconds_to_reach(ways[way], share * best) for share in SHARES]
             print(f"  {way}: {', '.join(f'{s:.0%} after {r} s' for s, r in zip(SHARES, reached, strict=True))}; Dice "
-                  f"{y[-1]:.3f} after {x[-1]:.0f} s, {last['labelled_slices']} slices labelled; accepted "
-                  f"{last['accept']}, corrected {last['correct']}, rejected {last['reject']}")  # fmt: skip
+                  f"{y[-1]:.3f} after {x[-1]:.0f} s (the queue: after {seconds_to_reach(ways['queue'], y[-1])} s), "
+                  f"{last['labelled_slices']} slices labelled; accepted {last['accept']}, corrected "
+                  f"{last['correct']}, rejected {last['reject']}")  # fmt: skip
 
 
 def draw(found):
