@@ -3,7 +3,9 @@
 import json
 import shutil
 import threading
+from pathlib import Path
 from types import SimpleNamespace
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -95,6 +97,19 @@ def test_a_bundle_is_one_for_monai(trained, tmp_path):
     about = parser.get("_meta_")["network_data_format"]
     assert about["inputs"]["image"]["num_channels"] == 2
     assert about["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "core", "2": "edema"}
+
+
+def test_a_package_does_not_say_where_it_was_made(trained, tmp_path):
+    """Folders of the one who made it have names of people and hospitals; TorchScript notes one for every operation."""
+    for kind in ("torchscript", "monai-bundle"):
+        package_run(trained[0], tmp_path / kind, kind)
+    for path in filter(Path.is_file, tmp_path.rglob("*")):
+        files = [path.read_bytes()]
+        if path.suffix == ".ts":
+            with ZipFile(path) as archive:
+                files = [archive.read(name) for name in archive.namelist()]
+        for place in (Path(torch.__file__).parents[1], Path(__file__).parents[1], trained[0]):
+            assert not any(str(place).encode() in data for data in files)
 
 
 def test_the_card_names_neighbours(trained, monkeypatch):

@@ -13,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 from torch import Tensor, nn
@@ -93,7 +94,17 @@ def _torchscript(loaded: Loaded) -> bytes:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.trace(network, example), buffer)
-    return buffer.getvalue()
+    return _without_places(buffer)
+
+
+def _without_places(archive: BytesIO) -> bytes:
+    """Leave out where on this computer each line of code lies, and so maybe whose it is: nobody needs it to compute."""
+    out = BytesIO()
+    with ZipFile(archive) as before, ZipFile(out, "w") as after:
+        for entry in before.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                after.writestr(entry, before.read(entry))
+    return out.getvalue()
 
 
 def _onnx(loaded: Loaded) -> bytes:
