@@ -189,11 +189,19 @@ Segments {", ".join(loaded.classes)} on MRI slices of {", ".join(loaded.sequence
 ## In and out
 
 In: float32 (slices, {len(_channels(loaded))}, {size}, {size}). The channels are {"; ".join(_channels(loaded))}.
-{beyond}Each sequence of a whole volume is clipped to its
-percentiles 0.5 and 99.8, then brought to mean 0 and standard deviation 1 over the voxels brighter than 8 % of that
-range; slices are cut to the body and scaled to fit the square. A sequence that a case lacks is all 0.
-{turned}Out: probabilities of background and each class, which sum to 1.
-`segmatch predict` does all this, and brings masks back onto the source's voxels.
+{beyond}Each sequence of a whole volume is clipped to its percentiles 0.5 and 99.8, then brought to mean 0 and standard
+deviation 1 over the voxels brighter than 8 % of that range. Slices are cut to the body, all of a volume alike:
+from the first row to the last one where, over all slices, more than 2 % of the voxels are brighter than 10 % of
+the range in any sequence, with 4 more rows on either side; nothing is cut off where fewer than a quarter of the
+rows are such. The same goes for columns. Whatever the voxels' size in mm, both sides are scaled by one factor,
+bilinearly with antialiasing, so that the longer one is {size}; the slice lies in the square's middle, and around
+it each sequence has its darkest value. A sequence that a case lacks is all 0.
+{turned}Slices lie across the axis along which voxels are 1.5 times as long as along both others, or longer; else they
+are axial. Rows follow each other along the axis between feet and head, on axial slices along that between back
+and front; columns along the third.
+Out: probabilities of background and each class, which sum to 1. A mask is the likeliest of them, once the slice's part
+of the square is scaled back, bilinearly.
+`segmatch predict` does all this, brings masks back onto the source's voxels, and may leave out stray parts.
 
 ## Limits
 
