@@ -543,6 +543,22 @@ def test_evaluation_names_what_it_leaves_out(world, tmp_path):
     assert "n=3" in done.stdout
 
 
+def test_a_few_cases_have_a_mean_and_no_interval(tmp_path):
+    """Of one case it would have no width, and say that the model is known to the last digit."""
+    truths = {}
+    for seed, name in enumerate("abcde"):
+        truths[name] = write_case(tmp_path / "truth" / name, seed)[1]
+        truth = read_mask(truths[name])
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        write_labels(tmp_path / "masks" / f"{name}.nii.gz", np.roll(truth.labels, seed, 2), truth.geometry)
+        lines = [*evaluate_folder(tmp_path / "masks", truths)]
+        (line,) = (line for line in lines if "mean dice" in line)
+        assert line.endswith(f"n={seed + 1})") and ("95 % CI" in line) is (name == "e"), line
+        assert ("(too few cases for an interval" in line) is (name != "e")
+        with (tmp_path / "masks" / "evaluation_means.csv").open() as file:
+            assert bool(next(csv.DictReader(file))["ci95_low"]) is (name == "e")
+
+
 def test_what_nobody_has_annotated_counts_for_nothing(tmp_path):
     """Of a reader who has annotated some slices these are judged, which is said; of one who has none, nothing is."""
     masks = tmp_path / "masks"
