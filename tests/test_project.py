@@ -663,6 +663,25 @@ def test_export_takes_the_place_of_no_link_and_of_no_image_behind_one(tmp_path, 
     assert image.is_symlink() and target.read_bytes() == before
 
 
+@pytest.mark.parametrize("reopen", [False, True])
+def test_a_project_stays_where_it_was_opened_when_its_program_moves(tmp_path, monkeypatch, reopen):
+    """A notebook goes to another folder: a mask that is saved then would lie there, and be lost to the project."""
+    images, _ = write_case(tmp_path / "images")
+    monkeypatch.chdir(tmp_path)
+    project = Project.create("p", ["lesion"], ["flair"])
+    if reopen:
+        project.close()
+        project = Project.open("p")
+    project.add_case("a", images, None)
+    monkeypatch.chdir(tmp_path / "images")
+    with project:
+        project.save_mask("a", labels(), done=[1])
+        project.add_case("b", *write_case(tmp_path / "b", 1))
+        assert project.path == tmp_path / "p" and project.volume("a").pixels.any()
+    assert not (tmp_path / "images" / "p").exists()
+    assert examine(tmp_path / "p") == []
+
+
 def test_places_behind_links_are_replaced_in_texts(tmp_path):
     """A message may name the link or what it leads to: neither leaves the project."""
     images, _ = write_case(tmp_path / "in" / "ZZCANARY")

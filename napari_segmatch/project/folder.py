@@ -50,7 +50,7 @@ class ProjectFolder:
         ProjectError
             If the folder already holds something, or a name is missing, doubled or too many.
         """
-        path = Path(path)
+        path = Path(path).absolute()  # somebody may change to another folder while it is open
         check_classes(classes)
         check_names("sequence", sequences)
         meta = {"classes": list(classes), "sequences": list(sequences), "uuid": str(uuid.uuid4())}
@@ -81,7 +81,7 @@ class ProjectFolder:
         ProjectError
             If the folder is no project, is damaged, or was written by a newer version.
         """
-        path = Path(path)
+        path = Path(path).absolute()
         if not path.is_dir():
             raise ProjectError(
                 f"There is no project folder {path.name}: check the path, or make one with `segmatch new`."
