@@ -293,6 +293,9 @@ def test_what_the_shell_suggests_can_be_typed(tmp_path):
     made = segmatch("new", "my scans", "--classes", "front, back", cwd=tmp_path)
     assert "segmatch add 'my scans' FOLDER" in made.stdout
     assert segmatch("asides", "my scans", cwd=tmp_path).stdout == "No version waits for a choice.\n"
+    made = segmatch("new", "--classes", "front, back", "--", "-p", cwd=tmp_path)
+    assert "segmatch add ./-p FOLDER" in made.stdout, "a path that begins with a dash is no option"
+    assert typed("-a") == "-a", "a case is called so"
 
 
 def test_a_sequence_that_comes_later_takes_no_other_one_away(tmp_path):
