@@ -13,6 +13,7 @@ from typing import Self
 
 from ..errors import DiskProblem, ProjectError
 from ..fsio import inside
+from ..io import bad_name
 from .checks import both_places, check_classes, check_names, own_place
 from .objects import ObjectStore
 from .records import to_meta
@@ -53,6 +54,8 @@ class ProjectFolder:
         path = Path(path).absolute()  # somebody may change to another folder while it is open
         check_classes(classes)
         check_names("sequence", sequences)
+        if trouble := bad_name(str(path.resolve())):
+            raise ProjectError(trouble)
         meta = {"classes": list(classes), "sequences": list(sequences), "uuid": str(uuid.uuid4())}
         try:
             if path.exists() and (not path.is_dir() or set(path.iterdir()) - {half_made_name(path / DATABASE)}):
