@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from io import BytesIO, TextIOWrapper
 
 import nibabel as nib
 import numpy as np
@@ -18,7 +19,7 @@ from warm_shell import segmatch
 
 from napari_segmatch import Project
 from napari_segmatch.batch import UNPROVEN, predict_cases
-from napari_segmatch.cli import training
+from napari_segmatch.cli import main, training
 from napari_segmatch.cli.common import typed
 from napari_segmatch.cli.verbs import app
 from napari_segmatch.config import configure
@@ -296,6 +297,19 @@ def test_what_the_shell_suggests_can_be_typed(tmp_path):
     made = segmatch("new", "--classes", "front, back", "--", "-p", cwd=tmp_path)
     assert "segmatch add ./-p FOLDER" in made.stdout, "a path that begins with a dash is no option"
     assert typed("-a") == "-a", "a case is called so"
+
+
+def test_names_that_a_shell_has_no_letters_for_are_spelt_out(tmp_path, monkeypatch):
+    """As in what Windows writes to a file: a training would end at the first name that it says."""
+    Project.create(tmp_path / "p", ["\u00d6dem", "\u8111\u7624"], ["flair"]).close()
+    out = TextIOWrapper(BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "argv", ["segmatch", "classes", str(tmp_path / "p")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out.flush()
+    assert ended.value.code == 0
+    assert out.buffer.getvalue().decode("cp1252").split() == ["1", "\u00d6dem", "2", "\\u8111\\u7624"]
 
 
 def test_a_sequence_that_comes_later_takes_no_other_one_away(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from io import TextIOWrapper
 
 from ..errors import REFUSED, Question, SegmatchError
 
@@ -15,6 +16,8 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command line; whatever goes wrong ends in one sentence, Ctrl+C while it is still loading too."""
     warnings.filterwarnings("ignore", module="monai")
+    if isinstance(sys.stdout, TextIOWrapper):  # a name may have letters that the shell, or a file of Windows, has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         from .verbs import app
 
