@@ -160,6 +160,21 @@ def test_a_training_that_stops_says_how_it_goes_on(tmp_path, monkeypatch, capsys
     project.close()
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows' terminals send no signal when they close")
+@pytest.mark.parametrize("nohup", [True, False])
+def test_a_training_outlives_its_terminal_only_if_it_is_to(tmp_path, monkeypatch, nohup):
+    """Who logs out of a server stops it with a checkpoint; under nohup it goes on, and Ctrl+C stops it still."""
+    heard = set()
+    monkeypatch.setattr(training, "training", lambda *_, **__: iter([]))
+    monkeypatch.setattr(training.signal, "signal", lambda number, _: heard.add(number))
+    before = {signal.SIGHUP: signal.SIG_IGN} if nohup else {}
+    monkeypatch.setattr(training.signal, "getsignal", lambda number: before.get(number, signal.SIG_DFL))
+    with small_project(tmp_path) as project:
+        project.new_run(configure())
+        training.resume(project.path)
+    assert heard == {signal.SIGINT, signal.SIGTERM, signal.SIGHUP} - before.keys()
+
+
 @pytest.mark.parametrize("proven", [True, False])
 def test_predict_says_so_only_of_verdicts_that_mean_nothing(world, tmp_path, monkeypatch, proven):
     """Before the first mask is written, and once; which weights segment is said first."""
