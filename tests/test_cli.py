@@ -1,6 +1,7 @@
 """The shell: every verb, and one sentence for every mistake."""
 
 import csv
+import errno
 import json
 import re
 import shutil
@@ -28,7 +29,7 @@ from napari_segmatch.evaluation import evaluate_folder
 from napari_segmatch.events import Examined, PseudoMask, Step, Stopped
 from napari_segmatch.io import encode_segments, itksnap_table, read_mask, write_image, write_labels
 from napari_segmatch.locks import WINDOW, FileLock
-from napari_segmatch.progress import _step_line
+from napari_segmatch.progress import Progress, _step_line
 from napari_segmatch.types import Geometry, Region
 
 SMALL = ["--size", "32", "--set", "features=8", "--set", "batch=2", "--set", "proposals=4", "--device", "cpu"]
@@ -173,6 +174,29 @@ def test_a_training_outlives_its_terminal_only_if_it_is_to(tmp_path, monkeypatch
         project.new_run(configure())
         training.resume(project.path)
     assert heard == {signal.SIGINT, signal.SIGTERM, signal.SIGHUP} - before.keys()
+
+
+def test_a_training_that_nobody_can_watch_any_more_goes_on(monkeypatch):
+    """Its terminal is gone, or the disk is full on which its lines were kept: that ended it."""
+    said = []
+
+    def gone(*arguments, **_):
+        said.append(arguments)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("napari_segmatch.progress.typer.echo", gone)
+    progress = Progress(quiet=False)
+    for step in (1, 2):
+        progress.show(Stopped(step))
+    assert len(said) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its shell closes no streams")
+def test_closed_streams_do_no_harm(tmp_path):
+    """As services and schedulers start programs: what is wrong cannot be read, but its exit code can."""
+    command = [sys.executable, "-m", "napari_segmatch.cli", "status", str(tmp_path / "nothing")]
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command]
+    assert subprocess.run(closed, timeout=300).returncode == 2
 
 
 @pytest.mark.parametrize("proven", [True, False])
