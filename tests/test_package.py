@@ -55,6 +55,7 @@ def test_torchscript_gives_the_same(trained, tmp_path):
     slices = torch.randn(5, 2, 32, 32)
     with torch.no_grad():
         assert np.allclose(torch.jit.load(tmp_path / "model.ts")(slices), wanted(learner, slices), atol=1e-4)
+    assert 'torch.jit.load("model.ts")(images)' in (tmp_path / "README.md").read_text()
     about = json.loads((tmp_path / "model.json").read_text())
     assert about["labels"] == ["background", "core", "edema"] and about["sequences"] == ["flair", "t1"]
     card = (tmp_path / "README.md").read_text()
@@ -78,6 +79,7 @@ def test_onnx_gives_the_same(trained, tmp_path):
     package_run(path, tmp_path, "onnx")
     slices = torch.randn(3, 2, 32, 32)
     (found,) = ReferenceEvaluator(str(tmp_path / "model.onnx")).run(None, {"images": slices.numpy()})
+    assert '("model.onnx").run(None, {"images": images})' in (tmp_path / "README.md").read_text()
     assert np.allclose(found, wanted(learner, slices), atol=1e-4)
 
 
@@ -97,6 +99,8 @@ def test_a_bundle_is_one_for_monai(trained, tmp_path):
     assert np.allclose(found, wanted(learner, slices), atol=1e-4)
     about = parser.get("_meta_")["network_data_format"]
     assert about["inputs"]["image"]["num_channels"] == 2
+    card = (tmp_path / "docs" / "README.md").read_text()
+    assert 'torch.jit.load("models/model.ts")(images)' in card and "there is no workflow to run" in card
     assert about["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "core", "2": "edema"}
 
 

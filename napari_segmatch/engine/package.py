@@ -23,7 +23,13 @@ from ..texts import count
 from .checkpoint import Loaded
 from .evidence import look_with
 
-KINDS = ("torchscript", "onnx", "monai-bundle")
+KINDS = {
+    "torchscript": '`probabilities = torch.jit.load("model.ts")(images)`',
+    "onnx": '`probabilities, = onnxruntime.InferenceSession("model.onnx").run(None, {"images": images})`',
+    "monai-bundle": '`probabilities = torch.jit.load("models/model.ts")(images)`, or `network_def` and `inferer` of '
+    "configs/inference.json; slices are prepared and put back by who calls it, so there is no workflow to run",
+}
+"""What a network can be packaged as, and how it is used then."""
 
 
 class _Segmenter(nn.Module):
@@ -55,7 +61,7 @@ def package(loaded: Loaded, kind: str, facts: Mapping[str, str]) -> dict[str, by
     if kind not in KINDS:
         raise ConfigError(f"A network cannot be packaged as {kind!r}; choose one of {', '.join(KINDS)}.")
     about = _about(loaded)
-    card = _card(loaded, facts).encode()
+    card = _card(loaded, {**facts, "use": KINDS[kind]}).encode()
     if kind == "onnx":
         return {"model.onnx": _onnx(loaded), "model.json": _json(about), "README.md": card}
     if kind == "torchscript":
