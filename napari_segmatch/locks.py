@@ -37,9 +37,15 @@ class FileLock:
             time.sleep(0.02)
         return True
 
-    def _try(self) -> bool:
+    def is_free(self) -> bool:
+        """Whether nobody else keeps the lock; who may only read the file can ask as well."""
+        free = self._try() if os.access(self._path, os.W_OK) else self._try(os.O_RDONLY)
+        self.release()
+        return free
+
+    def _try(self, flags: int = os.O_RDWR | os.O_CREAT) -> bool:
         try:
-            handle = os.open(self._path, os.O_RDWR | os.O_CREAT | _NOFOLLOW, 0o666)
+            handle = os.open(self._path, flags | _NOFOLLOW, 0o666)
         except OSError:
             return False
         try:

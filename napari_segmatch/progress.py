@@ -11,7 +11,10 @@ from .events import Evaluated, Finished, Noted, PoolChanged, Started, Step, Stop
 
 
 class Progress:
-    """One line that renews itself in a terminal; a line every ten seconds elsewhere."""
+    """One line that renews itself in a terminal; a line every ten seconds elsewhere.
+
+    When the terminal is gone, or the file that takes the lines is on a full disk, nothing is shown and nothing ends.
+    """
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
@@ -24,11 +27,17 @@ class Progress:
         if isinstance(event, Step):
             if time.monotonic() - self._shown > (0.2 if self._live else 10):
                 self._shown = time.monotonic()
-                typer.echo(("\r" if self._live else "") + _step_line(event), err=True, nl=not self._live)
+                self._say(("\r" if self._live else "") + _step_line(event), nl=not self._live)
             return
         line = _event_line(event)
         if line:
-            typer.echo(("\n" if self._live else "") + line, err=True)
+            self._say(("\n" if self._live else "") + line)
+
+    def _say(self, line: str, nl: bool = True) -> None:
+        try:
+            typer.echo(line, err=True, nl=nl)
+        except OSError:
+            self._quiet = True
 
 
 def _step_line(event: Step) -> str:

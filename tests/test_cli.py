@@ -1,6 +1,7 @@
 """The shell: every verb, and one sentence for every mistake."""
 
 import csv
+import errno
 import json
 import re
 import shutil
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from io import BytesIO, TextIOWrapper
 
 import nibabel as nib
 import numpy as np
@@ -18,7 +20,7 @@ from warm_shell import segmatch
 
 from napari_segmatch import Project
 from napari_segmatch.batch import UNPROVEN, predict_cases
-from napari_segmatch.cli import training
+from napari_segmatch.cli import main, training
 from napari_segmatch.cli.common import typed
 from napari_segmatch.cli.verbs import app
 from napari_segmatch.config import configure
@@ -27,7 +29,7 @@ from napari_segmatch.evaluation import evaluate_folder
 from napari_segmatch.events import Examined, PseudoMask, Step, Stopped
 from napari_segmatch.io import encode_segments, itksnap_table, read_mask, write_image, write_labels
 from napari_segmatch.locks import WINDOW, FileLock
-from napari_segmatch.progress import _step_line
+from napari_segmatch.progress import Progress, _step_line
 from napari_segmatch.types import Geometry, Region
 
 SMALL = ["--size", "32", "--set", "features=8", "--set", "batch=2", "--set", "proposals=4", "--device", "cpu"]
@@ -157,6 +159,44 @@ def test_a_training_that_stops_says_how_it_goes_on(tmp_path, monkeypatch, capsys
     training.resume(project.path, run=1, quiet=True)
     assert capsys.readouterr().out == ""
     project.close()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows' terminals send no signal when they close")
+@pytest.mark.parametrize("nohup", [True, False])
+def test_a_training_outlives_its_terminal_only_if_it_is_to(tmp_path, monkeypatch, nohup):
+    """Who logs out of a server stops it with a checkpoint; under nohup it goes on, and Ctrl+C stops it still."""
+    heard = set()
+    monkeypatch.setattr(training, "training", lambda *_, **__: iter([]))
+    monkeypatch.setattr(training.signal, "signal", lambda number, _: heard.add(number))
+    before = {signal.SIGHUP: signal.SIG_IGN} if nohup else {}
+    monkeypatch.setattr(training.signal, "getsignal", lambda number: before.get(number, signal.SIG_DFL))
+    with small_project(tmp_path) as project:
+        project.new_run(configure())
+        training.resume(project.path)
+    assert heard == {signal.SIGINT, signal.SIGTERM, signal.SIGHUP} - before.keys()
+
+
+def test_a_training_that_nobody_can_watch_any_more_goes_on(monkeypatch):
+    """Its terminal is gone, or the disk is full on which its lines were kept: that ended it."""
+    said = []
+
+    def gone(*arguments, **_):
+        said.append(arguments)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("napari_segmatch.progress.typer.echo", gone)
+    progress = Progress(quiet=False)
+    for step in (1, 2):
+        progress.show(Stopped(step))
+    assert len(said) == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="its shell closes no streams")
+def test_closed_streams_do_no_harm(tmp_path):
+    """As services and schedulers start programs: what is wrong cannot be read, but its exit code can."""
+    command = [sys.executable, "-m", "napari_segmatch.cli", "status", str(tmp_path / "nothing")]
+    closed = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command]
+    assert subprocess.run(closed, timeout=300).returncode == 2
 
 
 @pytest.mark.parametrize("proven", [True, False])
@@ -295,6 +335,22 @@ def test_what_the_shell_suggests_can_be_typed(tmp_path):
     made = segmatch("new", "my scans", "--classes", "front, back", cwd=tmp_path)
     assert "segmatch add 'my scans' FOLDER" in made.stdout
     assert segmatch("asides", "my scans", cwd=tmp_path).stdout == "No version waits for a choice.\n"
+    made = segmatch("new", "--classes", "front, back", "--", "-p", cwd=tmp_path)
+    assert "segmatch add ./-p FOLDER" in made.stdout, "a path that begins with a dash is no option"
+    assert typed("-a") == "-a", "a case is called so"
+
+
+def test_names_that_a_shell_has_no_letters_for_are_spelt_out(tmp_path, monkeypatch):
+    """As in what Windows writes to a file: a training would end at the first name that it says."""
+    Project.create(tmp_path / "p", ["\u00d6dem", "\u8111\u7624"], ["flair"]).close()
+    out = TextIOWrapper(BytesIO(), encoding="cp1252")
+    monkeypatch.setattr(sys, "stdout", out)
+    monkeypatch.setattr(sys, "argv", ["segmatch", "classes", str(tmp_path / "p")])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    out.flush()
+    assert ended.value.code == 0
+    assert out.buffer.getvalue().decode("cp1252").split() == ["1", "\u00d6dem", "2", "\\u8111\\u7624"]
 
 
 def test_a_sequence_that_comes_later_takes_no_other_one_away(tmp_path):
@@ -543,6 +599,22 @@ def test_evaluation_names_what_it_leaves_out(world, tmp_path):
     done = segmatch("evaluate", tmp_path, world / "images", "--mask", "{case}/mask.nii.gz")
     assert f"b, d: left out. There is no mask of them in {tmp_path}." in done.stdout, "in one line, and where"
     assert "n=3" in done.stdout
+
+
+def test_a_few_cases_have_a_mean_and_no_interval(tmp_path):
+    """Of one case it would have no width, and say that the model is known to the last digit."""
+    truths = {}
+    for seed, name in enumerate("abcde"):
+        truths[name] = write_case(tmp_path / "truth" / name, seed)[1]
+        truth = read_mask(truths[name])
+        (tmp_path / "masks").mkdir(exist_ok=True)
+        write_labels(tmp_path / "masks" / f"{name}.nii.gz", np.roll(truth.labels, seed, 2), truth.geometry)
+        lines = [*evaluate_folder(tmp_path / "masks", truths)]
+        (line,) = (line for line in lines if "mean dice" in line)
+        assert line.endswith(f"n={seed + 1})") and ("95 % CI" in line) is (name == "e"), line
+        assert ("(too few cases for an interval" in line) is (name != "e")
+        with (tmp_path / "masks" / "evaluation_means.csv").open() as file:
+            assert bool(next(csv.DictReader(file))["ci95_low"]) is (name == "e")
 
 
 def test_what_nobody_has_annotated_counts_for_nothing(tmp_path):

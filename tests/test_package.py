@@ -3,7 +3,9 @@
 import json
 import shutil
 import threading
+from pathlib import Path
 from types import SimpleNamespace
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from napari_segmatch.config import configure
 from napari_segmatch.engine.checkpoint import checkpoints, load_newest
 from napari_segmatch.engine.evidence import look_with
 from napari_segmatch.engine.package import _card
+from napari_segmatch.engine.prepare import to_network
 from napari_segmatch.errors import ConfigError, ImportProblem, ProjectError
 from napari_segmatch.io import find_dataset, read_mask, read_volume
 from napari_segmatch.packaging import package_run
@@ -52,6 +55,7 @@ def test_torchscript_gives_the_same(trained, tmp_path):
     slices = torch.randn(5, 2, 32, 32)
     with torch.no_grad():
         assert np.allclose(torch.jit.load(tmp_path / "model.ts")(slices), wanted(learner, slices), atol=1e-4)
+    assert 'torch.jit.load("model.ts")(images)' in (tmp_path / "README.md").read_text()
     about = json.loads((tmp_path / "model.json").read_text())
     assert about["labels"] == ["background", "core", "edema"] and about["sequences"] == ["flair", "t1"]
     card = (tmp_path / "README.md").read_text()
@@ -75,6 +79,7 @@ def test_onnx_gives_the_same(trained, tmp_path):
     package_run(path, tmp_path, "onnx")
     slices = torch.randn(3, 2, 32, 32)
     (found,) = ReferenceEvaluator(str(tmp_path / "model.onnx")).run(None, {"images": slices.numpy()})
+    assert '("model.onnx").run(None, {"images": images})' in (tmp_path / "README.md").read_text()
     assert np.allclose(found, wanted(learner, slices), atol=1e-4)
 
 
@@ -94,7 +99,22 @@ def test_a_bundle_is_one_for_monai(trained, tmp_path):
     assert np.allclose(found, wanted(learner, slices), atol=1e-4)
     about = parser.get("_meta_")["network_data_format"]
     assert about["inputs"]["image"]["num_channels"] == 2
+    card = (tmp_path / "docs" / "README.md").read_text()
+    assert 'torch.jit.load("models/model.ts")(images)' in card and "there is no workflow to run" in card
     assert about["outputs"]["pred"]["channel_def"] == {"0": "background", "1": "core", "2": "edema"}
+
+
+def test_a_package_does_not_say_where_it_was_made(trained, tmp_path):
+    """Folders of the one who made it have names of people and hospitals; TorchScript notes one for every operation."""
+    for kind in ("torchscript", "monai-bundle"):
+        package_run(trained[0], tmp_path / kind, kind)
+    for path in filter(Path.is_file, tmp_path.rglob("*")):
+        files = [path.read_bytes()]
+        if path.suffix == ".ts":
+            with ZipFile(path) as archive:
+                files = [archive.read(name) for name in archive.namelist()]
+        for place in (Path(torch.__file__).parents[1], Path(__file__).parents[1], trained[0]):
+            assert not any(str(place).encode() in data for data in files)
 
 
 def test_the_card_names_neighbours(trained, monkeypatch):
@@ -112,6 +132,34 @@ def test_the_card_says_which_way_slices_are_seen(trained, monkeypatch):
     assert ". A sequence that a case lacks is all 0.\nVoxels are counted as LPS says" in _card(loaded, {})
     monkeypatch.setattr(trained[1], "config", trained[1].config.replace(directions=None))
     assert "Voxels are counted" not in _card(loaded, {})
+
+
+def test_who_follows_the_card_sees_the_same_slices(trained):
+    """Another program has nothing but its words; cut to another box, a lesion is found in another place, or not."""
+    loaded = SimpleNamespace(learner=trained[1], sequences=("flair", "t1"), classes=("core", "edema"))
+    card = _card(loaded, {}).replace("\n", " ")
+    volume = np.random.default_rng(0).uniform(0, 10, (2, 6, 50, 70)).astype(np.float32)
+    volume[:, :, 9:41, 17:60] += 100
+    volume[1, :, 5:41, 17:60] += 50
+    for words in ("percentiles 0.5 and 99.8", "brighter than 8 % of that range"):
+        assert words in card
+    low, high = (np.percentile(volume, share, (1, 2, 3), keepdims=True) for share in (0.5, 99.8))
+    clipped = np.clip(volume, low, high)
+    inside = np.where(clipped > low + 0.08 * (high - low), clipped, np.nan)
+    seen = (clipped - np.nanmean(inside, (1, 2, 3), keepdims=True)) / np.nanstd(inside, (1, 2, 3), keepdims=True)
+    for words in ("more than 2 % of the voxels are brighter than 10 % of the range", "4 more rows on either side"):
+        assert words in card
+    bright = (clipped > low + 0.1 * (high - low)).any(0)
+    rows, columns = (np.flatnonzero(bright.mean(axes) > 0.02) for axes in ((0, 2), (0, 1)))
+    seen = seen[..., rows[0] - 4 : rows[-1] + 5, columns[0] - 4 : columns[-1] + 5]
+    assert "both sides are scaled by one factor, bilinearly with antialiasing, so that the longer one is 32" in card
+    inner = [round(side * 32 / max(seen.shape[2:])) for side in seen.shape[2:]]
+    small = torch.nn.functional.interpolate(torch.from_numpy(seen), inner, mode="bilinear", antialias=True).numpy()
+    assert "in the square's middle, and around it each sequence has its darkest value" in card
+    square = np.broadcast_to(seen.min((1, 2, 3), keepdims=True), (2, 6, 32, 32)).copy()
+    top, left = ((32 - side) // 2 for side in inner)
+    square[..., top : top + inner[0], left : left + inner[1]] = small
+    assert np.allclose(to_network(volume, 32)[0].numpy(), square.swapaxes(0, 1), atol=1e-4)
 
 
 def test_another_kind_is_refused(trained, tmp_path):

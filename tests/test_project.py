@@ -2,8 +2,10 @@
 
 import csv
 import json
+import os
 import re
 import sqlite3
+import sys
 from dataclasses import replace
 from hashlib import sha256
 
@@ -661,6 +663,34 @@ def test_export_takes_the_place_of_no_link_and_of_no_image_behind_one(tmp_path, 
             with pytest.raises(ProjectError, match="place of an image"):
                 project.export(folder)
     assert image.is_symlink() and target.read_bytes() == before
+
+
+@pytest.mark.parametrize("reopen", [False, True])
+def test_a_project_stays_where_it_was_opened_when_its_program_moves(tmp_path, monkeypatch, reopen):
+    """A notebook goes to another folder: a mask that is saved then would lie there, and be lost to the project."""
+    images, _ = write_case(tmp_path / "images")
+    monkeypatch.chdir(tmp_path)
+    project = Project.create("p", ["lesion"], ["flair"])
+    if reopen:
+        project.close()
+        project = Project.open("p")
+    project.add_case("a", images, None)
+    monkeypatch.chdir(tmp_path / "images")
+    with project:
+        project.save_mask("a", labels(), done=[1])
+        project.add_case("b", *write_case(tmp_path / "b", 1))
+        assert project.path == tmp_path / "p" and project.volume("a").pixels.any()
+    assert not (tmp_path / "images" / "p").exists()
+    assert examine(tmp_path / "p") == []
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="names are text there")
+def test_a_folder_whose_name_is_no_text_takes_no_project(tmp_path):
+    """Where images are looked for is noted, as text, when it is made; nothing is left of what cannot be."""
+    folder = tmp_path / os.fsdecode(b"stra\xdfe")
+    with pytest.raises(ProjectError, match=r"stra\?e/p has a name that is not UTF-8: rename it\.$"):
+        Project.create(folder / "p", ["lesion"], ["flair"])
+    assert not folder.exists()
 
 
 def test_places_behind_links_are_replaced_in_texts(tmp_path):

@@ -1,6 +1,8 @@
 """Runs: resume, live corrections, stop, pause, failure, checkpoints, prediction."""
 
+import errno
 import json
+import os
 import shutil
 from dataclasses import replace
 
@@ -601,6 +603,29 @@ def test_two_trainers_cannot_share_a_run(project):
         next(training(project.path, run.id))
     first.close()
     assert not run.is_live()
+
+
+def test_who_may_only_read_a_project_hears_whether_a_run_trains(project, monkeypatch):
+    """The lock could not be opened for writing, and each run that a kill had ended seemed to go on for ever."""
+    run, really = project.new_run(_config(steps=100)), os.open
+
+    def refuse(path, flags, *rest, **more):
+        if flags & os.O_RDWR:
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return really(path, flags, *rest, **more)
+
+    def seen_by_a_reader():
+        with monkeypatch.context() as other:
+            other.setattr(os, "open", refuse)
+            other.setattr(os, "access", lambda path, mode: mode != os.W_OK)
+            return project.run_state(run.id)
+
+    trainer = training(project.path, run.id)
+    next(trainer)
+    assert seen_by_a_reader() == "running"
+    trainer.close()
+    project.set_run_state(run.id, "running")  # as a kill leaves it
+    assert seen_by_a_reader() == "interrupted"
 
 
 def test_torn_event_line_is_waited_for(project):

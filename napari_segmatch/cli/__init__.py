@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 import warnings
+from io import TextIOWrapper
+from pathlib import Path
 
 from ..errors import REFUSED, Question, SegmatchError
 
@@ -15,6 +17,11 @@ INTERRUPTED = 130
 def main() -> None:
     """Run the command line; whatever goes wrong ends in one sentence, Ctrl+C while it is still loading too."""
     warnings.filterwarnings("ignore", module="monai")
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by who started us: a file of ours would get its number, and its noise
+            setattr(sys, name, Path(os.devnull).open(mode))  # noqa: SIM115  open until the end
+    if isinstance(sys.stdout, TextIOWrapper):  # a name may have letters that the shell, or a file of Windows, has not
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         from .verbs import app
 

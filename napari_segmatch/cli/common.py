@@ -42,7 +42,11 @@ Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda, cuda:1 or mps
 
 
 def typed(what: str | Path) -> str:
-    """Return a path or a name as it is typed into a shell: in quotes if it has spaces, in double ones on Windows."""
+    """Return a path or a name as it is typed into a shell: in quotes if it has spaces, in double ones on Windows.
+
+    A path that begins with a dash would be taken for an option.
+    """
+    what = f"./{what}" if isinstance(what, Path) and str(what).startswith("-") else what
     return subprocess.list2cmdline([str(what)]) if sys.platform == "win32" else shlex.quote(str(what))
 
 

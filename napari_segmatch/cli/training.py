@@ -77,9 +77,11 @@ def start(project: Folder, run: Annotated[int, typer.Option()], quiet: bool = Fa
 
 def _follow(project: Path, run: Run, *, resume: bool, quiet: bool, courteous: bool = False) -> None:
     """Train in the foreground and show how it goes."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda *_: run.ask("stop"))
+    endings = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    if signal.getsignal(endings[-1]) == signal.SIG_IGN:  # nohup: the run is to outlive its terminal
+        endings.pop()
+    for ending in endings:
+        signal.signal(ending, lambda *_: run.ask("stop"))
     with Project.look_at(project) as opened:
         if live := opened.live_run(besides=run):
             say(f"Run {live} is training as well: both share this computer.")

@@ -13,6 +13,7 @@ from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from zipfile import ZipFile
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,13 @@ from ..texts import count
 from .checkpoint import Loaded
 from .evidence import look_with
 
-KINDS = ("torchscript", "onnx", "monai-bundle")
+KINDS = {
+    "torchscript": '`probabilities = torch.jit.load("model.ts")(images)`',
+    "onnx": '`probabilities, = onnxruntime.InferenceSession("model.onnx").run(None, {"images": images})`',
+    "monai-bundle": '`probabilities = torch.jit.load("models/model.ts")(images)`, or `network_def` and `inferer` of '
+    "configs/inference.json; slices are prepared and put back by who calls it, so there is no workflow to run",
+}
+"""What a network can be packaged as, and how it is used then."""
 
 
 class _Segmenter(nn.Module):
@@ -54,7 +61,7 @@ def package(loaded: Loaded, kind: str, facts: Mapping[str, str]) -> dict[str, by
     if kind not in KINDS:
         raise ConfigError(f"A network cannot be packaged as {kind!r}; choose one of {', '.join(KINDS)}.")
     about = _about(loaded)
-    card = _card(loaded, facts).encode()
+    card = _card(loaded, {**facts, "use": KINDS[kind]}).encode()
     if kind == "onnx":
         return {"model.onnx": _onnx(loaded), "model.json": _json(about), "README.md": card}
     if kind == "torchscript":
@@ -93,7 +100,17 @@ def _torchscript(loaded: Loaded) -> bytes:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.trace(network, example), buffer)
-    return buffer.getvalue()
+    return _without_places(buffer)
+
+
+def _without_places(archive: BytesIO) -> bytes:
+    """Leave out where on this computer each line of code lies, and so maybe whose it is: nobody needs it to compute."""
+    out = BytesIO()
+    with ZipFile(archive) as before, ZipFile(out, "w") as after:
+        for entry in before.infolist():
+            if not entry.filename.endswith(".debug_pkl"):
+                after.writestr(entry, before.read(entry))
+    return out.getvalue()
 
 
 def _onnx(loaded: Loaded) -> bytes:
@@ -178,11 +195,19 @@ Segments {", ".join(loaded.classes)} on MRI slices of {", ".join(loaded.sequence
 ## In and out
 
 In: float32 (slices, {len(_channels(loaded))}, {size}, {size}). The channels are {"; ".join(_channels(loaded))}.
-{beyond}Each sequence of a whole volume is clipped to its
-percentiles 0.5 and 99.8, then brought to mean 0 and standard deviation 1 over the voxels brighter than 8 % of that
-range; slices are cut to the body and scaled to fit the square. A sequence that a case lacks is all 0.
-{turned}Out: probabilities of background and each class, which sum to 1.
-`segmatch predict` does all this, and brings masks back onto the source's voxels.
+{beyond}Each sequence of a whole volume is clipped to its percentiles 0.5 and 99.8, then brought to mean 0 and standard
+deviation 1 over the voxels brighter than 8 % of that range. Slices are cut to the body, all of a volume alike:
+from the first row to the last one where, over all slices, more than 2 % of the voxels are brighter than 10 % of
+the range in any sequence, with 4 more rows on either side; nothing is cut off where fewer than a quarter of the
+rows are such. The same goes for columns. Whatever the voxels' size in mm, both sides are scaled by one factor,
+bilinearly with antialiasing, so that the longer one is {size}; the slice lies in the square's middle, and around
+it each sequence has its darkest value. A sequence that a case lacks is all 0.
+{turned}Slices lie across the axis along which voxels are 1.5 times as long as along both others, or longer; else they
+are axial. Rows follow each other along the axis between feet and head, on axial slices along that between back
+and front; columns along the third.
+Out: probabilities of background and each class, which sum to 1. A mask is the likeliest of them, once the slice's part
+of the square is scaled back, bilinearly.
+`segmatch predict` does all this, brings masks back onto the source's voxels, and may leave out stray parts.
 
 ## Limits
 

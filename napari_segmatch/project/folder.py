@@ -13,6 +13,7 @@ from typing import Self
 
 from ..errors import DiskProblem, ProjectError
 from ..fsio import inside
+from ..io import bad_name
 from .checks import both_places, check_classes, check_names, own_place
 from .objects import ObjectStore
 from .records import to_meta
@@ -53,9 +54,11 @@ class ProjectFolder:
         ProjectError
             If the folder already holds something, or a name is missing, doubled or too many.
         """
-        path = Path(path)
+        path = Path(path).absolute()  # somebody may change to another folder while it is open
         check_classes(classes)
         check_names("sequence", sequences)
+        if trouble := bad_name(str(path.resolve())):
+            raise ProjectError(trouble)
         meta = {"classes": list(classes), "sequences": list(sequences), "uuid": str(uuid.uuid4())}
         try:
             if path.exists() and (not path.is_dir() or set(path.iterdir()) - {half_made_name(path / DATABASE)}):
@@ -84,7 +87,7 @@ class ProjectFolder:
         ProjectError
             If the folder is no project, is damaged, or was written by a newer version.
         """
-        path = Path(path)
+        path = Path(path).absolute()
         if not path.is_dir():
             raise ProjectError(
                 f"There is no project folder {path.name}: check the path, or make one with `segmatch new`."

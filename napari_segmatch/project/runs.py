@@ -101,12 +101,7 @@ class Run:
 
     def is_live(self) -> bool:
         """Whether somebody trains this run at this moment."""
-        if not (self.folder / "lock").exists():
-            return False
-        lock = self.lock()
-        free = lock.acquire()
-        lock.release()
-        return not free
+        return (self.folder / "lock").exists() and not self.lock().is_free()
 
     def newest(self, *kinds: type[TrainEvent]) -> TrainEvent | None:
         """Return the last event of these kinds, or of all; None if there is none. What came before is not decoded."""
