@@ -117,7 +117,7 @@ class Editing(QObject):
     @property
     def drawn(self) -> np.ndarray:
         """Whether something is painted on each slice, (z,) bool."""
-        return np.asarray(self._sizes[:, 1:NOT_ANNOTATED].any(1))
+        return np.asarray(self._sizes.any(1))
 
     @property
     def dirty(self) -> bool:
