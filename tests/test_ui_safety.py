@@ -740,6 +740,7 @@ def test_what_a_finished_slice_leaves_open_stays_open(qapp, tmp_path):
     editing.undo()
     assert np.array_equal(saved(), drawn[1])
     editing.write({1: np.full(SHAPE[1:], 255, np.uint8)})  # a copy of a slice on which nobody has painted
+    assert np.array_equal(editing.labels[1], drawn[1]), "violet is what is saved as not annotated, and nothing else"
     assert np.array_equal(saved(), drawn[1])
     editing.finish(1)
     assert not saved().any() and state_of(editing.labels[1], done=True) == "done"

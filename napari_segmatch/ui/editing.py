@@ -178,10 +178,10 @@ class Editing(QObject):
             self._going.clear()
 
     def write(self, slices: dict[int, np.ndarray]) -> None:
-        """Replace whole slices; one step for undo."""
+        """Replace whole slices; one step for undo. What is not drawn on a finished one is background, as on disk."""
         self._note_strokes()
         for z, labels in slices.items():
-            self.labels[z] = labels
+            self.labels[z] = self._closed(z, labels, just_done=False) if z in self.done else labels
         self._changed(self.strokes.note(slices))
         self.layers.refresh_mask()
 
