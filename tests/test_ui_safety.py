@@ -789,6 +789,30 @@ def test_nobody_closes_what_a_slice_leaves_open_without_a_word(dock, tmp_path, s
     assert not seen(), "it is open as before, and no slice that is done"
 
 
+def test_what_a_slice_leaves_open_is_asked_about_each_time(dock, tmp_path, settle):
+    """On the last slice Enter goes nowhere: after undo, or a stroke, nobody has answered yet."""
+    drawn = np.zeros(SHAPE, np.uint8)
+    drawn[-1, :4] = 255
+    with small_project(tmp_path, cases=1, labelled=0) as made:
+        made.save_mask("a", drawn, done=[len(drawn) - 1])
+    session, desk, why, mark = dock.session, dock.desk, dock.annotate._why, dock.annotate.mark_done
+    session.open_project(tmp_path / "project")
+    dock.annotate_case("a")
+    settle(dock, lambda: desk.case_id == "a")
+    desk.z = last = len(drawn) - 1
+    mark()
+    mark()
+    assert not desk.labels[last].any() and why.text() == ""
+    desk.undo()
+    mark()
+    assert why.text().startswith("Not annotated here")
+    stroke = drawn[last].copy()
+    stroke[8:12, 8:12] = 1
+    desk.write({last: stroke})
+    mark()
+    assert np.array_equal(desk.labels[last], stroke)
+
+
 @pytest.mark.parametrize(
     ("verdict", "verbs"),
     [("accepted", ["accept"]), ("rejected", ["reject"]), ("deferred", ["defer"]), ("corrected", ["correct", "enter"])],
