@@ -763,10 +763,11 @@ def test_nobody_closes_what_a_slice_leaves_open_without_a_word(dock, tmp_path, s
     for z, said in ((0, False), (2, False), (1, True)):
         desk.z = z
         assert seen() is said
-    dock.viewer.dims.ndisplay = 3
-    assert not seen()
-    dock.viewer.dims.ndisplay = 2
-    assert seen()
+    for turn in ({"ndisplay": 3}, {"order": (1, 0, 2)}):
+        dock.viewer.dims.update(turn)
+        assert not seen()
+        dock.viewer.dims.update({"ndisplay": 2, "order": (0, 1, 2)})
+        assert seen()
     for _ in range(2):  # who has been elsewhere is asked again
         desk.z = 2
         desk.z = 1
