@@ -790,8 +790,9 @@ def test_nobody_closes_what_a_slice_leaves_open_without_a_word(dock, tmp_path, s
     assert not seen(), "it is open as before, and no slice that is done"
 
 
-def test_what_a_slice_leaves_open_is_asked_about_each_time(dock, tmp_path, settle):
-    """On the last slice Enter goes nowhere: after undo, or a stroke, nobody has answered yet."""
+@pytest.mark.parametrize("reopened", [False, True])
+def test_what_a_slice_leaves_open_is_asked_about_each_time(dock, tmp_path, settle, reopened):
+    """On the last slice Enter goes nowhere: after undo, or a stroke, nobody has answered yet; nor by Reopen."""
     drawn = np.zeros(SHAPE, np.uint8)
     drawn[-1, :4] = 255
     with small_project(tmp_path, cases=1, labelled=0) as made:
@@ -801,7 +802,12 @@ def test_what_a_slice_leaves_open_is_asked_about_each_time(dock, tmp_path, settl
     dock.annotate_case("a")
     settle(dock, lambda: desk.case_id == "a")
     desk.z = last = len(drawn) - 1
+    if reopened:
+        dock.annotate.reopen()
+        session.wait()
+        assert session.case("a").labelled == () and desk.layers.mask.colormap.map(255)[-1]
     mark()
+    assert why.text().startswith("Not annotated here") and np.array_equal(desk.labels[last], drawn[last])
     mark()
     assert not desk.labels[last].any() and why.text() == ""
     desk.undo()

@@ -289,11 +289,11 @@ class Editing(QObject):
         return np.where(closed, np.uint8(0), labels)
 
     def left_open(self, z: int) -> np.ndarray:
-        """Return which voxels (y, x) of a finished slice are not annotated; of one that is not done, none."""
+        """Return which voxels (y, x) a slice leaves open, or did until it was reopened; of another draft none."""
         return (self.labels[z] == NOT_ANNOTATED) & self._opening(z)
 
     def _opening(self, z: int) -> np.ndarray:
         """Return what (y, x) a finished slice may leave open: what it left open when this window first heard of it."""
-        if z not in self.done:
-            return np.zeros(self.labels[z].shape, bool)
-        return self._left_open.setdefault(z, self._known[z] == NOT_ANNOTATED)
+        if z in self.done:
+            self._left_open.setdefault(z, self._known[z] == NOT_ANNOTATED)
+        return self._left_open.get(z, np.zeros(self.labels[z].shape, bool))
