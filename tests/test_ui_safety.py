@@ -740,6 +740,7 @@ def test_what_a_finished_slice_leaves_open_stays_open(qapp, tmp_path):
     editing.undo()
     assert np.array_equal(saved(), drawn[1])
     editing.write({1: np.full(SHAPE[1:], 255, np.uint8)})  # a copy of a slice on which nobody has painted
+    assert np.array_equal(editing.labels[1], drawn[1]), "violet is what is saved as not annotated, and nothing else"
     assert np.array_equal(saved(), drawn[1])
     editing.finish(1)
     assert not saved().any() and state_of(editing.labels[1], done=True) == "done"
@@ -762,10 +763,11 @@ def test_nobody_closes_what_a_slice_leaves_open_without_a_word(dock, tmp_path, s
     for z, said in ((0, False), (2, False), (1, True)):
         desk.z = z
         assert seen() is said
-    dock.viewer.dims.ndisplay = 3
-    assert not seen()
-    dock.viewer.dims.ndisplay = 2
-    assert seen()
+    for turn in ({"ndisplay": 3}, {"order": (1, 0, 2)}):
+        dock.viewer.dims.update(turn)
+        assert not seen()
+        dock.viewer.dims.update({"ndisplay": 2, "order": (0, 1, 2)})
+        assert seen()
     for _ in range(2):  # who has been elsewhere is asked again
         desk.z = 2
         desk.z = 1
@@ -786,6 +788,36 @@ def test_nobody_closes_what_a_slice_leaves_open_without_a_word(dock, tmp_path, s
     session.wait()
     desk.undo()
     assert not seen(), "it is open as before, and no slice that is done"
+
+
+@pytest.mark.parametrize("reopened", [False, True])
+def test_what_a_slice_leaves_open_is_asked_about_each_time(dock, tmp_path, settle, reopened):
+    """On the last slice Enter goes nowhere: after undo, or a stroke, nobody has answered yet; nor by Reopen."""
+    drawn = np.zeros(SHAPE, np.uint8)
+    drawn[-1, :4] = 255
+    with small_project(tmp_path, cases=1, labelled=0) as made:
+        made.save_mask("a", drawn, done=[len(drawn) - 1])
+    session, desk, why, mark = dock.session, dock.desk, dock.annotate._why, dock.annotate.mark_done
+    session.open_project(tmp_path / "project")
+    dock.annotate_case("a")
+    settle(dock, lambda: desk.case_id == "a")
+    desk.z = last = len(drawn) - 1
+    if reopened:
+        dock.annotate.reopen()
+        session.wait()
+        assert session.case("a").labelled == () and desk.layers.mask.colormap.map(255)[-1]
+    mark()
+    assert why.text().startswith("Not annotated here") and np.array_equal(desk.labels[last], drawn[last])
+    mark()
+    assert not desk.labels[last].any() and why.text() == ""
+    desk.undo()
+    mark()
+    assert why.text().startswith("Not annotated here")
+    stroke = drawn[last].copy()
+    stroke[8:12, 8:12] = 1
+    desk.write({last: stroke})
+    mark()
+    assert np.array_equal(desk.labels[last], stroke)
 
 
 @pytest.mark.parametrize(

@@ -157,6 +157,10 @@ def test_the_volume_that_is_painted_is_told_and_is_that_of_the_export(on_case, s
     settle(dock, lambda: "ml" in panel._progress.text())
     dock.desk.undo()
     settle(dock, lambda: "ml" not in panel._progress.text() + panel._progress.toolTip())
+    paint(dock, radius=1)
+    volume = np.prod(dock.desk.case.geometry.spacing) / 1000
+    settle(dock, lambda: f"Painted: lesion {volume:.3f} ml." in panel._progress.text())
+    assert volume < 0.1, "two digits would leave nothing of a voxel of 1 mm"
 
 
 @pytest.mark.parametrize("key", [Key.Key_N, Key.Key_Return])

@@ -295,6 +295,6 @@ class AnnotatePanel(Page):
     def _show_volumes(self) -> str:
         """Say how much is painted in this case, of three classes at most; the tooltip says it of all."""
         named = zip(self._classes(), self.desk.volumes[1:], strict=False)
-        words = [f"{name} {ml:.{1 + (ml < 10)}f} ml" for name, ml in named if ml]
+        words = [f"{name} {ml:.{1 + (ml < 10) + (ml < 0.1)}f} ml" for name, ml in named if ml]
         self._progress.setToolTip("\n".join(["Painted in this case, drafts too:", *words]) if words else "")
         return f"Painted: {some(words, 3)}. " if words else ""

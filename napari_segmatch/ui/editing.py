@@ -117,7 +117,7 @@ class Editing(QObject):
     @property
     def drawn(self) -> np.ndarray:
         """Whether something is painted on each slice, (z,) bool."""
-        return np.asarray(self._sizes[:, 1:NOT_ANNOTATED].any(1))
+        return np.asarray(self._sizes.any(1))
 
     @property
     def dirty(self) -> bool:
@@ -178,10 +178,10 @@ class Editing(QObject):
             self._going.clear()
 
     def write(self, slices: dict[int, np.ndarray]) -> None:
-        """Replace whole slices; one step for undo."""
+        """Replace whole slices; one step for undo. What is not drawn on a finished one is background, as on disk."""
         self._note_strokes()
         for z, labels in slices.items():
-            self.labels[z] = labels
+            self.labels[z] = self._closed(z, labels, just_done=False) if z in self.done else labels
         self._changed(self.strokes.note(slices))
         self.layers.refresh_mask()
 
@@ -289,11 +289,11 @@ class Editing(QObject):
         return np.where(closed, np.uint8(0), labels)
 
     def left_open(self, z: int) -> np.ndarray:
-        """Return which voxels (y, x) of a finished slice are not annotated; of one that is not done, none."""
+        """Return which voxels (y, x) a slice leaves open, or did until it was reopened; of another draft none."""
         return (self.labels[z] == NOT_ANNOTATED) & self._opening(z)
 
     def _opening(self, z: int) -> np.ndarray:
         """Return what (y, x) a finished slice may leave open: what it left open when this window first heard of it."""
-        if z not in self.done:
-            return np.zeros(self.labels[z].shape, bool)
-        return self._left_open.setdefault(z, self._known[z] == NOT_ANNOTATED)
+        if z in self.done:
+            self._left_open.setdefault(z, self._known[z] == NOT_ANNOTATED)
+        return self._left_open.get(z, np.zeros(self.labels[z].shape, bool))

@@ -77,7 +77,8 @@ class Filling:
         self._say(f"{count(len(filled), 'slice')} would be filled as outlined: {key} once more paints them.")
 
     def drop_preview(self) -> None:
-        """Whatever else happens takes the preview away."""
+        """Whatever else happens takes the preview away, and the question."""
+        self._ask_anew()
         if self._preview:
             self._preview = {}
             self._say("")

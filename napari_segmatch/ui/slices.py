@@ -24,10 +24,12 @@ def painted(labels: np.ndarray) -> np.ndarray:
 
 
 def sizes(labels: np.ndarray) -> np.ndarray:
-    """Return how many voxels of each label each slice of (z, y, x) has, (z, 256); of slices without any paint none."""
+    """Return how many voxels of each class each slice of (z, y, x) has, (z, 256) by label."""
     found = np.zeros((len(labels), 256), np.int64)
-    for z in np.flatnonzero(painted(labels)):
-        found[z] = np.bincount(labels[z].ravel(), minlength=256)
+    for count, slice_ in zip(found, labels, strict=True):
+        shown = slice_[in_structure(slice_)]  # few voxels, as a rule: counting all of them takes four times as long
+        if shown.size:
+            count[:] = np.bincount(shown, minlength=256)
     return found
 
 
