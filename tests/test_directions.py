@@ -195,8 +195,12 @@ def test_a_run_learns_the_same_however_its_cases_are_stored(tmp_path):
     assert losses[1] == pytest.approx(losses[0], abs=1e-3)
 
 
-def test_a_benchmark_turns_the_cases_that_it_learns_from_and_tests_on():
-    """What a network that has hardly learnt says of a case is the same however that is stored."""
+def test_a_benchmark_turns_the_cases_that_it_learns_from_and_tests_on(monkeypatch):
+    """What a network that has hardly learnt says of a case is the same however that is stored.
+
+    In full precision: half of it makes more of how a processor rounds, and of a sum's order, than is allowed here.
+    """
+    monkeypatch.setattr("napari_segmatch.engine.device._cpu_has_bfloat16", lambda: False)
     cases, other = {}, {}
     for name in "abcdefg":
         pixels, truth = _painted(ord(name))
